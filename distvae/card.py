@@ -1,0 +1,79 @@
+"""The model card of a run: what it is, what it was measured at, how to sample from it. No torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from distvae.files import read_json, write_text
+from distvae.runs import CONFIG, METRICS
+
+CARD = "README.md"
+EVALUATION = "evaluation.json"
+
+
+def last_metrics(folder: Path, split: str) -> dict[str, Any]:
+    """The newest line of a split in metrics.jsonl, empty if there is none."""
+    path = folder / METRICS
+    if not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return next((line for line in reversed(lines) if line["split"] == split), {})
+
+
+def write_card(folder: Path) -> None:
+    """Write README.md of a run folder from its config.json and what has been measured."""
+    record = read_json(folder / CONFIG)
+    settings, data = record["settings"], record["data"]
+    sheets = sorted((folder / "samples").glob("epoch-*.png"))
+    picture = f"![samples](samples/{sheets[-1].name})\n" if sheets else ""
+    measured = {
+        name: value
+        for name, value in {
+            **last_metrics(folder, "test"),
+            **(read_json(folder / EVALUATION) if (folder / EVALUATION).exists() else {}),
+        }.items()
+        if isinstance(value, int | float) and name not in ("epoch", "step")
+    }
+    channels, height, width = record["image_shape"]
+    labels = record["label_names"]
+    conditional = settings["model"] == "cvae"
+    asked = f"labels=[{labels[0]!r}], " if conditional else ""
+    label_line = f"- Labels: {', '.join(labels)}\n" if conditional else ""
+    rows = "".join(f"| {name} | {value:.5g} |\n" for name, value in measured.items())
+    changed = "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
+    write_text(
+        folder / CARD,
+        f"""---
+library_name: distvae
+---
+# {folder.resolve().name}
+
+A {"conditional " if conditional else ""}variational autoencoder ({settings["network"]},
+{settings["latent_dim"]} latents) of {channels}x{height}x{width} images.
+
+- Data: {data["source"]}, {data["train_images"]} training images, tested on {data["test_images"]} ({data["test_split"]})
+{label_line}- Binarization: {settings["binarize"]}
+
+{picture}
+## Measured
+
+On the test split; elbo, distortion and rate in nats per image.
+
+| | |
+| --- | ---: |
+{rows}
+## Sample
+
+```python
+from distvae import VAE
+
+model = VAE.from_pretrained("{folder}")
+images = model.sample({asked}n=16, seed=0)  # [16, {channels}, {height}, {width}] in [0, 1]
+```
+
+## Settings
+
+```yaml
+{changed}```
+""",
+    )

@@ -1,0 +1,163 @@
+"""Checkpoints: a usable model beside the exact state of its training, safetensors and JSON only.
+
+``checkpoints/step-NNNNNNNN/`` holds
+
+- ``config.json`` and ``model.safetensors``: the weights to use (their moving average where it is
+  on), a model directory for ``VAE.from_pretrained``;
+- ``optimizer.safetensors``: the optimizer's moments by parameter name, and where the moving average
+  is on the weights that are being trained;
+- ``trainer.json``: the integers everything else is a function of.
+
+The folder appears whole or not at all.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distvae.errors import DistvaeError
+from distvae.files import TEMPORARY, new_folder, read_json, write_json
+from distvae.models import CONFIG, VAE, WEIGHTS, load_weights
+from distvae.runs import checkpoint_path, checkpoints
+from distvae.tensors import read_tensors, write_tensors
+
+OPTIMIZER = "optimizer.safetensors"
+TRAINER = "trainer.json"
+FORMAT = 1
+_TRAINED = "parameters/"
+
+
+@dataclass
+class Progress:
+    """The numbers a run is at; with seed and settings they determine everything not in a tensor."""
+
+    step: int = 0
+    """Optimizer steps taken; the epoch and the place in it follow from it."""
+    best_loss: float | None = None
+    """Lowest evaluated loss, nats per image."""
+    evaluations_since_best: int = 0
+    """For early stopping."""
+    seconds: float = 0.0
+    """Time spent training, over all sittings."""
+    scaler: dict[str, float] | None = None
+    """State of the fp16 gradient scaler."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The tensors a checkpoint holds, live ones: saving reads them, loading fills them."""
+
+    model: VAE
+    """The weights being trained."""
+    averaged: VAE | None
+    """Their moving average, where it is on."""
+    optimizer: torch.optim.Optimizer
+
+    @property
+    def usable(self) -> VAE:
+        """The weights to evaluate, sample from and ship."""
+        return self.averaged if self.averaged is not None else self.model
+
+
+def save_checkpoint(run: Path, trained: Trained, progress: Progress, keep: int) -> Path:
+    """Write a checkpoint of this step, then delete all but the newest ``keep``."""
+    path = checkpoint_path(run, progress.step)
+    tensors = _optimizer_tensors(trained.model, trained.optimizer)
+    if trained.averaged is not None:
+        for name, value in trained.model.state_dict().items():
+            tensors[_TRAINED + name] = value
+    with new_folder(path) as folder:
+        write_json(folder / CONFIG, trained.usable.hub_config())
+        write_tensors(folder / WEIGHTS, trained.usable.state_dict())
+        write_tensors(folder / OPTIMIZER, tensors)
+        write_json(folder / TRAINER, {"format": FORMAT, **asdict(progress)})
+    for old in checkpoints(run)[:-keep]:
+        shutil.rmtree(old)
+    for leftover in path.parent.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return path
+
+
+def load_checkpoint(path: Path, trained: Trained) -> Progress:
+    """Fill model, moving average and optimizer from a checkpoint.
+
+    Raises:
+        DistvaeError: a file is missing, damaged or of another architecture.
+    """
+    content: dict[str, Any] = read_json(path / TRAINER)
+    if content.pop("format", None) != FORMAT:
+        raise DistvaeError(
+            f"{path / TRAINER} has another format", f"this version reads format {FORMAT}"
+        )
+    tensors = read_tensors(path / OPTIMIZER)
+    load_weights(trained.usable, path / WEIGHTS)
+    if trained.averaged is not None:
+        names = trained.model.state_dict()
+        absent = [name for name in names if _TRAINED + name not in tensors]
+        if absent:
+            raise DistvaeError(
+                f"{path} was written without --ema", f"it lacks {_TRAINED}{absent[0]}"
+            )
+        trained.model.load_state_dict({name: tensors[_TRAINED + name] for name in names})
+    _fill_optimizer(trained.model, trained.optimizer, tensors, path)
+    return Progress(**content)
+
+
+def load_newest(run: Path, trained: Trained) -> tuple[Progress | None, Path | None, list[str]]:
+    """Load the newest checkpoint that is whole.
+
+    Returns:
+        The progress and the checkpoint (None twice if the run has none at all), and a message for
+        every damaged one that was passed over.
+
+    Raises:
+        DistvaeError: there are checkpoints and all are damaged, or one is of another architecture.
+    """
+    damaged: list[str] = []
+    for path in reversed(checkpoints(run)):
+        try:
+            return load_checkpoint(path, trained), path, damaged
+        except DistvaeError as error:
+            if "another architecture" in str(error):
+                raise
+            damaged.append(str(error))
+    if damaged:
+        raise DistvaeError(
+            f"no checkpoint of {run} can be read",
+            "; ".join(damaged),
+            "Start anew with --overwrite.",
+        )
+    return None, None, damaged
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _fill_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], path: Path
+) -> None:
+    keys = {key.rpartition("/")[2] for key in tensors if not key.startswith(_TRAINED)}
+    for name, parameter in model.named_parameters():
+        state = {key: tensors[f"{name}/{key}"] for key in keys if f"{name}/{key}" in tensors}
+        for key, value in state.items():
+            if value.dim() and value.shape != parameter.shape:
+                raise DistvaeError(
+                    f"{path / OPTIMIZER} is of another architecture",
+                    f"{name}/{key} is {tuple(value.shape)} there and {tuple(parameter.shape)} here",
+                )
+            like = torch.empty_like(parameter) if value.dim() else torch.empty_like(value)
+            # a fused optimizer keeps its step counts beside the parameters
+            like = like.to(parameter.device) if optimizer.defaults.get("fused") else like
+            state[key] = like.copy_(value)
+        if state:
+            optimizer.state[parameter] = state

@@ -1,0 +1,262 @@
+"""The command line. Each command imports what it needs when it is called, so `--help` is quick."""
+
+import dataclasses
+import os
+import sys
+import traceback
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import distvae
+from distvae.config import DataConfig, ModelConfig, ObjectiveConfig, OptimConfig, RunConfig, TrainConfig
+from distvae.errors import DONE, INTERNAL_FAILURE, INTERRUPTED, WRONG_INPUT, DistvaeError, nearest
+
+NEWEST = "newest"
+FIRST_LINES = """\
+distvae COMMAND [flags]        (distvae COMMAND --help teaches)
+
+  train      train a VAE: `distvae train` alone is a conditional VAE on the bundled MNIST
+  sample     draw images from a run: `distvae sample --label 7 --count 64`
+  evaluate   elbo, active units, and how well generated images obey their label
+  inspect    what a run or a data set is
+  bench      measure training speed on this machine
+
+A RUN is a run folder or one of its checkpoints; left out, it is the newest run in runs/.
+Every command takes --debug, which shows the traceback of an error.
+"""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run begins."""
+
+    config: str | None = None
+    """YAML recipe: a path, or a name in launch/recipes such as `mnist-tutorial`; flags beat it."""
+    resume: str | None = None
+    """Go on exactly where a run stopped: `--resume RUN`, or `--resume` alone for --output or the newest run."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a variational autoencoder.
+
+    With no flags at all: a conditional VAE on the bundled MNIST, into runs/mnist-cvae.
+    """
+
+    start: Start = field(default_factory=Start)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+def train(arguments: list[str]) -> int:
+    """`distvae train`."""
+    given = _given(arguments)
+    config_name, resume = given.get("config"), given.get("resume")
+    base, folder = TrainConfig(), None
+    if resume is not None:
+        from distvae.runs import find_run
+
+        chosen = given.get("output") if resume == NEWEST else resume
+        run = find_run(chosen)
+        base, folder = run.config(), run.folder
+        if chosen is None:
+            _say(f"newest run: {folder}")
+    elif config_name is not None:
+        base = _recipe(config_name)
+    parsed: Train = _parse(Train, arguments, Train(Start(), **_concerns(base)))
+    config = TrainConfig(**_concerns(parsed))
+    if folder is None:
+        from distvae.runs import default_folder
+
+        folder = Path(config.run.output or default_folder(config, config_name))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from distvae.training.report import report
+    from distvae.training.run import run_training
+
+    outcome = run_training(config, folder, resume is not None)
+    if _speaks():
+        report(outcome)
+    return DONE if outcome.finished else INTERRUPTED
+
+
+def sample(arguments: list[str]) -> int:
+    """`distvae sample`."""
+    from distvae.sampling import SampleConfig, write_samples
+
+    write_samples(_parse(SampleConfig, arguments))
+    return DONE
+
+
+def evaluate(arguments: list[str]) -> int:
+    """`distvae evaluate`."""
+    from distvae.evaluation.settings import EvaluateConfig
+
+    config = _parse(EvaluateConfig, arguments)
+    from distvae.evaluation.evaluate import evaluate_run
+
+    evaluate_run(config)
+    return DONE
+
+
+def inspect(arguments: list[str]) -> int:
+    """`distvae inspect`."""
+    from distvae.inspection import InspectConfig, inspect_thing
+
+    inspect_thing(_parse(InspectConfig, arguments))
+    return DONE
+
+
+def bench(arguments: list[str]) -> int:
+    """`distvae bench`."""
+    from distvae.benchmark import BenchConfig, measure
+
+    if not arguments or arguments[0] not in ("train", "-h", "--help"):
+        raise DistvaeError("distvae bench needs to know what", "expected `distvae bench train`")
+    measure(_parse(BenchConfig, [word for word in arguments if word != "train"]))
+    return DONE
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "sample": sample,
+    "evaluate": evaluate,
+    "inspect": inspect,
+    "bench": bench,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and turn its end into an exit code (see :mod:`distvae.errors`)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help"):
+        _say(FIRST_LINES)
+        return DONE if words else WRONG_INPUT
+    if words[0] == "--version":
+        _say(distvae.__version__)
+        return DONE
+    try:
+        if words[0] not in COMMANDS:
+            raise DistvaeError(
+                f"unknown command {words[0]!r}",
+                f"expected one of {', '.join(COMMANDS)}",
+                nearest(words[0], COMMANDS),
+            )
+        return COMMANDS[words[0]](words[1:])
+    except DistvaeError as error:
+        if debug:
+            traceback.print_exc()
+        elif _speaks():
+            print(f"error: {error}", file=sys.stderr)
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        return INTERNAL_FAILURE
+
+
+def _parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
+    """Flags to a dataclass; `256,128` makes a tuple, `--latent_dim` and `--latent-dim` are one."""
+    import tyro
+
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def comma_separated(
+        info: tyro.constructors.PrimitiveTypeInfo,
+    ) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+        if typing.get_origin(info.type) is not tuple:
+            return None
+        item = typing.get_args(info.type)[0]
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=f"{item.__name__.upper()},...",
+            instance_from_str=lambda words: tuple(
+                item(word) for word in words[0].strip("()[]").split(",") if word
+            ),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=lambda value: [",".join(map(str, value))],
+        )
+
+    shape = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    with registry:
+        return tyro.cli(
+            kind,
+            args=_with_resume_value(arguments),
+            config=shape,
+            prog=f"distvae {kind.__name__.removesuffix('Config').lower()}",
+            **({} if default is None else {"default": default}),
+        )
+
+
+def _given(arguments: list[str]) -> dict[str, str]:
+    """The few flags that decide what the other flags' defaults are."""
+    words = _with_resume_value(arguments)
+    found = {}
+    for flag in ("config", "resume", "output"):
+        for number, word in enumerate(words):
+            if word == f"--{flag}" and number + 1 < len(words):
+                found[flag] = words[number + 1]
+            elif word.startswith(f"--{flag}="):
+                found[flag] = word.partition("=")[2]
+    return found
+
+
+def _with_resume_value(arguments: list[str]) -> list[str]:
+    """``--resume`` without a RUN means the newest."""
+    words = []
+    for number, word in enumerate(arguments):
+        words.append(word)
+        following = arguments[number + 1] if number + 1 < len(arguments) else "--"
+        if word == "--resume" and following.startswith("-"):
+            words.append(NEWEST)
+    return words
+
+
+def _recipe(name: str) -> TrainConfig:
+    """Settings from a YAML file of flat names, on top of the defaults."""
+    import yaml
+
+    recipes = Path(__file__).resolve().parent.parent / "launch" / "recipes"
+    path = Path(name)
+    if not path.is_file() and (recipes / f"{name}.yaml").is_file():
+        path = recipes / f"{name}.yaml"
+    if not path.is_file():
+        known = [recipe.stem for recipe in recipes.glob("*.yaml")]
+        raise DistvaeError(
+            f"recipe {name} is missing", f"expected a YAML file or one of {sorted(known)}",
+            nearest(path.stem, known),
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DistvaeError(f"recipe {path} cannot be read", str(error)) from error
+    if not isinstance(content, dict):
+        raise DistvaeError(f"recipe {path} holds no settings", "expected lines of `name: value`")
+    return TrainConfig().updated(content, str(path))
+
+
+def _concerns(config: Any) -> dict[str, Any]:
+    return {concern.name: getattr(config, concern.name) for concern in dataclasses.fields(TrainConfig)}
+
+
+def _speaks() -> bool:
+    """Whether this is the process that talks, among those a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _say(text: str) -> None:
+    print(text)
+
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,309 @@
+"""Every setting of a training run: its name, type, default, choices and help.
+
+The settings live in five small frozen dataclasses, one for each concern. On the command line, in
+a YAML recipe and in a run's ``config.json`` they are one flat list of names; in code they are
+passed on by concern, so that a function's signature says which settings can change its result.
+The string below a field is its ``--help``.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from distvae.errors import DistvaeError, nearest
+
+NetworkName = Literal["mlp", "conv", "resnet"]
+PriorName = Literal["normal", "label"]
+LikelihoodName = Literal["bernoulli", "gaussian", "discretized_logistic"]
+ObjectiveName = Literal["elbo"]
+ActivationName = Literal["relu", "silu", "gelu", "tanh"]
+KLScheduleName = Literal["constant", "linear", "cyclical"]
+LearningRateScheduleName = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the images come from and how they become tensors."""
+
+    data: str = "mnist"
+    """What to train on: the bundled `mnist`, a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a parquet, csv or arrow file or folder, or a `save_to_disk` folder."""
+    split_train: str = "train"
+    """Name of the training split."""
+    split_test: str | None = None
+    """Name of the test split; left out: `test`, else `validation`, else a seeded tenth of the training split."""
+    image_column: str | None = None
+    """Column with the images; left out: found from the features."""
+    label_column: str | None = None
+    """Column with the labels; left out: found from the features."""
+    image_size: int | None = None
+    """Side in pixels to which every image is resized (shorter side, then a centre crop); needed when sizes are mixed."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey, 3 for colour; left out: as the images are."""
+    binarize: Literal["none", "dynamic", "threshold"] = "dynamic"
+    """`none` keeps grey levels in [0, 1]; `dynamic` draws a fresh Bernoulli pixel from each grey level every epoch; `threshold` cuts at one half."""
+    split_seed: int = 0
+    """Seed of the held-out split that is made when the data has none; kept apart from --seed so that seeds can be compared."""
+    cache_dir: str | None = None
+    """Folder for decoded data; left out: $DISTVAE_CACHE, else ~/.cache/distvae."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The parts a model is composed of."""
+
+    model: Literal["vae", "cvae"] = "cvae"
+    """`vae` has no label; `cvae` feeds the label to encoder, decoder and, where it takes one, prior."""
+    network: NetworkName = "mlp"
+    """Family of encoder and decoder."""
+    hidden: tuple[int, ...] = (400, 400)
+    """Widths of the encoder's dense layers, the decoder mirrors them (mlp only): `256,128`."""
+    width: float = 1.0
+    """Scales the width of every layer of any network."""
+    activation: ActivationName = "relu"
+    """Nonlinearity between layers."""
+    norm: Literal["none", "layer"] = "none"
+    """Normalization of the features before each nonlinearity."""
+    conditioning: Literal["modulate", "concat"] = "modulate"
+    """How a label enters: `modulate` scales and shifts every layer, `concat` appends a one-hot vector to the input."""
+    latent_dim: int = 16
+    """Number of latent dimensions."""
+    prior: PriorName = "label"
+    """`normal` is N(0, I); `label` learns a Gaussian for each label (cvae only)."""
+    likelihood: LikelihoodName | None = None
+    """p(x|z); left out: `bernoulli` for one channel, `discretized_logistic` for colour."""
+    sigma: float | None = None
+    """Standard deviation of the gaussian likelihood, pixels in [0, 1]; left out: one value, learned."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Which bound is optimized."""
+
+    objective: ObjectiveName = "elbo"
+    """The bound."""
+    beta: float = 1.0
+    """Final weight of the KL term; 1 is the evidence lower bound."""
+    kl_schedule: KLScheduleName = "linear"
+    """Path of the KL weight from --kl-start to --beta: at once, along one line, or along --kl-cycles ramps that start anew."""
+    kl_warmup_epochs: float = 0.0
+    """Epochs the KL weight takes to reach --beta; 0 is at once."""
+    kl_start: float = 0.0
+    """KL weight at the first step of a warm-up; above --beta it is a warm-down, which presses the label out of z."""
+    kl_cycles: int = 4
+    """Number of ramps of the cyclical schedule."""
+    free_bits: float = 0.0
+    """Nats per latent dimension below which the KL term is not pressed further."""
+    reduction: Literal["sum", "mean"] = "sum"
+    """`sum` adds the reconstruction term over pixels, as the bound asks; `mean` averages it as many tutorials do, which multiplies the KL weight by the number of pixels."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the parameters are found."""
+
+    epochs: int = 20
+    """Passes over the training split."""
+    max_steps: int | None = None
+    """Stop after this many steps, whatever --epochs says."""
+    batch_size: int = 128
+    """Global batch: images per optimizer step, over all processes and accumulation steps."""
+    accumulate: int = 1
+    """Micro-batches per optimizer step."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    schedule: LearningRateScheduleName = "constant"
+    """`constant`, or `cosine` down to zero at the last step."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises linearly from zero."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of AdamW."""
+    clip: float | None = None
+    """Largest gradient norm; left out: no clipping."""
+    ema: float | None = None
+    """Decay of the exponential moving average of the weights, which is then what is evaluated and saved; left out: none."""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Arithmetic of the networks; likelihood and KL are always float32."""
+    compile: Literal["off", "on", "auto"] = "off"
+    """torch.compile: `auto` compiles when the run is long enough to win back the compilation time."""
+    early_stopping: int | None = None
+    """Stop after this many evaluations without a better loss; left out: never."""
+    seed: int = 0
+    """Seed of the weights, the order of the images, the latent noise and the binarization."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where a run lives and what it tells."""
+
+    output: str | None = None
+    """Run folder; left out: runs/NAME after the recipe, or after data and model."""
+    overwrite: bool = False
+    """Delete the run that is in the output folder and start anew."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints; one is also written at the end of the run and on Ctrl-C or SIGTERM."""
+    keep: int = 2
+    """Newest checkpoints kept."""
+    eval_every: int = 1
+    """Epochs between evaluations on the test split; the last epoch is always evaluated."""
+    sample_every: int = 5
+    """Epochs between sample sheets; the last epoch always has one."""
+    log_every: int = 50
+    """Steps between training lines in metrics.jsonl."""
+    tracker: tuple[str, ...] = ()
+    """Trackers that Accelerate knows, by name: `tensorboard`, `wandb`, `trackio`."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a run, by concern."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other, naming the flags."""
+        optim, objective, model, run = self.optim, self.objective, self.model, self.run
+        for name, value, least in (
+            ("--epochs", optim.epochs, 1),
+            ("--batch-size", optim.batch_size, 1),
+            ("--accumulate", optim.accumulate, 1),
+            ("--latent-dim", model.latent_dim, 1),
+            ("--checkpoint-every", run.checkpoint_every, 1),
+            ("--keep", run.keep, 1),
+            ("--eval-every", run.eval_every, 1),
+            ("--sample-every", run.sample_every, 1),
+            ("--log-every", run.log_every, 1),
+            ("--kl-cycles", objective.kl_cycles, 1),
+            ("--max-steps", 1 if optim.max_steps is None else optim.max_steps, 1),
+            ("--image-size", 1 if self.data.image_size is None else self.data.image_size, 1),
+            ("--early-stopping", 1 if optim.early_stopping is None else optim.early_stopping, 1),
+        ):
+            if value < least:
+                raise DistvaeError(f"{name} is {value}", f"expected at least {least}")
+        for name, number in (
+            ("--learning-rate", optim.learning_rate),
+            ("--width", model.width),
+            ("--clip", 1.0 if optim.clip is None else optim.clip),
+            ("--sigma", 1.0 if model.sigma is None else model.sigma),
+        ):
+            if not number > 0:
+                raise DistvaeError(f"{name} is {number}", "expected a number above 0")
+        for name, number in (
+            ("--beta", objective.beta),
+            ("--kl-start", objective.kl_start),
+            ("--kl-warmup-epochs", objective.kl_warmup_epochs),
+            ("--free-bits", objective.free_bits),
+            ("--warmup-epochs", optim.warmup_epochs),
+            ("--weight-decay", optim.weight_decay),
+        ):
+            if not number >= 0:
+                raise DistvaeError(f"{name} is {number}", "expected 0 or more")
+        if optim.ema is not None and not 0 < optim.ema < 1:
+            raise DistvaeError(f"--ema is {optim.ema}", "expected a decay between 0 and 1")
+        if not model.hidden or min(model.hidden) < 1:
+            raise DistvaeError(
+                f"--hidden is {list(model.hidden)}", "expected at least one width of 1 or more"
+            )
+        if optim.batch_size % optim.accumulate:
+            raise DistvaeError(
+                f"--batch-size {optim.batch_size} cannot be split into --accumulate "
+                f"{optim.accumulate} equal micro-batches"
+            )
+        if model.model == "vae" and model.prior == "label":
+            raise DistvaeError(
+                "--prior label needs labels and --model vae has none",
+                "it goes with --model cvae",
+                "Take --prior normal, or --model cvae.",
+            )
+        if model.likelihood in ("gaussian", "discretized_logistic") and self.data.binarize != "none":
+            raise DistvaeError(
+                f"--likelihood {model.likelihood} does not fit --binarize {self.data.binarize}",
+                "it describes grey levels, not black and white",
+                "Take --binarize none, or --likelihood bernoulli.",
+            )
+
+    def to_flat(self) -> dict[str, Any]:
+        """Every setting under its flag's name, in the order of the classes above."""
+        return {
+            name: value
+            for concern in dataclasses.fields(self)
+            for name, value in vars(getattr(self, concern.name)).items()
+        }
+
+    def updated(self, settings: Mapping[str, Any], origin: str) -> "TrainConfig":
+        """This configuration with the named settings changed.
+
+        Args:
+            settings: flat names and values, as read from YAML or JSON.
+            origin: where they were read, for error messages.
+
+        Raises:
+            DistvaeError: a name is unknown or a value has another type.
+        """
+        owners = {name: concern for concern, name, _ in _settings()}
+        kinds = {name: kind for _, name, kind in _settings()}
+        changes: dict[str, dict[str, Any]] = {}
+        for name, value in settings.items():
+            if name not in owners:
+                raise DistvaeError(
+                    f"unknown setting {name!r} in {origin}",
+                    "settings are the flags of `distvae train --help`, with underscores",
+                    nearest(str(name), owners),
+                )
+            changes.setdefault(owners[name], {})[name] = _coerce(name, value, kinds[name], origin)
+        concerns = {
+            name: dataclasses.replace(getattr(self, name), **changed)
+            for name, changed in changes.items()
+        }
+        return dataclasses.replace(self, **concerns)
+
+
+def _settings() -> list[tuple[str, str, Any]]:
+    """(concern, setting, type) of every setting."""
+    return [
+        (concern.name, setting, kind)
+        for concern in dataclasses.fields(TrainConfig)
+        for setting, kind in typing.get_type_hints(concern.type).items()
+    ]
+
+
+def _coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
+    """``value`` as type ``kind``; YAML's lists become tuples and its whole numbers floats."""
+    options = typing.get_args(kind)
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        if value is None and type(None) in options:
+            return None
+        kind = next(option for option in options if option is not type(None))
+        options = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        if value in options and type(value) in {type(option) for option in options}:
+            return value
+        expected = "one of " + ", ".join(map(str, options))
+        raise DistvaeError(
+            f"{name} is {value!r} in {origin}", expected, nearest(str(value), map(str, options))
+        )
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_coerce(name, item, options[0], origin) for item in value)
+    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif type(value) is kind:
+        return value
+    raise DistvaeError(f"{name} is {value!r} in {origin}", f"expected {_describe(kind)}")
+
+
+def _describe(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return f"a list of {_describe(typing.get_args(kind)[0])}"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]

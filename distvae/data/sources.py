@@ -1,0 +1,240 @@
+"""A name or a path becomes a train and a test split of encoded images with checked labels.
+
+Finding a source is cheap and, for bundled and local data, never imports ``datasets``; reading it
+finds columns and labels but decodes no image.
+"""
+
+import dataclasses
+import gzip
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.config import DataConfig
+from distvae.data import columns
+from distvae.data.local import TABLES, TEST_SPLITS, load_local, local_identity
+from distvae.data.order import HELD_OUT, permutation
+from distvae.errors import DistvaeError, nearest
+
+BUNDLED = ("mnist",)
+
+
+@dataclass(frozen=True, eq=False)
+class RawSplit:
+    """One split before decoding: the ``rows`` int64 [N] that ``fetch`` reads, and labels [N]."""
+
+    name: str
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+    fetch: Callable[[NDArray[np.int64]], Sequence[Any]]
+    decode: Callable[[Any], Any]
+
+    def where(self, row: int, encoded: Any) -> str:
+        """How to name one image in a message: its file, else its row and split."""
+        path = encoded.get("path") if isinstance(encoded, dict) else None
+        place = f"row {row} of split {self.name}"
+        return f"{path} ({place})" if path else f"the image in {place}"
+
+
+@dataclass(frozen=True, eq=False)
+class RawData:
+    """Both splits of a source; ``label_names`` is empty where the images have no labels."""
+
+    train: RawSplit
+    test: RawSplit
+    test_origin: str
+    label_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images come from; two sources with the same identity hold the same images."""
+
+    name: str
+    address: str
+    identity: str
+    read: Callable[[], RawData]
+
+
+def load_source(config: DataConfig) -> Source:
+    """Find the images that ``config.data`` names.
+
+    Raises:
+        DistvaeError: there is no such data, or the Hub cannot be reached. Splits, columns and
+            labels are checked by ``Source.read``.
+    """
+    if config.data in BUNDLED:
+        return Source(config.data, f"bundled {config.data}", "bundled", lambda: _read_mnist(config))
+    path = Path(config.data).expanduser()
+    if path.exists():
+        path = path.resolve()
+        name = path.stem if path.is_file() else path.name
+        return Source(
+            re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data",
+            str(path),
+            local_identity(path, config),
+            lambda: _read_tables(
+                load_local(path, config), config, path if path.is_dir() else path.parent
+            ),
+        )
+    if path.suffix not in TABLES and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", config.data):
+        splits = _load_hub(config.data)
+        prints = [(name, split._fingerprint) for name, split in splits.items()]
+        name = config.data.partition("/")[2]
+        return Source(name, config.data, str(prints), lambda: _read_tables(splits, config))
+    raise DistvaeError(
+        f"there is no data called {config.data!r}",
+        f"expected {', '.join(BUNDLED)}, a file or folder that exists, or a Hub id like owner/name",
+        _suggest(config.data),
+    )
+
+
+def choose_splits(config: DataConfig, names: Collection[str]) -> tuple[str, str | None]:
+    """The names of the train and of the test split; None where one must be held out.
+
+    Raises:
+        DistvaeError: a configured split is not among the names.
+    """
+    wishes = {"--split-train": config.split_train, "--split-test": config.split_test}
+    for flag, wanted in wishes.items():
+        if wanted is not None and wanted not in names:
+            raise DistvaeError(
+                f"{flag} {wanted}: {config.data} has no such split",
+                f"its splits are {', '.join(names)}",
+                nearest(wanted, names),
+            )
+    usual = (name for name in TEST_SPLITS if name in names and name != config.split_train)
+    return config.split_train, config.split_test or next(usual, None)
+
+
+def hold_out(split: RawSplit, seed: int) -> tuple[RawSplit, RawSplit]:
+    """The split without a tenth of its rows, and that tenth: a pure function of seed and size.
+
+    Raises:
+        DistvaeError: the split is too small to be divided.
+    """
+    if len(split.rows) < 2:
+        raise DistvaeError(
+            f"split {split.name} has {len(split.rows)} image",
+            "at least 2 are needed to hold out a test split",
+            "Name a test split by --split-test, or add images.",
+        )
+    order = permutation(len(split.rows), seed, HELD_OUT)
+    count = max(1, len(order) // 10)
+    train, test = (
+        dataclasses.replace(
+            split,
+            rows=split.rows[rows],
+            labels=None if split.labels is None else split.labels[rows],
+        )
+        for rows in (np.sort(order[count:]), np.sort(order[:count]))
+    )
+    return train, test
+
+
+def _finish(
+    config: DataConfig, train: RawSplit, test: RawSplit | None, label_names: tuple[str, ...]
+) -> RawData:
+    if test is not None:
+        return RawData(train, test, test.name, label_names)
+    origin = f"held-out tenth of {train.name}, seed {config.split_seed}"
+    return RawData(*hold_out(train, config.split_seed), origin, label_names)
+
+
+def _read_mnist(config: DataConfig) -> RawData:
+    """The bundled MNIST: gzip over IDX, big-endian headers of 16 and 8 bytes."""
+    from PIL import Image
+
+    def read(name: str) -> RawSplit:
+        stem = Path(__file__).parent / "mnist" / {"train": "train", "test": "t10k"}[name]
+        with gzip.open(f"{stem}-images-idx3-ubyte.gz") as file:
+            pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
+        with gzip.open(f"{stem}-labels-idx1-ubyte.gz") as file:
+            labels = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
+        return RawSplit(name, np.arange(len(labels)), labels, pixels.__getitem__, Image.fromarray)
+
+    train, test = choose_splits(config, ("train", "test"))
+    label_names = tuple(map(str, range(10)))
+    return _finish(config, read(train), read(test) if test else None, label_names)
+
+
+def _read_tables(
+    tables: Mapping[str, Any], config: DataConfig, root: Path | None = None
+) -> RawData:
+    """Both splits from ``datasets`` tables; image paths in them are relative to ``root``."""
+    import datasets
+
+    chosen = [name for name in choose_splits(config, tables) if name is not None]
+    tables = {name: tables[name] for name in chosen}
+    features = tables[chosen[0]].features
+    image = columns.image_column(features, config.image_column, config.data)
+    label = columns.label_column(features, config.label_column, config.data)
+    for name, table in tables.items():
+        for column in (image, label):
+            if column is not None and column not in table.features:
+                raise DistvaeError(
+                    f"split {name} of {config.data} has no column {column}",
+                    f"its columns are {', '.join(table.features)}",
+                    "Choose another split by --split-test.",
+                )
+    labels, label_names = columns.read_labels(tables, label, config.data) if label else ({}, ())
+
+    def raw(name: str) -> RawSplit:
+        table = tables[name].with_format(None).select_columns([image])
+        if isinstance(table.features[image], datasets.Image):
+            table = table.cast_column(image, datasets.Image(decode=False))
+
+        def fetch(rows: NDArray[np.int64]) -> list[Any]:
+            return [_encoded(value, root) for value in table[rows.tolist()][image]]
+
+        def decode(encoded: dict[str, Any]) -> Any:
+            if encoded["bytes"] is None and (path := encoded["path"]) and Path(path).is_file():
+                encoded = {**encoded, "bytes": Path(path).read_bytes()}
+            return datasets.Image().decode_example(encoded)
+
+        return RawSplit(name, np.arange(len(table)), labels.get(name), fetch, decode)
+
+    return _finish(config, raw(chosen[0]), raw(chosen[1]) if len(chosen) > 1 else None, label_names)
+
+
+def _encoded(value: Any, root: Path | None) -> dict[str, Any]:
+    """A cell as the ``bytes`` and ``path`` of one image."""
+    if isinstance(value, str):
+        value = {"path": value}
+    elif not isinstance(value, dict):
+        value = {"bytes": value}
+    encoded, path = value.get("bytes"), value.get("path")
+    if encoded is None and path is not None and root is not None:
+        path = str(root / path)
+    return {"bytes": encoded, "path": path}
+
+
+def _load_hub(name: str) -> Mapping[str, Any]:
+    """All splits of a Hub dataset.
+
+    Raises:
+        DistvaeError: it does not exist, cannot be reached, or cannot be read.
+    """
+    import datasets
+
+    try:
+        return dict(datasets.load_dataset(name))
+    except Exception as error:  # no network alone raises several kinds, by library and place
+        cause = error.__cause__ or error
+        raise DistvaeError(
+            f"{name} is no local path and could not be loaded from the Hugging Face Hub",
+            f"{type(cause).__name__}: {cause}".splitlines()[0].rstrip(". "),
+            _suggest(name) or "Check the name and the network, or give a local file or folder.",
+        ) from error
+
+
+def _suggest(data: str) -> str:
+    """The bundled name or the neighbouring file or folder that was perhaps meant."""
+    path = Path(data).expanduser()
+    neighbours = path.parent.iterdir() if path.parent.is_dir() else ()
+    return nearest(str(path), [*BUNDLED, *(str(path.with_name(file.name)) for file in neighbours)])

@@ -1,0 +1,251 @@
+"""VAE and ConditionalVAE: a network, a prior and a likelihood put together.
+
+Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter maps.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from huggingface_hub import ModelHubMixin, hf_hub_download
+from torch import Tensor, nn
+
+from distvae.config import ModelConfig
+from distvae.distributions import DiagonalGaussian
+from distvae.errors import DistvaeError
+from distvae.files import write_json
+from distvae.labels import label_index
+from distvae.likelihoods import LIKELIHOODS
+from distvae.networks import NETWORKS
+from distvae.noise import standard_normal
+from distvae.priors import PRIORS
+from distvae.tensors import read_tensors, write_tensors
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+SAMPLE_BATCH = 256
+
+
+class Terms(NamedTuple):
+    """What a forward pass gives an objective."""
+
+    posterior: DiagonalGaussian
+    """q(z|x), each part ``[B, Z]``."""
+    log_likelihood: Tensor
+    """log p(x|z) for one z drawn from the posterior, nats per image ``[B]``."""
+    rate: Tensor
+    """KL of posterior to prior by latent dimension, nats ``[B, Z]``."""
+
+
+class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
+    """Variational autoencoder (Kingma and Welling 2014, arXiv:1312.6114).
+
+    Args:
+        model: which parts, and their sizes.
+        image_shape: channels, height and width of the images.
+        label_names: names of the labels, in the order of their numbers; empty without labels.
+
+    Raises:
+        DistvaeError: the parts do not fit each other or the images.
+    """
+
+    conditional = False
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        image_shape: tuple[int, int, int],
+        label_names: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.config = model
+        self.image_shape = tuple(image_shape)
+        self.label_names = tuple(label_names)
+        num_labels = len(self.label_names)
+        encoder, decoder = NETWORKS[model.network]
+        likelihood = model.likelihood or default_likelihood(image_shape[0])
+        self.likelihood = LIKELIHOODS[likelihood](model)
+        self.prior = PRIORS[model.prior](model, num_labels)
+        self.encoder = encoder(model, image_shape, num_labels)
+        self.to_posterior = nn.Linear(self.encoder.out_features, 2 * model.latent_dim)
+        self.decoder = decoder(model, image_shape, num_labels, self.likelihood.maps_per_channel)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> Terms:
+        """Encode, draw one z, decode.
+
+        Args:
+            images: ``[B, C, H, W]`` in [0, 1].
+            labels: ``[B]`` int64, None for an unconditional model.
+            noise: ``[B, Z]``, standard normal.
+        """
+        posterior = self.encode(images, labels)
+        z = posterior.sample(noise)
+        parameters = self.decoder(z, labels)
+        with torch.autocast(images.device.type, enabled=False):
+            log_likelihood = self.likelihood.log_prob(images, parameters.float())
+            rate = self.prior.rate(posterior, z, labels)
+        return Terms(posterior, log_likelihood, rate)
+
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
+        """Posterior of the latents, mean and log-variance ``[B, Z]``, in float32."""
+        mean, log_variance = self.to_posterior(self.encoder(images, labels)).float().chunk(2, dim=1)
+        return DiagonalGaussian(mean, log_variance)
+
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Mean image of latents: ``[B, Z]`` to ``[B, C, H, W]`` in [0, 1]."""
+        return self.likelihood.mean(self.decoder(z, labels).float())
+
+    @torch.no_grad()
+    def sample(
+        self,
+        labels: Sequence[int | str] | None = None,
+        n: int = 1,
+        seed: int = 0,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Images drawn from the prior, as the mean of the likelihood.
+
+        Image number i of a seed is the same whatever the batch size or the device's generator.
+
+        Args:
+            labels: labels by number or name, ``n`` images for each; None draws all labels in turn
+                from a conditional model.
+            n: images for each label, or in all without labels.
+            seed: seed of the noise.
+            temperature: factor of the noise; below 1 samples are more typical and less diverse.
+
+        Returns:
+            ``[len(labels) * n, C, H, W]`` in [0, 1], label by label, on the model's device.
+
+        Raises:
+            DistvaeError: a label this model does not know.
+        """
+        numbers = self._label_numbers(labels, n)
+        total = n if numbers is None else len(numbers)
+        device = self.to_posterior.weight.device
+        batches = []
+        for start in range(0, total, SAMPLE_BATCH):
+            count = min(SAMPLE_BATCH, total - start)
+            noise = torch.from_numpy(standard_normal(seed, start, count, self.prior.noise_dim))
+            y = None if numbers is None else numbers[start : start + count].to(device)
+            z = self.prior.transform(temperature * noise.to(device), y)
+            batches.append(self.decode(z, y))
+        return torch.cat(batches) if batches else torch.empty(0, *self.image_shape)
+
+    def _label_numbers(self, labels: Sequence[int | str] | None, n: int) -> Tensor | None:
+        """Label of each image to draw ``[len(labels) * n]``."""
+        if labels is None:
+            return None
+        indices = [label_index(label, self.label_names) for label in labels]
+        return torch.tensor(indices, dtype=torch.int64).repeat_interleave(n)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_json(save_directory / CONFIG, self.hub_config())
+        write_tensors(save_directory / WEIGHTS, self.state_dict())
+
+    def hub_config(self) -> dict[str, Any]:
+        """What ``from_pretrained`` needs to build this model again."""
+        return {
+            "model": {**vars(self.config), "hidden": list(self.config.hidden)},
+            "image_shape": list(self.image_shape),
+            "label_names": list(self.label_names),
+        }
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        **model_kwargs: Any,
+    ) -> "VAE":
+        if Path(model_id).is_dir():
+            weights = Path(model_id) / WEIGHTS
+        else:
+            weights = Path(
+                hf_hub_download(
+                    model_id,
+                    WEIGHTS,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    token=token,
+                    local_files_only=local_files_only,
+                )
+            )
+        missing = {"model", "image_shape", "label_names"} - model_kwargs.keys()
+        if missing:
+            raise DistvaeError(
+                f"{model_id} does not describe a model", f"{CONFIG} lacks {', '.join(sorted(missing))}"
+            )
+        model = build_model(**model_kwargs)
+        load_weights(model, weights)
+        return model.eval()
+
+
+class ConditionalVAE(VAE, library_name="distvae"):
+    """A VAE of images given their label (Sohn et al. 2015): p(x|y), with q(z|x,y) and p(z|y).
+
+    The label reaches encoder, decoder and, where it takes one, the prior.
+    """
+
+    conditional = True
+
+    def _label_numbers(self, labels: Sequence[int | str] | None, n: int) -> Tensor:
+        if labels is None:
+            return torch.arange(n) % len(self.label_names)
+        numbers = super()._label_numbers(labels, n)
+        assert numbers is not None
+        return numbers
+
+
+def build_model(
+    model: ModelConfig, image_shape: Sequence[int], label_names: Sequence[str]
+) -> VAE:
+    """A fresh model for these images, conditional where the configuration says so.
+
+    Raises:
+        DistvaeError: the parts do not fit the images.
+    """
+    channels, height, width = image_shape
+    shape = (channels, height, width)
+    if model.model == "vae":
+        return VAE(model, shape, ())
+    if not label_names:
+        raise DistvaeError(
+            "--model cvae needs labels and the data has none",
+            "expected a label column or one folder per class",
+            "Name the column with --label-column, or take --model vae --prior normal.",
+        )
+    return ConditionalVAE(model, shape, tuple(label_names))
+
+
+def default_likelihood(channels: int) -> str:
+    """The likelihood taken when none is named: ``bernoulli`` only describes grey or binary images."""
+    return "bernoulli" if channels == 1 else "discretized_logistic"
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a model from a safetensors file.
+
+    Raises:
+        DistvaeError: the file is missing, damaged or of another architecture.
+    """
+    tensors = read_tensors(path)
+    own = model.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        found = tuple(tensors[name].shape) if name in tensors else None
+        expected = tuple(own[name].shape) if name in own else None
+        if found != expected:
+            raise DistvaeError(
+                f"{path} is of another architecture",
+                f"{name} is {found or 'absent'} there and {expected or 'absent'} in this model",
+                "Load it with the config.json it was saved with.",
+            )
+    model.load_state_dict(tensors)

@@ -1,0 +1,19 @@
+"""Encoder and decoder families, by name.
+
+An encoder is built from ``(config, image_shape, num_labels)`` and maps images and labels to
+``[B, out_features]``; a decoder also takes ``maps_per_channel`` and maps latents and labels to the
+likelihood's parameters ``[B, P, H, W]``. Both take any image size and channel count.
+"""
+
+from distvae.networks.conv import ConvDecoder, ConvEncoder
+from distvae.networks.mlp import MLPDecoder, MLPEncoder
+from distvae.networks.resnet import ResNetDecoder, ResNetEncoder
+
+Encoder = MLPEncoder | ConvEncoder | ResNetEncoder
+Decoder = MLPDecoder | ConvDecoder | ResNetDecoder
+
+NETWORKS: dict[str, tuple[type[Encoder], type[Decoder]]] = {
+    "mlp": (MLPEncoder, MLPDecoder),
+    "conv": (ConvEncoder, ConvDecoder),
+    "resnet": (ResNetEncoder, ResNetDecoder),
+}

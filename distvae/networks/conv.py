@@ -1,0 +1,105 @@
+"""Plain convolutional encoder and decoder, without normalization: the fast ones.
+
+Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter maps.
+"""
+
+import itertools
+import math
+
+from torch import Tensor, cat, nn
+
+from distvae.config import ModelConfig
+from distvae.networks.layers import ACTIVATIONS, ImageNorm, Modulation, one_hot, scaled
+from distvae.networks.pyramid import fold, pyramid, unfold
+
+DENSE_FEATURES = 256
+
+
+class ConvLayer(nn.Module):
+    """Convolution, norm, label modulation, nonlinearity."""
+
+    def __init__(self, conv: nn.Conv2d, config: ModelConfig, num_labels: int) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = ImageNorm() if config.norm == "layer" else nn.Identity()
+        self.modulation = Modulation(num_labels, conv.out_channels)
+        self.activation = ACTIVATIONS[config.activation]()
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        """``[B, in_channels, H, W]`` to ``[B, out_channels, H', W']``."""
+        out: Tensor = self.activation(self.modulation(self.norm(self.conv(features)), labels))
+        return out
+
+
+class ConvEncoder(nn.Module):
+    """Folded image, one 3x3 convolution a level with stride 2 between levels, one dense layer."""
+
+    def __init__(
+        self, config: ModelConfig, image_shape: tuple[int, int, int], num_labels: int
+    ) -> None:
+        super().__init__()
+        self.num_one_hot = num_labels if config.conditioning == "concat" else 0
+        modulated = num_labels - self.num_one_hot
+        channels, height, width = image_shape
+        levels = pyramid(config, height, width)
+        stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
+        halvings = [
+            nn.Conv2d(a.channels, b.channels, 3, stride=2, padding=1)
+            for a, b in itertools.pairwise(levels)
+        ]
+        self.layers = nn.ModuleList(
+            ConvLayer(conv, config, modulated) for conv in [stem, *halvings]
+        )
+        self.out_features = scaled(DENSE_FEATURES, config.width)
+        self.dense = nn.Linear(math.prod(levels[-1]) + self.num_one_hot, self.out_features)
+        self.modulation = Modulation(modulated, self.out_features)
+        self.activation = ACTIVATIONS[config.activation]()
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """``images [B, C, H, W]`` to ``[B, out_features]``."""
+        features = fold(images)
+        for layer in self.layers:
+            features = layer(features, labels)
+        features = features.flatten(1)
+        if self.num_one_hot:
+            features = cat([features, one_hot(labels, self.num_one_hot, features)], dim=1)
+        out: Tensor = self.activation(self.modulation(self.dense(features), labels))
+        return out
+
+
+class ConvDecoder(nn.Module):
+    """Two dense layers, then 3x3 convolutions that double the resolution by pixel shuffle."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        image_shape: tuple[int, int, int],
+        num_labels: int,
+        maps_per_channel: int,
+    ) -> None:
+        super().__init__()
+        self.num_one_hot = num_labels if config.conditioning == "concat" else 0
+        modulated = num_labels - self.num_one_hot
+        channels, self.height, self.width = image_shape
+        self.levels = pyramid(config, self.height, self.width)
+        features = scaled(DENSE_FEATURES, config.width)
+        self.dense = nn.Linear(config.latent_dim + self.num_one_hot, features)
+        self.modulation = Modulation(modulated, features)
+        self.activation = ACTIVATIONS[config.activation]()
+        self.expand = nn.Linear(features, math.prod(self.levels[-1]))
+        upwards = self.levels[::-1]
+        self.layers = nn.ModuleList(
+            ConvLayer(nn.Conv2d(a.channels, 4 * b.channels, 3, padding=1), config, modulated)
+            for a, b in itertools.pairwise(upwards)
+        )
+        self.out = nn.Conv2d(upwards[-1].channels, 4 * channels * maps_per_channel, 3, padding=1)
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """``z [B, Z]`` to ``[B, P, H, W]``."""
+        if self.num_one_hot:
+            z = cat([z, one_hot(labels, self.num_one_hot, z)], dim=1)
+        features = self.activation(self.modulation(self.dense(z), labels))
+        features = self.activation(self.expand(features)).unflatten(1, tuple(self.levels[-1]))
+        for layer, level in zip(self.layers, self.levels[-2::-1], strict=True):
+            features = unfold(layer(features, labels), level.height, level.width)
+        return unfold(self.out(features), self.height, self.width)

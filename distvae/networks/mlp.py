@@ -1,0 +1,77 @@
+"""Dense encoder and decoder.
+
+Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter maps.
+"""
+
+import itertools
+import math
+
+from torch import Tensor, cat, nn
+
+from distvae.config import ModelConfig
+from distvae.networks.layers import ACTIVATIONS, Modulation, one_hot, scaled
+
+
+class DenseLayers(nn.Module):
+    """A stack of dense layers, each followed by norm, label modulation and nonlinearity."""
+
+    def __init__(self, sizes: list[int], config: ModelConfig, num_labels: int) -> None:
+        super().__init__()
+        concat = config.conditioning == "concat"
+        self.num_one_hot = num_labels if concat else 0
+        modulated = 0 if concat else num_labels
+        sizes = [sizes[0] + self.num_one_hot, *sizes[1:]]
+        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+        self.norm = nn.ModuleList(
+            nn.LayerNorm(size) if config.norm == "layer" else nn.Identity() for size in sizes[1:]
+        )
+        self.modulation = nn.ModuleList(Modulation(modulated, size) for size in sizes[1:])
+        self.activation = ACTIVATIONS[config.activation]()
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        """``[B, sizes[0]]`` to ``[B, sizes[-1]]``."""
+        if self.num_one_hot:
+            features = cat([features, one_hot(labels, self.num_one_hot, features)], dim=1)
+        for dense, norm, modulation in zip(self.dense, self.norm, self.modulation, strict=True):
+            features = self.activation(modulation(norm(dense(features)), labels))
+        return features
+
+
+class MLPEncoder(nn.Module):
+    """Images to features through ``config.hidden`` dense layers."""
+
+    def __init__(
+        self, config: ModelConfig, image_shape: tuple[int, int, int], num_labels: int
+    ) -> None:
+        super().__init__()
+        hidden = [scaled(size, config.width) for size in config.hidden]
+        self.out_features = hidden[-1]
+        self.layers = DenseLayers([math.prod(image_shape), *hidden], config, num_labels)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """``images [B, C, H, W]`` to ``[B, out_features]``."""
+        features: Tensor = self.layers(images.flatten(1), labels)
+        return features
+
+
+class MLPDecoder(nn.Module):
+    """Latents to likelihood parameters through ``config.hidden`` in reverse."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        image_shape: tuple[int, int, int],
+        num_labels: int,
+        maps_per_channel: int,
+    ) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        self.out_shape = (channels * maps_per_channel, height, width)
+        hidden = [scaled(size, config.width) for size in reversed(config.hidden)]
+        self.layers = DenseLayers([config.latent_dim, *hidden], config, num_labels)
+        self.out = nn.Linear(hidden[-1], math.prod(self.out_shape))
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """``z [B, Z]`` to ``[B, P, H, W]``."""
+        parameters: Tensor = self.out(self.layers(z, labels)).unflatten(1, self.out_shape)
+        return parameters

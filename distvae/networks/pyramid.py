@@ -1,0 +1,55 @@
+"""The resolutions that convolutional networks pass through, for images of any size.
+
+The encoder folds 2x2 pixels into channels, then halves until the longer side is at most
+``COARSEST``; odd sides round up. The decoder walks the same list backwards and cuts off what the
+rounding added, so encoder and decoder agree for every height and width.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from distvae.config import ModelConfig
+from distvae.networks.layers import scaled
+
+COARSEST = 7
+BASE_CHANNELS = 32
+MOST_CHANNELS = 256
+
+
+class Level(NamedTuple):
+    """One resolution of the pyramid."""
+
+    channels: int
+    height: int
+    width: int
+
+
+def pyramid(config: ModelConfig, height: int, width: int) -> list[Level]:
+    """Levels from the folded image down to the coarsest.
+
+    >>> pyramid(ModelConfig(), 28, 28)
+    [Level(channels=32, height=14, width=14), Level(channels=64, height=7, width=7)]
+    """
+    levels: list[Level] = []
+    channels = BASE_CHANNELS
+    while True:
+        height, width = -(-height // 2), -(-width // 2)
+        levels.append(Level(scaled(min(channels, MOST_CHANNELS), config.width), height, width))
+        if max(height, width) <= COARSEST:
+            return levels
+        channels *= 2
+
+
+def fold(images: Tensor) -> Tensor:
+    """2x2 pixels into channels, after padding odd sides: ``[B, C, H, W]`` to ``[B, 4C, H/2, W/2]``."""
+    height, width = images.shape[-2:]
+    if height % 2 or width % 2:
+        images = F.pad(images, (0, width % 2, 0, height % 2))
+    return F.pixel_unshuffle(images, 2)
+
+
+def unfold(features: Tensor, height: int, width: int) -> Tensor:
+    """The reverse of :func:`fold`, cut to ``height`` and ``width``."""
+    return F.pixel_shuffle(features, 2)[:, :, :height, :width]

@@ -1,0 +1,134 @@
+"""Residual convolutional encoder and decoder.
+
+Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter maps.
+"""
+
+import itertools
+import math
+
+from torch import Tensor, cat, nn
+
+from distvae.config import ModelConfig
+from distvae.networks.layers import ACTIVATIONS, ImageNorm, Modulation, one_hot, scaled
+from distvae.networks.pyramid import Level, fold, pyramid, unfold
+
+DENSE_FEATURES = 256
+BLOCKS_PER_LEVEL = 2
+
+
+class ResidualBlock(nn.Module):
+    """``h + conv(act(mod(norm(conv(act(norm(h)))))))``; the last convolution begins at zero.
+
+    He et al. 2016 (arXiv:1603.05027), with label modulation between the convolutions and layer
+    normalization over channels, which, unlike batch statistics, gives one image the same result
+    in every batch and on every number of processes.
+    """
+
+    def __init__(self, channels: int, config: ModelConfig, num_labels: int) -> None:
+        super().__init__()
+        self.norm = ImageNorm()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.modulation = Modulation(num_labels, channels)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        self.activation = ACTIVATIONS[config.activation]()
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        """``[B, C, H, W]`` to the same shape."""
+        inner = self.first(self.activation(self.norm(features)))
+        inner = self.modulation(self.norm(inner), labels)
+        out: Tensor = features + self.second(self.activation(inner))
+        return out
+
+
+class Stage(nn.Module):
+    """The residual blocks of one level."""
+
+    def __init__(self, level: Level, config: ModelConfig, num_labels: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            ResidualBlock(level.channels, config, num_labels) for _ in range(BLOCKS_PER_LEVEL)
+        )
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        """``[B, C, H, W]`` to the same shape."""
+        for block in self.blocks:
+            features = block(features, labels)
+        return features
+
+
+class ResNetEncoder(nn.Module):
+    """Folded image, residual stages with strided convolutions between, one dense layer."""
+
+    def __init__(
+        self, config: ModelConfig, image_shape: tuple[int, int, int], num_labels: int
+    ) -> None:
+        super().__init__()
+        self.num_one_hot = num_labels if config.conditioning == "concat" else 0
+        modulated = num_labels - self.num_one_hot
+        channels, height, width = image_shape
+        levels = pyramid(config, height, width)
+        stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
+        halvings = [
+            nn.Conv2d(a.channels, b.channels, 3, stride=2, padding=1)
+            for a, b in itertools.pairwise(levels)
+        ]
+        self.down = nn.ModuleList([stem, *halvings])
+        self.stages = nn.ModuleList(Stage(level, config, modulated) for level in levels)
+        self.norm = ImageNorm()
+        self.activation = ACTIVATIONS[config.activation]()
+        self.out_features = scaled(DENSE_FEATURES, config.width)
+        self.dense = nn.Linear(math.prod(levels[-1]) + self.num_one_hot, self.out_features)
+        self.modulation = Modulation(modulated, self.out_features)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """``images [B, C, H, W]`` to ``[B, out_features]``."""
+        features = fold(images)
+        for down, stage in zip(self.down, self.stages, strict=True):
+            features = stage(down(features), labels)
+        features = self.activation(self.norm(features)).flatten(1)
+        if self.num_one_hot:
+            features = cat([features, one_hot(labels, self.num_one_hot, features)], dim=1)
+        out: Tensor = self.activation(self.modulation(self.dense(features), labels))
+        return out
+
+
+class ResNetDecoder(nn.Module):
+    """Two dense layers, then residual stages with pixel-shuffle convolutions between."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        image_shape: tuple[int, int, int],
+        num_labels: int,
+        maps_per_channel: int,
+    ) -> None:
+        super().__init__()
+        self.num_one_hot = num_labels if config.conditioning == "concat" else 0
+        modulated = num_labels - self.num_one_hot
+        channels, self.height, self.width = image_shape
+        self.levels = pyramid(config, self.height, self.width)[::-1]
+        features = scaled(DENSE_FEATURES, config.width)
+        self.dense = nn.Linear(config.latent_dim + self.num_one_hot, features)
+        self.modulation = Modulation(modulated, features)
+        self.activation = ACTIVATIONS[config.activation]()
+        self.expand = nn.Linear(features, math.prod(self.levels[0]))
+        self.stages = nn.ModuleList(Stage(level, config, modulated) for level in self.levels)
+        self.up = nn.ModuleList(
+            nn.Conv2d(a.channels, 4 * b.channels, 3, padding=1)
+            for a, b in itertools.pairwise(self.levels)
+        )
+        self.norm = ImageNorm()
+        maps = 4 * channels * maps_per_channel
+        self.out = nn.Conv2d(self.levels[-1].channels, maps, 3, padding=1)
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """``z [B, Z]`` to ``[B, P, H, W]``."""
+        if self.num_one_hot:
+            z = cat([z, one_hot(labels, self.num_one_hot, z)], dim=1)
+        features = self.activation(self.modulation(self.dense(z), labels))
+        features = self.stages[0](self.expand(features).unflatten(1, tuple(self.levels[0])), labels)
+        for up, stage, level in zip(self.up, self.stages[1:], self.levels[1:], strict=True):
+            features = stage(unfold(up(features), level.height, level.width), labels)
+        out: Tensor = self.out(self.activation(self.norm(features)))
+        return unfold(out, self.height, self.width)

@@ -1,0 +1,115 @@
+"""p(z) and p(z|y): where latents are drawn from, and what the posterior is held against.
+
+Legend: B batch, Z latent dimensions, L labels. Every prior turns noise into latents
+(``transform``), so a sampler is always noise in, image out.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from distvae.config import ModelConfig
+from distvae.distributions import DiagonalGaussian, log_normal
+
+
+class Prior(Protocol):
+    """The contract of this part."""
+
+    noise_dim: int
+    """Length of the noise vector that ``transform`` takes."""
+
+    def rate(self, posterior: DiagonalGaussian, z: Tensor, labels: Tensor | None) -> Tensor:
+        """KL of the posterior to the prior, nats ``[B, Z]``; its sum over Z is the rate."""
+
+    def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Log-density of ``z [B, Z]``, nats ``[B]``."""
+
+    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """Noise ``[B, noise_dim]`` to latents ``[B, Z]``."""
+
+
+class NormalPrior(nn.Module):
+    """N(0, I), whatever the label."""
+
+    def __init__(self, config: ModelConfig, num_labels: int) -> None:
+        super().__init__()
+        self.noise_dim = config.latent_dim
+
+    def rate(self, posterior: DiagonalGaussian, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Closed form, nats ``[B, Z]``."""
+        return posterior.kl_to_standard_normal()
+
+    def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Nats ``[B]``."""
+        return log_normal(z, 0.0, 0.0).sum(1)
+
+    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """The noise itself."""
+        return noise
+
+
+class LabelPrior(nn.Module):
+    """A learned Gaussian for each label, with full covariance.
+
+    N(mean[y], inverse(W[y]' W[y])) with W lower triangular, its diagonal kept positive by an
+    exponential. It begins as N(0, I). What the posterior does within a label is then drawn with
+    that label, correlations between dimensions included.
+    """
+
+    def __init__(self, config: ModelConfig, num_labels: int) -> None:
+        super().__init__()
+        dim = config.latent_dim
+        self.noise_dim = dim
+        self.mean = nn.Parameter(torch.zeros(num_labels, dim))
+        self.log_diagonal = nn.Parameter(torch.zeros(num_labels, dim))
+        self.off_diagonal = nn.Parameter(torch.zeros(num_labels, dim, dim))
+
+    def rate(self, posterior: DiagonalGaussian, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Closed form, nats ``[B, Z]``: one column for each whitened dimension.
+
+        The columns sum to the KL between Gaussians, with W the whitening matrix of the label:
+        half of tr(W S W') + |W (m - mean)|^2 - Z - log det(W S W').
+        """
+        whitening = self._whitening()[labels]
+        offset = (posterior.mean - self.mean[labels]).unsqueeze(2)
+        distance = torch.bmm(whitening, offset).squeeze(2)
+        variance = torch.bmm(whitening.square(), posterior.log_variance.exp().unsqueeze(2))
+        log_determinant = 2.0 * self.log_diagonal[labels] + posterior.log_variance
+        return 0.5 * (variance.squeeze(2) + distance.square() - 1.0 - log_determinant)
+
+    def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Nats ``[B]``."""
+        offset = (z - self.mean[labels]).unsqueeze(2)
+        white = torch.bmm(self._whitening()[labels], offset).squeeze(2)
+        return (log_normal(white, 0.0, 0.0) + self.log_diagonal[labels]).sum(1)
+
+    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """``mean[y] + inverse(W[y]) noise`` ``[B, Z]``."""
+        colouring = self._inverse(self._whitening())
+        return self.mean[labels] + torch.bmm(colouring[labels], noise.unsqueeze(2)).squeeze(2)
+
+    def _whitening(self) -> Tensor:
+        """W ``[L, Z, Z]``."""
+        return self.off_diagonal.tril(-1) + torch.diag_embed(self.log_diagonal.exp())
+
+    def _inverse(self, lower: Tensor) -> Tensor:
+        """Inverse of triangular matrices by products alone, which every runtime can do.
+
+        W = D (I - N) with N strictly lower triangular, so N to the power Z is 0 and
+        (I - N)^-1 = (I + N) (I + N^2) (I + N^4) ... ends after log2 Z factors.
+        """
+        identity = torch.eye(self.noise_dim, dtype=lower.dtype, device=lower.device)
+        inverse_diagonal = torch.exp(-self.log_diagonal)
+        power = identity - lower * inverse_diagonal.unsqueeze(2)
+        inverse = identity + power
+        for _ in range((self.noise_dim - 1).bit_length() - 1):
+            power = power @ power
+            inverse = inverse + inverse @ power
+        return inverse * inverse_diagonal.unsqueeze(1)
+
+
+PRIORS: dict[str, type[NormalPrior] | type[LabelPrior]] = {
+    "normal": NormalPrior,
+    "label": LabelPrior,
+}

@@ -1,0 +1,103 @@
+"""Finding, naming and describing run folders. No torch."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distvae.config import TrainConfig
+from distvae.errors import DistvaeError, nearest
+from distvae.files import read_json
+
+RUNS = Path("runs")
+CONFIG = "config.json"
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+_STEP = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, and the model directory in it that a command shall use."""
+
+    folder: Path
+    """The run itself."""
+    model: Path
+    """Where model.safetensors is: the run folder or one of its checkpoints."""
+
+    def config(self) -> TrainConfig:
+        """The settings the run was started with."""
+        content = read_json(self.folder / CONFIG)
+        origin = str(self.folder / CONFIG)
+        return TrainConfig().updated(content.get("settings", {}), origin)
+
+    def record(self) -> dict[str, Any]:
+        """The whole of config.json."""
+        record: dict[str, Any] = read_json(self.folder / CONFIG)
+        return record
+
+
+def default_folder(config: TrainConfig, recipe: str | None) -> Path:
+    """Where a run goes that was not told: runs/RECIPE, else runs/DATA-MODEL."""
+    if recipe is not None:
+        return RUNS / Path(recipe).stem
+    data = re.sub(r"[^\w.-]+", "-", Path(config.data.data).name).strip("-") or "data"
+    return RUNS / f"{data}-{config.model.model}"
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run was started in this folder."""
+    return (folder / CONFIG).is_file()
+
+
+def newest_run() -> Path:
+    """The run in runs/ whose files changed last.
+
+    Raises:
+        DistvaeError: there is none.
+    """
+    found = [path for path in RUNS.glob("*") if is_run(path)] if RUNS.is_dir() else []
+    if not found:
+        raise DistvaeError(
+            f"no run in {RUNS.resolve()}",
+            "expected at least one folder with a config.json",
+            "Name one, or train one: distvae train",
+        )
+    return max(found, key=_last_change)
+
+
+def find_run(name: str | Path | None) -> Run:
+    """The run a command was given: a run folder, a checkpoint folder, a name in runs/, or None.
+
+    Raises:
+        DistvaeError: there is no such run.
+    """
+    folder = newest_run() if name is None else Path(name)
+    if not folder.exists() and (RUNS / folder).exists():
+        folder = RUNS / folder
+    if _STEP.fullmatch(folder.name) and is_run(folder.parent.parent):
+        return Run(folder.parent.parent, folder)
+    if not is_run(folder):
+        known = [path.name for path in RUNS.glob("*") if is_run(path)] if RUNS.is_dir() else []
+        hint = nearest(folder.name, known) or (f"Known runs: {', '.join(known)}." if known else "")
+        raise DistvaeError(f"{folder} is not a run", f"expected a folder with a {CONFIG}", hint)
+    return Run(folder, folder)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint folders of a run, oldest first."""
+    found = [
+        (int(match[1]), path)
+        for path in (folder / CHECKPOINTS).glob("step-*")
+        if (match := _STEP.fullmatch(path.name))
+    ]
+    return [path for _, path in sorted(found)]
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / CHECKPOINTS / f"step-{step:08d}"
+
+
+def _last_change(folder: Path) -> float:
+    return max((file.stat().st_mtime for file in (folder / METRICS, folder / CONFIG) if file.exists()))

@@ -1,0 +1,63 @@
+"""Named tensors in safetensors files that carry their own checksum.
+
+The format has none, so a flipped bit would load as a wrong weight. Each file written here holds a
+SHA-256 of its tensors in its metadata, which is compared on reading; files of other programs,
+which lack it, are read without.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from distvae.errors import DistvaeError
+from distvae.files import replacing_file
+
+_CHECKSUM = "distvae.sha256"
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors to a safetensors file, whole or not at all."""
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"format": "pt", _CHECKSUM: checksum(stored)}
+    with replacing_file(path) as temporary:
+        save_file(stored, str(temporary), metadata=metadata)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file to the CPU.
+
+    Raises:
+        DistvaeError: the file is missing, cut short, or its tensors are not those written.
+    """
+    if not path.is_file():
+        raise DistvaeError(f"{path} is missing")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            expected = (file.metadata() or {}).get(_CHECKSUM)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DistvaeError(
+            f"{path} is damaged", f"it cannot be read as safetensors ({error})", "Use another copy."
+        ) from error
+    if expected is not None and expected != checksum(tensors):
+        raise DistvaeError(
+            f"{path} is damaged",
+            "its tensors do not match the checksum they were written with",
+            "Use another copy.",
+        )
+    return tensors
+
+
+def checksum(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,127 @@
+"""What a run tells the person who started it: live on a terminal, one line an epoch elsewhere."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+
+class TrainingConsole:
+    """Progress of epochs and steps with the newest numbers beside them; silent off the main process.
+
+    Args:
+        speak: whether this process is the one that talks.
+        total_epochs: epochs of the run.
+        steps_per_epoch: steps in one of them.
+        step: where the run starts or goes on.
+    """
+
+    def __init__(self, speak: bool, total_epochs: int, steps_per_epoch: int, step: int) -> None:
+        self.console = Console(quiet=not speak, highlight=False)
+        self._live = speak and self.console.is_terminal
+        self._steps_per_epoch = steps_per_epoch
+        self._started = time.perf_counter()
+        self._start_step = step
+        self._total_epochs = total_epochs
+        self._values: dict[str, float] = {}
+        self._progress = Progress(
+            TextColumn("[bold]{task.description:<6}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[told]}"),
+            console=self.console,
+            disable=not self._live,
+        )
+        self._epochs: TaskID = self._progress.add_task(
+            "epoch", total=total_epochs, completed=step // steps_per_epoch, told=""
+        )
+        self._steps: TaskID = self._progress.add_task(
+            "step", total=steps_per_epoch, completed=step % steps_per_epoch, told=""
+        )
+
+    def __enter__(self) -> "TrainingConsole":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """One line above the progress."""
+        self.console.print(text)
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """New numbers of training at a step."""
+        self._values |= values
+        if self._live:
+            done = (step - 1) % self._steps_per_epoch + 1
+            self._progress.update(self._steps, completed=done, told=describe(self._values))
+
+    def epoch(self, epoch: float, values: dict[str, float]) -> None:
+        """An epoch's evaluation."""
+        self._values |= {f"test {name}": value for name, value in values.items()}
+        if self._live:
+            told = describe(self._values, "test ")
+            self._progress.update(self._epochs, completed=int(epoch), told=f"test  {told}")
+            return
+        done = epoch - self._start_step / self._steps_per_epoch
+        left = (time.perf_counter() - self._started) / max(done, 1e-9) * (self._total_epochs - epoch)
+        self.console.print(
+            f"epoch {epoch:g}/{self._total_epochs}  {describe(self._values)}  |  test  "
+            f"{describe(self._values, 'test ')}  |  {left:.0f} s left"
+        )
+
+
+def describe(values: dict[str, float], prefix: str = "") -> str:
+    """The numbers worth a glance, in nats per image and images/s."""
+    parts = []
+    for name in ("elbo", "distortion", "rate"):
+        if prefix + name in values:
+            parts.append(f"{name} {values[prefix + name]:.2f}")
+    if prefix + "active_units" in values:
+        active, all_units = values[prefix + "active_units"], values[prefix + "latent_dim"]
+        parts.append(f"active {active:.0f}/{all_units:.0f}")
+    if prefix + "images_per_second" in values:
+        parts.append(f"{values[prefix + 'images_per_second']:,.0f} images/s")
+    return "  ".join(parts)
+
+
+def table(title: str, rows: list[tuple[str, str]]) -> Table:
+    """Two columns: a name and a number."""
+    sheet = Table(title=title, show_header=False, title_justify="left")
+    sheet.add_column()
+    sheet.add_column(justify="right")
+    for name, value in rows:
+        sheet.add_row(name, value)
+    return sheet
+
+
+@contextlib.contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error for anything that takes seconds; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with bar:
+        task = bar.add_task(description, total=total)
+
+        def advance(count: int) -> None:
+            bar.advance(task, count)
+
+        yield advance

@@ -1,0 +1,255 @@
+"""The training loop: one step, one epoch, and what happens between them.
+
+Legend: B batch.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distvae.checkpoint import Progress, save_checkpoint
+from distvae.data.batches import epoch_order
+from distvae.errors import DistvaeError
+from distvae.evaluation.elbo import elbo_metrics
+from distvae.models import WEIGHTS
+from distvae.objectives import Loss
+from distvae.runs import checkpoints
+from distvae.schedules import kl_weight, learning_rate
+from distvae.tensors import write_tensors
+from distvae.training.console import TrainingConsole
+from distvae.training.engine import Engine
+from distvae.training.pictures import write_pictures
+from distvae.training.stopping import Interrupted, StopRequest
+from distvae.training.trackers import MetricsLog
+
+MOST_DEAD = 0.5
+REMEDIES = "a KL warm-up (--kl-warmup-epochs), --free-bits, a smaller --beta or --latent-dim"
+
+
+@dataclass
+class Window:
+    """Losses since the last log line, still on the device, and the time they took."""
+
+    losses: list[Loss] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class Sitting:
+    """One stretch of a run, from start or resume to its end."""
+
+    engine: Engine
+    progress: Progress
+    folder: Path
+    log: MetricsLog
+    console: TrainingConsole
+    stop: StopRequest
+    window: Window = field(default_factory=Window)
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the data so far."""
+        return self.progress.step / self.engine.steps_per_epoch
+
+
+def train_step(engine: Engine, step: int, rows: Tensor, weight: Tensor) -> list[Loss]:
+    """One optimizer step on the global batch ``rows [B]``; reads nothing back from the device.
+
+    Args:
+        engine: what a step is made of.
+        step: steps taken before this one; it determines noise, learning rate and KL weight.
+        rows: row numbers of the global batch, of which this process takes its positions.
+        weight: a scalar on the device, overwritten with the KL weight.
+    """
+    config, accelerator, optimizer = engine.config, engine.accelerator, engine.optimizer
+    rate = learning_rate(config.optim, step, engine.total_steps, engine.steps_per_epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    weight.fill_(kl_weight(config.objective, step, engine.steps_per_epoch))
+    noise = engine.noise.draw(step, len(rows))
+    losses = []
+    for positions in engine.shards():
+        with accelerator.accumulate(engine.forward):
+            grey, labels = engine.train_images.gather(rows[positions])
+            own = noise.at(positions)
+            labels = labels if engine.conditional else None
+            loss = engine.step_loss(grey, labels, own.latent, own.pixels, weight)
+            accelerator.backward(loss.loss)
+            if config.optim.clip is not None and accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(engine.forward.parameters(), config.optim.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(Loss(loss.loss.detach(), loss.distortion.detach(), loss.rate.detach()))
+    if engine.trained.averaged is not None:
+        _average(engine, step)
+    return losses
+
+
+@torch.no_grad()
+def _average(engine: Engine, step: int) -> None:
+    """Move the averaged weights; early on they follow faster, so they forget the random start."""
+    assert engine.trained.averaged is not None and engine.config.optim.ema is not None
+    decay = min(engine.config.optim.ema, (1 + step) / (10 + step))
+    torch._foreach_lerp_(
+        list(engine.trained.averaged.parameters()),
+        list(engine.trained.model.parameters()),
+        1.0 - decay,
+    )
+
+
+def train(sitting: Sitting) -> None:
+    """Take steps until the run is done, stopped early or asked to stop.
+
+    Raises:
+        Interrupted: a signal asked for it; a checkpoint has been written.
+        DistvaeError: the loss is not finite.
+    """
+    engine, progress = sitting.engine, sitting.progress
+    optim, run = engine.config.optim, engine.config.run
+    weight = torch.zeros((), device=engine.accelerator.device)
+    engine.forward.train()
+    while progress.step < engine.total_steps and not _stopped_early(sitting):
+        epoch, first = divmod(progress.step, engine.steps_per_epoch)
+        order = torch.from_numpy(epoch_order(len(engine.train_images.images), optim.seed, epoch))
+        for batch in range(first, engine.steps_per_epoch):
+            started = time.perf_counter()
+            rows = order[batch * optim.batch_size : (batch + 1) * optim.batch_size]
+            sitting.window.losses += train_step(engine, progress.step, rows, weight)
+            progress.step += 1
+            last = progress.step == engine.total_steps
+            sitting.window.seconds += time.perf_counter() - started
+            if progress.step % run.log_every == 0 or last:
+                log_window(sitting)
+            if batch + 1 == engine.steps_per_epoch or last:
+                last = end_epoch(sitting, last)
+            stopping = _stop_requested(sitting)
+            if progress.step % run.checkpoint_every == 0 or last or stopping:
+                checkpoint(sitting)
+            if stopping:
+                raise Interrupted(sitting.stop.signal_name)
+            if last:
+                break
+
+
+def log_window(sitting: Sitting) -> None:
+    """Read the losses since the last line back from the device, check and log them."""
+    engine, window = sitting.engine, sitting.window
+    if not window.losses:
+        return
+    sums = torch.stack(
+        [
+            torch.stack([loss.loss, loss.distortion.mean(), loss.rate.mean()])
+            for loss in window.losses
+        ]
+    )
+    started = time.perf_counter()
+    values = engine.accelerator.reduce(sums, "mean").tolist()  # waits for the device
+    window.seconds += time.perf_counter() - started
+    steps = len(values) // engine.config.optim.accumulate
+    for number, (loss, distortion, rate) in enumerate(values):
+        if not math.isfinite(loss):
+            step = sitting.progress.step - steps + number // engine.config.optim.accumulate + 1
+            _not_finite(sitting, step, loss, distortion, rate)
+    loss, distortion, rate = (sum(column) / len(values) for column in zip(*values, strict=True))
+    told = {
+        "loss": loss,
+        "elbo": -(distortion + rate),
+        "distortion": distortion,
+        "rate": rate,
+        "images_per_second": steps * engine.config.optim.batch_size / window.seconds,
+    }
+    sitting.progress.seconds += window.seconds
+    sitting.log.write(sitting.progress.step, sitting.epoch, "train", told)
+    sitting.console.step(sitting.progress.step, told)
+    sitting.window = Window()
+
+
+def end_epoch(sitting: Sitting, last: bool) -> bool:
+    """Evaluate and draw when they are due; returns whether the run ends here."""
+    engine, progress = sitting.engine, sitting.progress
+    run = engine.config.run
+    epoch = math.ceil(sitting.epoch)
+    if epoch % run.eval_every == 0 or last:
+        log_window(sitting)
+        values = evaluate(engine)
+        weight = kl_weight(engine.config.objective, progress.step, engine.steps_per_epoch)
+        loss = values["distortion"] + weight * values["rate"]
+        better = progress.best_loss is None or loss < progress.best_loss
+        progress.best_loss = loss if better else progress.best_loss
+        progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
+        sitting.log.write(progress.step, sitting.epoch, "test", {"loss": loss, **values})
+        sitting.console.epoch(sitting.epoch, values)
+        if values["active_units"] < MOST_DEAD * values["latent_dim"]:
+            sitting.console.say(
+                f"[yellow]only {values['active_units']:.0f} of {values['latent_dim']:.0f} latents "
+                f"are active: the others carry nothing. Remedies: {REMEDIES}"
+            )
+        last = last or _stopped_early(sitting)
+    if (epoch % run.sample_every == 0 or last) and engine.accelerator.is_main_process:
+        write_pictures(
+            engine.trained.usable.eval(), engine.test_images, engine.config, sitting.folder, epoch
+        )
+    engine.forward.train()
+    return last
+
+
+def evaluate(engine: Engine) -> dict[str, float]:
+    """Elbo and latents' use over the test split, on all processes together."""
+    accelerator = engine.accelerator
+    return dict(
+        elbo_metrics(
+            engine.trained.usable.eval(),
+            engine.test_images,
+            engine.config.data.binarize,
+            engine.config.optim.seed,
+            accelerator.process_index,
+            accelerator.num_processes,
+            lambda sums: accelerator.reduce(sums, "sum"),
+        )
+    )
+
+
+def checkpoint(sitting: Sitting) -> None:
+    """Write a checkpoint and the run's own model.safetensors, unless the loss went wrong."""
+    log_window(sitting)
+    engine = sitting.engine
+    if engine.accelerator.scaler is not None:
+        sitting.progress.scaler = engine.accelerator.scaler.state_dict()
+    if engine.accelerator.is_main_process:
+        keep = engine.config.run.keep
+        save_checkpoint(sitting.folder, engine.trained, sitting.progress, keep)
+        write_tensors(sitting.folder / WEIGHTS, engine.trained.usable.state_dict())
+    engine.accelerator.wait_for_everyone()
+
+
+def _stopped_early(sitting: Sitting) -> bool:
+    patience = sitting.engine.config.optim.early_stopping
+    return patience is not None and sitting.progress.evaluations_since_best >= patience
+
+
+def _stop_requested(sitting: Sitting) -> bool:
+    """Whether to stop here; several processes agree at log steps, so that none runs ahead."""
+    accelerator = sitting.engine.accelerator
+    asked = sitting.stop.signal_name is not None
+    if accelerator.num_processes == 1:
+        return asked
+    if sitting.progress.step % sitting.engine.config.run.log_every:
+        return False
+    votes = torch.tensor(float(asked), device=accelerator.device)
+    return bool(accelerator.reduce(votes, "sum").item() > 0)
+
+
+def _not_finite(
+    sitting: Sitting, step: int, loss: float, distortion: float, rate: float
+) -> None:
+    saved = checkpoints(sitting.folder)
+    raise DistvaeError(
+        f"the loss of step {step} is {loss}",
+        f"distortion {distortion}, rate {rate} nats per image; the last good checkpoint is "
+        f"{saved[-1] if saved else 'none'}",
+        "Try a smaller --learning-rate, --clip 1, or --mixed-precision no.",
+    )

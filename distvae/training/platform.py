@@ -1,0 +1,54 @@
+"""What torch is told about the machine before training."""
+
+import ctypes
+import platform
+import sys
+
+import torch
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
+EXACT = 1e-6
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep the memory that tensors free instead of returning it to the kernel.
+
+    A training step frees and takes the same megabytes again and again; given back, every page of
+    them is faulted in anew. The price is that the process keeps its largest step's memory.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
+    libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
+    libc.mallopt(_TOP_PAD, 64 << 20)
+
+
+def fast_exact_matmul() -> bool:
+    """Let oneDNN multiply float32 matrices where that is still float32; returns whether it does.
+
+    Torch's default, MKL, leaves AVX-512 unused on processors that are not Intel's. oneDNN uses it,
+    but is reached by a switch that permits bfloat16, and on processors with AMX it then really
+    rounds. So the product is checked against float64, and the switch is kept only where the error
+    is that of float32.
+    """
+    if "GenuineIntel" in _processor() or not hasattr(torch.backends.mkldnn, "matmul"):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(128, 512, generator=generator)
+    right = torch.randn(512, 256, generator=generator)
+    exact = left.double() @ right.double()
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+    error = ((left @ right).double() - exact).abs().max() / exact.abs().max()
+    if error <= EXACT:
+        return True
+    torch.backends.mkldnn.matmul.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    return False
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            return file.read(1000)
+    except OSError:
+        return platform.processor()

@@ -1,0 +1,42 @@
+"""What a run says at its end: where everything is, the test numbers, and what to type next."""
+
+from rich.console import Console
+
+from distvae.card import last_metrics
+from distvae.files import read_json
+from distvae.runs import CHECKPOINTS, CONFIG, METRICS
+from distvae.training.console import table
+from distvae.training.run import Outcome
+
+NAMES = {
+    "elbo": "elbo, nats per image",
+    "distortion": "distortion, nats per image",
+    "rate": "rate, nats per image",
+    "bits_per_dim": "bits per pixel and channel",
+    "active_units": "active latents",
+}
+
+
+def report(outcome: Outcome) -> None:
+    """Print the end of a run."""
+    console = Console(highlight=False)
+    folder = outcome.folder
+    if not outcome.finished:
+        console.print(f"{outcome.signal_name}: a checkpoint is written. Go on exactly from it:")
+        console.print(f"  distvae train --resume {folder}", style="bold")
+        return
+    measured = last_metrics(folder, "test")
+    rows = [(told, f"{measured[name]:.4g}") for name, told in NAMES.items() if name in measured]
+    console.print(table(f"test split after epoch {measured.get('epoch', 0):g}", rows))
+    samples = sorted((folder / "samples").glob("epoch-*.png"))
+    console.print(f"trained in {outcome.seconds:.0f} s; everything is in {folder}/")
+    if samples:
+        console.print(f"  samples      {samples[-1]}")
+    console.print(f"  weights      {folder}/model.safetensors")
+    console.print(f"  checkpoints  {folder}/{CHECKPOINTS}/")
+    console.print(f"  metrics      {folder}/{METRICS}")
+    record = read_json(folder / CONFIG)
+    label = f" --label {record['label_names'][-1]!s}" if record["settings"]["model"] == "cvae" else ""
+    console.print("next:")
+    console.print(f"  distvae sample {folder}{label} --count 64", style="bold")
+    console.print(f"  distvae evaluate {folder}", style="bold")

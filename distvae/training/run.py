@@ -1,0 +1,164 @@
+"""A training run from its settings to its folder: start, resume, finish."""
+
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import distvae
+from distvae.card import write_card
+from distvae.checkpoint import Progress, load_newest
+from distvae.config import TrainConfig
+from distvae.data.store import ImageData, open_data
+from distvae.errors import DistvaeError
+from distvae.files import write_json
+from distvae.runs import CONFIG, is_run
+from distvae.training.console import TrainingConsole, progress_bar
+from distvae.training.engine import Engine, build_accelerator, build_engine
+from distvae.training.loop import Sitting, train
+from distvae.training.platform import fast_exact_matmul, keep_freed_memory
+from distvae.training.stopping import Interrupted, StopRequest
+from distvae.training.trackers import MetricsLog, check_trackers
+
+LIBRARIES = ("torch", "accelerate", "datasets", "safetensors", "numpy")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sitting ended."""
+
+    folder: Path
+    finished: bool
+    signal_name: str | None
+    seconds: float
+    """Time spent training over all sittings, without evaluation."""
+
+
+def run_training(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
+    """Train in ``folder``, from the start or from its newest whole checkpoint.
+
+    Raises:
+        DistvaeError: a setting, the data or the folder is not as it must be; before any work.
+    """
+    check_folder(folder, config.run.overwrite, resume)
+    check_trackers(config.run.tracker)
+    keep_freed_memory()
+    fast_exact_matmul()
+    accelerator = build_accelerator(config, str(folder))
+    with accelerator.main_process_first():
+        data = open_data(config.data, progress_bar if accelerator.is_main_process else None)
+    engine = build_engine(config, data, accelerator)
+    progress = _load(engine, folder) if resume else Progress()
+    if accelerator.is_main_process:
+        if not resume and folder.exists():
+            shutil.rmtree(folder)
+        write_json(folder / CONFIG, _record(config, data, engine))
+    accelerator.wait_for_everyone()
+    return _sit(engine, progress, folder, config)
+
+
+def check_folder(folder: Path, overwrite: bool, resume: bool) -> None:
+    """Refuse a folder that holds something else.
+
+    Raises:
+        DistvaeError: it holds a run and neither --resume nor --overwrite was given, or files that
+            are no run.
+    """
+    if resume or not folder.exists() or not any(folder.iterdir()):
+        return
+    if not is_run(folder):
+        raise DistvaeError(
+            f"{folder} is not empty and holds no run", "expected a new folder", "Take another --output."
+        )
+    if not overwrite:
+        raise DistvaeError(
+            f"{folder} already holds a run",
+            "a new run needs a folder of its own",
+            "Go on with it by --resume, replace it by --overwrite, or take another --output.",
+        )
+
+
+def _load(engine: Engine, folder: Path) -> Progress:
+    progress, path, damaged = load_newest(folder, engine.trained)
+    if engine.accelerator.is_main_process:
+        for message in damaged:
+            print(f"warning: {message}; going on from the checkpoint before")  # noqa: T201
+        where = f"{path} (step {progress.step})" if progress else "the start: no checkpoint yet"
+        print(f"resuming {folder} from {where}")  # noqa: T201
+    if progress is None:
+        return Progress()
+    if progress.scaler is not None and engine.accelerator.scaler is not None:
+        engine.accelerator.scaler.load_state_dict(progress.scaler)
+    return progress
+
+
+def _sit(engine: Engine, progress: Progress, folder: Path, config: TrainConfig) -> Outcome:
+    accelerator = engine.accelerator
+    accelerator.init_trackers("distvae", _plain(config))
+    epochs = -(-engine.total_steps // engine.steps_per_epoch)
+    speak = accelerator.is_main_process
+    console = TrainingConsole(speak, epochs, engine.steps_per_epoch, progress.step)
+    signal_name = None
+    with StopRequest() as stop, MetricsLog(folder, progress.step, accelerator) as log:
+        _announce(engine, console)
+        sitting = Sitting(engine, progress, folder, log, console, stop)
+        try:
+            with console:
+                train(sitting)
+        except Interrupted as interrupted:
+            signal_name = str(interrupted)
+        if speak:
+            write_card(folder)
+    return Outcome(folder, signal_name is None, signal_name, progress.seconds)
+
+
+def _announce(engine: Engine, console: TrainingConsole) -> None:
+    model, accelerator = engine.trained.model, engine.accelerator
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    channels, height, width = model.image_shape
+    console.say(
+        f"{type(model).__name__} {model.config.network}, {parameters:,} parameters; "
+        f"{len(engine.train_images.images):,} images {channels}x{height}x{width}, "
+        f"{len(model.label_names)} labels; {accelerator.device.type} x "
+        f"{accelerator.num_processes}, precision {accelerator.mixed_precision}; "
+        f"{engine.total_steps:,} steps of {engine.config.optim.batch_size} images"
+    )
+
+
+def _record(config: TrainConfig, data: ImageData, engine: Engine) -> dict[str, Any]:
+    """config.json: what from_pretrained needs, every setting, versions, where the data came from."""
+    return {
+        **engine.trained.model.hub_config(),
+        "settings": _plain(config),
+        "versions": {
+            "distvae": distvae.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+        },
+        "data": {
+            "source": data.source,
+            "fingerprint": data.fingerprint,
+            "train_images": len(data.train),
+            "test_images": len(data.test),
+            "test_split": data.test_origin,
+        },
+        "world": {
+            "device": engine.accelerator.device.type,
+            "processes": engine.accelerator.num_processes,
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """Settings as JSON and trackers take them."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in config.to_flat().items()
+    }
+
+

@@ -1,0 +1,87 @@
+"""Where measured numbers go: metrics.jsonl, and the trackers Accelerate knows."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import LoggerType
+
+from distvae.errors import DistvaeError, nearest
+from distvae.files import replacing_file
+from distvae.runs import METRICS
+
+
+
+def check_trackers(names: tuple[str, ...]) -> None:
+    """Refuse unknown and missing trackers before any work starts.
+
+    Raises:
+        DistvaeError: a name Accelerate does not know, or one whose package is not installed.
+    """
+    known = [kind.value for kind in LoggerType if kind.value != "all"]
+    for name in names:
+        if name not in known:
+            raise DistvaeError(
+                f"unknown tracker {name!r}", f"Accelerate knows {', '.join(known)}", nearest(name, known)
+            )
+        if importlib.util.find_spec(name) is None and name != "aim":
+            raise DistvaeError(
+                f"tracker {name} is not installed", next_step=f"pip install {name.replace('_', '-')}"
+            )
+
+
+class MetricsLog:
+    """Appends one JSON object a line to metrics.jsonl and passes the numbers on to the trackers.
+
+    Only the main process writes. Lines of steps after ``step`` are dropped on opening: a resumed
+    run takes those steps again.
+    """
+
+    def __init__(self, folder: Path, step: int, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._file = None
+        if not accelerator.is_main_process:
+            return
+        path = folder / METRICS
+        if path.exists():
+            with replacing_file(path) as temporary:
+                temporary.write_text("".join(_lines_until(path, step)), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._accelerator.end_training()
+
+    def write(self, step: int, epoch: float, split: str, values: dict[str, float]) -> None:
+        """One line: step, epoch, split and the named values (nats per image, images/s)."""
+        if self._file is not None:
+            line = {"step": step, "epoch": round(epoch, 4), "split": split, **values}
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        if self._accelerator.trackers:
+            self._accelerator.log({f"{split}/{key}": value for key, value in values.items()}, step)
+
+
+def _lines_until(path: Path, step: int) -> list[str]:
+    """Whole lines of steps up to ``step``; a line cut short by a crash is dropped."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            content: Any = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if content["step"] <= step:
+            kept.append(line)
+    return kept

@@ -1,0 +1,1 @@
+"""From a trained checkpoint to ONNX, and sampling from the ONNX file without PyTorch."""
