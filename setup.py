@@ -3,6 +3,9 @@
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["distvae", "distvae.*"], exclude=["distvae.export"]), "distvae.export"],
+    packages=[
+        *find_packages(include=["distvae", "distvae.*"], exclude=["distvae.export"]),
+        "distvae.export",
+    ],
     package_dir={"distvae.export": "export"},
 )

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import distvae
-from distvae.config import DataConfig, ModelConfig, ObjectiveConfig, OptimConfig, RunConfig, TrainConfig
+from distvae.config import (
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    RunConfig,
+    TrainConfig,
+)
 from distvae.errors import DONE, INTERNAL_FAILURE, INTERRUPTED, WRONG_INPUT, DistvaeError, nearest
 
 NEWEST = "newest"
@@ -232,7 +239,8 @@ def _recipe(name: str) -> TrainConfig:
     if not path.is_file():
         known = [recipe.stem for recipe in recipes.glob("*.yaml")]
         raise DistvaeError(
-            f"recipe {name} is missing", f"expected a YAML file or one of {sorted(known)}",
+            f"recipe {name} is missing",
+            f"expected a YAML file or one of {sorted(known)}",
             nearest(path.stem, known),
         )
     try:
@@ -245,7 +253,9 @@ def _recipe(name: str) -> TrainConfig:
 
 
 def _concerns(config: Any) -> dict[str, Any]:
-    return {concern.name: getattr(config, concern.name) for concern in dataclasses.fields(TrainConfig)}
+    return {
+        concern.name: getattr(config, concern.name) for concern in dataclasses.fields(TrainConfig)
+    }
 
 
 def _speaks() -> bool:
@@ -255,7 +265,6 @@ def _speaks() -> bool:
 
 def _say(text: str) -> None:
     print(text)
-
 
 
 if __name__ == "__main__":

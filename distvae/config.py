@@ -42,8 +42,8 @@ class DataConfig:
     """Side in pixels to which every image is resized (shorter side, then a centre crop); needed when sizes are mixed."""
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; left out: as the images are."""
-    binarize: Literal["none", "dynamic", "threshold"] = "dynamic"
-    """`none` keeps grey levels in [0, 1]; `dynamic` draws a fresh Bernoulli pixel from each grey level every epoch; `threshold` cuts at one half."""
+    binarize: Literal["none", "dynamic", "threshold"] | None = None
+    """`none` keeps grey levels in [0, 1]; `dynamic` draws a fresh Bernoulli pixel from each grey level every epoch; `threshold` cuts at one half; left out: `dynamic` for the bernoulli likelihood, else `none`."""
     split_seed: int = 0
     """Seed of the held-out split that is made when the data has none; kept apart from --seed so that seeds can be compared."""
     cache_dir: str | None = None
@@ -221,12 +221,34 @@ class TrainConfig:
                 "it goes with --model cvae",
                 "Take --prior normal, or --model cvae.",
             )
-        if model.likelihood in ("gaussian", "discretized_logistic") and self.data.binarize != "none":
+        grey = model.likelihood in ("gaussian", "discretized_logistic")
+        if grey and self.data.binarize in ("dynamic", "threshold"):
             raise DistvaeError(
                 f"--likelihood {model.likelihood} does not fit --binarize {self.data.binarize}",
                 "it describes grey levels, not black and white",
                 "Take --binarize none, or --likelihood bernoulli.",
             )
+
+    def resolved(self, channels: int) -> "TrainConfig":
+        """This configuration with what depends on the images filled in.
+
+        Args:
+            channels: of the images that will be trained on.
+
+        Raises:
+            DistvaeError: the likelihood does not fit the images.
+        """
+        likelihood = self.model.likelihood or (
+            "bernoulli" if channels == 1 else "discretized_logistic"
+        )
+        binarize = self.data.binarize or ("dynamic" if likelihood == "bernoulli" else "none")
+        if likelihood == "bernoulli" and binarize == "none" and channels > 1:
+            raise DistvaeError(
+                f"--likelihood bernoulli does not fit images of {channels} channels",
+                "it describes black and white, or at most grey, pixels",
+                "Take --likelihood discretized_logistic, or --channels 1, or --binarize dynamic.",
+            )
+        return self.updated({"likelihood": likelihood, "binarize": binarize}, "the data")
 
     def to_flat(self) -> dict[str, Any]:
         """Every setting under its flag's name, in the order of the classes above."""

@@ -28,7 +28,7 @@ class Likelihood(Protocol):
     for a density over [0, 1], 0 for a probability."""
 
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """log p(x|z), nats per image ``[B]``; ``images [B, C, H, W]``, ``parameters [B, P, H, W]``."""
+        """Log p(x|z), nats per image ``[B]``; ``images [B, C, H, W]``, ``parameters [B, P, H, W]``."""
 
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x|z] ``[B, C, H, W]`` in [0, 1]."""
@@ -51,7 +51,7 @@ class Bernoulli(nn.Module):
         super().__init__()
 
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """log p(x|z) = sum over pixels of x l - log(1 + e^l), nats per image ``[B]``."""
+        """Log p(x|z) = sum over pixels of x l - log(1 + e^l), nats per image ``[B]``."""
         loss = F.binary_cross_entropy_with_logits(parameters, images, reduction="none")
         return -loss.flatten(1).sum(1)
 

@@ -3,7 +3,7 @@
 Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter maps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,8 +64,7 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         self.label_names = tuple(label_names)
         num_labels = len(self.label_names)
         encoder, decoder = NETWORKS[model.network]
-        likelihood = model.likelihood or default_likelihood(image_shape[0])
-        self.likelihood = LIKELIHOODS[likelihood](model)
+        self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model)
         self.prior = PRIORS[model.prior](model, num_labels)
         self.encoder = encoder(model, image_shape, num_labels)
         self.to_posterior = nn.Linear(self.encoder.out_features, 2 * model.latent_dim)
@@ -97,7 +96,6 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         """Mean image of latents: ``[B, Z]`` to ``[B, C, H, W]`` in [0, 1]."""
         return self.likelihood.mean(self.decoder(z, labels).float())
 
-    @torch.no_grad()
     def sample(
         self,
         labels: Sequence[int | str] | None = None,
@@ -107,7 +105,7 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
     ) -> Tensor:
         """Images drawn from the prior, as the mean of the likelihood.
 
-        Image number i of a seed is the same whatever the batch size or the device's generator.
+        Image number i of a seed is the same whatever the batch size or the device.
 
         Args:
             labels: labels by number or name, ``n`` images for each; None draws all labels in turn
@@ -122,17 +120,26 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         Raises:
             DistvaeError: a label this model does not know.
         """
+        batches = list(self.sample_batches(labels, n, seed, temperature))
+        return torch.cat(batches) if batches else torch.empty(0, *self.image_shape)
+
+    @torch.no_grad()
+    def sample_batches(
+        self,
+        labels: Sequence[int | str] | None = None,
+        n: int = 1,
+        seed: int = 0,
+        temperature: float = 1.0,
+    ) -> Iterator[Tensor]:
+        """The images of :meth:`sample`, in batches ``[B, C, H, W]``: memory stays flat."""
         numbers = self._label_numbers(labels, n)
         total = n if numbers is None else len(numbers)
         device = self.to_posterior.weight.device
-        batches = []
         for start in range(0, total, SAMPLE_BATCH):
             count = min(SAMPLE_BATCH, total - start)
             noise = torch.from_numpy(standard_normal(seed, start, count, self.prior.noise_dim))
             y = None if numbers is None else numbers[start : start + count].to(device)
-            z = self.prior.transform(temperature * noise.to(device), y)
-            batches.append(self.decode(z, y))
-        return torch.cat(batches) if batches else torch.empty(0, *self.image_shape)
+            yield self.decode(self.prior.transform(temperature * noise.to(device), y), y)
 
     def _label_numbers(self, labels: Sequence[int | str] | None, n: int) -> Tensor | None:
         """Label of each image to draw ``[len(labels) * n]``."""
@@ -182,7 +189,8 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         missing = {"model", "image_shape", "label_names"} - model_kwargs.keys()
         if missing:
             raise DistvaeError(
-                f"{model_id} does not describe a model", f"{CONFIG} lacks {', '.join(sorted(missing))}"
+                f"{model_id} does not describe a model",
+                f"{CONFIG} lacks {', '.join(sorted(missing))}",
             )
         model = build_model(**model_kwargs)
         load_weights(model, weights)
@@ -205,9 +213,7 @@ class ConditionalVAE(VAE, library_name="distvae"):
         return numbers
 
 
-def build_model(
-    model: ModelConfig, image_shape: Sequence[int], label_names: Sequence[str]
-) -> VAE:
+def build_model(model: ModelConfig, image_shape: Sequence[int], label_names: Sequence[str]) -> VAE:
     """A fresh model for these images, conditional where the configuration says so.
 
     Raises:
@@ -224,11 +230,6 @@ def build_model(
             "Name the column with --label-column, or take --model vae --prior normal.",
         )
     return ConditionalVAE(model, shape, tuple(label_names))
-
-
-def default_likelihood(channels: int) -> str:
-    """The likelihood taken when none is named: ``bernoulli`` only describes grey or binary images."""
-    return "bernoulli" if channels == 1 else "discretized_logistic"
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -100,4 +100,6 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def _last_change(folder: Path) -> float:
-    return max((file.stat().st_mtime for file in (folder / METRICS, folder / CONFIG) if file.exists()))
+    return max(
+        file.stat().st_mtime for file in (folder / METRICS, folder / CONFIG) if file.exists()
+    )

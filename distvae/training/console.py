@@ -1,11 +1,8 @@
 """What a run tells the person who started it: live on a terminal, one line an epoch elsewhere."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,7 +11,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+
+from distvae.terminal import make_console
 
 
 class TrainingConsole:
@@ -28,7 +26,7 @@ class TrainingConsole:
     """
 
     def __init__(self, speak: bool, total_epochs: int, steps_per_epoch: int, step: int) -> None:
-        self.console = Console(quiet=not speak, highlight=False)
+        self.console = make_console(quiet=not speak)
         self._live = speak and self.console.is_terminal
         self._steps_per_epoch = steps_per_epoch
         self._started = time.perf_counter()
@@ -82,7 +80,9 @@ class TrainingConsole:
             self._progress.update(self._epochs, completed=int(epoch), told=f"test  {told}")
             return
         done = epoch - self._start_step / self._steps_per_epoch
-        left = (time.perf_counter() - self._started) / max(done, 1e-9) * (self._total_epochs - epoch)
+        left = (
+            (time.perf_counter() - self._started) / max(done, 1e-9) * (self._total_epochs - epoch)
+        )
         self.console.print(
             f"epoch {epoch:g}/{self._total_epochs}  {describe(self._values)}  |  test  "
             f"{describe(self._values, 'test ')}  |  {left:.0f} s left"
@@ -101,27 +101,3 @@ def describe(values: dict[str, float], prefix: str = "") -> str:
     if prefix + "images_per_second" in values:
         parts.append(f"{values[prefix + 'images_per_second']:,.0f} images/s")
     return "  ".join(parts)
-
-
-def table(title: str, rows: list[tuple[str, str]]) -> Table:
-    """Two columns: a name and a number."""
-    sheet = Table(title=title, show_header=False, title_justify="left")
-    sheet.add_column()
-    sheet.add_column(justify="right")
-    for name, value in rows:
-        sheet.add_row(name, value)
-    return sheet
-
-
-@contextlib.contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error for anything that takes seconds; nothing where that is no terminal."""
-    console = Console(stderr=True)
-    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-    with bar:
-        task = bar.add_task(description, total=total)
-
-        def advance(count: int) -> None:
-            bar.advance(task, count)
-
-        yield advance

@@ -41,6 +41,7 @@ class Engine:
     steps_per_epoch: int
     total_steps: int
     conditional: bool
+    binarize: str
 
     def shards(self) -> list[slice]:
         """Positions of the global batch that this process handles, by micro-batch."""
@@ -123,13 +124,14 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
         conditional=model.conditional,
+        binarize=config.data.binarize or "none",
     )
 
 
 def _step_loss(config: TrainConfig, model: torch.nn.Module, dims: int) -> StepLoss:
     """From stored grey levels to the loss, the part of a step that can be compiled."""
     objective = OBJECTIVES[config.objective.objective]
-    binarize = config.data.binarize
+    binarize = config.data.binarize or "none"
 
     def step_loss(
         grey: Tensor, labels: Tensor | None, latent: Tensor, pixels: Tensor | None, weight: Tensor
@@ -138,5 +140,3 @@ def _step_loss(config: TrainConfig, model: torch.nn.Module, dims: int) -> StepLo
         return objective(terms, weight, config.objective, dims)
 
     return step_loss
-
-

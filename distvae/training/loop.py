@@ -22,7 +22,7 @@ from distvae.schedules import kl_weight, learning_rate
 from distvae.tensors import write_tensors
 from distvae.training.console import TrainingConsole
 from distvae.training.engine import Engine
-from distvae.training.pictures import write_pictures
+from distvae.training.pictures import SAMPLES, write_pictures
 from distvae.training.stopping import Interrupted, StopRequest
 from distvae.training.trackers import MetricsLog
 
@@ -92,7 +92,8 @@ def train_step(engine: Engine, step: int, rows: Tensor, weight: Tensor) -> list[
 @torch.no_grad()
 def _average(engine: Engine, step: int) -> None:
     """Move the averaged weights; early on they follow faster, so they forget the random start."""
-    assert engine.trained.averaged is not None and engine.config.optim.ema is not None
+    assert engine.trained.averaged is not None
+    assert engine.config.optim.ema is not None
     decay = min(engine.config.optim.ema, (1 + step) / (10 + step))
     torch._foreach_lerp_(
         list(engine.trained.averaged.parameters()),
@@ -191,7 +192,12 @@ def end_epoch(sitting: Sitting, last: bool) -> bool:
         last = last or _stopped_early(sitting)
     if (epoch % run.sample_every == 0 or last) and engine.accelerator.is_main_process:
         write_pictures(
-            engine.trained.usable.eval(), engine.test_images, engine.config, sitting.folder, epoch
+            engine.trained.usable.eval(),
+            engine.test_images,
+            engine.binarize,
+            engine.config.optim.seed,
+            sitting.folder / SAMPLES,
+            epoch,
         )
     engine.forward.train()
     return last
@@ -204,7 +210,7 @@ def evaluate(engine: Engine) -> dict[str, float]:
         elbo_metrics(
             engine.trained.usable.eval(),
             engine.test_images,
-            engine.config.data.binarize,
+            engine.binarize,
             engine.config.optim.seed,
             accelerator.process_index,
             accelerator.num_processes,
@@ -243,9 +249,7 @@ def _stop_requested(sitting: Sitting) -> bool:
     return bool(accelerator.reduce(votes, "sum").item() > 0)
 
 
-def _not_finite(
-    sitting: Sitting, step: int, loss: float, distortion: float, rate: float
-) -> None:
+def _not_finite(sitting: Sitting, step: int, loss: float, distortion: float, rate: float) -> None:
     saved = checkpoints(sitting.folder)
     raise DistvaeError(
         f"the loss of step {step} is {loss}",

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 
-from distvae.config import TrainConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.inputs import to_input
 from distvae.images import save_grid, to_uint8
@@ -17,27 +16,26 @@ SAMPLES = "samples"
 
 @torch.no_grad()
 def write_pictures(
-    model: VAE, images: ResidentImages, config: TrainConfig, run: Path, epoch: int
+    model: VAE, images: ResidentImages, binarize: str, seed: int, folder: Path, epoch: int
 ) -> None:
-    """Write ``samples/epoch-NNNN.png`` and ``samples/reconstructions-NNNN.png``.
+    """Write ``epoch-NNNN.png`` and ``reconstructions-NNNN.png`` into a folder.
 
     One row of samples per label (of the first labels, where there are many); reconstructions come
     in pairs, the original above, of the first images of the split. Both use the same noise every
     time, so that two epochs can be compared.
     """
-    folder = run / SAMPLES
     labels = range(min(len(model.label_names), MOST_ROWS))
     samples = (
-        model.sample(labels=labels, n=COLUMNS, seed=config.optim.seed)
+        model.sample(labels=labels, n=COLUMNS, seed=seed)
         if model.conditional
-        else model.sample(n=COLUMNS * COLUMNS, seed=config.optim.seed)
+        else model.sample(n=COLUMNS * COLUMNS, seed=seed)
     )
     save_grid(folder / f"epoch-{epoch:04d}.png", to_uint8(samples.cpu().numpy()), COLUMNS)
 
     count = min(5 * COLUMNS, len(images.images))
     grey, y = images.gather(torch.arange(count))
     shown = grey.float() / 255.0
-    inputs = shown if config.data.binarize == "dynamic" else to_input(grey, config.data.binarize, None)
+    inputs = shown if binarize == "dynamic" else to_input(grey, binarize, None)
     y = y if model.conditional else None
     decoded = model.decode(model.encode(inputs, y).mean, y)
     pairs = [

@@ -1,11 +1,9 @@
 """What a run says at its end: where everything is, the test numbers, and what to type next."""
 
-from rich.console import Console
-
 from distvae.card import last_metrics
 from distvae.files import read_json
 from distvae.runs import CHECKPOINTS, CONFIG, METRICS
-from distvae.training.console import table
+from distvae.terminal import make_console, table
 from distvae.training.run import Outcome
 
 NAMES = {
@@ -19,7 +17,7 @@ NAMES = {
 
 def report(outcome: Outcome) -> None:
     """Print the end of a run."""
-    console = Console(highlight=False)
+    console = make_console()
     folder = outcome.folder
     if not outcome.finished:
         console.print(f"{outcome.signal_name}: a checkpoint is written. Go on exactly from it:")
@@ -36,7 +34,9 @@ def report(outcome: Outcome) -> None:
     console.print(f"  checkpoints  {folder}/{CHECKPOINTS}/")
     console.print(f"  metrics      {folder}/{METRICS}")
     record = read_json(folder / CONFIG)
-    label = f" --label {record['label_names'][-1]!s}" if record["settings"]["model"] == "cvae" else ""
+    label = (
+        f" --label {record['label_names'][-1]!s}" if record["settings"]["model"] == "cvae" else ""
+    )
     console.print("next:")
     console.print(f"  distvae sample {folder}{label} --count 64", style="bold")
     console.print(f"  distvae evaluate {folder}", style="bold")

@@ -17,7 +17,8 @@ from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
 from distvae.files import write_json
 from distvae.runs import CONFIG, is_run
-from distvae.training.console import TrainingConsole, progress_bar
+from distvae.terminal import progress_bar
+from distvae.training.console import TrainingConsole
 from distvae.training.engine import Engine, build_accelerator, build_engine
 from distvae.training.loop import Sitting, train
 from distvae.training.platform import fast_exact_matmul, keep_freed_memory
@@ -51,6 +52,7 @@ def run_training(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     accelerator = build_accelerator(config, str(folder))
     with accelerator.main_process_first():
         data = open_data(config.data, progress_bar if accelerator.is_main_process else None)
+    config = config.resolved(data.image_shape[0])
     engine = build_engine(config, data, accelerator)
     progress = _load(engine, folder) if resume else Progress()
     if accelerator.is_main_process:
@@ -72,7 +74,9 @@ def check_folder(folder: Path, overwrite: bool, resume: bool) -> None:
         return
     if not is_run(folder):
         raise DistvaeError(
-            f"{folder} is not empty and holds no run", "expected a new folder", "Take another --output."
+            f"{folder} is not empty and holds no run",
+            "expected a new folder",
+            "Take another --output.",
         )
     if not overwrite:
         raise DistvaeError(
@@ -160,5 +164,3 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
         name: list(value) if isinstance(value, tuple) else value
         for name, value in config.to_flat().items()
     }
-
-

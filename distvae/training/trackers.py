@@ -14,7 +14,6 @@ from distvae.files import replacing_file
 from distvae.runs import METRICS
 
 
-
 def check_trackers(names: tuple[str, ...]) -> None:
     """Refuse unknown and missing trackers before any work starts.
 
@@ -25,11 +24,14 @@ def check_trackers(names: tuple[str, ...]) -> None:
     for name in names:
         if name not in known:
             raise DistvaeError(
-                f"unknown tracker {name!r}", f"Accelerate knows {', '.join(known)}", nearest(name, known)
+                f"unknown tracker {name!r}",
+                f"Accelerate knows {', '.join(known)}",
+                nearest(name, known),
             )
         if importlib.util.find_spec(name) is None and name != "aim":
             raise DistvaeError(
-                f"tracker {name} is not installed", next_step=f"pip install {name.replace('_', '-')}"
+                f"tracker {name} is not installed",
+                next_step=f"pip install {name.replace('_', '-')}",
             )
 
 

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -243,13 +242,13 @@ def test_progress_counts_every_image(trees: Path) -> None:
     assert told == {"decoding trees train": [11, 11], "decoding trees test": [1, 1]}
 
 
-def test_a_full_disk_is_told_before_decoding(
-    trees: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1000, 900, 100))
-    with pytest.raises(DistvaeError, match=r"12 images of 3 x 8 x 8 need .* GB in .* are free"):
-        open_path(trees)
+def test_a_full_disk_is_told_before_decoding(tmp_path: Path, cache: Path) -> None:
+    root = write_flat(tmp_path / "huge", picture(0))
+    (root / "list.csv").write_text("image\n" + "0.png\n" * 50_000)
+    free = shutil.disk_usage(tmp_path).free
+    assert free < 50_000 * 3 * 5000**2, "this disk is too large for the test"
+    with pytest.raises(DistvaeError, match=r"3 x 5000 x 5000 need 3750\.00 GB in .* GB are free"):
+        open_path(root, image_size=5000)
     assert list(cache.iterdir()) == []
 
 
