@@ -1,4 +1,4 @@
-"""Where the packages lie: everything under distvae/, and the top folder export/ as distvae.export."""
+"""Where the packages lie: distvae/ with all in it, and the top folder export/ as distvae.export."""
 
 from setuptools import find_packages, setup
 

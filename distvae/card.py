@@ -51,7 +51,8 @@ library_name: distvae
 A {"conditional " if conditional else ""}variational autoencoder ({settings["network"]},
 {settings["latent_dim"]} latents) of {channels}x{height}x{width} images.
 
-- Data: {data["source"]}, {data["train_images"]} training images, tested on {data["test_images"]} ({data["test_split"]})
+- Data: {data["source"]}, {data["train_images"]} training images
+- Tested on {data["test_images"]} images: {data["test_split"]}
 {label_line}- Binarization: {settings["binarize"]}
 
 {picture}

@@ -29,7 +29,7 @@ class DataConfig:
     """Where the images come from and how they become tensors."""
 
     data: str = "mnist"
-    """What to train on: the bundled `mnist`, a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a parquet, csv or arrow file or folder, or a `save_to_disk` folder."""
+    """What to train on: the bundled `mnist`, a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a parquet, csv (image paths beside it) or arrow file or folder, or a `save_to_disk` folder."""
     split_train: str = "train"
     """Name of the training split."""
     split_test: str | None = None

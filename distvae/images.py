@@ -14,11 +14,12 @@ PADDING = 2
 
 def to_uint8(images: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Images in [0, 1] as grey levels 0 to 255, rounded."""
-    return np.rint(np.clip(images, 0.0, 1.0) * 255.0).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.rint(np.clip(images, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return levels
 
 
 def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """Images ``[N, C, H, W]`` row by row on one sheet ``[C, rows * H, columns * W]`` with borders."""
+    """Images ``[N, C, H, W]`` row by row on one sheet ``[C, rows, columns]`` with borders."""
     count, channels, height, width = images.shape
     rows = -(-count // columns)
     cells = np.zeros((rows * columns, channels, height, width), np.uint8)

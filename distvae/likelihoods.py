@@ -28,7 +28,7 @@ class Likelihood(Protocol):
     for a density over [0, 1], 0 for a probability."""
 
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Log p(x|z), nats per image ``[B]``; ``images [B, C, H, W]``, ``parameters [B, P, H, W]``."""
+        """Log p(x|z), nats per image ``[B]``, of ``images [B, C, H, W]`` in [0, 1]."""
 
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x|z] ``[B, C, H, W]`` in [0, 1]."""

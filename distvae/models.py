@@ -60,7 +60,8 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
     ) -> None:
         super().__init__()
         self.config = model
-        self.image_shape = tuple(image_shape)
+        channels, height, width = image_shape
+        self.image_shape = (channels, height, width)
         self.label_names = tuple(label_names)
         num_labels = len(self.label_names)
         encoder, decoder = NETWORKS[model.network]
@@ -69,7 +70,7 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         self.encoder = encoder(model, image_shape, num_labels)
         self.to_posterior = nn.Linear(self.encoder.out_features, 2 * model.latent_dim)
         self.decoder = decoder(model, image_shape, num_labels, self.likelihood.maps_per_channel)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> Terms:
         """Encode, draw one z, decode.

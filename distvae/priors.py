@@ -7,6 +7,7 @@ Legend: B batch, Z latent dimensions, L labels. Every prior turns noise into lat
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distvae.config import ModelConfig
@@ -28,6 +29,9 @@ class Prior(Protocol):
     def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """Noise ``[B, noise_dim]`` to latents ``[B, Z]``."""
 
+    def whiten(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """The noise that ``transform`` would turn into ``z``: ``[B, Z]`` to ``[B, noise_dim]``."""
+
 
 class NormalPrior(nn.Module):
     """N(0, I), whatever the label."""
@@ -47,6 +51,10 @@ class NormalPrior(nn.Module):
     def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """The noise itself."""
         return noise
+
+    def whiten(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """The latents themselves."""
+        return z
 
 
 class LabelPrior(nn.Module):
@@ -71,23 +79,25 @@ class LabelPrior(nn.Module):
         The columns sum to the KL between Gaussians, with W the whitening matrix of the label:
         half of tr(W S W') + |W (m - mean)|^2 - Z - log det(W S W').
         """
-        whitening = self._whitening()[labels]
-        offset = (posterior.mean - self.mean[labels]).unsqueeze(2)
-        distance = torch.bmm(whitening, offset).squeeze(2)
-        variance = torch.bmm(whitening.square(), posterior.log_variance.exp().unsqueeze(2))
-        log_determinant = 2.0 * self.log_diagonal[labels] + posterior.log_variance
+        distance = self.whiten(posterior.mean, labels)
+        spread = _of_label(self._whitening().square(), labels)
+        variance = torch.bmm(spread, posterior.log_variance.exp().unsqueeze(2))
+        log_determinant = 2.0 * _of_label(self.log_diagonal, labels) + posterior.log_variance
         return 0.5 * (variance.squeeze(2) + distance.square() - 1.0 - log_determinant)
 
     def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Nats ``[B]``."""
-        offset = (z - self.mean[labels]).unsqueeze(2)
-        white = torch.bmm(self._whitening()[labels], offset).squeeze(2)
-        return (log_normal(white, 0.0, 0.0) + self.log_diagonal[labels]).sum(1)
+        return (log_normal(self.whiten(z, labels), 0.0, 0.0) + _of_label(self.log_diagonal, labels)).sum(1)
 
     def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """``mean[y] + inverse(W[y]) noise`` ``[B, Z]``."""
-        colouring = self._inverse(self._whitening())
-        return self.mean[labels] + torch.bmm(colouring[labels], noise.unsqueeze(2)).squeeze(2)
+        colouring = _of_label(self._inverse(self._whitening()), labels)
+        return _of_label(self.mean, labels) + torch.bmm(colouring, noise.unsqueeze(2)).squeeze(2)
+
+    def whiten(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """``W[y] (z - mean[y])`` ``[B, Z]``."""
+        offset = (z - _of_label(self.mean, labels)).unsqueeze(2)
+        return torch.bmm(_of_label(self._whitening(), labels), offset).squeeze(2)
 
     def _whitening(self) -> Tensor:
         """W ``[L, Z, Z]``."""
@@ -107,6 +117,12 @@ class LabelPrior(nn.Module):
             power = power @ power
             inverse = inverse + inverse @ power
         return inverse * inverse_diagonal.unsqueeze(1)
+
+
+def _of_label(table: Tensor, labels: Tensor | None) -> Tensor:
+    """Rows of ``table [L, ...]`` by label ``[B, ...]``; its gradient is a fast, exact sum."""
+    assert labels is not None
+    return F.embedding(labels, table.flatten(1)).view(-1, *table.shape[1:])
 
 
 PRIORS: dict[str, type[NormalPrior] | type[LabelPrior]] = {

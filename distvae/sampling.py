@@ -114,7 +114,7 @@ def _write(
         if labels is not None:
             arrays |= {"labels": np.array(labels), "label_names": np.array(names)}
         with replacing_file(output) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     else:
         if output.exists() and any(output.iterdir()):
             raise DistvaeError(

@@ -23,7 +23,8 @@ _CHECKSUM = "distvae.sha256"
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors to a safetensors file, whole or not at all."""
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"format": "pt", _CHECKSUM: checksum(stored)}
+    # one entry only: with two, their order and so the bytes of the file would be left to chance
+    metadata = {_CHECKSUM: checksum(stored)}
     with replacing_file(path) as temporary:
         save_file(stored, str(temporary), metadata=metadata)
 

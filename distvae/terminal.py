@@ -25,7 +25,7 @@ def table(title: str, rows: list[tuple[str, str]]) -> Table:
 
 @contextlib.contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error for anything that takes seconds; nothing where that is no terminal."""
+    """A bar on standard error for anything that takes seconds; nothing without a terminal."""
     console = make_console(stderr=True)
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with bar:

@@ -1,1 +1,1 @@
-"""From a name or a path to batches of images: sources, the decoded store, and the order of examples."""
+"""From a name or a path to batches of images: sources, decoded store, order of examples."""

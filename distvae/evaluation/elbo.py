@@ -1,4 +1,4 @@
-"""The evidence lower bound and the latents' use over a whole split, exact on any number of processes.
+"""The evidence lower bound and the use of the latents over a split, on any number of processes.
 
 Legend: B batch, Z latent dimensions.
 """

@@ -43,7 +43,7 @@ def pyramid(config: ModelConfig, height: int, width: int) -> list[Level]:
 
 
 def fold(images: Tensor) -> Tensor:
-    """2x2 pixels into channels, after padding odd sides: ``[B, C, H, W]`` to ``[B, 4C, H/2, W/2]``."""
+    """2x2 pixels into channels, odd sides padded: ``[B, C, H, W]`` to ``[B, 4C, H/2, W/2]``."""
     height, width = images.shape[-2:]
     if height % 2 or width % 2:
         images = F.pad(images, (0, width % 2, 0, height % 2))

@@ -16,7 +16,7 @@ from distvae.terminal import make_console
 
 
 class TrainingConsole:
-    """Progress of epochs and steps with the newest numbers beside them; silent off the main process.
+    """Progress of epochs and steps with the newest numbers; silent off the main process.
 
     Args:
         speak: whether this process is the one that talks.

@@ -38,8 +38,6 @@ def write_pictures(
     inputs = shown if binarize == "dynamic" else to_input(grey, binarize, None)
     y = y if model.conditional else None
     decoded = model.decode(model.encode(inputs, y).mean, y)
-    pairs = [
-        torch.cat([a, b]) for a, b in zip(shown.split(COLUMNS), decoded.split(COLUMNS), strict=True)
-    ]
+    pairs = [half[i : i + COLUMNS] for i in range(0, count, COLUMNS) for half in (shown, decoded)]
     sheet = to_uint8(torch.cat(pairs).cpu().numpy())
     save_grid(folder / f"reconstructions-{epoch:04d}.png", sheet, COLUMNS)

@@ -38,11 +38,11 @@ def fast_exact_matmul() -> bool:
     left = torch.randn(128, 512, generator=generator)
     right = torch.randn(512, 256, generator=generator)
     exact = left.double() @ right.double()
-    torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     error = ((left @ right).double() - exact).abs().max() / exact.abs().max()
     if error <= EXACT:
         return True
-    torch.backends.mkldnn.matmul.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.mkldnn.matmul.fp32_precision = "ieee"
     return False
 
 

@@ -134,7 +134,7 @@ def _announce(engine: Engine, console: TrainingConsole) -> None:
 
 
 def _record(config: TrainConfig, data: ImageData, engine: Engine) -> dict[str, Any]:
-    """config.json: what from_pretrained needs, every setting, versions, where the data came from."""
+    """config.json: what from_pretrained needs, every setting, versions, origin of the data."""
     return {
         **engine.trained.model.hub_config(),
         "settings": _plain(config),

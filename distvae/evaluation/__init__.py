@@ -1,0 +1,1 @@
+"""Evaluators, one per file: each yields (name, value) from sums over single examples."""
