@@ -11,6 +11,8 @@
 The folder appears whole or not at all.
 """
 
+import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -65,7 +67,7 @@ class Trained:
 
 
 def save_checkpoint(run: Path, trained: Trained, progress: Progress, keep: int) -> Path:
-    """Write a checkpoint of this step, then delete all but the newest ``keep``."""
+    """Write a checkpoint of this step, then delete all but ``keep`` of those up to it."""
     path = checkpoint_path(run, progress.step)
     tensors = _optimizer_tensors(trained.model, trained.optimizer)
     if trained.averaged is not None:
@@ -75,8 +77,11 @@ def save_checkpoint(run: Path, trained: Trained, progress: Progress, keep: int) 
         write_json(folder / CONFIG, trained.usable.hub_config())
         write_tensors(folder / WEIGHTS, trained.usable.state_dict())
         write_tensors(folder / OPTIMIZER, tensors)
-        write_json(folder / TRAINER, {"format": FORMAT, **asdict(progress)})
-    for old in checkpoints(run)[:-keep]:
+        content = {"format": FORMAT, **asdict(progress)}
+        write_json(folder / TRAINER, {**content, "sha256": _digest(content)})
+    written = checkpoints(run)
+    # a later one is the damaged one that the run went on without
+    for old in written[: max(0, written.index(path) + 1 - keep)]:
         shutil.rmtree(old)
     for leftover in path.parent.glob(f"{TEMPORARY}*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -90,7 +95,9 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
         DistvaeError: a file is missing, damaged or of another architecture.
     """
     content: dict[str, Any] = read_json(path / TRAINER)
-    if content.pop("format", None) != FORMAT:
+    if content.pop("sha256", None) != _digest(content):
+        raise DistvaeError(f"{path / TRAINER} is damaged", "it does not match its checksum")
+    if content.pop("format") != FORMAT:
         raise DistvaeError(
             f"{path / TRAINER} has another format", f"this version reads format {FORMAT}"
         )
@@ -133,6 +140,11 @@ def load_newest(run: Path, trained: Trained) -> tuple[Progress | None, Path | No
             "Start anew with --overwrite.",
         )
     return None, None, damaged
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of JSON content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -72,7 +72,7 @@ def train(arguments: list[str]) -> int:
         chosen = given.get("output") if resume == NEWEST else resume
         run = find_run(chosen)
         base, folder = run.config(), run.folder
-        if chosen is None:
+        if chosen is None and _speaks():
             _say(f"newest run: {folder}")
     elif config_name is not None:
         base = _recipe(config_name)
@@ -102,12 +102,9 @@ def sample(arguments: list[str]) -> int:
 
 def evaluate(arguments: list[str]) -> int:
     """`distvae evaluate`."""
-    from distvae.evaluation.settings import EvaluateConfig
+    from distvae.evaluation.evaluate import EvaluateConfig, evaluate_run
 
-    config = _parse(EvaluateConfig, arguments)
-    from distvae.evaluation.evaluate import evaluate_run
-
-    evaluate_run(config)
+    evaluate_run(_parse(EvaluateConfig, arguments))
     return DONE
 
 
@@ -143,6 +140,8 @@ def main(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    if not sys.stderr.isatty():  # read by datasets when it is imported
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if not words or words[0] in ("-h", "--help"):
         _say(FIRST_LINES)
         return DONE if words else WRONG_INPUT
@@ -161,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         elif _speaks():
-            print(f"error: {error}", file=sys.stderr)
+            print("error:", " ".join(str(error).split("\n")), file=sys.stderr)
         return WRONG_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -58,16 +58,18 @@ class ModelConfig:
     """`vae` has no label; `cvae` feeds the label to encoder, decoder and, where it takes one, prior."""
     network: NetworkName = "mlp"
     """Family of encoder and decoder."""
-    hidden: tuple[int, ...] = (400, 400)
+    hidden: tuple[int, ...] = (512, 512)
     """Widths of the encoder's dense layers, the decoder mirrors them (mlp only): `256,128`."""
     width: float = 1.0
     """Scales the width of every layer of any network."""
-    activation: ActivationName = "relu"
+    activation: ActivationName = "silu"
     """Nonlinearity between layers."""
     norm: Literal["none", "layer"] = "none"
     """Normalization of the features before each nonlinearity."""
     conditioning: Literal["modulate", "concat"] = "modulate"
     """How a label enters: `modulate` scales and shifts every layer, `concat` appends a one-hot vector to the input."""
+    start: Literal["data_mean", "zeros"] = "data_mean"
+    """The decoder's first output: the mean training image, which saves epochs, or nothing."""
     latent_dim: int = 16
     """Number of latent dimensions."""
     prior: PriorName = "label"
@@ -84,8 +86,8 @@ class ObjectiveConfig:
 
     objective: ObjectiveName = "elbo"
     """The bound."""
-    beta: float = 1.0
-    """Final weight of the KL term; 1 is the evidence lower bound."""
+    beta: float = 1.3
+    """Final weight of the KL term; 1 is the evidence lower bound, a little more makes samples obey their label better."""
     kl_schedule: KLScheduleName = "linear"
     """Path of the KL weight from --kl-start to --beta: at once, along one line, or along --kl-cycles ramps that start anew."""
     kl_warmup_epochs: float = 0.0
@@ -104,7 +106,7 @@ class ObjectiveConfig:
 class OptimConfig:
     """How the parameters are found."""
 
-    epochs: int = 20
+    epochs: int = 14
     """Passes over the training split."""
     max_steps: int | None = None
     """Stop after this many steps, whatever --epochs says."""
@@ -112,18 +114,18 @@ class OptimConfig:
     """Global batch: images per optimizer step, over all processes and accumulation steps."""
     accumulate: int = 1
     """Micro-batches per optimizer step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     """Peak learning rate."""
-    schedule: LearningRateScheduleName = "constant"
+    schedule: LearningRateScheduleName = "cosine"
     """`constant`, or `cosine` down to zero at the last step."""
-    warmup_epochs: float = 0.0
+    warmup_epochs: float = 1.0
     """Epochs over which the learning rate rises linearly from zero."""
     weight_decay: float = 0.0
     """Decoupled weight decay of AdamW."""
     clip: float | None = None
     """Largest gradient norm; left out: no clipping."""
-    ema: float | None = None
-    """Decay of the exponential moving average of the weights, which is then what is evaluated and saved; left out: none."""
+    ema: float = 0.998
+    """Decay of the exponential moving average of the weights, which is then what is evaluated and saved; 0 is no average."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     """Arithmetic of the networks; likelihood and KL are always float32."""
     compile: Literal["off", "on", "auto"] = "off"
@@ -204,8 +206,8 @@ class TrainConfig:
         ):
             if not number >= 0:
                 raise DistvaeError(f"{name} is {number}", "expected 0 or more")
-        if optim.ema is not None and not 0 < optim.ema < 1:
-            raise DistvaeError(f"--ema is {optim.ema}", "expected a decay between 0 and 1")
+        if not 0 <= optim.ema < 1:
+            raise DistvaeError(f"--ema is {optim.ema}", "expected a decay from 0 to below 1")
         if not model.hidden or min(model.hidden) < 1:
             raise DistvaeError(
                 f"--hidden is {list(model.hidden)}", "expected at least one width of 1 or more"

@@ -30,6 +30,9 @@ class Likelihood(Protocol):
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Log p(x|z), nats per image ``[B]``, of ``images [B, C, H, W]`` in [0, 1]."""
 
+    def parameters_of(self, mean: Tensor) -> Tensor:
+        """Parameters ``[P, H, W]`` whose mean is this image ``[C, H, W]``, nearly."""
+
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x|z] ``[B, C, H, W]`` in [0, 1]."""
 
@@ -54,6 +57,10 @@ class Bernoulli(nn.Module):
         """Log p(x|z) = sum over pixels of x l - log(1 + e^l), nats per image ``[B]``."""
         loss = F.binary_cross_entropy_with_logits(parameters, images, reduction="none")
         return -loss.flatten(1).sum(1)
+
+    def parameters_of(self, mean: Tensor) -> Tensor:
+        """Logits; pixels that are always black or white are not taken to be certain."""
+        return torch.logit(mean, eps=1e-3)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Probability of white ``[B, C, H, W]``."""
@@ -84,6 +91,10 @@ class Gaussian(nn.Module):
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Log-density summed over pixels and channels, nats per image ``[B]``."""
         return log_normal(images, parameters, 2.0 * self.log_sigma).flatten(1).sum(1)
+
+    def parameters_of(self, mean: Tensor) -> Tensor:
+        """The image itself."""
+        return mean
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The decoder's output, cut to [0, 1] ``[B, C, H, W]``."""
@@ -124,6 +135,10 @@ class DiscretizedLogistic(nn.Module):
         )
         return log_mass.flatten(1).sum(1)
 
+    def parameters_of(self, mean: Tensor) -> Tensor:
+        """The image as location, with the scale that an untrained decoder has."""
+        return torch.cat([mean - 0.5, torch.zeros_like(mean)])
+
     def mean(self, parameters: Tensor) -> Tensor:
         """Location of the logistic, cut to [0, 1] ``[B, C, H, W]``."""
         return self._split(parameters)[0].clamp(0.0, 1.0)
@@ -138,7 +153,7 @@ class DiscretizedLogistic(nn.Module):
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Location around one half and log-scale, bounded so that a bin never vanishes."""
         location, log_scale = parameters.chunk(2, dim=1)
-        return location + 0.5, log_scale.clamp(min=-5.0) - 2.0
+        return location + 0.5, log_scale.clamp(-5.0, 20.0) - 2.0
 
 
 LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian] | type[DiscretizedLogistic]] = {

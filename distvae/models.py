@@ -88,6 +88,14 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
             rate = self.prior.rate(posterior, z, labels)
         return Terms(posterior, log_likelihood, rate)
 
+    def start_at(self, mean_image: Tensor) -> None:
+        """Let the untrained decoder draw this image ``[C, H, W]`` in [0, 1] whatever its latents.
+
+        Pixels that hardly ever change need not be learned, which saves a small model several nats
+        and a run its first epochs.
+        """
+        self.decoder.start_at(self.likelihood.parameters_of(mean_image))
+
     def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
         """Posterior of the latents, mean and log-variance ``[B, Z]``, in float32."""
         mean, log_variance = self.to_posterior(self.encoder(images, labels)).float().chunk(2, dim=1)

@@ -27,8 +27,8 @@ def standard_normal(seed: int, start: int, count: int, dim: int) -> NDArray[np.f
     """
     counts = -(-dim // _WORDS_PER_COUNT)
     stream = np.random.Philox(key=seed, counter=start * counts)
-    words = stream.random_raw(count * counts * _WORDS_PER_COUNT).reshape(count, -1, 2)
+    words = stream.random_raw(count * counts * _WORDS_PER_COUNT).reshape(count, counts * 2, 2)
     radius = np.sqrt(-2.0 * np.log(((words[..., 0] >> np.uint64(11)) + 1) * 2.0**-53))
     angle = (words[..., 1] >> np.uint64(11)) * _RADIANS_PER_STEP
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    return pairs.reshape(count, -1)[:, :dim].astype(np.float32)
+    return pairs.reshape(count, counts * _WORDS_PER_COUNT)[:, :dim].astype(np.float32)

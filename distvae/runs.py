@@ -70,17 +70,19 @@ def find_run(name: str | Path | None) -> Run:
     """The run a command was given: a run folder, a checkpoint folder, a name in runs/, or None.
 
     Raises:
-        DistvaeError: there is no such run.
+        DistvaeError: there is no such run, or its config.json is damaged.
     """
     folder = newest_run() if name is None else Path(name)
     if not folder.exists() and (RUNS / folder).exists():
         folder = RUNS / folder
     if _STEP.fullmatch(folder.name) and is_run(folder.parent.parent):
+        read_json(folder / CONFIG)
         return Run(folder.parent.parent, folder)
     if not is_run(folder):
         known = [path.name for path in RUNS.glob("*") if is_run(path)] if RUNS.is_dir() else []
         hint = nearest(folder.name, known) or (f"Known runs: {', '.join(known)}." if known else "")
         raise DistvaeError(f"{folder} is not a run", f"expected a folder with a {CONFIG}", hint)
+    read_json(folder / CONFIG)
     return Run(folder, folder)
 
 

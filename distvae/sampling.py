@@ -55,12 +55,18 @@ def write_samples(config: SampleConfig) -> None:
             f"--output {config.output} has an unknown ending",
             "expected .png for a sheet, .npz for arrays, or a folder",
         )
+    output = _output(config, run)
+    if not output.suffix and output.exists() and (output.is_file() or any(output.iterdir())):
+        raise DistvaeError(
+            f"--output {output} is {'a file' if output.is_file() else 'not empty'}",
+            "expected a new folder",
+            "Take another --output.",
+        )
     from distvae.models import VAE
 
     model = VAE.from_pretrained(run.model)
     labels = _labels(config, model)
     images = _draw(config, model, labels)
-    output = _output(config, run)
     _write(output, images, labels, model.label_names)
     console = make_console()
     if config.run is None:
@@ -116,10 +122,6 @@ def _write(
         with replacing_file(output) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     else:
-        if output.exists() and any(output.iterdir()):
-            raise DistvaeError(
-                f"{output} is not empty", "expected a new folder", "Take another --output."
-            )
         with new_folder(output) as folder:
             for number, image in enumerate(images):
                 name = "" if labels is None else names[labels[number]].replace("/", "-") + "-"

@@ -9,8 +9,10 @@ from rich.table import Table
 
 
 def make_console(quiet: bool = False, stderr: bool = False) -> Console:
-    """A console that keeps paths whole and numbers uncoloured."""
-    return Console(quiet=quiet, stderr=stderr, highlight=False, soft_wrap=True)
+    """A console that keeps paths whole and numbers uncoloured, and prints ``[`` and ``:`` as such."""
+    return Console(
+        quiet=quiet, stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False
+    )
 
 
 def table(title: str, rows: list[tuple[str, str]]) -> Table:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distvae.data.batches import ResidentImages
+from distvae.data.inputs import to_input
 from distvae.data.store import ImageData, Progress
 from distvae.errors import DistvaeError
-from distvae.files import TEMPORARY, new_folder, read_json, write_json
+from distvae.files import new_folder, read_json, write_json
 from distvae.models import CONFIG, WEIGHTS, load_weights
 from distvae.tensors import write_tensors
 
@@ -29,8 +30,9 @@ FEATURES = 128
 STEPS = 700
 BATCH = 256
 LEARNING_RATE = 8e-3
-SHIFTED_GROUPS = 8
-BLOCK = 500
+GROUP = 32
+"""Images of a batch that are shifted alike."""
+BLOCK = 128
 SEED = 0
 
 
@@ -49,7 +51,7 @@ class JudgeNetwork(nn.Module):
         layers += [nn.Flatten(), nn.Linear(WIDTHS[-1] * grid.numel(), FEATURES), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(FEATURES, num_labels)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``[B, num_labels]`` of shrunk images ``[B, C, h, w]`` in [0, 1]."""
@@ -77,8 +79,8 @@ class Judge:
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """The hidden layer that the decision rests on, ``[N, F]``, on the judge's device."""
-        device = self.model.head.weight.device
-        return torch.cat([self.model.features(shrink(x.to(device))) for x in images.split(BLOCK)])
+        network, device = self.model.features, self.model.head.weight.device
+        return torch.cat([network(shrink(x.to(device))) for x in torch.split(images, BLOCK)])
 
     @torch.no_grad()
     def label(self, features: Tensor) -> Tensor:
@@ -161,3 +163,77 @@ def _load(path: Path, data: ImageData, device: torch.device | str) -> Judge | No
         return Judge(network.eval().to(device), facts["test_accuracy"], facts["recall"], path)
     except (DistvaeError, OSError, KeyError, TypeError):
         return None
+
+
+def _train(data: ImageData, device: torch.device, progress: Progress | None) -> JudgeNetwork:
+    """A judge in evaluation mode: AdamW with one cycle of the learning rate."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(SEED)
+        network = JudgeNetwork(data.image_shape, data.num_labels).to(device)
+    images = ResidentImages.from_split(data.train).to(device)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.02, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.25
+    )
+    watch = progress("training the judge", STEPS * BATCH) if progress else nullcontext(_unwatched)
+    with watch as advance, torch.enable_grad():
+        for inputs, labels in _training_batches(images):
+            loss = functional.cross_entropy(network(inputs), labels, label_smoothing=0.1)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+            advance(BATCH)
+    return network.eval()
+
+
+def _training_batches(images: ResidentImages) -> Iterator[tuple[Tensor, Tensor]]:
+    """Shrunk images ``[B, C, h, w]`` and labels ``[B]`` of each step, shifted group by group."""
+    generator = torch.Generator().manual_seed(SEED)
+    size = len(images.images)
+    passes = [torch.randperm(size, generator=generator) for _ in range(-(-STEPS * BATCH // size))]
+    for rows in torch.split(torch.cat(passes)[: STEPS * BATCH], BATCH):
+        groups = [_gather(images, group) for group in torch.split(rows, GROUP)]
+        inputs = torch.cat([_shift(group, generator) for group, _ in groups])
+        yield inputs, torch.cat([labels for _, labels in groups])
+
+
+def _gather(images: ResidentImages, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Shrunk images ``[B, C, h, w]`` in [0, 1] and labels ``[B]`` of the rows."""
+    grey, labels = images.gather(rows)
+    assert labels is not None
+    return shrink(to_input(grey, "none", None)), labels
+
+
+def _shift(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The images moved by up to a fourteenth of their sides, all alike; edges are repeated."""
+    height, width = images.shape[2:]
+    down, right = height // 14, width // 14
+    top = int(torch.randint(2 * down + 1, (), generator=generator))
+    left = int(torch.randint(2 * right + 1, (), generator=generator))
+    padded = functional.pad(images, (right, right, down, down), mode="replicate")
+    return padded[:, :, top : top + height, left : left + width]
+
+
+def _test(judge: Judge, data: ImageData) -> tuple[float, dict[str, float]]:
+    """Fraction of the real test images labelled rightly, in all and by name of the label."""
+    images = ResidentImages.from_split(data.test).to(judge.model.head.weight.device)
+    right = torch.zeros(data.num_labels, dtype=torch.float64)
+    total = torch.zeros(data.num_labels, dtype=torch.float64)
+    for rows in torch.split(torch.arange(len(images.images)), BLOCK):
+        inputs, labels = _gather(images, rows)
+        hits = (judge.classify(inputs) == labels).double().cpu()
+        right.index_add_(0, labels.cpu(), hits)
+        total.index_add_(0, labels.cpu(), torch.ones_like(hits))
+    recall = {
+        name: (hits / count).item()
+        for name, hits, count in zip(data.label_names, right, total, strict=True)
+        if count
+    }
+    return (right.sum() / total.sum()).item(), recall
+
+
+def _unwatched(count: int) -> None:
+    """Progress that nobody asked for."""

@@ -6,7 +6,7 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter
 import itertools
 import math
 
-from torch import Tensor, cat, nn
+from torch import Tensor, cat, nn, no_grad, zeros
 
 from distvae.config import ModelConfig
 from distvae.networks.layers import ACTIVATIONS, ImageNorm, Modulation, one_hot, scaled
@@ -92,7 +92,15 @@ class ConvDecoder(nn.Module):
             ConvLayer(nn.Conv2d(a.channels, 4 * b.channels, 3, padding=1), config, modulated)
             for a, b in itertools.pairwise(upwards)
         )
-        self.out = nn.Conv2d(upwards[-1].channels, 4 * channels * maps_per_channel, 3, padding=1)
+        self.out = nn.Conv2d(
+            upwards[-1].channels, 4 * channels * maps_per_channel, 3, padding=1, bias=False
+        )
+        self.offset = nn.Parameter(zeros(channels * maps_per_channel, self.height, self.width))
+
+    @no_grad()
+    def start_at(self, parameters: Tensor) -> None:
+        """Let every output begin near ``parameters [P, H, W]``."""
+        self.offset.copy_(parameters)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """``z [B, Z]`` to ``[B, P, H, W]``."""
@@ -102,4 +110,4 @@ class ConvDecoder(nn.Module):
         features = self.activation(self.expand(features)).unflatten(1, tuple(self.levels[-1]))
         for layer, level in zip(self.layers, self.levels[-2::-1], strict=True):
             features = unfold(layer(features, labels), level.height, level.width)
-        return unfold(self.out(features), self.height, self.width)
+        return unfold(self.out(features), self.height, self.width) + self.offset

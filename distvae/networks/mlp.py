@@ -6,7 +6,7 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter
 import itertools
 import math
 
-from torch import Tensor, cat, nn
+from torch import Tensor, cat, nn, no_grad
 
 from distvae.config import ModelConfig
 from distvae.networks.layers import ACTIVATIONS, Modulation, one_hot, scaled
@@ -70,6 +70,11 @@ class MLPDecoder(nn.Module):
         hidden = [scaled(size, config.width) for size in reversed(config.hidden)]
         self.layers = DenseLayers([config.latent_dim, *hidden], config, num_labels)
         self.out = nn.Linear(hidden[-1], math.prod(self.out_shape))
+
+    @no_grad()
+    def start_at(self, parameters: Tensor) -> None:
+        """Let every output begin near ``parameters [P, H, W]``."""
+        self.out.bias.copy_(parameters.flatten())
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """``z [B, Z]`` to ``[B, P, H, W]``."""

@@ -6,7 +6,7 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter
 import itertools
 import math
 
-from torch import Tensor, cat, nn
+from torch import Tensor, cat, nn, no_grad, zeros
 
 from distvae.config import ModelConfig
 from distvae.networks.layers import ACTIVATIONS, ImageNorm, Modulation, one_hot, scaled
@@ -120,7 +120,13 @@ class ResNetDecoder(nn.Module):
         )
         self.norm = ImageNorm()
         maps = 4 * channels * maps_per_channel
-        self.out = nn.Conv2d(self.levels[-1].channels, maps, 3, padding=1)
+        self.out = nn.Conv2d(self.levels[-1].channels, maps, 3, padding=1, bias=False)
+        self.offset = nn.Parameter(zeros(channels * maps_per_channel, self.height, self.width))
+
+    @no_grad()
+    def start_at(self, parameters: Tensor) -> None:
+        """Let every output begin near ``parameters [P, H, W]``."""
+        self.offset.copy_(parameters)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """``z [B, Z]`` to ``[B, P, H, W]``."""
@@ -131,4 +137,4 @@ class ResNetDecoder(nn.Module):
         for up, stage, level in zip(self.up, self.stages[1:], self.levels[1:], strict=True):
             features = stage(unfold(up(features), level.height, level.width), labels)
         out: Tensor = self.out(self.activation(self.norm(features)))
-        return unfold(out, self.height, self.width)
+        return unfold(out, self.height, self.width) + self.offset

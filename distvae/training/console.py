@@ -61,9 +61,9 @@ class TrainingConsole:
     ) -> None:
         self._progress.stop()
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "") -> None:
         """One line above the progress."""
-        self.console.print(text)
+        self.console.print(text, style=style)
 
     def step(self, step: int, values: dict[str, float]) -> None:
         """New numbers of training at a step."""

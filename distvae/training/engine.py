@@ -21,6 +21,7 @@ from distvae.errors import DistvaeError
 from distvae.models import build_model
 from distvae.objectives import OBJECTIVES, Loss
 
+MEAN_OF = 10_000
 StepLoss = Callable[[Tensor, Tensor | None, Tensor, Tensor | None, Tensor], Loss]
 """(grey images, labels, latent noise, pixel noise, KL weight) -> loss."""
 
@@ -66,12 +67,15 @@ def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
     """
     optim = config.optim
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             mixed_precision=optim.mixed_precision,
             gradient_accumulation_steps=optim.accumulate,
             log_with=list(config.run.tracker) or None,
             project_dir=project_folder,
         )
+        if optim.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+            raise ValueError("on a CPU it would compute in float32 all the same")
+        return accelerator
     except (ValueError, ImportError) as error:
         raise DistvaeError(
             f"Accelerate refuses --mixed-precision {optim.mixed_precision} with trackers "
@@ -85,7 +89,8 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
     """Model, optimizer, images and random numbers of a run.
 
     Raises:
-        DistvaeError: model and data do not fit, or the batch is larger than the data.
+        DistvaeError: model and data do not fit, or the batch is larger than the data or cannot be
+            shared equally by the processes.
     """
     optim = config.optim
     steps_per_epoch = len(data.train) // optim.batch_size
@@ -95,11 +100,15 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
             f"the training split has {len(data.train)} images",
             f"Take --batch-size {len(data.train)} or less.",
         )
+    shard(optim.batch_size, optim.accumulate, 0, accelerator.num_processes, 0)  # refuses misfits
     total_steps = optim.epochs * steps_per_epoch
     total_steps = min(total_steps, optim.max_steps or total_steps)
     torch.manual_seed(optim.seed)
     model = build_model(config.model, data.image_shape, data.label_names)
     device = accelerator.device
+    images = ResidentImages.from_split(data.train)
+    if config.model.start == "data_mean":
+        model.start_at(_mean_image(images))
     parameters = list(model.to(device).parameters())
     optimizer = torch.optim.AdamW(
         parameters,
@@ -107,7 +116,7 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
         weight_decay=optim.weight_decay,
         fused=all(parameter.is_floating_point() for parameter in parameters),
     )
-    averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema is not None else None
+    averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema else None
     wrapped, prepared = accelerator.prepare(model, optimizer)
     pixel_shape = data.image_shape if config.data.binarize == "dynamic" else None
     noise = NoiseSource(optim.seed, "training", config.model.latent_dim, pixel_shape, device)
@@ -118,7 +127,7 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
         optimizer=prepared,
         step_loss=_step_loss(config, wrapped, math.prod(data.image_shape)),
         forward=wrapped,
-        train_images=ResidentImages.from_split(data.train).to(device),
+        train_images=images.to(device),
         test_images=ResidentImages.from_split(data.test).to(device),
         noise=noise,
         steps_per_epoch=steps_per_epoch,
@@ -140,3 +149,9 @@ def _step_loss(config: TrainConfig, model: torch.nn.Module, dims: int) -> StepLo
         return objective(terms, weight, config.objective, dims)
 
     return step_loss
+
+
+def _mean_image(images: ResidentImages) -> Tensor:
+    """Mean of at most ``MEAN_OF`` training images, taken evenly: ``[C, H, W]`` in [0, 1]."""
+    rows = torch.arange(0, len(images.images), max(1, len(images.images) // MEAN_OF))
+    return images.gather(rows)[0].double().mean(0).div(255.0).float()

@@ -93,7 +93,6 @@ def train_step(engine: Engine, step: int, rows: Tensor, weight: Tensor) -> list[
 def _average(engine: Engine, step: int) -> None:
     """Move the averaged weights; early on they follow faster, so they forget the random start."""
     assert engine.trained.averaged is not None
-    assert engine.config.optim.ema is not None
     decay = min(engine.config.optim.ema, (1 + step) / (10 + step))
     torch._foreach_lerp_(
         list(engine.trained.averaged.parameters()),
@@ -154,7 +153,8 @@ def log_window(sitting: Sitting) -> None:
     for number, (loss, distortion, rate) in enumerate(values):
         if not math.isfinite(loss):
             step = sitting.progress.step - steps + number // engine.config.optim.accumulate + 1
-            _not_finite(sitting, step, loss, distortion, rate)
+            terms = f"distortion {distortion}, rate {rate} nats per image"
+            raise _not_finite(sitting, f"the loss of step {step} is {loss}", terms)
     loss, distortion, rate = (sum(column) / len(values) for column in zip(*values, strict=True))
     told = {
         "loss": loss,
@@ -179,6 +179,9 @@ def end_epoch(sitting: Sitting, last: bool) -> bool:
         values = evaluate(engine)
         weight = kl_weight(engine.config.objective, progress.step, engine.steps_per_epoch)
         loss = values["distortion"] + weight * values["rate"]
+        if not math.isfinite(loss):
+            terms = f"distortion {values['distortion']}, rate {values['rate']} nats per image"
+            raise _not_finite(sitting, f"the test loss after step {progress.step} is {loss}", terms)
         better = progress.best_loss is None or loss < progress.best_loss
         progress.best_loss = loss if better else progress.best_loss
         progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
@@ -186,8 +189,9 @@ def end_epoch(sitting: Sitting, last: bool) -> bool:
         sitting.console.epoch(sitting.epoch, values)
         if values["active_units"] < MOST_DEAD * values["latent_dim"]:
             sitting.console.say(
-                f"[yellow]only {values['active_units']:.0f} of {values['latent_dim']:.0f} latents "
-                f"are active: the others carry nothing. Remedies: {REMEDIES}"
+                f"only {values['active_units']:.0f} of {values['latent_dim']:.0f} latents "
+                f"are active: the others carry nothing. Remedies: {REMEDIES}",
+                style="yellow",
             )
         last = last or _stopped_early(sitting)
     if (epoch % run.sample_every == 0 or last) and engine.accelerator.is_main_process:
@@ -220,9 +224,13 @@ def evaluate(engine: Engine) -> dict[str, float]:
 
 
 def checkpoint(sitting: Sitting) -> None:
-    """Write a checkpoint and the run's own model.safetensors, unless the loss went wrong."""
-    log_window(sitting)
+    """Write a checkpoint and the run's own model.safetensors, unless loss or weights went wrong."""
     engine = sitting.engine
+    log_window(sitting)
+    norms = torch._foreach_norm(list(engine.trained.model.parameters()))
+    if not torch.stack(norms).isfinite().all():
+        found = f"the weights after step {sitting.progress.step} are not finite"
+        raise _not_finite(sitting, found, "the loss before was finite")
     if engine.accelerator.scaler is not None:
         sitting.progress.scaler = engine.accelerator.scaler.state_dict()
     if engine.accelerator.is_main_process:
@@ -249,11 +257,10 @@ def _stop_requested(sitting: Sitting) -> bool:
     return bool(accelerator.reduce(votes, "sum").item() > 0)
 
 
-def _not_finite(sitting: Sitting, step: int, loss: float, distortion: float, rate: float) -> None:
+def _not_finite(sitting: Sitting, found: str, terms: str) -> DistvaeError:
     saved = checkpoints(sitting.folder)
-    raise DistvaeError(
-        f"the loss of step {step} is {loss}",
-        f"distortion {distortion}, rate {rate} nats per image; the last good checkpoint is "
-        f"{saved[-1] if saved else 'none'}",
+    return DistvaeError(
+        found,
+        f"{terms}; the last good checkpoint is {saved[-1] if saved else 'none'}",
         "Try a smaller --learning-rate, --clip 1, or --mixed-precision no.",
     )

@@ -1,5 +1,7 @@
 """What a run says at its end: where everything is, the test numbers, and what to type next."""
 
+import shlex
+
 from distvae.card import last_metrics
 from distvae.files import read_json
 from distvae.runs import CHECKPOINTS, CONFIG, METRICS
@@ -18,10 +20,10 @@ NAMES = {
 def report(outcome: Outcome) -> None:
     """Print the end of a run."""
     console = make_console()
-    folder = outcome.folder
+    folder, quoted = outcome.folder, shlex.quote(str(outcome.folder))
     if not outcome.finished:
         console.print(f"{outcome.signal_name}: a checkpoint is written. Go on exactly from it:")
-        console.print(f"  distvae train --resume {folder}", style="bold")
+        console.print(f"  distvae train --resume {quoted}", style="bold")
         return
     measured = last_metrics(folder, "test")
     rows = [(told, f"{measured[name]:.4g}") for name, told in NAMES.items() if name in measured]
@@ -34,9 +36,8 @@ def report(outcome: Outcome) -> None:
     console.print(f"  checkpoints  {folder}/{CHECKPOINTS}/")
     console.print(f"  metrics      {folder}/{METRICS}")
     record = read_json(folder / CONFIG)
-    label = (
-        f" --label {record['label_names'][-1]!s}" if record["settings"]["model"] == "cvae" else ""
-    )
+    conditional = record["settings"]["model"] == "cvae"
+    label = f" --label {shlex.quote(record['label_names'][-1])}" if conditional else ""
     console.print("next:")
-    console.print(f"  distvae sample {folder}{label} --count 64", style="bold")
-    console.print(f"  distvae evaluate {folder}", style="bold")
+    console.print(f"  distvae sample {quoted}{label} --count 64", style="bold")
+    console.print(f"  distvae evaluate {quoted}", style="bold")

@@ -15,9 +15,12 @@ from distvae.checkpoint import Progress, load_newest
 from distvae.config import TrainConfig
 from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
-from distvae.files import write_json
+from distvae.files import TEMPORARY, write_json
+from distvae.models import WEIGHTS
 from distvae.runs import CONFIG, is_run
+from distvae.tensors import write_tensors
 from distvae.terminal import progress_bar
+from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
 from distvae.training.engine import Engine, build_accelerator, build_engine
 from distvae.training.loop import Sitting, train
@@ -53,7 +56,8 @@ def run_training(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     with accelerator.main_process_first():
         data = open_data(config.data, progress_bar if accelerator.is_main_process else None)
     config = config.resolved(data.image_shape[0])
-    engine = build_engine(config, data, accelerator)
+    engine = compiled(build_engine(config, data, accelerator))
+    config = engine.config
     progress = _load(engine, folder) if resume else Progress()
     if accelerator.is_main_process:
         if not resume and folder.exists():
@@ -70,7 +74,12 @@ def check_folder(folder: Path, overwrite: bool, resume: bool) -> None:
         DistvaeError: it holds a run and neither --resume nor --overwrite was given, or files that
             are no run.
     """
-    if resume or not folder.exists() or not any(folder.iterdir()):
+    if folder.exists() and not folder.is_dir():
+        raise DistvaeError(
+            f"--output {folder} is a file", "expected a new folder", "Take another --output."
+        )
+    held = folder.iterdir() if folder.exists() else ()
+    if resume or all(path.name.startswith(TEMPORARY) for path in held):
         return
     if not is_run(folder):
         raise DistvaeError(
@@ -93,8 +102,12 @@ def _load(engine: Engine, folder: Path) -> Progress:
             print(f"warning: {message}; going on from the checkpoint before")  # noqa: T201
         where = f"{path} (step {progress.step})" if progress else "the start: no checkpoint yet"
         print(f"resuming {folder} from {where}")  # noqa: T201
+        for leftover in list(folder.rglob(f"{TEMPORARY}*")):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
     if progress is None:
         return Progress()
+    if engine.accelerator.is_main_process:  # a kill may have come between the two writes
+        write_tensors(folder / WEIGHTS, engine.trained.usable.state_dict())
     if progress.scaler is not None and engine.accelerator.scaler is not None:
         engine.accelerator.scaler.load_state_dict(progress.scaler)
     return progress
@@ -102,7 +115,11 @@ def _load(engine: Engine, folder: Path) -> Progress:
 
 def _sit(engine: Engine, progress: Progress, folder: Path, config: TrainConfig) -> Outcome:
     accelerator = engine.accelerator
-    accelerator.init_trackers("distvae", _plain(config))
+    told = {
+        name: value if isinstance(value, bool | int | float) else str(value)
+        for name, value in config.to_flat().items()
+    }
+    accelerator.init_trackers("distvae", told)  # not every tracker takes lists or nothing
     epochs = -(-engine.total_steps // engine.steps_per_epoch)
     speak = accelerator.is_main_process
     console = TrainingConsole(speak, epochs, engine.steps_per_epoch, progress.step)
@@ -159,7 +176,7 @@ def _record(config: TrainConfig, data: ImageData, engine: Engine) -> dict[str, A
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:
-    """Settings as JSON and trackers take them."""
+    """Settings as JSON takes them."""
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in config.to_flat().items()

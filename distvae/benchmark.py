@@ -1,0 +1,225 @@
+"""`distvae bench train`: steady training speed of real runs on this machine.
+
+Every number comes from the command a user would run, with logging, evaluation and checkpoints on,
+in a process of its own. Variants take turns, so that a machine that slows down slows all of them.
+"""
+
+import json
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from distvae.errors import DistvaeError, nearest
+from distvae.runs import METRICS, Run
+from distvae.terminal import make_console, progress_bar
+
+VARIANTS = {
+    "eager": ("--compile", "off", "--mixed-precision", "no"),
+    "compile": ("--compile", "on", "--mixed-precision", "no"),
+    "bf16": ("--compile", "off", "--mixed-precision", "bf16"),
+    "compile-bf16": ("--compile", "on", "--mixed-precision", "bf16"),
+}
+LOG_EVERY = 50
+FEWEST_STEPS = 3 * LOG_EVERY
+"""The first third is warm-up, and a number needs log lines after it."""
+SIDE = 2048
+PRODUCTS = 10
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Measure the training speed of a recipe on this machine; let nothing else use it meanwhile."""
+
+    config: str = "mnist-tutorial"
+    """YAML recipe: a path, or a name in launch/recipes."""
+    variants: tuple[str, ...] = ("eager", "compile")
+    """What to compare with the first of them: `eager`, `compile`, `bf16`, `compile-bf16`."""
+    rounds: int = 3
+    """Runs of each variant; the variants take turns."""
+    steps: int = 1500
+    """Steps of a run; the first third is warm-up and compilation and is not counted."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast one run was."""
+
+    images_per_second: float
+    """Median over the log lines after the first third; time of the steps alone."""
+    seconds: float
+    """The whole command, with start, compilation, evaluation, checkpoints and sample sheets."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a measured speed is to be compared with."""
+
+    device: str
+    threads: int
+    torch: str
+    flop_per_image: float
+    """Multiplications and additions of the matrix products, forward and backward."""
+    peak: float
+    """Best float32 matrix product of 2048 x 2048, as training multiplies, GFLOP/s."""
+
+
+def measure(config: BenchConfig) -> None:
+    """Run every variant in turn and print a table.
+
+    Raises:
+        DistvaeError: an unknown variant, a number too small, or a run that failed.
+    """
+    _check(config)
+    console = make_console()
+    if hasattr(os, "getloadavg"):
+        console.print(f"load average before the first run: {os.getloadavg()[0]:.2f}")
+    speeds: dict[str, list[Speed]] = {variant: [] for variant in config.variants}
+    probes = []
+    with progress_bar("measuring", config.rounds * len(config.variants)) as advance:
+        for _ in range(config.rounds):
+            with tempfile.TemporaryDirectory(prefix="distvae-bench-") as scratch:
+                for variant, done in speeds.items():
+                    folder = Path(scratch, variant)
+                    done.append(time_run(config.config, variant, config.steps, folder))
+                    advance(1)
+                probes.append(_probed(folder))
+    probe = probes[0]
+    console.print(f"{probe.device}, {probe.threads} threads, torch {probe.torch}")
+    for variant in speeds:
+        words = training_command(config.config, variant, config.steps, Path("TEMP"))
+        console.print(f"{variant}: {shlex.join(['python', *words[1:]])}")
+    peak = max(probe.peak for probe in probes)
+    console.print(
+        f"{probe.flop_per_image:,.0f} FLOP per image, forward and backward; the machine's peak is "
+        f"torch's best float32 matrix product of {SIDE} x {SIDE} in this session, in its own "
+        f"process: {peak:,.0f} GFLOP/s"
+    )
+    console.print(_sheet(config.config, speeds, probe.flop_per_image, peak))
+
+
+def training_command(config: str, variant: str, steps: int, folder: Path) -> list[str]:
+    """The words of the run that is timed."""
+    return [
+        *(sys.executable, "-m", "distvae.cli", "train", "--config", config, *VARIANTS[variant]),
+        *("--epochs", str(steps), "--max-steps", str(steps)),
+        *("--log-every", str(LOG_EVERY), "--output", str(folder)),
+    ]
+
+
+def time_run(config: str, variant: str, steps: int, folder: Path) -> Speed:
+    """Train in a process of its own, into ``folder``, and read its speed from metrics.jsonl.
+
+    Raises:
+        DistvaeError: the run failed; the message holds the end of what it said.
+    """
+    words = training_command(config, variant, steps, folder)
+    started = time.perf_counter()
+    outcome = subprocess.run(words, capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    if outcome.returncode:
+        raise DistvaeError(
+            f"the run of variant {variant} ended with exit code {outcome.returncode}",
+            outcome.stderr.strip()[-2000:],
+            f"The command was: {shlex.join(words)}",
+        )
+    lines = map(json.loads, (folder / METRICS).read_text(encoding="utf-8").splitlines())
+    rates = [line["images_per_second"] for line in lines if line["split"] == "train"]
+    return Speed(statistics.median(rates[len(rates) // 3 :]), seconds)
+
+
+def processor() -> str:
+    """The processor's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def probe(folder: Path) -> Probe:
+    """Count the arithmetic of a run's model and time matrix products on the run's device."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from distvae.models import VAE
+    from distvae.training.platform import fast_exact_matmul
+
+    fast_exact_matmul()
+    model = VAE.from_pretrained(folder)
+    batch = 2
+    labels = torch.zeros(batch, dtype=torch.int64) if model.conditional else None
+    noise = torch.randn(batch, model.config.latent_dim)
+    with FlopCounterMode(display=False) as counter:
+        terms = model(torch.rand(batch, *model.image_shape), labels, noise)
+        (terms.rate.sum() - terms.log_likelihood.sum()).backward()
+    device = torch.device(Run(folder, folder).record()["world"]["device"])
+    left, right = torch.randn(2, SIDE, SIDE, device=device)
+    best = float("inf")
+    for _ in range(PRODUCTS):
+        started = time.perf_counter()
+        (left @ right)[0, 0].item()  # waits for the device
+        best = min(best, time.perf_counter() - started)
+    return Probe(
+        torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        torch.get_num_threads(),
+        torch.__version__,
+        counter.get_total_flops() / batch,
+        2 * SIDE**3 / best / 1e9,
+    )
+
+
+def _check(config: BenchConfig) -> None:
+    for variant in config.variants:
+        if variant not in VARIANTS:
+            raise DistvaeError(
+                f"unknown variant {variant!r}",
+                f"expected one of {', '.join(VARIANTS)}",
+                nearest(variant, VARIANTS),
+            )
+    if not config.variants:
+        raise DistvaeError("--variants is empty", f"expected some of {', '.join(VARIANTS)}")
+    for name, value, least in (("rounds", config.rounds, 1), ("steps", config.steps, FEWEST_STEPS)):
+        if value < least:
+            raise DistvaeError(f"--{name} is {value}", f"expected at least {least}")
+
+
+def _probed(folder: Path) -> Probe:
+    """:func:`probe` in a process of its own, so that this one holds no threads during a run."""
+    words = [sys.executable, "-m", "distvae.benchmark", str(folder)]
+    outcome = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    return Probe(**json.loads(outcome.stdout))
+
+
+def _sheet(title: str, speeds: dict[str, list[Speed]], flop_per_image: float, peak: float) -> Table:
+    sheet = Table(title=title, title_justify="left")
+    sheet.add_column("variant")
+    for column in ("images/s", "min-max", "ratio", "GFLOP/s", "of peak", "command, s"):
+        sheet.add_column(column, justify="right", no_wrap=True)
+    first = None
+    for variant, runs in speeds.items():
+        rates = [run.images_per_second for run in runs]
+        median = statistics.median(rates)
+        first = first or median
+        gflops = median * flop_per_image / 1e9
+        sheet.add_row(
+            variant,
+            f"{median:,.0f}",
+            f"{min(rates):,.0f}-{max(rates):,.0f}",
+            f"{median / first:.2f}",
+            f"{gflops:,.1f}",
+            f"{gflops / peak:.1%}",
+            f"{statistics.median(run.seconds for run in runs):.1f}",
+        )
+    return sheet
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(probe(Path(sys.argv[1])))))

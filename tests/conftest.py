@@ -1,0 +1,185 @@
+"""The command line as its users start it, and images and runs so small that it ends in seconds."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SHAPES = ("circle", "cross", "square")
+SIDE = 8
+TRAIN_IMAGES, TEST_IMAGES = 120, 51
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+"""(words of a command line) -> how it ended."""
+
+
+def draw_shape(name: str, random: np.random.Generator) -> Image.Image:
+    """A grey shape on black, somewhere on 8 x 8 pixels."""
+    row, column = random.integers(2, SIDE - 2, 2)
+    y, x = np.mgrid[:SIDE, :SIDE] - np.array([row, column])[:, None, None]
+    inside = {
+        "circle": np.hypot(y, x).round() == 2,
+        "cross": (np.minimum(abs(y), abs(x)) == 0) & (np.maximum(abs(y), abs(x)) <= 2),
+        "square": np.maximum(abs(y), abs(x)) <= 1,
+    }[name]
+    return Image.fromarray((inside * random.integers(150, 256)).astype(np.uint8))
+
+
+def write_shapes(root: Path, count: int, seed: int) -> Path:
+    """``count`` pictures in each of three class folders."""
+    random = np.random.default_rng(seed)
+    for name in SHAPES:
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            draw_shape(name, random).save(root / name / f"{number:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 grey pictures of 8 x 8 pixels in train/ and 51 in test/, three classes."""
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    write_shapes(root / "train", TRAIN_IMAGES // 3, 0)
+    write_shapes(root / "test", TEST_IMAGES // 3, 1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What commands find around them: one thread, a cache of their own, no network, no launcher."""
+    return {
+        **{name: value for name, value in os.environ.items() if "RANK" not in name},
+        "PYTHONPATH": str(CHECKOUT),
+        "OMP_NUM_THREADS": "1",
+        "DISTVAE_CACHE": str(tmp_path_factory.mktemp("cache")),
+        "HF_HOME": str(tmp_path_factory.mktemp("huggingface")),
+        "HF_HUB_OFFLINE": "1",
+        "COLUMNS": "100",
+    }
+
+
+@pytest.fixture
+def distvae(tmp_path: Path, environment: dict[str, str]) -> Command:
+    """Runs the real command in a process of its own, in ``tmp_path``."""
+
+    def run(*words: object) -> Ended:
+        ended = subprocess.run(
+            [sys.executable, "-m", "distvae.cli", *map(str, words)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    return run
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path, environment: dict[str, str]
+) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts the real command and returns while it runs."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*words: object) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "distvae.cli", *map(str, words)],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """This process in ``tmp_path`` and in the commands' environment; gives ``tmp_path``."""
+    import torch
+    from accelerate.state import AcceleratorState, GradientState
+
+    backend: Any = torch.backends.mkldnn
+    matmul = backend.matmul
+    threads, precision = torch.get_num_threads(), matmul.fp32_precision
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISTVAE_CACHE", "HF_HOME", "HF_HUB_OFFLINE", "COLUMNS"):
+        monkeypatch.setenv(name, environment[name])
+    yield tmp_path
+    # Accelerate keeps its state as long as the process
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    matmul.fp32_precision = precision
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def command(here: Path, capfd: pytest.CaptureFixture[str]) -> Command:
+    """The same command in this process, for tables: it saves the seconds of importing torch."""
+    from distvae.cli import main
+
+    def run(*words: object) -> Ended:
+        capfd.readouterr()
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        return Ended(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], shapes: Path
+) -> Path:
+    """A run of a conditional VAE that is done; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    flags = f"--data {shapes} --hidden 16 --latent-dim 3 --batch-size 20 --epochs 3"
+    subprocess.run(
+        [sys.executable, "-m", "distvae.cli", "train", *flags.split(), "--output", str(folder)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, at ``tmp_path / "run"``."""
+    return shutil.copytree(finished, tmp_path / "run")

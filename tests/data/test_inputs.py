@@ -1,0 +1,116 @@
+"""The random numbers of a step, and grey levels as a model's input."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from distvae.data.inputs import NoiseSource, StepNoise, Stream, to_input
+
+SHAPE = (3, 5, 7)
+
+
+def source(seed: int = 0, stream: Stream = "training", pixels: bool = True) -> NoiseSource:
+    return NoiseSource(seed, stream, 6, SHAPE if pixels else None, torch.device("cpu"))
+
+
+def pixels_of(noise: StepNoise) -> Tensor:
+    assert noise.pixels is not None
+    return noise.pixels
+
+
+def test_a_step_has_the_same_numbers_whatever_was_drawn_before() -> None:
+    one, other = source(5), source(5)
+    expected = one.draw(3, 32)
+    for step in (9, 0, 3):
+        found = other.draw(step, 32)
+    assert torch.equal(found.latent, expected.latent)
+    assert torch.equal(pixels_of(found), pixels_of(expected))
+
+
+def test_drawing_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    source().draw(0, 8)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_latents_do_not_depend_on_pixel_noise() -> None:
+    found = source(pixels=False).draw(2, 16)
+    assert found.pixels is None
+    assert torch.equal(found.latent, source().draw(2, 16).latent)
+
+
+def test_seeds_steps_and_streams_differ() -> None:
+    count = 2000
+    draws = [
+        source(seed, stream).draw(step, count).latent.flatten()
+        for seed in (0, 1, 2**40)
+        for stream in ("training", "evaluation")
+        for step in (0, 1, 2)
+    ]
+    correlation = torch.corrcoef(torch.stack(draws)) - torch.eye(len(draws))
+    assert correlation.abs().max().item() < 5 / math.sqrt(6 * count)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+def test_the_parts_of_a_batch_are_cut_from_the_whole(parts: int) -> None:
+    whole = source().draw(1, 24)
+    size = 24 // parts
+    cut = [source().draw(1, 24).at(slice(i * size, (i + 1) * size)) for i in range(parts)]
+    assert torch.equal(torch.cat([part.latent for part in cut]), whole.latent)
+    assert torch.equal(torch.cat([pixels_of(part) for part in cut]), pixels_of(whole))
+
+
+def test_noise_is_normal_and_uniform() -> None:
+    noise = source(1).draw(0, 5000)
+    latent, pixels = noise.latent, pixels_of(noise)
+    assert (latent.dtype, latent.shape) == (torch.float32, (5000, 6))
+    assert (pixels.dtype, pixels.shape) == (torch.int16, (5000, *SHAPE))
+    assert latent.mean().abs().item() < 5 / math.sqrt(latent.numel())
+    assert (latent.var() - 1).abs().item() < 5 * math.sqrt(2 / latent.numel())
+    counts = torch.bincount(((pixels.long() + 2**15) >> 8).flatten(), minlength=256).double()
+    expected = pixels.numel() / 256
+    chi_squared = ((counts - expected).square() / expected).sum().item()
+    assert abs(chi_squared - 255) < 5 * math.sqrt(2 * 255)
+    assert (pixels.min().item(), pixels.max().item()) == (-(2**15), 2**15 - 1)
+
+
+def test_none_keeps_grey_levels() -> None:
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    found = to_input(images, "none", None)
+    assert found.dtype == torch.float32
+    assert found.flatten().tolist() == [torch.tensor(level / 255).item() for level in range(256)]
+    assert torch.equal(images.flatten(), torch.arange(256, dtype=torch.uint8))
+
+
+def test_threshold_cuts_at_one_half() -> None:
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert to_input(images, "threshold", None).flatten().tolist() == [0.0] * 128 + [1.0] * 128
+
+
+def test_dynamic_meets_the_probability_of_every_grey_level_exactly() -> None:
+    # each of the 2^16 values that a pixel's noise can take, once
+    noise = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(1, 1, 256, 256)
+    for level in range(0, 256, 5):
+        images = torch.full_like(noise, level, dtype=torch.uint8)
+        white = to_input(images, "dynamic", noise)
+        assert white.double().mean().item() == pytest.approx(level / 255, abs=1.6e-5)
+        if level in (0, 255):
+            assert white.unique().tolist() == [level / 255]
+        else:
+            assert white.unique().tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("level", [0, 1, 7, 128, 200, 254, 255])
+def test_dynamic_draws_white_as_often_as_the_grey_level_says(level: int) -> None:
+    batch = 1000
+    images = torch.full((batch, *SHAPE), level, dtype=torch.uint8)
+    drawn = [to_input(images, "dynamic", source(2).draw(step, batch).pixels) for step in (0, 1)]
+    probability, count = level / 255, 2 * images.numel()
+    frequency = torch.stack(drawn).double().mean().item()
+    error = math.sqrt(probability * (1 - probability) / count)
+    assert abs(frequency - probability) <= 5 * error
+    assert torch.equal(drawn[0], drawn[1]) == (level in (0, 255))

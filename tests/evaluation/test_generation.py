@@ -1,0 +1,153 @@
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from distvae.config import ModelConfig
+from distvae.data.store import ImageData
+from distvae.distributions import DiagonalGaussian
+from distvae.evaluation.generation import accuracy_by_label, generation_metrics
+from distvae.evaluation.judge import Judge
+from distvae.priors import LabelPrior
+
+EACH = 80
+
+
+class Replay:
+    """Gives real test images of each label back; its latents are the label, and it obeys the label.
+
+    Args:
+        data: where the images are from.
+        wrong: for each label, the share of images that are of the next label.
+        different: how many different images a label has.
+        obeys: whether the label decides in decoding, or the latents.
+        shift: the prior of label y is centred ``shift`` further along latent y.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        wrong: Sequence[float] = (0.0, 0.0, 0.0),
+        different: int = EACH,
+        obeys: bool = True,
+        shift: float = 0.0,
+    ) -> None:
+        images = torch.from_numpy(data.test.images.copy()).float() / 255
+        labels = torch.from_numpy(data.test.labels)
+        self.by_label = torch.stack([images[labels == label][:EACH] for label in range(3)])
+        self.wrong, self.different, self.obeys = wrong, different, obeys
+        self.config = ModelConfig(latent_dim=3)
+        self.prior = LabelPrior(self.config, 3)
+        self.prior.mean.data = shift * torch.eye(3) / LabelPrior.SPEED
+        self.encoded: list[Tensor] = []
+
+    def sample(self, labels: Sequence[int | str] | None, n: int, seed: int) -> Tensor:
+        assert labels is not None
+        label = int(labels[0])
+        images = self.by_label[label][torch.arange(n) % self.different]
+        count = round(self.wrong[label] * n)
+        images[:count] = self.by_label[(label + 1) % 3][:count]
+        return images
+
+    def encode(self, images: Tensor, labels: Tensor | None) -> DiagonalGaussian:
+        assert labels is not None
+        self.encoded.append(images)
+        return DiagonalGaussian(
+            10.0 * functional.one_hot(labels, 3), torch.full((len(labels), 3), -9.0)
+        )
+
+    def decode(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None
+        return self.by_label[labels if self.obeys else z.argmax(dim=1), 0]
+
+
+def test_real_images_score_as_real_ones(patterns: ImageData, judge: Judge) -> None:
+    scores = dict(generation_metrics(Replay(patterns), patterns, judge, per_label=EACH))
+    assert scores == {
+        "judge_accuracy": 1.0,
+        "judge_accuracy_standard_error": 0.0,
+        "judge_accuracy_worst_label": 1.0,
+        "judge_accuracy/stripes": 1.0,
+        "judge_accuracy/bars": 1.0,
+        "judge_accuracy/dots": 1.0,
+        "judge_test_accuracy": 1.0,
+        "diversity": pytest.approx(1.0),
+        "diversity_pixels": pytest.approx(1.0),
+        "label_adherence_swapped_noise": 1.0,
+        "label_adherence_swapped_z": 1.0,
+    }
+
+
+def test_one_image_for_each_label_is_right_but_not_diverse(
+    patterns: ImageData, judge: Judge
+) -> None:
+    model = Replay(patterns, different=1)
+    scores = dict(generation_metrics(model, patterns, judge, per_label=EACH))
+    assert scores["judge_accuracy"] == 1.0
+    assert scores["diversity"] == pytest.approx(0.0, abs=1e-5)
+    assert scores["diversity_pixels"] == 0.0
+
+
+def test_two_images_in_turn_are_half_as_diverse_as_their_distance(
+    patterns: ImageData, judge: Judge
+) -> None:
+    model = Replay(patterns, different=2)
+    scores = dict(generation_metrics(model, patterns, judge, per_label=EACH))
+    expected = []
+    for images in model.by_label:
+        points = images.flatten(1)
+        distances = torch.linalg.vector_norm(points[:, None] - points, dim=2)
+        two = distances[0, 1] * (EACH / 2) ** 2 / (EACH * (EACH - 1) / 2)
+        expected.append((two / (distances.sum() / (EACH * (EACH - 1)))).item())
+    assert scores["diversity_pixels"] == pytest.approx(sum(expected) / 3, rel=1e-4)
+
+
+def test_wrong_images_cost_accuracy_and_do_not_pass_for_diversity(
+    patterns: ImageData, judge: Judge
+) -> None:
+    model = Replay(patterns, wrong=(0.0, 0.5, 1.0), different=1)
+    scores = dict(generation_metrics(model, patterns, judge, per_label=EACH))
+    assert scores["judge_accuracy"] == 0.5
+    assert scores["judge_accuracy_worst_label"] == 0.0
+    assert scores["judge_accuracy_standard_error"] == pytest.approx(math.sqrt(0.25 / EACH) / 3)
+    assert scores["diversity"] == pytest.approx(0.0, abs=1e-5)
+    assert list(accuracy_by_label(scores).items()) == [("dots", 0.0), ("bars", 0.5), ("stripes", 1)]
+
+
+@pytest.mark.parametrize(("obeys", "expected"), [(True, 1.0), (False, 0.0)])
+def test_swapped_latents_show_what_decides(
+    obeys: bool, expected: float, patterns: ImageData, judge: Judge
+) -> None:
+    model = Replay(patterns, obeys=obeys)
+    scores = dict(generation_metrics(model, patterns, judge, per_label=EACH))
+    assert scores["label_adherence_swapped_z"] == expected
+    assert scores["label_adherence_swapped_noise"] == expected
+
+
+def test_latents_that_a_prior_moves_with_the_label_obey_it(
+    patterns: ImageData, judge: Judge
+) -> None:
+    model = Replay(patterns, obeys=False, shift=10.0)
+    scores = dict(generation_metrics(model, patterns, judge, per_label=EACH))
+    assert scores["label_adherence_swapped_z"] == 0.0
+    assert scores["label_adherence_swapped_noise"] == 1.0
+
+
+@pytest.mark.parametrize("binarize", ["none", "dynamic"])
+def test_the_encoder_sees_what_it_was_trained_on(
+    binarize: str, patterns: ImageData, judge: Judge
+) -> None:
+    model = Replay(patterns)
+    dict(generation_metrics(model, patterns, judge, per_label=EACH, binarize=binarize))
+    seen = torch.cat(model.encoded)
+    assert seen.shape == patterns.test.images.shape
+    assert torch.equal(seen, seen.round()) == (binarize == "dynamic")
+
+
+def test_draws_a_thousand_of_few_labels(patterns: ImageData, judge: Judge) -> None:
+    model = Replay(patterns, wrong=(0.001, 0.0, 0.0))
+    scores = dict(generation_metrics(model, patterns, judge))
+    assert scores["judge_accuracy/stripes"] == pytest.approx(0.999)

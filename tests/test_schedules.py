@@ -1,0 +1,110 @@
+"""KL weight and learning rate by tables of steps."""
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from distvae.config import ObjectiveConfig, OptimConfig
+from distvae.schedules import kl_weight, learning_rate
+
+PER_EPOCH = 10
+KL = ObjectiveConfig(
+    beta=1.0, kl_schedule="linear", kl_warmup_epochs=0.0, kl_start=0.0, kl_cycles=4
+)
+RATE = OptimConfig(learning_rate=0.01, schedule="constant", warmup_epochs=0.0)
+HALF = math.sqrt(0.5)
+
+KL_TABLES: list[tuple[dict[str, Any], list[tuple[int, float]]]] = [
+    ({}, [(0, 1.0), (1, 1.0), (1000, 1.0)]),
+    ({"beta": 4.0}, [(0, 4.0), (1000, 4.0)]),
+    (
+        {"kl_warmup_epochs": 2.0},
+        [(0, 0.0), (1, 0.05), (10, 0.5), (19, 0.95), (20, 1.0), (21, 1.0), (500, 1.0)],
+    ),
+    ({"kl_warmup_epochs": 0.5, "beta": 2.0}, [(0, 0.0), (1, 0.4), (4, 1.6), (5, 2.0), (6, 2.0)]),
+    (
+        {"kl_warmup_epochs": 3.0, "kl_start": 4.0},
+        [(0, 4.0), (10, 3.0), (20, 2.0), (29, 1.1), (30, 1.0), (31, 1.0)],
+    ),
+    ({"kl_warmup_epochs": 2.0, "kl_schedule": "constant", "beta": 0.5}, [(0, 0.5), (7, 0.5)]),
+    (
+        # four cycles of ten steps: five up, five at the top
+        {"kl_warmup_epochs": 4.0, "kl_schedule": "cyclical"},
+        [
+            *[(start, 0.0) for start in (0, 10, 20, 30)],
+            *[(start + 1, 0.2) for start in (0, 10, 20, 30)],
+            *[(start + 4, 0.8) for start in (0, 10, 20, 30)],
+            *[(start + rest, 1.0) for start in (0, 10, 20, 30) for rest in (5, 7, 9)],
+            (40, 1.0),
+            (1000, 1.0),
+        ],
+    ),
+    (
+        {
+            "kl_warmup_epochs": 2.0,
+            "kl_schedule": "cyclical",
+            "kl_cycles": 1,
+            "kl_start": 3.0,
+            "beta": 2.0,
+        },
+        [(0, 3.0), (5, 2.5), (10, 2.0), (15, 2.0), (20, 2.0)],
+    ),
+]
+
+RATE_TABLES: list[tuple[dict[str, Any], list[tuple[int, float]]]] = [
+    ({}, [(0, 1.0), (50, 1.0), (99, 1.0)]),
+    ({"warmup_epochs": 0.4}, [(0, 0.2), (1, 0.4), (3, 0.8), (4, 1.0), (5, 1.0), (99, 1.0)]),
+    (
+        {"schedule": "cosine"},
+        [(0, 1.0), (25, 0.5 + HALF / 2), (50, 0.5), (75, 0.5 - HALF / 2), (100, 0.0), (110, 0.0)],
+    ),
+    (
+        {"schedule": "cosine", "warmup_epochs": 2.0},
+        [(0, 1 / 21), (10, 11 / 21), (19, 20 / 21), (20, 1.0), (60, 0.5), (100, 0.0)],
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "table"), KL_TABLES)
+def test_kl_weight(settings: dict[str, Any], table: list[tuple[int, float]]) -> None:
+    config = dataclasses.replace(KL, **settings)
+    found = [(step, kl_weight(config, step, PER_EPOCH)) for step, _ in table]
+    assert found == [(step, pytest.approx(expected, abs=1e-12)) for step, expected in table]
+
+
+@pytest.mark.parametrize(("settings", "table"), RATE_TABLES)
+def test_learning_rate(settings: dict[str, Any], table: list[tuple[int, float]]) -> None:
+    config = dataclasses.replace(RATE, **settings)
+    found = [(step, learning_rate(config, step, 100, PER_EPOCH)) for step, _ in table]
+    assert found == [(step, pytest.approx(0.01 * expected, abs=1e-12)) for step, expected in table]
+
+
+@pytest.mark.parametrize(("start", "beta"), [(0.0, 1.0), (4.0, 1.0), (0.5, 0.5)])
+@pytest.mark.parametrize("epochs", [0.1, 1.0, 2.55])
+def test_a_linear_kl_weight_has_no_jumps(start: float, beta: float, epochs: float) -> None:
+    config = dataclasses.replace(KL, kl_start=start, beta=beta, kl_warmup_epochs=epochs)
+    per_epoch = 1000
+    weights = [kl_weight(config, step, per_epoch) for step in range(3 * per_epoch)]
+    slope = abs(beta - start) / (epochs * per_epoch)
+    steps = [abs(b - a) for a, b in zip(weights, weights[1:], strict=False)]
+    assert max(steps) <= slope + 1e-9
+    assert weights[0] == start
+    assert weights[-1] == beta
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_learning_rate_has_no_jumps_and_is_never_zero_while_training(schedule: Any) -> None:
+    config = OptimConfig(learning_rate=1.0, schedule=schedule, warmup_epochs=0.5)
+    rates = [learning_rate(config, step, 1000, 200) for step in range(1000)]
+    assert min(rates) > 0
+    assert max(rates) == 1.0
+    assert max(abs(b - a) for a, b in zip(rates, rates[1:], strict=False)) < 0.011
+    assert (rates[-1] < 1e-5) == (schedule == "cosine")
+
+
+def test_a_run_shorter_than_its_warm_up_is_all_warm_up() -> None:
+    config = OptimConfig(learning_rate=1.0, schedule="cosine", warmup_epochs=5.0)
+    rates = [learning_rate(config, step, 10, PER_EPOCH) for step in range(10)]
+    assert rates == pytest.approx([(step + 1) / 51 for step in range(10)])
