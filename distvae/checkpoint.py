@@ -149,7 +149,7 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
-        f"{name}/{key}": value
+        f"{name}/{key}": value.clone()  # the count of steps may be one tensor for all
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
@@ -161,15 +161,13 @@ def _fill_optimizer(
     keys = {key.rpartition("/")[2] for key in tensors if not key.startswith(_TRAINED)}
     for name, parameter in model.named_parameters():
         state = {key: tensors[f"{name}/{key}"] for key in keys if f"{name}/{key}" in tensors}
+        held = optimizer.state[parameter]
         for key, value in state.items():
             if value.dim() and value.shape != parameter.shape:
                 raise DistvaeError(
                     f"{path / OPTIMIZER} is of another architecture",
                     f"{name}/{key} is {tuple(value.shape)} there and {tuple(parameter.shape)} here",
                 )
-            like = torch.empty_like(parameter) if value.dim() else torch.empty_like(value)
-            # a fused optimizer keeps its step counts beside the parameters
-            like = like.to(parameter.device) if optimizer.defaults.get("fused") else like
-            state[key] = like.copy_(value)
-        if state:
-            optimizer.state[parameter] = state
+            if key not in held:
+                held[key] = torch.empty_like(parameter) if value.dim() else torch.empty_like(value)
+            held[key].copy_(value)

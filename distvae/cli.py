@@ -122,7 +122,7 @@ def bench(arguments: list[str]) -> int:
 
     if not arguments or arguments[0] not in ("train", "-h", "--help"):
         raise DistvaeError("distvae bench needs to know what", "expected `distvae bench train`")
-    measure(_parse(BenchConfig, [word for word in arguments if word != "train"]))
+    measure(_parse(BenchConfig, arguments[arguments[0] == "train" :]))
     return DONE
 
 

@@ -106,7 +106,7 @@ class ObjectiveConfig:
 class OptimConfig:
     """How the parameters are found."""
 
-    epochs: int = 14
+    epochs: int = 16
     """Passes over the training split."""
     max_steps: int | None = None
     """Stop after this many steps, whatever --epochs says."""
@@ -114,7 +114,7 @@ class OptimConfig:
     """Global batch: images per optimizer step, over all processes and accumulation steps."""
     accumulate: int = 1
     """Micro-batches per optimizer step."""
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     """Peak learning rate."""
     schedule: LearningRateScheduleName = "cosine"
     """`constant`, or `cosine` down to zero at the last step."""

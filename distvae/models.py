@@ -4,6 +4,7 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from torch import Tensor, nn
 
-from distvae.config import ModelConfig
+from distvae.config import ModelConfig, TrainConfig
 from distvae.distributions import DiagonalGaussian
 from distvae.errors import DistvaeError
 from distvae.files import write_json
@@ -83,7 +84,7 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         posterior = self.encode(images, labels)
         z = posterior.sample(noise)
         parameters = self.decoder(z, labels)
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images.device.type):
             log_likelihood = self.likelihood.log_prob(images, parameters.float())
             rate = self.prior.rate(posterior, z, labels)
         return Terms(posterior, log_likelihood, rate)
@@ -201,7 +202,9 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
                 f"{model_id} does not describe a model",
                 f"{CONFIG} lacks {', '.join(sorted(missing))}",
             )
-        model = build_model(**model_kwargs)
+        settings = vars(model_kwargs.pop("model"))
+        config = TrainConfig().updated(settings, f"{CONFIG} of {model_id}").model
+        model = build_model(config, **model_kwargs)
         load_weights(model, weights)
         return model.eval()
 
@@ -220,6 +223,13 @@ class ConditionalVAE(VAE, library_name="distvae"):
         numbers = super()._label_numbers(labels, n)
         assert numbers is not None
         return numbers
+
+
+def full_precision(device_type: str) -> AbstractContextManager[object]:
+    """Float32 for what is inside, also where the networks compute in less."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def build_model(model: ModelConfig, image_shape: Sequence[int], label_names: Sequence[str]) -> VAE:

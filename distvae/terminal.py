@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 def make_console(quiet: bool = False, stderr: bool = False) -> Console:
-    """A console that keeps paths whole and numbers uncoloured, and prints ``[`` and ``:`` as such."""
+    """A console that keeps paths whole, numbers uncoloured, and ``[`` and ``:`` as they are."""
     return Console(
         quiet=quiet, stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False
     )

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# read when datasets is first imported, so set before any test module is
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,7 +70,11 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What commands find around them: one thread, a cache of their own, no network, no launcher."""
     return {
-        **{name: value for name, value in os.environ.items() if "RANK" not in name},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if "RANK" not in name and not name.startswith("HF_")
+        },
         "PYTHONPATH": str(CHECKOUT),
         "OMP_NUM_THREADS": "1",
         "DISTVAE_CACHE": str(tmp_path_factory.mktemp("cache")),

@@ -345,7 +345,7 @@ def test_data_that_is_refused(
     flags: str,
     words: tuple[str, ...],
 ) -> None:
-    data = ()
+    data: tuple[str, ...] = ()
     if write is not None:
         write(here / "data")
         data = ("--data", "data", "--batch-size", "12")
@@ -486,10 +486,12 @@ def test_overwrite_replaces_a_run(run: Path, command: Command, shapes: Path) -> 
 
 
 def test_a_refusal_of_the_real_command(distvae: Command, tmp_path: Path) -> None:
-    ended = distvae("train", "--data", "mnits")
-    assert_refused(ended, "mnits", "Did you mean mnist?")
+    write_table(tmp_path / "data")
+    before = listing(tmp_path)
+    ended = distvae("train", "--data", "data", "--label-column", "knid")
+    assert_refused(ended, "knid", "Did you mean kind?")
     assert ended.out == ""
-    assert not list(tmp_path.iterdir())
+    assert listing(tmp_path) == before
 
 
 def test_debug_shows_the_traceback(command: Command) -> None:

@@ -166,9 +166,9 @@ def test_resolved_fills_in_what_fits_the_images(
 
 def test_resolved_refuses_what_does_not_fit_the_images() -> None:
     grey = TrainConfig().updated({"likelihood": "bernoulli", "binarize": "none"}, "a test")
-    with pytest.raises(DistvaeError, match="--likelihood bernoulli .* 3 channels"):
+    with pytest.raises(DistvaeError, match=r"--likelihood bernoulli .* 3 channels"):
         grey.resolved(3)
-    with pytest.raises(DistvaeError, match="--likelihood discretized_logistic .*--binarize"):
+    with pytest.raises(DistvaeError, match=r"--likelihood discretized_logistic .*--binarize"):
         TrainConfig().updated({"binarize": "dynamic"}, "a test").resolved(3)
 
 

@@ -1,6 +1,7 @@
 """KL weight and learning rate by tables of steps."""
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -70,15 +71,15 @@ RATE_TABLES: list[tuple[dict[str, Any], list[tuple[int, float]]]] = [
 @pytest.mark.parametrize(("settings", "table"), KL_TABLES)
 def test_kl_weight(settings: dict[str, Any], table: list[tuple[int, float]]) -> None:
     config = dataclasses.replace(KL, **settings)
-    found = [(step, kl_weight(config, step, PER_EPOCH)) for step, _ in table]
-    assert found == [(step, pytest.approx(expected, abs=1e-12)) for step, expected in table]
+    found = {step: kl_weight(config, step, PER_EPOCH) for step, _ in table}
+    assert found == pytest.approx(dict(table), abs=1e-12)
 
 
 @pytest.mark.parametrize(("settings", "table"), RATE_TABLES)
 def test_learning_rate(settings: dict[str, Any], table: list[tuple[int, float]]) -> None:
     config = dataclasses.replace(RATE, **settings)
-    found = [(step, learning_rate(config, step, 100, PER_EPOCH)) for step, _ in table]
-    assert found == [(step, pytest.approx(0.01 * expected, abs=1e-12)) for step, expected in table]
+    found = {step: learning_rate(config, step, 100, PER_EPOCH) for step, _ in table}
+    assert found == pytest.approx({step: 0.01 * rate for step, rate in table}, abs=1e-12)
 
 
 @pytest.mark.parametrize(("start", "beta"), [(0.0, 1.0), (4.0, 1.0), (0.5, 0.5)])
@@ -88,7 +89,7 @@ def test_a_linear_kl_weight_has_no_jumps(start: float, beta: float, epochs: floa
     per_epoch = 1000
     weights = [kl_weight(config, step, per_epoch) for step in range(3 * per_epoch)]
     slope = abs(beta - start) / (epochs * per_epoch)
-    steps = [abs(b - a) for a, b in zip(weights, weights[1:], strict=False)]
+    steps = [abs(b - a) for a, b in itertools.pairwise(weights)]
     assert max(steps) <= slope + 1e-9
     assert weights[0] == start
     assert weights[-1] == beta
@@ -100,7 +101,7 @@ def test_the_learning_rate_has_no_jumps_and_is_never_zero_while_training(schedul
     rates = [learning_rate(config, step, 1000, 200) for step in range(1000)]
     assert min(rates) > 0
     assert max(rates) == 1.0
-    assert max(abs(b - a) for a, b in zip(rates, rates[1:], strict=False)) < 0.011
+    assert max(abs(b - a) for a, b in itertools.pairwise(rates)) < 0.011
     assert (rates[-1] < 1e-5) == (schedule == "cosine")
 
 

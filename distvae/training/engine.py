@@ -20,6 +20,7 @@ from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.models import build_model
 from distvae.objectives import OBJECTIVES, Loss
+from distvae.training.optimizer import OneCallAdamW
 
 MEAN_OF = 10_000
 StepLoss = Callable[[Tensor, Tensor | None, Tensor, Tensor | None, Tensor], Loss]
@@ -110,11 +111,9 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
     if config.model.start == "data_mean":
         model.start_at(_mean_image(images))
     parameters = list(model.to(device).parameters())
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=optim.learning_rate,
-        weight_decay=optim.weight_decay,
-        fused=all(parameter.is_floating_point() for parameter in parameters),
+    kind = OneCallAdamW if accelerator.scaler is None else torch.optim.AdamW
+    optimizer: torch.optim.Optimizer = kind(
+        parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay
     )
     averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema else None
     wrapped, prepared = accelerator.prepare(model, optimizer)
@@ -124,7 +123,9 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
         config=config,
         accelerator=accelerator,
         trained=Trained(model, averaged, optimizer),
-        optimizer=prepared,
+        # Accelerate's wrapper skips the step while gradients are accumulated, which the loop does
+        # itself, and scales fp16; it also looks for packages on the disk in every step
+        optimizer=optimizer if accelerator.scaler is None else prepared,
         step_loss=_step_loss(config, wrapped, math.prod(data.image_shape)),
         forward=wrapped,
         train_images=images.to(device),

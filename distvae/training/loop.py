@@ -81,9 +81,9 @@ def train_step(engine: Engine, step: int, rows: Tensor, weight: Tensor) -> list[
             accelerator.backward(loss.loss)
             if config.optim.clip is not None and accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(engine.forward.parameters(), config.optim.clip)
-            optimizer.step()
-            optimizer.zero_grad()
             losses.append(Loss(loss.loss.detach(), loss.distortion.detach(), loss.rate.detach()))
+    optimizer.step()
+    optimizer.zero_grad()
     if engine.trained.averaged is not None:
         _average(engine, step)
     return losses

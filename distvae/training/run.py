@@ -24,7 +24,7 @@ from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
 from distvae.training.engine import Engine, build_accelerator, build_engine
 from distvae.training.loop import Sitting, train
-from distvae.training.platform import fast_exact_matmul, keep_freed_memory
+from distvae.training.platform import fast_exact_matmul, flush_denormals, keep_freed_memory
 from distvae.training.stopping import Interrupted, StopRequest
 from distvae.training.trackers import MetricsLog, check_trackers
 
@@ -50,6 +50,7 @@ def run_training(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     """
     check_folder(folder, config.run.overwrite, resume)
     check_trackers(config.run.tracker)
+    flush_denormals()
     keep_freed_memory()
     fast_exact_matmul()
     accelerator = build_accelerator(config, str(folder))

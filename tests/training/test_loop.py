@@ -372,10 +372,12 @@ def test_a_collapse_is_told(command: Command, shapes: Path) -> None:
     steady = ("--learning-rate", "0.01", "--output")
     ended = command("train", "--data", shapes, *small, *steady, "dead", "--beta", "100")
     assert ended.code == 0, ended.err
-    assert "of 4 latents are active" in ended.out
-    assert "--free-bits" in ended.out
+    told = ended.out.partition("epoch 8/8")[2]
+    assert "of 4 latents are active" in told
+    assert "--free-bits" in told
     ended = command("train", "--data", shapes, *small, *steady, "alive", "--beta", "0.01")
-    assert "latents are active" not in ended.out
+    assert "active 4/4" in ended.out.partition("epoch 8/8")[2]
+    assert "latents are active" not in ended.out.partition("epoch 8/8")[2]
 
 
 def test_early_stopping_stops(settings: Callable[..., TrainConfig], here: Path) -> None:

@@ -79,8 +79,7 @@ def files(run: Path) -> set[Path]:
 
 def wait_for_step(process: "subprocess.Popen[str]", run: Path, step: int) -> None:
     """Return when the run is past a step."""
-    ending = time.monotonic() + 60
-    while time.monotonic() < ending:
+    for _ in range(30_000):
         path = run / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines()[-2:-1] if path.exists() else []
         if lines and json.loads(lines[0])["step"] >= step:
@@ -97,7 +96,7 @@ def test_killed_again_and_again(
     process = start("train", "--data", shapes, *FLAGS, "--output", run)
     # with a checkpoint at each step the kill tends to hit one that is being written; with few it
     # hits the middle of an epoch, with steps to be taken again
-    for step, every in ((7, 1), (20, 13), (60, 1), (75, 1), (90, 13), (130, 1), (150, 1000)):
+    for step, every in ((7, 1), (20, 13), (60, 1), (75, 13), (130, 1), (150, 1000)):
         wait_for_step(process, run, step)
         time.sleep(moment.uniform(0, 0.02))
         process.send_signal(signal.SIGKILL)

@@ -1,0 +1,182 @@
+"""Who may import whom, and what stays light."""
+
+import ast
+import graphlib
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import distvae
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# Ground floor first. A module imports only floors below its own; modules of one package may import
+# each other as long as they go round in no circle.
+FLOORS = [
+    ["distvae", "errors"],
+    ["config", "files", "noise", "terminal"],
+    ["schedules", "labels", "images", "runs", "tensors"],
+    ["card"],
+    ["data"],
+    ["distributions", "networks"],
+    ["likelihoods", "priors"],
+    ["models"],
+    ["objectives", "checkpoint"],
+    ["evaluation"],
+    ["training"],
+    ["export"],
+    ["sampling", "inspection", "benchmark"],
+    ["cli"],
+]
+LIGHT = ["config", "errors", "schedules", "noise", "files", "labels", "images", "runs", "card"]
+LIGHT = [f"distvae.{name}" for name in [*LIGHT, "terminal", "cli"]]
+HEAVY = ("torch", "accelerate", "datasets")
+
+WITHOUT_HEAVY = f"""
+import importlib, sys
+for name in {HEAVY}:
+    sys.modules[name] = None
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+
+
+def sources() -> dict[str, Path]:
+    """Every module of the package by name; export/ stands at the top under its own name."""
+    found = {}
+    for root, package in ((CHECKOUT / "distvae", "distvae"), (CHECKOUT / "export", "")):
+        for path in root.rglob("*.py"):
+            relative = path.relative_to(root).with_suffix("").parts
+            if package and relative[0] == "export":
+                continue
+            prefix = (package,) if package else ("distvae", "export")
+            parts = [*prefix, *relative]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+SOURCES = sources()
+
+
+def statements(nodes: list[ast.stmt], inside_functions: bool) -> Iterator[ast.stmt]:
+    """Statements that are run, so not those for type checkers only."""
+    for node in nodes:
+        yield node
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from statements(node.orelse, inside_functions)
+        elif inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+                yield from statements(getattr(node, field, []), inside_functions)
+
+
+def imports(module: str, inside_functions: bool = True) -> set[str]:
+    """Modules that a module imports, by their full names."""
+    found: set[str] = set()
+    tree = ast.parse(SOURCES[module].read_text(encoding="utf-8"))
+    for node in statements(tree.body, inside_functions):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            assert node.module is not None
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in SOURCES else node.module for name in names}
+    return found
+
+
+def unit(module: str) -> str:
+    """The entry of ``FLOORS`` that a module belongs to."""
+    return module.split(".")[1] if "." in module else module
+
+
+def floor(module: str) -> int:
+    found = [number for number, units in enumerate(FLOORS) if unit(module) in units]
+    assert len(found) == 1, f"{module} needs one place in FLOORS"
+    return found[0]
+
+
+def test_the_modules_were_found() -> None:
+    assert {"distvae", "distvae.config", "distvae.networks.mlp", "distvae.export"} <= set(SOURCES)
+    assert "torch" in imports("distvae.models")
+    assert "distvae.priors" in imports("distvae.models")
+    assert "distvae.data.columns" in imports("distvae.data.sources")
+    assert "distvae.runs" in imports("distvae.cli")
+    assert "distvae.runs" not in imports("distvae.cli", inside_functions=False)
+    assert "distvae.models" not in imports("distvae")
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_a_module_imports_only_floors_below(module: str) -> None:
+    for other in sorted(imports(module)):
+        if other.split(".")[0] != "distvae":
+            continue
+        assert other in SOURCES, f"{module} imports {other}, which is not there"
+        if unit(other) != unit(module):
+            assert floor(other) < floor(module), f"{module} imports {other}"
+
+
+def test_there_is_no_circle() -> None:
+    graph = {name: imports(name) & set(SOURCES) - {name} for name in SOURCES}
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert set(order) == set(SOURCES)
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_datasets_is_imported_only_when_it_is_needed(module: str) -> None:
+    top = {name.split(".")[0] for name in imports(module, inside_functions=False)}
+    assert "datasets" not in top
+    if module in [*LIGHT, "distvae", "distvae.export"]:
+        assert not top & {*HEAVY, "safetensors", "huggingface_hub", "onnx"}
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_light_modules_need_no_torch() -> None:
+    ended = run_python(WITHOUT_HEAVY, "distvae", "distvae.export", *LIGHT)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    refused = run_python(WITHOUT_HEAVY, "distvae.models")
+    assert "import of torch halted" in refused.stderr
+
+
+def test_light_modules_import_no_torch_where_there_is_one() -> None:
+    code = f"""
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(*(name for name in {HEAVY} if name in sys.modules))
+"""
+    ended = run_python(code, "distvae", "distvae.export", *LIGHT)
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, "", "")
+
+
+def test_names_that_need_no_torch_resolve_without_it() -> None:
+    code = WITHOUT_HEAVY + "import distvae; distvae.TrainConfig; distvae.DistvaeError; distvae.VAE"
+    ended = run_python(code)
+    assert "import of torch halted" in ended.stderr
+    assert "distvae.models" not in ended.stderr.split("distvae.VAE")[0]
+
+
+@pytest.mark.parametrize("name", distvae.__all__)
+def test_public_names_resolve(name: str) -> None:
+    value = getattr(distvae, name)
+    assert name in dir(distvae)
+    if name != "__version__":
+        home = importlib.import_module(value.__module__)
+        assert getattr(home, name) is value
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'VEA'"):
+        distvae.VEA  # noqa: B018
