@@ -1,5 +1,6 @@
 """What is installed is what lies in the tree, and nothing is there twice."""
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -44,12 +45,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a built wheel."""
     folder = tmp_path_factory.mktemp("wheel")
-    try:
-        import setuptools  # noqa: F401
-
-        isolation = ["--no-build-isolation"]
-    except ModuleNotFoundError:
-        isolation = []
+    isolation = ["--no-build-isolation"] if importlib.util.find_spec("setuptools") else []
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "wheel", str(tree), "--no-deps", *isolation),

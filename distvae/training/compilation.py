@@ -10,6 +10,8 @@ from accelerate.utils import broadcast_object_list
 
 from distvae.errors import DistvaeError
 from distvae.training.engine import Engine
+from distvae.training.optimizer import OneCallAdamW
+from distvae.training.update import Batch, Update, autograd_update, compiled_update
 
 COMPILE_SECONDS = 40.0
 """What a cold compilation takes, forward and backward, on two cores."""
@@ -38,8 +40,17 @@ def compiled(engine: Engine) -> Engine:
     config = engine.config.updated({"compile": choice}, "--compile auto")
     if choice == "off":
         return dataclasses.replace(engine, config=config)
-    step_loss = torch.compile(engine.step_loss, dynamic=False)
-    return dataclasses.replace(engine, config=config, step_loss=step_loss)
+    return dataclasses.replace(engine, config=config, update=_compiled_update(engine))
+
+
+def _compiled_update(engine: Engine) -> Update:
+    """The whole step as one graph where one process takes it at once, else the loss alone."""
+    accelerator, trained, clip = engine.accelerator, engine.trained, engine.config.optim.clip
+    alone = accelerator.num_processes == 1 and len(engine.shards) == 1
+    if alone and isinstance(trained.optimizer, OneCallAdamW):
+        return compiled_update(accelerator, trained.optimizer, trained, engine.loss_of, clip)
+    loss_of = torch.compile(engine.loss_of, dynamic=False)
+    return autograd_update(accelerator, engine.forward, engine.stepped, trained, loss_of, clip)
 
 
 def _has_compiler(engine: Engine) -> bool:
@@ -59,15 +70,14 @@ def _pays(engine: Engine) -> bool:
 
 def _seconds_per_step(engine: Engine) -> float:
     """Time of a forward and backward pass; the gradients are thrown away, nothing else changes."""
-    positions = engine.shards()[0]
-    noise = engine.noise.draw(0, engine.config.optim.batch_size).at(positions)
+    noise = engine.noise.draw(0, engine.config.optim.batch_size).at(engine.shards[0])
     grey, labels = engine.train_images.gather(torch.arange(len(noise.latent)))
+    batch = Batch(grey, labels if engine.conditional else None, *noise)
     weight = torch.ones((), device=engine.accelerator.device)
     for probe in range(2 * PROBE_STEPS):
         if probe == PROBE_STEPS:
             started = time.perf_counter()
-        y = labels if engine.conditional else None
-        loss = engine.step_loss(grey, y, noise.latent, noise.pixels, weight)
+        loss = engine.loss_of(engine.forward, batch, weight)
         engine.accelerator.backward(loss.loss)
     loss.loss.item()  # waits for the device
     engine.trained.optimizer.zero_grad()

@@ -5,7 +5,6 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions.
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,16 +14,14 @@ from torch import Tensor
 from distvae.checkpoint import Trained
 from distvae.config import TrainConfig
 from distvae.data.batches import ResidentImages, shard
-from distvae.data.inputs import NoiseSource, to_input
+from distvae.data.inputs import NoiseSource
 from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.models import build_model
-from distvae.objectives import OBJECTIVES, Loss
 from distvae.training.optimizer import OneCallAdamW
+from distvae.training.update import LossOf, Update, autograd_update, loss_function
 
 MEAN_OF = 10_000
-StepLoss = Callable[[Tensor, Tensor | None, Tensor, Tensor | None, Tensor], Loss]
-"""(grey images, labels, latent noise, pixel noise, KL weight) -> loss."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +31,14 @@ class Engine:
     config: TrainConfig
     accelerator: Accelerator
     trained: Trained
-    optimizer: torch.optim.Optimizer
-    step_loss: StepLoss
     forward: torch.nn.Module
+    """The model as Accelerate has wrapped it."""
+    stepped: torch.optim.Optimizer
+    """The optimizer, wrapped where gradients are scaled."""
+    loss_of: LossOf
+    update: Update
+    shards: list[slice]
+    """Positions of the global batch that this process handles, by micro-batch."""
     train_images: ResidentImages
     test_images: ResidentImages
     noise: NoiseSource
@@ -44,20 +46,6 @@ class Engine:
     total_steps: int
     conditional: bool
     binarize: str
-
-    def shards(self) -> list[slice]:
-        """Positions of the global batch that this process handles, by micro-batch."""
-        optim, accelerator = self.config.optim, self.accelerator
-        return [
-            shard(
-                optim.batch_size,
-                optim.accumulate,
-                micro,
-                accelerator.num_processes,
-                accelerator.process_index,
-            )
-            for micro in range(optim.accumulate)
-        ]
 
 
 def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
@@ -101,7 +89,7 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
             f"the training split has {len(data.train)} images",
             f"Take --batch-size {len(data.train)} or less.",
         )
-    shard(optim.batch_size, optim.accumulate, 0, accelerator.num_processes, 0)  # refuses misfits
+    shards = _shards(config, accelerator)
     total_steps = optim.epochs * steps_per_epoch
     total_steps = min(total_steps, optim.max_steps or total_steps)
     torch.manual_seed(optim.seed)
@@ -119,15 +107,20 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
     wrapped, prepared = accelerator.prepare(model, optimizer)
     pixel_shape = data.image_shape if config.data.binarize == "dynamic" else None
     noise = NoiseSource(optim.seed, "training", config.model.latent_dim, pixel_shape, device)
+    # Accelerate's optimizer scales fp16, and skips the step while gradients are accumulated, which
+    # the update does itself; it also looks for packages on the disk in every step
+    stepped = optimizer if accelerator.scaler is None else prepared
+    trained = Trained(model, averaged, optimizer)
+    loss_of = loss_function(config, math.prod(data.image_shape))
     return Engine(
         config=config,
         accelerator=accelerator,
-        trained=Trained(model, averaged, optimizer),
-        # Accelerate's wrapper skips the step while gradients are accumulated, which the loop does
-        # itself, and scales fp16; it also looks for packages on the disk in every step
-        optimizer=optimizer if accelerator.scaler is None else prepared,
-        step_loss=_step_loss(config, wrapped, math.prod(data.image_shape)),
+        trained=trained,
         forward=wrapped,
+        stepped=stepped,
+        loss_of=loss_of,
+        update=autograd_update(accelerator, wrapped, stepped, trained, loss_of, optim.clip),
+        shards=shards,
         train_images=images.to(device),
         test_images=ResidentImages.from_split(data.test).to(device),
         noise=noise,
@@ -138,18 +131,10 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
     )
 
 
-def _step_loss(config: TrainConfig, model: torch.nn.Module, dims: int) -> StepLoss:
-    """From stored grey levels to the loss, the part of a step that can be compiled."""
-    objective = OBJECTIVES[config.objective.objective]
-    binarize = config.data.binarize or "none"
-
-    def step_loss(
-        grey: Tensor, labels: Tensor | None, latent: Tensor, pixels: Tensor | None, weight: Tensor
-    ) -> Loss:
-        terms = model(to_input(grey, binarize, pixels), labels, latent)
-        return objective(terms, weight, config.objective, dims)
-
-    return step_loss
+def _shards(config: TrainConfig, accelerator: Accelerator) -> list[slice]:
+    world = accelerator.num_processes, accelerator.process_index
+    batch_size, accumulate = config.optim.batch_size, config.optim.accumulate
+    return [shard(batch_size, accumulate, micro, *world) for micro in range(accumulate)]
 
 
 def _mean_image(images: ResidentImages) -> Tensor:

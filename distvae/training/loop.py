@@ -25,6 +25,7 @@ from distvae.training.engine import Engine
 from distvae.training.pictures import SAMPLES, write_pictures
 from distvae.training.stopping import Interrupted, StopRequest
 from distvae.training.trackers import MetricsLog
+from distvae.training.update import Batch
 
 MOST_DEAD = 0.5
 REMEDIES = "a KL warm-up (--kl-warmup-epochs), --free-bits, a smaller --beta or --latent-dim"
@@ -56,48 +57,28 @@ class Sitting:
         return self.progress.step / self.engine.steps_per_epoch
 
 
-def train_step(engine: Engine, step: int, rows: Tensor, weight: Tensor) -> list[Loss]:
+def train_step(engine: Engine, step: int, rows: Tensor) -> list[Loss]:
     """One optimizer step on the global batch ``rows [B]``; reads nothing back from the device.
 
     Args:
         engine: what a step is made of.
         step: steps taken before this one; it determines noise, learning rate and KL weight.
         rows: row numbers of the global batch, of which this process takes its positions.
-        weight: a scalar on the device, overwritten with the KL weight.
     """
-    config, accelerator, optimizer = engine.config, engine.accelerator, engine.optimizer
-    rate = learning_rate(config.optim, step, engine.total_steps, engine.steps_per_epoch)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    weight.fill_(kl_weight(config.objective, step, engine.steps_per_epoch))
+    optim = engine.config.optim
     noise = engine.noise.draw(step, len(rows))
-    losses = []
-    for positions in engine.shards():
-        with accelerator.accumulate(engine.forward):
-            grey, labels = engine.train_images.gather(rows[positions])
-            own = noise.at(positions)
-            labels = labels if engine.conditional else None
-            loss = engine.step_loss(grey, labels, own.latent, own.pixels, weight)
-            accelerator.backward(loss.loss)
-            if config.optim.clip is not None and accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(engine.forward.parameters(), config.optim.clip)
-            losses.append(Loss(loss.loss.detach(), loss.distortion.detach(), loss.rate.detach()))
-    optimizer.step()
-    optimizer.zero_grad()
-    if engine.trained.averaged is not None:
-        _average(engine, step)
-    return losses
-
-
-@torch.no_grad()
-def _average(engine: Engine, step: int) -> None:
-    """Move the averaged weights; early on they follow faster, so they forget the random start."""
-    assert engine.trained.averaged is not None
-    decay = min(engine.config.optim.ema, (1 + step) / (10 + step))
-    torch._foreach_lerp_(
-        list(engine.trained.averaged.parameters()),
-        list(engine.trained.model.parameters()),
-        1.0 - decay,
+    batches = []
+    for positions in engine.shards:
+        grey, labels = engine.train_images.gather(rows[positions])
+        labels = labels if engine.conditional else None
+        batches.append(Batch(grey, labels, *noise.at(positions)))
+    return engine.update(
+        step,
+        batches,
+        learning_rate(optim, step, engine.total_steps, engine.steps_per_epoch),
+        kl_weight(engine.config.objective, step, engine.steps_per_epoch),
+        # early on the average follows faster, so that it forgets the random start
+        1.0 - min(optim.ema, (1 + step) / (10 + step)),
     )
 
 
@@ -110,7 +91,6 @@ def train(sitting: Sitting) -> None:
     """
     engine, progress = sitting.engine, sitting.progress
     optim, run = engine.config.optim, engine.config.run
-    weight = torch.zeros((), device=engine.accelerator.device)
     engine.forward.train()
     while progress.step < engine.total_steps and not _stopped_early(sitting):
         epoch, first = divmod(progress.step, engine.steps_per_epoch)
@@ -118,7 +98,7 @@ def train(sitting: Sitting) -> None:
         for batch in range(first, engine.steps_per_epoch):
             started = time.perf_counter()
             rows = order[batch * optim.batch_size : (batch + 1) * optim.batch_size]
-            sitting.window.losses += train_step(engine, progress.step, rows, weight)
+            sitting.window.losses += train_step(engine, progress.step, rows)
             progress.step += 1
             last = progress.step == engine.total_steps
             sitting.window.seconds += time.perf_counter() - started

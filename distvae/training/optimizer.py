@@ -1,8 +1,8 @@
 """AdamW with one call a step.
 
-``torch.optim.AdamW(fused=True)`` spends longer in Python, and in adding one to as many step counts as
-there are parameters, than a small model spends in its kernel on a CPU. The update here is the same
-kernel, called with lists made once and one step count for all.
+``torch.optim.AdamW(fused=True)`` spends longer in Python, and in adding one to as many step counts
+as there are parameters, than a small model spends in its kernel on a CPU. The update here is the
+same kernel, called with lists made once and one step count for all.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ class OneCallAdamW(torch.optim.AdamW):
 
     def __init__(self, parameters: Iterable[Parameter], lr: float, weight_decay: float) -> None:
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=True)
-        self.trained: list[Parameter] = self.param_groups[0]["params"]
+        self.trained: list[Tensor] = self.param_groups[0]["params"]
         first = self.trained[0]
         self.count = torch.zeros((), dtype=torch.float32, device=first.device)
         for parameter in self.trained:
@@ -49,7 +49,7 @@ class OneCallAdamW(torch.optim.AdamW):
         self.count += 1
         torch._fused_adamw_(
             self.trained,
-            [parameter.grad for parameter in self.trained],
+            [parameter.grad for parameter in self.trained],  # type: ignore[misc]
             self._means,
             self._squares,
             [],
