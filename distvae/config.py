@@ -86,7 +86,7 @@ class ObjectiveConfig:
 
     objective: ObjectiveName = "elbo"
     """The bound."""
-    beta: float = 1.3
+    beta: float = 1.5
     """Final weight of the KL term; 1 is the evidence lower bound, a little more makes samples obey their label better."""
     kl_schedule: KLScheduleName = "linear"
     """Path of the KL weight from --kl-start to --beta: at once, along one line, or along --kl-cycles ramps that start anew."""
@@ -154,6 +154,8 @@ class RunConfig:
     """Epochs between sample sheets; the last epoch always has one."""
     log_every: int = 50
     """Steps between training lines in metrics.jsonl."""
+    threads: int | None = None
+    """CPU threads of each process; left out: $OMP_NUM_THREADS, else all cores shared among the processes on this machine. Recorded, since it changes how sums are rounded."""
     tracker: tuple[str, ...] = ()
     """Trackers that Accelerate knows, by name: `tensorboard`, `wandb`, `trackio`."""
 
@@ -184,6 +186,7 @@ class TrainConfig:
             ("--kl-cycles", objective.kl_cycles, 1),
             ("--max-steps", 1 if optim.max_steps is None else optim.max_steps, 1),
             ("--image-size", 1 if self.data.image_size is None else self.data.image_size, 1),
+            ("--threads", 1 if run.threads is None else run.threads, 1),
             ("--early-stopping", 1 if optim.early_stopping is None else optim.early_stopping, 1),
         ):
             if value < least:

@@ -1,6 +1,7 @@
 """What torch is told about the machine before training."""
 
 import ctypes
+import os
 import platform
 import sys
 
@@ -8,6 +9,24 @@ import torch
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 EXACT = 1e-6
+
+
+def use_threads(threads: int | None) -> int:
+    """Set the number of CPU threads of this process, and return it.
+
+    ``accelerate launch`` sets OMP_NUM_THREADS to 1 for whoever has not set it, which leaves all but
+    one core idle; there a 1 counts as not set.
+    """
+    if threads is None:
+        told = os.environ.get("OMP_NUM_THREADS")
+        launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+        if told is None or (launched and told == "1"):
+            cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+            threads = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        else:
+            threads = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    return threads
 
 
 def keep_freed_memory() -> None:

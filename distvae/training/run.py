@@ -24,7 +24,12 @@ from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
 from distvae.training.engine import Engine, build_accelerator, build_engine
 from distvae.training.loop import Sitting, train
-from distvae.training.platform import fast_exact_matmul, flush_denormals, keep_freed_memory
+from distvae.training.platform import (
+    fast_exact_matmul,
+    flush_denormals,
+    keep_freed_memory,
+    use_threads,
+)
 from distvae.training.stopping import Interrupted, StopRequest
 from distvae.training.trackers import MetricsLog, check_trackers
 
@@ -52,6 +57,7 @@ def run_training(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     check_trackers(config.run.tracker)
     flush_denormals()
     keep_freed_memory()
+    config = config.updated({"threads": use_threads(config.run.threads)}, "this machine")
     fast_exact_matmul()
     accelerator = build_accelerator(config, str(folder))
     with accelerator.main_process_first():
