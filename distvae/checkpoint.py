@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, MismatchError
 from distvae.files import TEMPORARY, new_folder, read_json, write_json
 from distvae.models import CONFIG, VAE, WEIGHTS, load_weights
 from distvae.runs import checkpoint_path, checkpoints
@@ -92,7 +92,8 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
     """Fill model, moving average and optimizer from a checkpoint.
 
     Raises:
-        DistvaeError: a file is missing, damaged or of another architecture.
+        DistvaeError: a file is missing or damaged.
+        MismatchError: it is whole, but of another architecture or written without --ema.
     """
     content: dict[str, Any] = read_json(path / TRAINER)
     if content.pop("sha256", None) != _digest(content):
@@ -107,7 +108,7 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
         names = trained.model.state_dict()
         absent = [name for name in names if _TRAINED + name not in tensors]
         if absent:
-            raise DistvaeError(
+            raise MismatchError(
                 f"{path} was written without --ema", f"it lacks {_TRAINED}{absent[0]}"
             )
         trained.model.load_state_dict({name: tensors[_TRAINED + name] for name in names})
@@ -123,15 +124,16 @@ def load_newest(run: Path, trained: Trained) -> tuple[Progress | None, Path | No
         every damaged one that was passed over.
 
     Raises:
-        DistvaeError: there are checkpoints and all are damaged, or one is of another architecture.
+        DistvaeError: there are checkpoints and all are damaged.
+        MismatchError: one is whole, but of another architecture or written without --ema.
     """
     damaged: list[str] = []
     for path in reversed(checkpoints(run)):
         try:
             return load_checkpoint(path, trained), path, damaged
+        except MismatchError:
+            raise
         except DistvaeError as error:
-            if "another architecture" in str(error):
-                raise
             damaged.append(str(error))
     if damaged:
         raise DistvaeError(
@@ -164,7 +166,7 @@ def _fill_optimizer(
         held = optimizer.state[parameter]
         for key, value in state.items():
             if value.dim() and value.shape != parameter.shape:
-                raise DistvaeError(
+                raise MismatchError(
                     f"{path / OPTIMIZER} is of another architecture",
                     f"{name}/{key} is {tuple(value.shape)} there and {tuple(parameter.shape)} here",
                 )

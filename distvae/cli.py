@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
+import shlex
 import sys
 import traceback
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import distvae
 from distvae.config import (
@@ -20,6 +21,9 @@ from distvae.config import (
     TrainConfig,
 )
 from distvae.errors import DONE, INTERNAL_FAILURE, INTERRUPTED, WRONG_INPUT, DistvaeError, nearest
+
+if TYPE_CHECKING:
+    from distvae.runs import Run
 
 NEWEST = "newest"
 FIRST_LINES = """\
@@ -67,13 +71,8 @@ def train(arguments: list[str]) -> int:
     config_name, resume = given.get("config"), given.get("resume")
     base, folder = TrainConfig(), None
     if resume is not None:
-        from distvae.runs import find_run
-
-        chosen = given.get("output") if resume == NEWEST else resume
-        run = find_run(chosen)
+        run = _run_to_resume(given)
         base, folder = run.config(), run.folder
-        if chosen is None and _speaks():
-            _say(f"newest run: {folder}")
     elif config_name is not None:
         base = _recipe(config_name)
     parsed: Train = _parse(Train, arguments, Train(Start(), **_concerns(base)))
@@ -214,6 +213,36 @@ def _given(arguments: list[str]) -> dict[str, str]:
             elif word.startswith(f"--{flag}="):
                 found[flag] = word.partition("=")[2]
     return found
+
+
+def _run_to_resume(given: dict[str, str]) -> "Run":
+    """The run that ``--resume`` names, or ``--output``, or the newest."""
+    from distvae.runs import checkpoints, find_run
+
+    named = given["resume"] != NEWEST
+    if "config" in given:
+        raise DistvaeError(
+            "--resume and --config were both given",
+            "a run goes on with the settings it was started with",
+            "Leave one out; single flags may be changed.",
+        )
+    if named and "output" in given:
+        raise DistvaeError(
+            f"--resume {given['resume']} and --output {given['output']} were both given",
+            "a run goes on in its own folder",
+            "Leave --output out.",
+        )
+    chosen = given["resume"] if named else given.get("output")
+    run = find_run(chosen)
+    if run.model != run.folder and run.model not in checkpoints(run.folder)[-1:]:
+        raise DistvaeError(
+            f"{run.model} is not the newest checkpoint of its run",
+            "resuming goes on from the newest",
+            f"Name the run: --resume {shlex.quote(str(run.folder))}",
+        )
+    if chosen is None and _speaks():
+        _say(f"newest run: {run.folder}")
+    return run
 
 
 def _with_resume_value(arguments: list[str]) -> list[str]:

@@ -30,7 +30,7 @@ class DiagonalGaussian(NamedTuple):
     def kl_to_standard_normal(self) -> Tensor:
         """KL to N(0, 1) by dimension, nats ``[B, Z]`` (Kingma and Welling 2014, appendix B)."""
         variance = torch.exp(self.log_variance)
-        return 0.5 * (self.mean.square() + variance - 1.0 - self.log_variance)
+        return 0.5 * (torch.addcmul(variance - self.log_variance, self.mean, self.mean) - 1.0)
 
 
 def log_normal(x: Tensor, mean: Tensor | float, log_variance: Tensor | float) -> Tensor:

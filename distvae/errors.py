@@ -1,4 +1,4 @@
-"""The one exception meant for users, and the exit codes of the command line."""
+"""The exceptions meant for users, and the exit codes of the command line."""
 
 import difflib
 from collections.abc import Iterable
@@ -27,6 +27,10 @@ class DistvaeError(Exception):
         self.next_step = next_step
         message = thing if not expected else f"{thing}: {expected}"
         super().__init__(message if not next_step else f"{message}. {next_step}")
+
+
+class MismatchError(DistvaeError):
+    """What was read is whole, but of another architecture or other settings."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

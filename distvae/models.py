@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distvae.config import ModelConfig, TrainConfig
 from distvae.distributions import DiagonalGaussian
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, MismatchError
 from distvae.files import write_json
 from distvae.labels import label_index
 from distvae.likelihoods import LIKELIHOODS
@@ -255,7 +255,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Fill a model from a safetensors file.
 
     Raises:
-        DistvaeError: the file is missing, damaged or of another architecture.
+        DistvaeError: the file is missing or damaged.
+        MismatchError: it is whole, but of another architecture.
     """
     tensors = read_tensors(path)
     own = model.state_dict()
@@ -263,7 +264,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         found = tuple(tensors[name].shape) if name in tensors else None
         expected = tuple(own[name].shape) if name in own else None
         if found != expected:
-            raise DistvaeError(
+            raise MismatchError(
                 f"{path} is of another architecture",
                 f"{name} is {found or 'absent'} there and {expected or 'absent'} in this model",
                 "Load it with the config.json it was saved with.",

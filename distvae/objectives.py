@@ -48,4 +48,11 @@ def elbo(terms: Terms, kl_weight: float | Tensor, config: ObjectiveConfig, dims:
     return Loss(reconstruction + kl_weight * pressed, distortion, rate)
 
 
+def loss_of_means(distortion: float, rate: float, config: ObjectiveConfig, dims: int) -> float:
+    """The loss that mean distortion and rate come to at the final KL weight, without free bits."""
+    if config.reduction == "mean":
+        distortion = distortion / dims
+    return distortion + config.beta * rate
+
+
 OBJECTIVES: dict[str, Objective] = {"elbo": elbo}

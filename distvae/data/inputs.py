@@ -82,7 +82,7 @@ def to_input(images: Tensor, binarize: str, pixels: Tensor | None) -> Tensor:
         pixels: uniform int16 in the shape of ``images``, for ``dynamic``.
     """
     if binarize == "none":
-        return images.float().div_(255.0)
+        return torch.div(images, 255.0)
     if binarize == "threshold":
         return (images >= 128).float()
     assert pixels is not None

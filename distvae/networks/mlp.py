@@ -20,6 +20,7 @@ class DenseLayers(nn.Module):
         concat = config.conditioning == "concat"
         self.num_one_hot = num_labels if concat else 0
         modulated = 0 if concat else num_labels
+        self.normed, self.modulated = config.norm == "layer", modulated > 0
         sizes = [sizes[0] + self.num_one_hot, *sizes[1:]]
         self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.norm = nn.ModuleList(
@@ -33,7 +34,12 @@ class DenseLayers(nn.Module):
         if self.num_one_hot:
             features = cat([features, one_hot(labels, self.num_one_hot, features)], dim=1)
         for dense, norm, modulation in zip(self.dense, self.norm, self.modulation, strict=True):
-            features = self.activation(modulation(norm(dense(features)), labels))
+            features = dense(features)
+            if self.normed:
+                features = norm(features)
+            if self.modulated:
+                features = modulation(features, labels)
+            features = self.activation(features)
         return features
 
 

@@ -70,6 +70,7 @@ class TrainingConsole:
         self._values |= values
         if self._live:
             done = (step - 1) % self._steps_per_epoch + 1
+            self._progress.update(self._epochs, completed=step / self._steps_per_epoch)
             self._progress.update(self._steps, completed=done, told=describe(self._values))
 
     def epoch(self, epoch: float, values: dict[str, float]) -> None:

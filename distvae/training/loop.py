@@ -16,7 +16,7 @@ from distvae.data.batches import epoch_order
 from distvae.errors import DistvaeError
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.models import WEIGHTS
-from distvae.objectives import Loss
+from distvae.objectives import Loss, loss_of_means
 from distvae.runs import checkpoints
 from distvae.schedules import kl_weight, learning_rate
 from distvae.tensors import write_tensors
@@ -28,6 +28,8 @@ from distvae.training.trackers import MetricsLog
 from distvae.training.update import Batch
 
 MOST_DEAD = 0.5
+TIME_TO_WAKE = 0.25
+"""Share of a run before which dead latents are not yet a collapse."""
 REMEDIES = "a KL warm-up (--kl-warmup-epochs), --free-bits, a smaller --beta or --latent-dim"
 
 
@@ -50,6 +52,8 @@ class Sitting:
     console: TrainingConsole
     stop: StopRequest
     window: Window = field(default_factory=Window)
+    warned: bool = False
+    """Whether the collapse of the latents has been told."""
 
     @property
     def epoch(self) -> float:
@@ -151,28 +155,11 @@ def log_window(sitting: Sitting) -> None:
 
 def end_epoch(sitting: Sitting, last: bool) -> bool:
     """Evaluate and draw when they are due; returns whether the run ends here."""
-    engine, progress = sitting.engine, sitting.progress
-    run = engine.config.run
+    engine, run = sitting.engine, sitting.engine.config.run
     epoch = math.ceil(sitting.epoch)
     if epoch % run.eval_every == 0 or last:
         log_window(sitting)
-        values = evaluate(engine)
-        weight = kl_weight(engine.config.objective, progress.step, engine.steps_per_epoch)
-        loss = values["distortion"] + weight * values["rate"]
-        if not math.isfinite(loss):
-            terms = f"distortion {values['distortion']}, rate {values['rate']} nats per image"
-            raise _not_finite(sitting, f"the test loss after step {progress.step} is {loss}", terms)
-        better = progress.best_loss is None or loss < progress.best_loss
-        progress.best_loss = loss if better else progress.best_loss
-        progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
-        sitting.log.write(progress.step, sitting.epoch, "test", {"loss": loss, **values})
-        sitting.console.epoch(sitting.epoch, values)
-        if values["active_units"] < MOST_DEAD * values["latent_dim"]:
-            sitting.console.say(
-                f"only {values['active_units']:.0f} of {values['latent_dim']:.0f} latents "
-                f"are active: the others carry nothing. Remedies: {REMEDIES}",
-                style="yellow",
-            )
+        note_evaluation(sitting, evaluate(engine))
         last = last or _stopped_early(sitting)
     if (epoch % run.sample_every == 0 or last) and engine.accelerator.is_main_process:
         write_pictures(
@@ -185,6 +172,44 @@ def end_epoch(sitting: Sitting, last: bool) -> bool:
         )
     engine.forward.train()
     return last
+
+
+def note_evaluation(sitting: Sitting, values: dict[str, float]) -> None:
+    """Check, log and tell an evaluation, and remember whether it was the best.
+
+    Its loss is the objective at the final KL weight, so that a warm-up cannot pass for progress or
+    for the lack of it.
+    """
+    progress, model = sitting.progress, sitting.engine.trained.model
+    loss = loss_of_means(
+        values["distortion"],
+        values["rate"],
+        sitting.engine.config.objective,
+        math.prod(model.image_shape),
+    )
+    if not math.isfinite(loss):
+        terms = f"distortion {values['distortion']}, rate {values['rate']} nats per image"
+        raise _not_finite(sitting, f"the test loss after step {progress.step} is {loss}", terms)
+    better = progress.best_loss is None or loss < progress.best_loss
+    progress.best_loss = loss if better else progress.best_loss
+    progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
+    sitting.log.write(progress.step, sitting.epoch, "test", {"loss": loss, **values})
+    sitting.console.epoch(sitting.epoch, values)
+    _tell_collapse(sitting, values)
+
+
+def _tell_collapse(sitting: Sitting, values: dict[str, float]) -> None:
+    """Say once that most latents are dead, when they have had time to wake."""
+    early = sitting.progress.step < sitting.engine.total_steps * TIME_TO_WAKE
+    alive = values["active_units"] >= MOST_DEAD * values["latent_dim"]
+    if early or alive or sitting.warned:
+        return
+    sitting.warned = True
+    sitting.console.say(
+        f"only {values['active_units']:.0f} of {values['latent_dim']:.0f} latents "
+        f"are active: the others carry nothing. Remedies: {REMEDIES}",
+        style="yellow",
+    )
 
 
 def evaluate(engine: Engine) -> dict[str, float]:

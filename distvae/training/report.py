@@ -26,7 +26,7 @@ def report(outcome: Outcome) -> None:
         console.print(f"  distvae train --resume {quoted}", style="bold")
         return
     measured = last_metrics(folder, "test")
-    rows = [(told, f"{measured[name]:.4g}") for name, told in NAMES.items() if name in measured]
+    rows = [(told, f"{measured[name]:.5g}") for name, told in NAMES.items() if name in measured]
     console.print(table(f"test split after epoch {measured.get('epoch', 0):g}", rows))
     samples = sorted((folder / "samples").glob("epoch-*.png"))
     console.print(f"trained in {outcome.seconds:.0f} s; everything is in {folder}/")
