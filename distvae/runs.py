@@ -27,13 +27,21 @@ class Run:
 
     def config(self) -> TrainConfig:
         """The settings the run was started with."""
-        content = read_json(self.folder / CONFIG)
-        origin = str(self.folder / CONFIG)
-        return TrainConfig().updated(content.get("settings", {}), origin)
+        return TrainConfig().updated(self.record()["settings"], str(self.folder / CONFIG))
 
     def record(self) -> dict[str, Any]:
-        """The whole of config.json."""
+        """The whole of config.json.
+
+        Raises:
+            DistvaeError: it is damaged, or that of a bare model.
+        """
         record: dict[str, Any] = read_json(self.folder / CONFIG)
+        if missing := {"settings", "data"} - record.keys():
+            raise DistvaeError(
+                f"{self.folder} is a model and not a run",
+                f"its {CONFIG} lacks {', '.join(sorted(missing))}",
+                "Name the run folder that it came from.",
+            )
         return record
 
 

@@ -1,5 +1,6 @@
 """The command line as its users start it, and images and runs so small that it ends in seconds."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 SHAPES = ("circle", "cross", "square")
 SIDE = 8
 TRAIN_IMAGES, TEST_IMAGES = 120, 51
+SMALL = ("--hidden", "16", "--latent-dim", "3", "--batch-size", "12", "--max-steps", "2")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,34 @@ def write_shapes(root: Path, count: int, seed: int) -> Path:
         for number in range(count):
             draw_shape(name, random).save(root / name / f"{number:03d}.png")
     return root
+
+
+def assert_refused(ended: Ended, *words: str) -> None:
+    """Exit code 2 and one line that names what was found, expected and to be done."""
+    assert ended.code == 2, ended.out + ended.err
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1, ended.err
+    assert "Traceback" not in ended.err
+    for word in words:
+        assert word in ended.err
+
+
+def listing(folder: Path) -> dict[Path, str]:
+    """Every file of a folder and a digest of what it holds."""
+    return {
+        path: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in folder.rglob("*")
+    }
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 4
+    path.write_bytes(content)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import torch
 
 from distvae.checkpoint import Progress, Trained, load_checkpoint, load_newest, save_checkpoint
 from distvae.config import ModelConfig, ObjectiveConfig
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, MismatchError
 from distvae.models import VAE, build_model
 from distvae.objectives import elbo
 from distvae.runs import checkpoints
@@ -203,15 +203,35 @@ def test_what_is_written_after_a_damaged_one_is_kept(tmp_path: Path, keep: int) 
 
 def test_another_architecture_is_an_error_and_no_damage(tmp_path: Path) -> None:
     write_run(tmp_path)
-    with pytest.raises(DistvaeError, match=r"step-00000006.*is of another architecture"):
+    with pytest.raises(MismatchError, match=r"step-00000006.*is of another architecture"):
         load_newest(tmp_path, start(0, hidden=8))
     assert len(checkpoints(tmp_path)) == 2
 
 
 def test_a_moving_average_cannot_begin_in_the_middle(tmp_path: Path) -> None:
     write_run(tmp_path, ema=False)
-    with pytest.raises(DistvaeError, match="without --ema"):
+    with pytest.raises(MismatchError, match=r"step-00000006 was written without --ema"):
         load_newest(tmp_path, start(0, ema=True))
+
+
+def test_moments_of_another_architecture_are_no_damage(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    newest = checkpoints(tmp_path)[-1]
+    other = start(0, hidden=8)
+    train(other, 0, 1)
+    foreign = save_checkpoint(tmp_path / "other", other, Progress(step=1), keep=1)
+    shutil.copy(foreign / "optimizer.safetensors", newest / "optimizer.safetensors")
+    with pytest.raises(MismatchError, match=r"optimizer\.safetensors is of another architecture"):
+        load_checkpoint(newest, start(0, ema=False))
+
+
+def test_what_is_damaged_is_no_mismatch(tmp_path: Path) -> None:
+    write_run(tmp_path, ema=False)
+    newest = checkpoints(tmp_path)[-1]
+    flip_a_bit(newest / "model.safetensors")
+    with pytest.raises(DistvaeError) as caught:
+        load_checkpoint(newest, start(0, ema=False))
+    assert not isinstance(caught.value, MismatchError)
 
 
 def test_a_checkpoint_can_be_moved(tmp_path: Path) -> None:

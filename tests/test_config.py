@@ -148,7 +148,7 @@ def test_a_number_out_of_range_names_its_flag(name: str, value: object) -> None:
     ("settings", "channels", "likelihood", "binarize"),
     [
         ({}, 1, "bernoulli", "dynamic"),
-        ({}, 3, "discretized_logistic", "none"),
+        ({}, 3, "gaussian", "none"),
         ({"binarize": "none"}, 1, "bernoulli", "none"),
         ({"binarize": "threshold"}, 1, "bernoulli", "threshold"),
         ({"likelihood": "gaussian"}, 1, "gaussian", "none"),
@@ -168,7 +168,7 @@ def test_resolved_refuses_what_does_not_fit_the_images() -> None:
     grey = TrainConfig().updated({"likelihood": "bernoulli", "binarize": "none"}, "a test")
     with pytest.raises(DistvaeError, match=r"--likelihood bernoulli .* 3 channels"):
         grey.resolved(3)
-    with pytest.raises(DistvaeError, match=r"--likelihood discretized_logistic .*--binarize"):
+    with pytest.raises(DistvaeError, match=r"--likelihood gaussian .*--binarize"):
         TrainConfig().updated({"binarize": "dynamic"}, "a test").resolved(3)
 
 

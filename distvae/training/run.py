@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import distvae
-from distvae.card import write_card
+from distvae.card import EVALUATION, write_card
 from distvae.checkpoint import Progress, load_newest
 from distvae.config import TrainConfig
 from distvae.data.store import ImageData, open_data
@@ -130,7 +130,7 @@ def _sit(engine: Engine, progress: Progress, folder: Path, config: TrainConfig) 
     epochs = -(-engine.total_steps // engine.steps_per_epoch)
     speak = accelerator.is_main_process
     console = TrainingConsole(speak, epochs, engine.steps_per_epoch, progress.step)
-    signal_name = None
+    signal_name, first = None, progress.step
     with StopRequest() as stop, MetricsLog(folder, progress.step, accelerator) as log:
         _announce(engine, console)
         sitting = Sitting(engine, progress, folder, log, console, stop)
@@ -140,6 +140,8 @@ def _sit(engine: Engine, progress: Progress, folder: Path, config: TrainConfig) 
         except Interrupted as interrupted:
             signal_name = str(interrupted)
         if speak:
+            if progress.step > first:  # it was measured on other weights
+                (folder / EVALUATION).unlink(missing_ok=True)
             write_card(folder)
     return Outcome(folder, signal_name is None, signal_name, progress.seconds)
 

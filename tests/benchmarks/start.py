@@ -1,6 +1,6 @@
 """Seconds from a data set's name to the end of the first training step, imports apart.
 
-    python tests/benchmarks/start.py CACHE_FOLDER      twice: the first time the folder is empty
+python tests/benchmarks/start.py CACHE_FOLDER      twice: the first time the folder is empty
 """
 
 import sys

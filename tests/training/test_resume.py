@@ -217,6 +217,16 @@ def test_more_epochs_go_on(run: Path, command: Command) -> None:
     assert json.loads((run / "config.json").read_text())["settings"]["epochs"] == 5
 
 
+@pytest.mark.parametrize("words", ["run/checkpoints/step-00000018", "--output run"])
+def test_a_run_is_also_named_by_its_newest_checkpoint_or_its_output(
+    run: Path, command: Command, words: str
+) -> None:
+    ended = command("train", "--resume", *words.split(), "--epochs", 4)
+    assert ended.code == 0, ended.err
+    assert "resuming run from run/checkpoints/step-00000018 (step 18)" in ended.out
+    assert checkpoints(run)[-1].name == "step-00000024"
+
+
 def test_resume_alone_takes_the_newest_run(command: Command, finished: Path, here: Path) -> None:
     for name in ("older", "newer"):
         shutil.copytree(finished, here / "runs" / name, copy_function=shutil.copy)

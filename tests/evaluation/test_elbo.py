@@ -1,0 +1,58 @@
+"""The bound is that of each image alone, whatever the blocks it is computed in."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from distvae.config import ModelConfig
+from distvae.data.batches import ResidentImages
+from distvae.data.inputs import NoiseSource
+from distvae.evaluation.elbo import BLOCK, elbo_metrics
+from distvae.models import build_model
+
+
+@pytest.mark.parametrize("size", [7, BLOCK, 2 * BLOCK + 203])
+def test_evaluation_is_exact(size: int) -> None:
+    config = ModelConfig(hidden=(16,), latent_dim=4, likelihood="bernoulli", prior="normal")
+    torch.manual_seed(0)
+    model = build_model(config, (1, 8, 8), ("a", "b", "c")).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    images = torch.randint(0, 256, (size, 1, 8, 8), dtype=torch.uint8)
+    labels = torch.arange(size) % 3
+    found = dict(
+        elbo_metrics(
+            model, ResidentImages(images, labels, torch.device("cpu")), "threshold", seed=5
+        )
+    )
+
+    source = NoiseSource(5, "evaluation", 4, None, torch.device("cpu"))
+    bounds, rates, means = [], [], []
+    double = build_model(config, (1, 8, 8), ("a", "b", "c")).double().eval()
+    double.load_state_dict({name: value.double() for name, value in model.state_dict().items()})
+    for row in range(size):  # one image at a time
+        noise = source.draw(row // BLOCK, BLOCK).latent[row % BLOCK].double()
+        x = (images[row : row + 1] > 127).double()
+        y = labels[row : row + 1]
+        with torch.no_grad():
+            raw = double.to_posterior(double.encoder(x, y))[0]
+            mean, log_variance = raw[:4], raw[4:]
+            z = mean + noise * (log_variance / 2).exp()
+            logits = double.decoder(z[None], y).flatten()
+        log_likelihood = (x.flatten() * logits - torch.nn.functional.softplus(logits)).sum()
+        posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+        prior = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+        rate = torch.distributions.kl_divergence(posterior, prior).sum()
+        bounds.append(float(log_likelihood - rate))
+        rates.append(float(rate))
+        means.append(mean.numpy())
+    assert found["elbo"] == pytest.approx(np.mean(bounds), rel=1e-6)
+    assert found["rate"] == pytest.approx(np.mean(rates), rel=1e-5)
+    assert found["distortion"] == pytest.approx(-np.mean(bounds) - np.mean(rates), rel=1e-6)
+    error = np.std(bounds) / math.sqrt(size)
+    assert found["elbo_standard_error"] == pytest.approx(error, rel=1e-4)
+    assert found["bits_per_dim"] == pytest.approx(-np.mean(bounds) / 64 / math.log(2), rel=1e-6)
+    assert found["active_units"] == (np.var(means, axis=0) > 0.01).sum()

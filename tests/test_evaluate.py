@@ -1,0 +1,113 @@
+"""``distvae evaluate``: the numbers of a run, where they go, and what is refused."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distvae.runs import checkpoints
+from tests.conftest import SHAPES, SMALL, Command, assert_refused, draw_shape, listing
+
+BOUND = {"elbo", "distortion", "rate", "bits_per_dim", "active_units"}
+JUDGED = {
+    *("judge_accuracy", "judge_test_accuracy", "diversity"),
+    *("label_adherence_swapped_z", "label_adherence_swapped_noise"),
+    *(f"judge_accuracy/{name}" for name in SHAPES),
+}
+
+
+def measured(run: Path) -> dict[str, float]:
+    values: dict[str, float] = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    return values
+
+
+def test_a_conditional_run_is_measured(run: Path, command: Command) -> None:
+    ended = command("evaluate", run)
+    assert ended.code == 0, ended.err
+    values = measured(run)
+    assert values.keys() >= BOUND | JUDGED
+    assert all(math.isfinite(value) for value in values.values())
+    assert values["elbo"] == pytest.approx(-(values["distortion"] + values["rate"]))
+    assert values["bits_per_dim"] == pytest.approx(-values["elbo"] / 64 / math.log(2))
+    shares = [values[f"judge_accuracy/{name}"] for name in SHAPES]
+    assert values["judge_accuracy"] == pytest.approx(sum(shares) / 3)
+    assert values["judge_test_accuracy"] > 0.8
+    for word in ("51 test images", f"{values['elbo']:.5g}", *(f"label {name}" for name in SHAPES)):
+        assert word in ended.out
+    card = (run / "README.md").read_text(encoding="utf-8")
+    for name, value in values.items():
+        assert f"\n| {name} | {value:.5g} |\n" in card
+
+
+def test_evaluation_agrees_with_training(run: Path, command: Command) -> None:
+    assert command("evaluate", run, "--no-judge").code == 0
+    lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    *_, last = (line for line in lines if line["split"] == "test")
+    assert measured(run)["elbo"] == pytest.approx(last["elbo"], rel=1e-5)
+
+
+def test_the_judge_can_be_left_out(run: Path, command: Command) -> None:
+    ended = command("evaluate", run, "--no-judge")
+    assert ended.code == 0, ended.err
+    assert measured(run).keys() >= BOUND
+    assert not measured(run).keys() & JUDGED
+    assert "the judge itself" not in ended.out
+
+
+def test_another_seed_gives_other_draws(run: Path, command: Command) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        assert command("evaluate", run, "--no-judge", "--seed", seed).code == 0
+        found.append(measured(run)["elbo"])
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_checkpoint_is_measured_and_the_run_left_alone(run: Path, command: Command) -> None:
+    before = listing(run)
+    ended = command("evaluate", checkpoints(run)[-1])
+    assert ended.code == 0, ended.err
+    assert listing(run) == before
+    assert command("evaluate", run).code == 0
+    assert f"{measured(run)['elbo']:.5g}" in ended.out
+    assert f"{100 * measured(run)['judge_accuracy']:.2f} %" in ended.out
+
+
+def test_an_unconditional_run_has_no_judge(command: Command, shapes: Path, here: Path) -> None:
+    kind = ("--model", "vae", "--prior", "normal", "--output", "vae")
+    assert command("train", "--data", shapes, *SMALL, *kind).code == 0
+    ended = command("evaluate", "vae")
+    assert ended.code == 0, ended.err
+    assert measured(here / "vae").keys() >= BOUND
+    assert not measured(here / "vae").keys() & JUDGED
+    assert "the judge itself" not in ended.out
+
+
+def test_what_was_measured_on_other_weights_is_dropped(run: Path, command: Command) -> None:
+    assert command("evaluate", run, "--no-judge").code == 0
+    before = (run / "evaluation.json").read_bytes()
+    assert command("train", "--resume", run).code == 0  # it was done already
+    assert (run / "evaluation.json").read_bytes() == before
+    old = f"{measured(run)['elbo']:.5g}"
+    assert command("train", "--resume", run, "--epochs", 5, "--learning-rate", 0.02).code == 0
+    assert not (run / "evaluation.json").exists()
+    assert old not in (run / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("change", ["gone", "more", "other"])
+def test_data_that_is_not_what_it_was_is_refused(
+    command: Command, shapes: Path, here: Path, change: str
+) -> None:
+    data = shutil.copytree(shapes, here / "mine")
+    assert command("train", "--data", "mine", *SMALL, "--output", "run").code == 0
+    if change == "gone":
+        shutil.rmtree(data)
+    else:
+        name = "new.png" if change == "more" else "000.png"
+        draw_shape("cross", np.random.default_rng(7)).save(data / "train" / "circle" / name)
+    before = listing(here)
+    words = ("there is no data",) if change == "gone" else ("is not what the run was trained on",)
+    assert_refused(command("evaluate", "run"), "mine", *words)
+    assert listing(here) == before

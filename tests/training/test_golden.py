@@ -1,0 +1,44 @@
+"""What a step computes must not change by accident."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.conftest import Settings, losses, trained
+
+# Other processors round otherwise, hence 1e-4.
+GOLDEN: dict[str, list[float]] = {
+    "mlp cvae": [
+        22.916353225708008, 18.02617645263672, 21.518884658813477, 21.33356285095215,
+        23.152494430541992, 17.695476531982422, 20.02176856994629, 19.274456024169922,
+        19.656530380249023, 22.376718521118164, 22.672183990478516, 20.286569595336914,
+        18.89491081237793, 19.18568992614746, 21.730188369750977, 21.02381134033203,
+        19.79305648803711, 19.935379028320312, 22.41130828857422, 19.88005828857422,
+    ],
+    "conv vae": [
+        150.89576721191406, 134.34930419921875, 145.0730743408203, 140.06927490234375,
+        147.6991729736328, 134.20953369140625, 136.4044189453125, 136.4915771484375,
+        130.46188354492188, 139.6830291748047, 142.07127380371094, 133.03671264648438,
+        125.1680679321289, 126.34355163574219, 134.02635192871094, 132.27249145507812,
+        128.7021942138672, 124.90624237060547, 126.12419128417969, 123.3187484741211,
+    ],
+}  # fmt: skip
+PINNED: dict[str, Any] = {
+    "activation": "relu", "conditioning": "modulate", "start": "data_mean", "beta": 1.0,
+    "learning_rate": 1e-3, "schedule": "constant", "warmup_epochs": 0.0, "clip": 40.0,
+    "max_steps": 20, "seed": 3,
+}  # fmt: skip
+NETWORKS: dict[str, dict[str, Any]] = {
+    "mlp cvae": {"model": "cvae", "network": "mlp", "prior": "label"},
+    "conv vae": {
+        "model": "vae", "network": "conv", "prior": "normal", "width": 0.25, "activation": "silu",
+        "likelihood": "discretized_logistic",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_golden_losses(settings: Settings, here: Path, name: str) -> None:
+    config = settings(**{**PINNED, **NETWORKS[name]})
+    assert losses(trained(config, here / "run")) == pytest.approx(GOLDEN[name], rel=1e-4)

@@ -1,0 +1,67 @@
+"""Several processes do what one does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.conftest import CHECKOUT
+from tests.training.conftest import Settings, losses, trained
+
+
+def test_two_processes_agree_with_one(
+    settings: Settings, shapes: Path, environment: dict[str, str], here: Path
+) -> None:
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc_per_node", "2", str(CHECKOUT / "launch" / "train.py")),
+            *("--data", str(shapes), "--hidden", "16", "--latent-dim", "3", "--batch-size", "12"),
+            *("--log-every", "1", "--max-steps", "30", "--clip", "40", "--accumulate", "2"),
+            *("--output", "two"),
+        ],
+        cwd=here,
+        env={**environment, "ACCELERATE_USE_CPU": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("ConditionalVAE mlp") == 1
+    assert ended.stdout.count("epoch 1/3") == 1
+    assert ended.stdout.count("distvae sample two") == 1
+    assert json.loads((here / "two" / "config.json").read_text())["world"]["processes"] == 2
+
+    two, one = here / "two", trained(settings(max_steps=30, clip=40.0), here / "one")
+    assert len(losses(two)) == 30
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5)
+    assert losses(two, "test") == pytest.approx(losses(one, "test"), rel=1e-6)
+    weights, expected = (load_file(run / "model.safetensors") for run in (two, one))
+    for name, value in expected.items():
+        np.testing.assert_allclose(weights[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(
+    shapes: Path, environment: dict[str, str], here: Path
+) -> None:
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc_per_node", "2", str(CHECKOUT / "launch" / "train.py")),
+            *("--data", str(shapes), "--batch-size", "15", "--output", "two"),
+        ],
+        cwd=here,
+        env={**environment, "ACCELERATE_USE_CPU": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert ended.stderr.count("error: --batch-size 15 cannot be shared equally by 2") == 1
+    assert not list(here.iterdir())
