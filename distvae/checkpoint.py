@@ -104,14 +104,13 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
         )
     tensors = read_tensors(path / OPTIMIZER)
     load_weights(trained.usable, path / WEIGHTS)
-    if trained.averaged is not None:
-        names = trained.model.state_dict()
-        absent = [name for name in names if _TRAINED + name not in tensors]
-        if absent:
-            raise MismatchError(
-                f"{path} was written without --ema", f"it lacks {_TRAINED}{absent[0]}"
-            )
-        trained.model.load_state_dict({name: tensors[_TRAINED + name] for name in names})
+    names = trained.model.state_dict()
+    held = {name: tensors[_TRAINED + name] for name in names if _TRAINED + name in tensors}
+    if trained.averaged is not None and len(held) < len(names):
+        absent = next(name for name in names if name not in held)
+        raise MismatchError(f"{path} was written without --ema", f"it lacks {_TRAINED}{absent}")
+    if held:  # also without --ema now: the moments belong to these weights, not to their average
+        trained.model.load_state_dict(held)
     _fill_optimizer(trained.model, trained.optimizer, tensors, path)
     return Progress(**content)
 

@@ -78,6 +78,14 @@ def test_a_moving_average_cannot_begin_in_the_middle(
     assert listing(here) == before
 
 
+def test_overwrite_deletes_no_folder_but_a_run(run: Path, command: Command, shapes: Path) -> None:
+    model = checkpoints(run)[-1].rename("model")
+    before = listing(model)
+    ended = command("train", "--data", shapes, *SMALL, "--output", model, "--overwrite")
+    assert_refused(ended, "model is a model and not a run")
+    assert listing(model) == before
+
+
 def test_overwrite_replaces_a_run(run: Path, command: Command, shapes: Path) -> None:
     (run / "mine.txt").write_text("old")
     assert command("train", "--data", shapes, *SMALL, "--output", run, "--overwrite").code == 0

@@ -17,7 +17,7 @@ from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
 from distvae.files import TEMPORARY, write_json
 from distvae.models import WEIGHTS
-from distvae.runs import CONFIG, is_run
+from distvae.runs import CONFIG, Run, is_run
 from distvae.tensors import write_tensors
 from distvae.terminal import progress_bar
 from distvae.training.compilation import compiled
@@ -100,6 +100,7 @@ def check_folder(folder: Path, overwrite: bool, resume: bool) -> None:
             "a new run needs a folder of its own",
             "Go on with it by --resume, replace it by --overwrite, or take another --output.",
         )
+    Run(folder, folder).record()  # only a run is ever deleted, not any folder with a config.json
 
 
 def _load(engine: Engine, folder: Path) -> Progress:
