@@ -109,9 +109,9 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
     if trained.averaged is not None and len(held) < len(names):
         absent = next(name for name in names if name not in held)
         raise MismatchError(f"{path} was written without --ema", f"it lacks {_TRAINED}{absent}")
+    _fill_optimizer(trained.model, trained.optimizer, tensors, path)
     if held:  # also without --ema now: the moments belong to these weights, not to their average
         trained.model.load_state_dict(held)
-    _fill_optimizer(trained.model, trained.optimizer, tensors, path)
     return Progress(**content)
 
 
