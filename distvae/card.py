@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distvae.files import read_json, write_text
-from distvae.runs import CONFIG, METRICS
+from distvae.runs import CONFIG, METRICS, SAMPLES
 
 CARD = "README.md"
 EVALUATION = "evaluation.json"
@@ -24,7 +24,7 @@ def write_card(folder: Path) -> None:
     """Write README.md of a run folder from its config.json and what has been measured."""
     record = read_json(folder / CONFIG)
     settings, data = record["settings"], record["data"]
-    sheets = sorted((folder / "samples").glob("epoch-*.png"))
+    sheets = sorted((folder / SAMPLES).glob("epoch-*.png"))
     picture = f"![samples](samples/{sheets[-1].name})\n" if sheets else ""
     measured = {
         name: value

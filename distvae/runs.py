@@ -13,6 +13,7 @@ RUNS = Path("runs")
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
+SAMPLES = "samples"
 _STEP = re.compile(r"step-(\d{8,})")
 
 

@@ -12,7 +12,7 @@ from distvae.errors import DistvaeError
 from distvae.files import new_folder, replacing_file
 from distvae.images import save_grid, save_png, to_uint8
 from distvae.labels import parse_labels
-from distvae.runs import Run, find_run
+from distvae.runs import SAMPLES, Run, find_run
 from distvae.terminal import make_console, progress_bar
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _output(config: SampleConfig, run: Run) -> Path:
     if config.output is not None:
         return Path(config.output)
     label = f"label-{config.label}-" if config.label is not None else ""
-    return run.folder / "samples" / f"{label}seed-{config.seed}.png"
+    return run.folder / SAMPLES / f"{label}seed-{config.seed}.png"
 
 
 def _write(

@@ -17,12 +17,12 @@ from distvae.errors import DistvaeError
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.models import WEIGHTS
 from distvae.objectives import Loss, loss_of_means
-from distvae.runs import checkpoints
+from distvae.runs import SAMPLES, checkpoints
 from distvae.schedules import kl_weight, learning_rate
 from distvae.tensors import write_tensors
 from distvae.training.console import TrainingConsole
 from distvae.training.engine import Engine
-from distvae.training.pictures import SAMPLES, write_pictures
+from distvae.training.pictures import write_pictures
 from distvae.training.stopping import Interrupted, StopRequest
 from distvae.training.trackers import MetricsLog
 from distvae.training.update import Batch

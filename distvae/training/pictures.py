@@ -11,7 +11,6 @@ from distvae.models import VAE
 
 COLUMNS = 10
 MOST_ROWS = 20
-SAMPLES = "samples"
 
 
 @torch.no_grad()

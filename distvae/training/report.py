@@ -4,7 +4,7 @@ import shlex
 
 from distvae.card import last_metrics
 from distvae.files import read_json
-from distvae.runs import CHECKPOINTS, CONFIG, METRICS
+from distvae.runs import CHECKPOINTS, CONFIG, METRICS, SAMPLES
 from distvae.terminal import make_console, table
 from distvae.training.run import Outcome
 
@@ -28,7 +28,7 @@ def report(outcome: Outcome) -> None:
     measured = last_metrics(folder, "test")
     rows = [(told, f"{measured[name]:.5g}") for name, told in NAMES.items() if name in measured]
     console.print(table(f"test split after epoch {measured.get('epoch', 0):g}", rows))
-    samples = sorted((folder / "samples").glob("epoch-*.png"))
+    samples = sorted((folder / SAMPLES).glob("epoch-*.png"))
     console.print(f"trained in {outcome.seconds:.0f} s; everything is in {folder}/")
     if samples:
         console.print(f"  samples      {samples[-1]}")

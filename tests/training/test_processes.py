@@ -13,15 +13,15 @@ from tests.conftest import CHECKOUT
 from tests.training.conftest import Settings, losses, trained
 
 
-def test_two_processes_agree_with_one(
-    settings: Settings, shapes: Path, environment: dict[str, str], here: Path
-) -> None:
-    ended = subprocess.run(
+def two_processes(
+    here: Path, environment: dict[str, str], *flags: str
+) -> subprocess.CompletedProcess[str]:
+    """Train into ``two`` with two real processes over gloo."""
+    return subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
             *("--nproc_per_node", "2", str(CHECKOUT / "launch" / "train.py")),
-            *("--data", str(shapes), "--hidden", "16", "--latent-dim", "3", "--batch-size", "12"),
-            *("--log-every", "1", "--max-steps", "30", "--clip", "40", "--accumulate", "2"),
+            *flags,
             *("--output", "two"),
         ],
         cwd=here,
@@ -30,6 +30,17 @@ def test_two_processes_agree_with_one(
         text=True,
         timeout=120,
         check=False,
+    )
+
+
+def test_two_processes_agree_with_one(
+    settings: Settings, shapes: Path, environment: dict[str, str], here: Path
+) -> None:
+    ended = two_processes(
+        here,
+        environment,
+        *("--data", str(shapes), "--hidden", "16", "--latent-dim", "3", "--batch-size", "12"),
+        *("--log-every", "1", "--max-steps", "30", "--clip", "40", "--accumulate", "2"),
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("ConditionalVAE mlp") == 1
@@ -49,19 +60,7 @@ def test_two_processes_agree_with_one(
 def test_a_batch_that_processes_cannot_share_is_refused(
     shapes: Path, environment: dict[str, str], here: Path
 ) -> None:
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc_per_node", "2", str(CHECKOUT / "launch" / "train.py")),
-            *("--data", str(shapes), "--batch-size", "15", "--output", "two"),
-        ],
-        cwd=here,
-        env={**environment, "ACCELERATE_USE_CPU": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ended = two_processes(here, environment, "--data", str(shapes), "--batch-size", "15")
     assert ended.returncode != 0
     assert ended.stderr.count("error: --batch-size 15 cannot be shared equally by 2") == 1
     assert not list(here.iterdir())
