@@ -20,26 +20,32 @@ def last_metrics(folder: Path, split: str) -> dict[str, Any]:
     return next((line for line in reversed(lines) if line["split"] == split), {})
 
 
+def measured(folder: Path) -> dict[str, float]:
+    """Every number known of a run's test split: the last while training, and the evaluation's."""
+    evaluated = folder / EVALUATION
+    numbers = {
+        **last_metrics(folder, "test"),
+        **(read_json(evaluated) if evaluated.exists() else {}),
+    }
+    return {
+        name: value
+        for name, value in numbers.items()
+        if isinstance(value, int | float) and name not in ("epoch", "step")
+    }
+
+
 def write_card(folder: Path) -> None:
     """Write README.md of a run folder from its config.json and what has been measured."""
     record = read_json(folder / CONFIG)
     settings, data = record["settings"], record["data"]
     sheets = sorted((folder / SAMPLES).glob("epoch-*.png"))
     picture = f"![samples](samples/{sheets[-1].name})\n" if sheets else ""
-    measured = {
-        name: value
-        for name, value in {
-            **last_metrics(folder, "test"),
-            **(read_json(folder / EVALUATION) if (folder / EVALUATION).exists() else {}),
-        }.items()
-        if isinstance(value, int | float) and name not in ("epoch", "step")
-    }
     channels, height, width = record["image_shape"]
     labels = record["label_names"]
     conditional = settings["model"] == "cvae"
     asked = f"labels=[{labels[0]!r}], " if conditional else ""
     label_line = f"- Labels: {', '.join(labels)}\n" if conditional else ""
-    rows = "".join(f"| {name} | {value:.5g} |\n" for name, value in measured.items())
+    rows = "".join(f"| {name} | {value:.5g} |\n" for name, value in measured(folder).items())
     changed = "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
     write_text(
         folder / CARD,

@@ -32,11 +32,20 @@ distvae COMMAND [flags]        (distvae COMMAND --help teaches)
   train      train a VAE: `distvae train` alone is a conditional VAE on the bundled MNIST
   sample     draw images from a run: `distvae sample --label 7 --count 64`
   evaluate   elbo, active units, and how well generated images obey their label
-  inspect    what a run or a data set is
-  bench      measure training speed on this machine
+  export     a run as verified ONNX files: `distvae export --onnx`
+  inspect    what a run, an ONNX file or a data set is
+  bench      measure the speed of training or sampling on this machine
 
-A RUN is a run folder or one of its checkpoints; left out, it is the newest run in runs/.
+A RUN is a run folder, one of its checkpoints or an ONNX file; left out, it is the newest run in runs/.
 Every command takes --debug, which shows the traceback of an error.
+"""
+
+
+BENCH_LINES = """\
+distvae bench train    training speed of a recipe, in several variants
+distvae bench sample   sampling speed of a run, through torch and through ONNX Runtime
+
+Each takes --help. Let nothing else use the machine meanwhile.
 """
 
 
@@ -107,6 +116,14 @@ def evaluate(arguments: list[str]) -> int:
     return DONE
 
 
+def export(arguments: list[str]) -> int:
+    """`distvae export`."""
+    from distvae.export.command import ExportConfig, export_run
+
+    export_run(_parse(ExportConfig, arguments))
+    return DONE
+
+
 def inspect(arguments: list[str]) -> int:
     """`distvae inspect`."""
     from distvae.inspection import InspectConfig, inspect_thing
@@ -117,11 +134,21 @@ def inspect(arguments: list[str]) -> int:
 
 def bench(arguments: list[str]) -> int:
     """`distvae bench`."""
-    from distvae.benchmark import BenchConfig, measure
+    from distvae.bench.sample import BenchSampleConfig, measure_sampling
+    from distvae.bench.train import BenchConfig, measure
 
-    if not arguments or arguments[0] not in ("train", "-h", "--help"):
-        raise DistvaeError("distvae bench needs to know what", "expected `distvae bench train`")
-    measure(_parse(BenchConfig, arguments[arguments[0] == "train" :]))
+    what = arguments[0] if arguments else ""
+    if what == "train":
+        measure(_parse(BenchConfig, arguments[1:]))
+    elif what == "sample":
+        measure_sampling(_parse(BenchSampleConfig, arguments[1:]))
+    elif what in ("-h", "--help"):
+        _say(BENCH_LINES)
+    else:
+        raise DistvaeError(
+            "distvae bench needs to know what",
+            "expected `distvae bench train` or `distvae bench sample`",
+        )
     return DONE
 
 
@@ -129,6 +156,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "sample": sample,
     "evaluate": evaluate,
+    "export": export,
     "inspect": inspect,
     "bench": bench,
 }

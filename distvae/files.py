@@ -16,6 +16,8 @@ from typing import Any
 from distvae.errors import DistvaeError
 
 TEMPORARY = ".writing-"
+CHECKSUM = "distvae.sha256"
+"""Under this key the metadata of a safetensors file holds the SHA-256 of its tensors."""
 
 
 def sync(path: Path) -> None:
@@ -90,3 +92,16 @@ def read_json(path: Path) -> Any:
         raise DistvaeError(f"{path} is missing") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DistvaeError(f"{path} is damaged", f"expected JSON, found: {error}") from error
+
+
+def stored_checksum(path: Path) -> str | None:
+    """The checksum that a safetensors file says of its tensors, None where it says nothing.
+
+    Only the header is read: eight bytes of its length, then JSON.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError), path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length < path.stat().st_size:
+            found: str | None = json.loads(file.read(length)).get("__metadata__", {}).get(CHECKSUM)
+            return found
+    return None

@@ -1,8 +1,8 @@
-"""`distvae inspect`: what a run or a data set is, without training anything."""
+"""`distvae inspect`: what a run, an ONNX file or a data set is, without training anything."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -15,21 +15,24 @@ from distvae.terminal import make_console, progress_bar, table
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """Show what a run or a data set is."""
+    """Show what a run, an ONNX file or a data set is."""
 
     thing: Annotated[str | None, tyro.conf.Positional] = None
-    """A run folder, a checkpoint, or a data name or path as `--data` takes it; left out: the newest run."""
+    """A run folder, a checkpoint, an ONNX file, or a data name or path as `--data` takes it; left out: the newest run."""
     image_size: int | None = None
     """For data: side to which images are resized."""
 
 
 def inspect_thing(config: InspectConfig) -> None:
-    """Print a table about a run or a data set.
+    """Print a table about a run, an ONNX file or a data set.
 
     Raises:
-        DistvaeError: it is neither.
+        DistvaeError: it is none of them, or an ONNX file that is damaged or not ours.
     """
     name = config.thing
+    if name is not None and Path(name).suffix == ".onnx":
+        _inspect_onnx(Path(name))
+        return
     looks_like_run = name is None or any(
         is_run(folder) for folder in (Path(name), RUNS / name, Path(name).parent.parent)
     )
@@ -63,6 +66,40 @@ def _inspect_run(run: Run) -> None:
         if isinstance(value, float | int)
     ]
     make_console().print(table(str(run.folder), rows))
+
+
+def _inspect_onnx(path: Path) -> None:
+    from distvae.export.outline import read_outline
+    from distvae.export.session import open_graph, read_manifest
+
+    manifest = read_manifest(path)
+    session = open_graph(path, manifest.graph).session
+    files = [path, *(path.parent / name for name in read_outline(path).locations)]
+    rows = [
+        ("graph", f"{manifest.graph}, {manifest.precision}, opset {manifest.opset}"),
+        ("file size", f"{sum(file.stat().st_size for file in files):,} bytes"),
+        *(("input", _told(value)) for value in session.get_inputs()),
+        *(("output", _told(value)) for value in session.get_outputs()),
+        ("image (C, H, W)", " x ".join(map(str, manifest.image_shape))),
+        ("noise, latent dimensions", f"{manifest.noise_dim}, {manifest.latent_dim}"),
+        ("labels", ", ".join(manifest.label_names) or "none"),
+        ("network", manifest.network),
+        ("prior", manifest.prior),
+        ("likelihood", manifest.likelihood),
+        ("weights (SHA-256)", manifest.weights_sha256[:16]),
+        ("versions", ", ".join(f"{name} {number}" for name, number in manifest.versions.items())),
+        *((f"data {name}", str(value)) for name, value in manifest.data.items()),
+        *(
+            (f"trained with {name}", str(value))
+            for name, value in manifest.settings.items()
+            if value is not None
+        ),
+    ]
+    make_console().print(table(str(path), rows))
+
+
+def _told(value: Any) -> str:
+    return f"{value.name}: {value.type.removeprefix('tensor')} {value.shape}"
 
 
 def _count_parameters(model: Path) -> int:

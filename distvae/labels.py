@@ -16,7 +16,7 @@ def label_index(label: int | str, names: Sequence[str]) -> int:
     if isinstance(label, str) and label in names:
         return list(names).index(label)
     try:
-        index = int(label)
+        index = int(str(label))  # a float is no label
     except ValueError:
         index = -1
     if 0 <= index < len(names):

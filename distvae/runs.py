@@ -14,6 +14,7 @@ CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 SAMPLES = "samples"
+ONNX = "onnx"
 _STEP = re.compile(r"step-(\d{8,})")
 
 

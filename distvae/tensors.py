@@ -15,16 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distvae.errors import DistvaeError
-from distvae.files import replacing_file
-
-_CHECKSUM = "distvae.sha256"
+from distvae.files import CHECKSUM, replacing_file
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors to a safetensors file, whole or not at all."""
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # one entry only: with two, their order and so the bytes of the file would be left to chance
-    metadata = {_CHECKSUM: checksum(stored)}
+    metadata = {CHECKSUM: checksum(stored)}
     with replacing_file(path) as temporary:
         save_file(stored, str(temporary), metadata=metadata)
 
@@ -39,7 +37,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise DistvaeError(f"{path} is missing")
     try:
         with safe_open(str(path), framework="pt") as file:
-            expected = (file.metadata() or {}).get(_CHECKSUM)
+            expected = (file.metadata() or {}).get(CHECKSUM)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise DistvaeError(

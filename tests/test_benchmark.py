@@ -1,10 +1,10 @@
-"""`distvae bench train` on a run of seconds."""
+"""`distvae bench train` and `distvae bench sample` on runs of seconds."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command
+from tests.conftest import Command, assert_refused
 
 RECIPE = """\
 data: {data}
@@ -68,3 +68,28 @@ def test_a_run_that_fails_is_told_with_its_command(distvae: Command) -> None:
     assert ended.code == 2
     assert "Did you mean mnist-tutorial?" in ended.err
     assert "distvae.cli train --config mnist-tutorail" in ended.err
+
+
+def test_sampling_is_timed_through_torch_and_through_onnx_runtime(
+    distvae: Command, run: Path
+) -> None:
+    unready = distvae("bench", "sample", run)
+    assert_refused(unready, "decoder.onnx is missing", f"distvae export {run}")
+    assert_refused(distvae("bench", "sample", run, "--variants", "eagre"), "eager")
+    assert distvae("export", run).code == 0
+
+    ended = distvae("bench", "sample", run, "--rounds", 1, "--batches", "1,8")
+
+    assert ended.code == 0, ended.err
+    rows = [line.split("│") for line in ended.out.splitlines() if line.startswith("│")]
+    speeds = {(row[1].strip(), row[2].strip()): row[3:] for row in rows if len(row) > 7}
+    assert speeds.keys() == {(batch, name) for batch in "18" for name in ("eager", "onnx")}
+    flop = 2 * (3 * 16 + 16 * 64)
+    assert f"{flop:,} FLOP an image" in ended.out
+    for row in speeds.values():
+        rate, ratio = float(row[0].replace(",", "")), float(row[2])
+        assert rate > 0
+        assert ratio > 0
+    starts = {row[1].strip(): float(row[2]) for row in rows if len(row) < 7}
+    assert starts.keys() == {"eager", "onnx"}
+    assert all(seconds > 0 for seconds in starts.values())

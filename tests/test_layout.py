@@ -29,11 +29,14 @@ FLOORS = [
     ["evaluation"],
     ["training"],
     ["export"],
-    ["sampling", "inspection", "benchmark"],
+    ["sampling", "inspection"],
+    ["bench"],
     ["cli"],
 ]
 LIGHT = ["config", "errors", "schedules", "noise", "files", "labels", "images", "runs", "card"]
-LIGHT = [f"distvae.{name}" for name in [*LIGHT, "terminal", "cli"]]
+EXPORTED = ["manifest", "outline", "inputs", "session", "sampler", "encoder", "sample"]
+LIGHT += ["terminal", "cli", "sampling", "inspection", *(f"export.{name}" for name in EXPORTED)]
+LIGHT = [f"distvae.{name}" for name in LIGHT]
 HEAVY = ("torch", "accelerate", "datasets")
 
 WITHOUT_HEAVY = f"""
@@ -159,6 +162,17 @@ print(*(name for name in {HEAVY} if name in sys.modules))
 """
     ended = run_python(code, "distvae", "distvae.export", *LIGHT)
     assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, "", "")
+
+
+def test_the_sampler_needs_numpy_and_onnxruntime_only() -> None:
+    code = """
+import sys
+for name in ("torch", "onnx", "PIL", "rich", "tyro", "safetensors"):
+    sys.modules[name] = None
+from distvae.export import Encoder, Sampler
+"""
+    ended = run_python(code)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_names_that_need_no_torch_resolve_without_it() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from distvae import cli
-from distvae.benchmark import BenchConfig
+from distvae.bench.sample import BenchSampleConfig
+from distvae.bench.train import BenchConfig
 from distvae.config import TrainConfig
 from distvae.evaluation.evaluate import EvaluateConfig
+from distvae.export.command import ExportConfig
 from distvae.inspection import InspectConfig
 from distvae.sampling import SampleConfig
 from tests.conftest import CHECKOUT, Command
@@ -21,7 +23,9 @@ KINDS = {
     "sample": SampleConfig,
     "evaluate": EvaluateConfig,
     "inspect": InspectConfig,
+    "export": ExportConfig,
     "bench train": BenchConfig,
+    "bench sample": BenchSampleConfig,
 }
 STARTS = {f"distvae {name}": name for name in KINDS}
 STARTS["accelerate launch launch/train.py"] = "train"

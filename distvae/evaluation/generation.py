@@ -91,7 +91,7 @@ def generation_metrics(
         for each label they then stay the old label's, so it may be low without fault; with one
         prior for all both are the same. Neither is there for a single label.
     """
-    per_label = per_label or max(10, min(1000, IMAGES // data.num_labels))
+    per_label = per_label or images_per_label(data.num_labels)
     test = ResidentImages.from_split(data.test).to(judge.model.head.weight.device)
     hits, diversities = [], []
     for label in range(data.num_labels):
@@ -115,6 +115,11 @@ def generation_metrics(
         moved, raw = _swapped(model, test, data, judge, seed, binarize)
         yield "label_adherence_swapped_noise", moved
         yield "label_adherence_swapped_z", raw
+
+
+def images_per_label(num_labels: int) -> int:
+    """How many images of each label are judged: 10 000 in all, but 10 to 1000 each."""
+    return max(10, min(1000, IMAGES // num_labels))
 
 
 def accuracy_by_label(metrics: Mapping[str, float]) -> dict[str, float]:

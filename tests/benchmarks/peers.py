@@ -84,7 +84,7 @@ def train_peer(name: str, steps: int, epochs: int) -> None:
 
 def compare(pythons: list[str], rounds: int, steps: int, epochs: int) -> None:
     """Train everything that is installed, in turn, and print a table."""
-    from distvae.benchmark import time_run
+    from distvae.bench.train import time_run
     from distvae.terminal import make_console, progress_bar
 
     console = make_console()
@@ -150,7 +150,7 @@ def _print_table(
 ) -> None:
     from rich.table import Table
 
-    from distvae.benchmark import processor
+    from distvae.bench.machine import processor
     from distvae.terminal import make_console
 
     console = make_console()

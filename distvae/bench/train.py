@@ -6,7 +6,6 @@ in a process of its own. Variants take turns, so that a machine that slows down 
 
 import json
 import os
-import platform
 import shlex
 import statistics
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from distvae.bench.machine import SIDE, matrix_product_peak, processor
 from distvae.errors import DistvaeError, nearest
 from distvae.runs import METRICS, Run
 from distvae.terminal import make_console, progress_bar
@@ -31,8 +31,6 @@ VARIANTS = {
 LOG_EVERY = 50
 FEWEST_STEPS = 3 * LOG_EVERY
 """The first third is warm-up, and a number needs log lines after it."""
-SIDE = 2048
-PRODUCTS = 10
 
 
 @dataclass(frozen=True)
@@ -136,14 +134,6 @@ def time_run(config: str, variant: str, steps: int, folder: Path) -> Speed:
     return Speed(statistics.median(rates[len(rates) // 3 :]), seconds)
 
 
-def processor() -> str:
-    """The processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
 def probe(folder: Path) -> Probe:
     """Count the arithmetic of a run's model and time matrix products on the run's device."""
     import torch
@@ -161,18 +151,12 @@ def probe(folder: Path) -> Probe:
         terms = model(torch.rand(batch, *model.image_shape), labels, noise)
         (terms.rate.sum() - terms.log_likelihood.sum()).backward()
     device = torch.device(Run(folder, folder).record()["world"]["device"])
-    left, right = torch.randn(2, SIDE, SIDE, device=device)
-    best = float("inf")
-    for _ in range(PRODUCTS):
-        started = time.perf_counter()
-        (left @ right)[0, 0].item()  # waits for the device
-        best = min(best, time.perf_counter() - started)
     return Probe(
         torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         torch.get_num_threads(),
         torch.__version__,
         counter.get_total_flops() / batch,
-        2 * SIDE**3 / best / 1e9,
+        matrix_product_peak(device),
     )
 
 
@@ -193,7 +177,7 @@ def _check(config: BenchConfig) -> None:
 
 def _probed(folder: Path) -> Probe:
     """:func:`probe` in a process of its own, so that this one holds no threads during a run."""
-    words = [sys.executable, "-m", "distvae.benchmark", str(folder)]
+    words = [sys.executable, "-m", "distvae.bench.train", str(folder)]
     outcome = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     return Probe(**json.loads(outcome.stdout))
 

@@ -1,0 +1,164 @@
+"""What lies beside the exported files for whoever deploys them: a README and a sampling script."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from rich.table import Table
+
+from distvae.card import measured
+from distvae.export.manifest import Manifest
+from distvae.export.session import read_manifest
+from distvae.export.verify import Parity
+from distvae.files import write_text
+
+README, TEMPLATE = "README.md", "readme.md"
+SCRIPT = "sample.py"
+HEADINGS = ("file", "size", "error", "mean", "levels", "images/s", "judge")
+MNIST_LICENCE = "MNIST is by Y. LeCun, C. Cortes and C. Burges and licensed CC BY-SA 3.0."
+PAGE = """`web/` is a page that draws in a browser, without network or server code. Serve it by any means:
+
+```
+python -m http.server --directory web
+```
+
+"""
+OTHER_LICENCE = "What the model may be used for depends on the licence of that data."
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one exported file."""
+
+    name: str
+    size: int
+    """Bytes, with the weights that lie beside it."""
+    parity: Parity
+    images_per_second: float | None = None
+    """Of a decoder: 1024 images at once, on this machine."""
+    judged: dict[str, float] | None = None
+    """Of a decoder: share of its images that a judge takes for their label, by name."""
+
+    def cells(self) -> list[str]:
+        """What a table says of it, as in ``HEADINGS``."""
+        drawn, judged = self.images_per_second, self.judged
+        return [
+            self.name,
+            f"{self.size / 1e6:,.2f} MB",
+            f"{self.parity.error:.1e}",
+            f"{self.parity.mean_error:.1e}",
+            "" if drawn is None else str(self.parity.grey_levels),
+            "" if drawn is None else f"{drawn:,.0f}",
+            f"{sum(judged.values()) / len(judged):.2%}" if judged else "",
+        ]
+
+
+def price_table(title: str, rows: Sequence[Row]) -> Table:
+    """Error, size and speed of every file."""
+    return _table(title, HEADINGS, [row.cells() for row in rows])
+
+
+def label_table(rows: Sequence[Row]) -> Table:
+    """Judge accuracy by label of every decoder, the first one's worst label on top."""
+    decoders = {row.name: row.judged for row in rows if row.judged}
+    first = next(iter(decoders.values()))
+    lines = [
+        [name, *(f"{shares[name]:.1%}" for shares in decoders.values())]
+        for name in sorted(first, key=lambda name: first[name])
+    ]
+    return _table("judge accuracy by label", ("label", *decoders), lines)
+
+
+def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> None:
+    """Write README.md and sample.py beside ``decoder.onnx``.
+
+    Args:
+        folder: where decoder.onnx is.
+        rows: what is known of the files.
+        run: the run folder that they come from.
+        page: whether there is a page that draws.
+    """
+    here = Path(__file__).parent
+    shutil.copyfile(here / SCRIPT, folder / SCRIPT)
+    template = Template((here / TEMPLATE).read_text(encoding="utf-8"))
+    manifest = read_manifest(folder / "decoder.onnx")
+    tested = [[name, f"{value:.5g}"] for name, value in measured(run).items()]
+    facts = {
+        "name": run.resolve().name,
+        "page": PAGE if page else "",
+        "files": _markdown(HEADINGS, [row.cells() for row in rows]),
+        "images": f"{rows[0].parity.images:,}",
+        "tested": f"On the test split:\n\n{_markdown(('', ''), tested)}\n" if tested else "",
+    }
+    write_text(folder / README, template.substitute(_of_manifest(manifest), **facts))
+
+
+def _of_manifest(manifest: Manifest) -> dict[str, object]:
+    """What the template's words stand for, as far as the file itself tells."""
+    channels, height, width = manifest.image_shape
+    bundled = manifest.data["source"] == "bundled mnist"
+    return {
+        "what": f"A{' conditional' if manifest.conditional else ''} variational autoencoder",
+        "image": f"{channels}x{height}x{width}",
+        "shape": f"{channels}, {height}, {width}",
+        "opset": manifest.opset,
+        "noise_dim": manifest.noise_dim,
+        "latent_dim": manifest.latent_dim,
+        "data": manifest.data["source"],
+        "fingerprint": manifest.data["fingerprint"],
+        "licence": MNIST_LICENCE if bundled else OTHER_LICENCE,
+        "network": manifest.network,
+        "prior": manifest.prior,
+        "likelihood": manifest.likelihood,
+        "weights": manifest.weights_sha256,
+        "versions": ", ".join(f"{name} {it}" for name, it in sorted(manifest.versions.items())),
+        **_of_labels(manifest.label_names),
+    }
+
+
+def _of_labels(names: tuple[str, ...]) -> dict[str, object]:
+    """What is there only in a model with labels; its last label serves as the example."""
+    if not names:
+        words = ("asked", "label_row", "label_table", "python_label", "sampler_label")
+        more = ("javascript_label", "cpp_label", "cpp_value", "cpp_name")
+        return {**dict.fromkeys((*words, *more), ""), "inputs": 1}
+    last = len(names) - 1
+    numbered = [[str(number), name] for number, name in enumerate(names)]
+    return {
+        "asked": f"--label {last} ",
+        "label_row": f"| input `label` | int64 `[batch]` | 0 to {last} |\n",
+        "label_table": f"{_markdown(('label', 'name'), numbered)}\n",
+        "python_label": f', "label": np.full(16, {last})',
+        "sampler_label": f"labels=[{last}], ",
+        "javascript_label": (
+            f', label: new ort.Tensor("int64", new BigInt64Array(16).fill({last}n), [16])'
+        ),
+        "cpp_label": f", label(16, {last}), label_shape{{16}}",
+        "cpp_value": (
+            ", Ort::Value::CreateTensor<int64_t>(cpu, label.data(), 16, label_shape.data(), 1)"
+        ),
+        "cpp_name": ', "label"',
+        "inputs": 2,
+    }
+
+
+def _table(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    """A table for the terminal without the columns that are empty."""
+    table = Table(title=title, title_justify="left")
+    kept = [number for number in range(len(headings)) if any(line[number] for line in lines)]
+    for number in kept:
+        table.add_column(headings[number], justify="right" if number else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*(line[number] for number in kept))
+    return table
+
+
+def _markdown(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """The same for a README."""
+    kept = [number for number in range(len(headings)) if any(line[number] for line in lines)]
+    rows = [[line[number].replace("|", "\\|") for number in kept] for line in lines]
+    ruler = ["---:" if number else "---" for number in kept]
+    shown = [[headings[number] for number in kept], ruler, *rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in shown)

@@ -1,0 +1,250 @@
+"""`distvae export`: a run as ONNX files that are verified or not written."""
+
+import dataclasses
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from distvae.errors import DistvaeError
+from distvae.files import new_folder
+from distvae.runs import ONNX, Run, checkpoints, find_run, is_run
+from distvae.terminal import make_console, progress_bar, table
+
+if TYPE_CHECKING:
+    import onnx
+
+    from distvae.export.bundle import Row
+    from distvae.export.convert import Origin
+    from distvae.export.verify import Parity
+    from distvae.models import VAE
+
+Precision = Literal["fp32", "fp16", "int8"]
+WEB = "web"
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write a trained model as ONNX files, which draw and encode without PyTorch.
+
+    The folder gets decoder.onnx, encoder.onnx, a README for whoever deploys them, and sample.py.
+    Each file is first compared with the model in PyTorch; where one differs nothing is written. An
+    earlier export in the folder is replaced as a whole.
+    """
+
+    run: Annotated[str | None, tyro.conf.Positional] = None
+    """Run folder or one of its checkpoints; left out: the newest run."""
+    onnx: bool = False
+    """Write ONNX: the one format there is, so this may be left out."""
+    output: str | None = None
+    """Folder of the files; left out: onnx/ in the run."""
+    precision: Precision = "fp32"
+    """`fp16` and `int8` write smaller files beside the float32 ones and measure what that costs; int8 is calibrated on the training images."""
+    web: bool = False
+    """Add web/, a static page that draws in a browser."""
+    check: str | None = None
+    """Write nothing: compare this exported FILE with its run again."""
+
+
+def export_run(config: ExportConfig) -> None:
+    """Export a run, or check a file, and print what was found.
+
+    Raises:
+        DistvaeError: no such run or file, a folder that holds something else, or a file that does
+            not do what the model does.
+    """
+    if config.check is not None:
+        check(Path(config.check), config.run)
+        return
+    run = find_run(config.run)
+    console = make_console()
+    if config.run is None:
+        console.print(f"newest run: {run.folder}")
+    output = Path(config.output) if config.output is not None else run.folder / ONNX
+    _may_replace(output)
+
+    from distvae.export.bundle import label_table, price_table, write_bundle
+    from distvae.models import VAE
+
+    origin = origin_of(run)
+    model = VAE.from_pretrained(run.model)
+    with new_folder(output) as folder:
+        rows = [
+            _written(folder / name, proto, model)
+            for name, proto in _graphs(run, model, origin, config.precision)
+        ]
+        if config.precision != "fp32" and model.conditional:
+            rows = _judged(run, folder, rows)
+        write_bundle(folder, rows, run.folder, config.web)
+        if config.web:
+            from distvae.export.web import write_page
+
+            (folder / WEB).mkdir()
+            write_page(folder / "decoder.onnx", folder / WEB)
+    console.print(price_table(f"{output}, compared with {run.model}", rows))
+    if any(row.judged for row in rows):
+        console.print(label_table(rows))
+    label = f" --label {shlex.quote(model.label_names[-1])}" if model.conditional else ""
+    console.print("next:")
+    console.print(
+        f"  distvae sample {shlex.quote(str(output / 'decoder.onnx'))}{label}", style="bold"
+    )
+    if config.web:
+        console.print(
+            f"  python -m http.server --directory {shlex.quote(str(output / WEB))}", style="bold"
+        )
+
+
+def check(path: Path, name: str | None) -> None:
+    """Compare an exported file with the weights it was made from, and print how near it is.
+
+    Args:
+        path: the file.
+        name: the run or checkpoint; None finds the one that the file lies in.
+
+    Raises:
+        DistvaeError: the weights are not found, or the file does not do what the model does.
+    """
+    from distvae.export.session import read_manifest
+    from distvae.models import VAE
+
+    manifest = read_manifest(path)
+    model = VAE.from_pretrained(_weights_of(path, manifest.weights_sha256, name))
+    parity = _verified(path, model)
+    rows = [
+        ("precision", manifest.precision),
+        (f"{manifest.graph}: images compared", f"{parity.images:,}"),
+        ("largest error", f"{parity.error:.1e}"),
+        ("mean error", f"{parity.mean_error:.1e}"),
+    ]
+    if manifest.graph == "decoder":
+        rows.append(("grey levels", str(parity.grey_levels)))
+    make_console().print(table(str(path), rows))
+
+
+def origin_of(run: Run) -> "Origin":
+    """What of a run goes into the files: its settings, but no folder of this machine."""
+    from distvae.export.convert import Origin
+
+    config, data = run.config(), run.record()["data"]
+    settings: dict[str, Any] = {}
+    for concern in (config.data, config.model, config.objective, config.optim):
+        settings |= dataclasses.asdict(concern)
+    del settings["cache_dir"]
+    settings["data"] = _without_folders(settings["data"])
+    source = {"source": _without_folders(data["source"]), "fingerprint": data["fingerprint"]}
+    return Origin(settings, source, config.data.binarize or "none")
+
+
+def _without_folders(name: str) -> str:
+    """The last part of a path; a name of data, or a Hub id, as it is."""
+    local = name.startswith((os.sep, ".", "~")) or Path(name).exists()
+    return Path(name).expanduser().resolve().name if local else name
+
+
+def _may_replace(output: Path) -> None:
+    """That nothing but an earlier export would be lost."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not (output / "decoder.onnx").is_file():
+        raise DistvaeError(
+            f"{output} holds something else than an export",
+            "expected a new or empty folder, or one with a decoder.onnx",
+            "Choose another --output.",
+        )
+
+
+def _graphs(
+    run: Run, model: "VAE", origin: "Origin", precision: Precision
+) -> Iterator[tuple[str, "onnx.ModelProto"]]:
+    """Names and graphs of the files, float32 first."""
+    from distvae.export.convert import decoder_graph, encoder_graph
+
+    graphs = {"decoder": decoder_graph(model, origin), "encoder": encoder_graph(model, origin)}
+    for name, proto in graphs.items():
+        yield f"{name}.onnx", proto
+    if precision == "fp32":
+        return
+    from distvae.export.quantize import half, integer
+
+    if precision == "fp16":
+        for name, proto in graphs.items():
+            yield f"{name}-fp16.onnx", half(proto)
+        return
+    from distvae.data.store import open_data
+    from distvae.export.price import calibration
+
+    data = open_data(run.config().data, progress_bar)
+    for (name, proto), feeds in zip(
+        graphs.items(), calibration(model, data, origin.binarize), strict=True
+    ):
+        yield f"{name}-int8.onnx", integer(proto, feeds)
+
+
+def _written(path: Path, proto: "onnx.ModelProto", model: "VAE") -> "Row":
+    """Write one file, compare it with the model, and time it."""
+    from distvae.export.bundle import Row
+    from distvae.export.convert import write_graph
+    from distvae.export.speed import images_per_second
+
+    write_graph(proto, path)
+    parity = _verified(path, model)
+    size = sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))
+    decoder = path.name.startswith("decoder")
+    return Row(path.name, size, parity, images_per_second(path) if decoder else None)
+
+
+def _verified(path: Path, model: "VAE") -> "Parity":
+    from distvae.export.verify import NOISES, rounds, verify
+
+    total = NOISES * rounds(len(model.label_names))
+    with progress_bar(f"comparing {path.name} with PyTorch", total) as advance:
+        return verify(path, model, advance)
+
+
+def _judged(run: Run, folder: Path, rows: list["Row"]) -> list["Row"]:
+    """The rows with what a judge of the run's data says of each decoder's images."""
+    from distvae.data.store import open_data
+    from distvae.export.price import judge_of, judged
+
+    settings = run.config().data
+    data = open_data(settings, progress_bar)
+    judge = judge_of(data, settings)
+    decoders = [row.name for row in rows if row.name.startswith("decoder")]
+    shares = {}
+    with progress_bar("judging generated images", len(decoders) * data.num_labels) as advance:
+        for name in decoders:
+            shares[name] = judged(folder / name, judge, advance)
+    return [dataclasses.replace(row, judged=shares.get(row.name)) for row in rows]
+
+
+def _weights_of(path: Path, sha256: str, name: str | None) -> Path:
+    """The model directory whose weights a file was made from."""
+    from distvae.tensors import checksum, read_tensors
+
+    if name is not None:
+        run = find_run(name)
+        candidates = [run.model]
+    else:
+        folder = path.resolve().parent.parent
+        if not is_run(folder):
+            raise DistvaeError(
+                f"{path} does not lie in a run",
+                "expected it in the folder onnx/ of one",
+                f"Name the run: distvae export RUN --check {shlex.quote(str(path))}",
+            )
+        candidates = [folder, *reversed(checkpoints(folder))]
+    for candidate in candidates:
+        weights = candidate / "model.safetensors"
+        if weights.is_file() and checksum(read_tensors(weights)) == sha256:
+            return candidate
+    raise DistvaeError(
+        f"the weights that {path} was made from are not there",
+        f"its manifest names weights {sha256[:12]}, and they are not in "
+        f"{', '.join(map(str, candidates))}",
+        "Export anew, or name the run or checkpoint that it came from.",
+    )

@@ -1,0 +1,225 @@
+"""From a trained model to ONNX graphs: noise to image, and image to posterior.
+
+Legend: B batch, C channels, H height, W width, Z latent dimensions, L labels.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+import distvae
+from distvae.data.inputs import to_input
+from distvae.export.layers import for_inference
+from distvae.export.manifest import DECODER, ENCODER, KEY, Manifest
+from distvae.files import replacing_file
+from distvae.models import VAE
+from distvae.tensors import checksum
+
+OPSET = 18
+"""Read by every ONNX Runtime since 1.14 (2023); nothing here needs a newer one."""
+IR_VERSION = 8
+"""The file format that came with opset 18; the exporter's own is refused by older runtimes."""
+MEAN = "mean_image"
+"""Tensor in the decoder that holds the image in [0, 1], before it is rounded to grey levels."""
+LARGEST_FILE = 2_000_000_000
+"""Bytes of weights that still fit into the file itself: protobuf ends at 2 GiB."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the manifest of an exported model tells of its run."""
+
+    settings: dict[str, object]
+    data: dict[str, object]
+    binarize: str
+    """How the model's inputs were made from grey levels (see :mod:`distvae.data.inputs`)."""
+
+
+class CheckedLabel(nn.Module):
+    """Labels as they are, and an error in the runtime for every number that is none.
+
+    ONNX's Gather takes -1 for the last row, and a one-hot vector of an unknown label is all zeros;
+    here both become an index past the end of a table, which Gather refuses.
+    """
+
+    numbers: Tensor
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        self.num_labels = num_labels
+        self.register_buffer("numbers", torch.arange(num_labels))
+
+    def forward(self, label: Tensor) -> Tensor:
+        """``[B]`` int64."""
+        return self.numbers.index_select(0, torch.where(label < 0, self.num_labels, label))
+
+
+class DecoderGraph(nn.Module):
+    """Noise ``[B, noise_dim]`` and label ``[B]`` to image, uint8 and in [0, 1] ``[B, C, H, W]``."""
+
+    def __init__(self, model: VAE) -> None:
+        super().__init__()
+        self.model = model
+        self.checked = CheckedLabel(len(model.label_names))
+
+    def forward(self, noise: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The likelihood's mean, and before it the same unrounded."""
+        label = None if label is None else self.checked(label)
+        mean = self.model.decode(self.model.prior.transform(noise, label), label)
+        return (mean * 255.0).round().to(torch.uint8), mean
+
+
+class EncoderGraph(nn.Module):
+    """Image uint8 ``[B, C, H, W]`` and label ``[B]`` to mean and log-variance ``[B, Z]``."""
+
+    def __init__(self, model: VAE, binarize: str) -> None:
+        super().__init__()
+        self.model = model
+        self.binarize = binarize
+        self.checked = CheckedLabel(len(model.label_names))
+
+    def forward(self, image: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The two parts of the posterior."""
+        label = None if label is None else self.checked(label)
+        mean, log_variance = self.model.encode(encoder_input(image, self.binarize), label)
+        return mean, log_variance
+
+
+def encoder_input(image: Tensor, binarize: str) -> Tensor:
+    """What the encoder sees of grey levels uint8 ``[B, C, H, W]``: float ``[B, C, H, W]``.
+
+    Where training drew black and white pixels anew each time, the grey level, which is their mean.
+    """
+    return to_input(image, "none" if binarize == "dynamic" else binarize, None)
+
+
+def decoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
+    """``noise`` float32 and ``label`` int64 to ``image`` uint8, with its manifest.
+
+    Only what every runtime has is in it; random numbers come from outside.
+    """
+    noise = torch.zeros(2, model.prior.noise_dim)
+    proto = _export(DecoderGraph(for_inference(model)), model, {"noise": noise}, ["image", MEAN])
+    del proto.graph.output[1]
+    return described(proto, _manifest(DECODER, model, origin))
+
+
+def encoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
+    """``image`` uint8 and ``label`` int64 to ``mean`` and ``log_variance``, with its manifest."""
+    image = torch.zeros(2, *model.image_shape, dtype=torch.uint8)
+    graph = EncoderGraph(for_inference(model), origin.binarize)
+    proto = _export(graph, model, {"image": image}, ["mean", "log_variance"])
+    return described(proto, _manifest(ENCODER, model, origin))
+
+
+def write_graph(proto: onnx.ModelProto, path: Path, largest: int = LARGEST_FILE) -> None:
+    """Check a graph and write it, whole or not at all; the same graph gives the same bytes.
+
+    Weights of more than ``largest`` bytes go to ``path`` + ``.data``, beside the file.
+    """
+    with replacing_file(path) as temporary:
+        if proto.ByteSize() <= largest:
+            temporary.write_bytes(proto.SerializeToString(deterministic=True))
+            onnx.checker.check_model(proto, full_check=True)
+            return
+        beside = onnx.ModelProto()
+        beside.CopyFrom(proto)
+        data = path.with_name(path.name + ".data")
+        data.unlink(missing_ok=True)
+        onnx.save_model(beside, str(temporary), save_as_external_data=True, location=data.name)
+        onnx.checker.check_model(str(temporary), full_check=True)
+
+
+def _export(
+    graph: nn.Module, model: VAE, inputs: dict[str, Tensor], outputs: list[str]
+) -> onnx.ModelProto:
+    if model.conditional:
+        inputs = {**inputs, "label": torch.zeros(2, dtype=torch.int64)}
+    batch = torch.export.Dim("batch", min=1)
+    with _without_remarks(), torch.no_grad():
+        program = torch.onnx.export(
+            graph.eval(),
+            tuple(inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_shapes={name: {0: batch} for name in inputs},
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    return clean(proto)
+
+
+def clean(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the exporter's remarks: stack traces, class names and paths of this machine."""
+    del proto.metadata_props[:], proto.graph.metadata_props[:], proto.graph.value_info[:]
+    proto.graph.doc_string = proto.doc_string = ""
+    proto.graph.name = "distvae"
+    for item in (
+        *proto.graph.node,
+        *proto.graph.initializer,
+        *proto.graph.input,
+        *proto.graph.output,
+    ):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    proto.ir_version = IR_VERSION
+    proto.producer_name, proto.producer_version = "distvae", distvae.__version__
+    return proto
+
+
+def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:
+    import onnxscript
+
+    config = model.config
+    return Manifest(
+        graph=graph,
+        precision="fp32",
+        image_shape=model.image_shape,
+        noise_dim=model.prior.noise_dim,
+        latent_dim=config.latent_dim,
+        label_names=model.label_names,
+        prior=config.prior,
+        likelihood=config.likelihood or "bernoulli",
+        network=config.network,
+        settings=origin.settings,
+        data=origin.data,
+        weights_sha256=checksum(model.state_dict()),
+        opset=OPSET,
+        versions={
+            "distvae": distvae.__version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxscript": onnxscript.__version__,
+        },
+    )
+
+
+def described(proto: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
+    """The graph with this manifest and no other metadata."""
+    onnx.helper.set_model_props(proto, {KEY: manifest.to_json()})
+    return proto
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Silence what the exporter says of packages and of its own future."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,63 @@
+"""Posteriors from an exported encoder, without PyTorch. Needs numpy and onnxruntime only."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.export.inputs import Labels, checked_rows, labels_of_rows
+from distvae.export.manifest import ENCODER, Manifest
+from distvae.export.session import open_graph
+
+
+class Posterior(NamedTuple):
+    """q(z|x) of every image, a Gaussian."""
+
+    mean: NDArray[np.float32]
+    """``[N, latent_dim]``."""
+    log_variance: NDArray[np.float32]
+    """``[N, latent_dim]``."""
+
+
+class Encoder:
+    """Encodes images with ``encoder.onnx``.
+
+    Args:
+        path: the exported encoder.
+        provider: cpu, cuda, tensorrt, coreml or openvino.
+        threads: threads for one operation; ONNX Runtime's own number where None.
+
+    Raises:
+        DistvaeError: the file or the provider cannot be used (see :mod:`distvae.export.session`).
+    """
+
+    def __init__(self, path: str | Path, provider: str = "cpu", threads: int | None = None) -> None:
+        self._graph = open_graph(Path(path), ENCODER, provider, threads)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the file says of itself."""
+        return self._graph.manifest
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels in the order of their numbers; empty for a model without labels."""
+        return self._graph.manifest.label_names
+
+    def encode(self, images: NDArray[np.uint8], labels: Labels | None = None) -> Posterior:
+        """Mean and log-variance of the latents of images.
+
+        Args:
+            images: uint8 ``[N, C, H, W]``, 0 to 255.
+            labels: one label for all or one for each image, by name or number; None without.
+
+        Raises:
+            DistvaeError: the images are of another type or shape, or a label is missing or
+                unknown.
+        """
+        inputs = {"image": checked_rows(images, "images", np.uint8, self.manifest.image_shape)}
+        numbers = labels_of_rows(labels, len(images), self.label_names)
+        if numbers is not None:
+            inputs["label"] = numbers
+        return Posterior(*self._graph.run(inputs, len(images)))

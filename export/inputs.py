@@ -1,0 +1,122 @@
+"""What callers hand in, checked before it is run. Needs numpy only."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.errors import DistvaeError
+from distvae.labels import label_index
+
+Label = int | str | np.integer[Any]
+"""A name or a number."""
+Labels = Label | Sequence[Label] | NDArray[Any]
+"""One label or several."""
+
+_FEW = 8
+"""Numbers that Python looks at faster than numpy: a model that ran has driven numpy's code out of
+the processor's caches, so that a single image would wait 5 microseconds for each of its calls."""
+
+
+def checked_rows(
+    values: NDArray[Any], name: str, dtype: type[np.generic], shape: tuple[int, ...]
+) -> NDArray[Any]:
+    """An array ``[N, *shape]`` as it is.
+
+    Raises:
+        DistvaeError: it is of another type or shape, or not finite.
+    """
+    if not isinstance(values, np.ndarray) or values.dtype != dtype:
+        found = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
+        raise DistvaeError(
+            f"{name} is {found}",
+            f"expected a numpy array of {dtype.__name__}",
+            f"Convert it: numpy.asarray({name}, numpy.{dtype.__name__})",
+        )
+    if values.ndim != 1 + len(shape) or values.shape[1:] != shape:
+        sides = ", ".join(["N", *map(str, shape)])
+        raise DistvaeError(
+            f"{name} has shape {list(values.shape)}", f"expected [{sides}] for this model"
+        )
+    # one product first: it is finite only if all of them are, and quicker than looking at each
+    if dtype is np.float32 and not (
+        math.isfinite(np.vdot(values, values)) or np.isfinite(values).all()
+    ):
+        row = int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
+        raise DistvaeError(f"{name} is not finite in row {row}", "expected numbers, no NaN or inf")
+    return values
+
+
+def label_numbers(labels: Labels, names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Numbers of labels, int64 ``[N]``.
+
+    Raises:
+        DistvaeError: the model has no such label or no labels at all.
+    """
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.ndim == 1:
+        if not _inside(labels, len(names)):
+            outside = (labels < 0) | (labels >= len(names))
+            label_index(int(labels[np.argmax(outside)]), names)  # says what is known
+        return labels.astype(np.int64, copy=False)
+    if isinstance(labels, np.ndarray) and (labels.ndim != 1 or labels.dtype.kind not in "USO"):
+        raise DistvaeError(
+            f"labels are {labels.dtype} {list(labels.shape)}",
+            "expected whole numbers or names, one for each image",
+        )
+    if isinstance(labels, str | int | np.integer):
+        labels = [int(labels) if isinstance(labels, np.integer) else labels]
+    return np.array([_number(label, names) for label in labels], np.int64)
+
+
+def labels_of_rows(
+    labels: Labels | None, rows: int, names: tuple[str, ...]
+) -> NDArray[np.int64] | None:
+    """The label of each of ``rows`` images, int64 ``[rows]``; one alone is that of all.
+
+    Raises:
+        DistvaeError: a label too many, too few or unknown.
+    """
+    if labels is None:
+        if not names:
+            return None
+        raise DistvaeError(
+            "labels are missing",
+            f"this model draws each image by its label, 0..{len(names) - 1}",
+            "Give one label, or one for each image.",
+        )
+    numbers = label_numbers(labels, names)
+    if not names:  # an empty list of labels for a model without
+        label_index(0, names)
+    if isinstance(labels, str | int | np.integer):
+        return np.full(rows, numbers[0])
+    if len(numbers) != rows:
+        raise DistvaeError(f"there are {len(numbers)} labels", f"expected {rows}, one for each row")
+    return numbers
+
+
+def whole_number(value: Any, name: str, least: int, bits: int = 63) -> int:
+    """A setting that counts something.
+
+    Raises:
+        DistvaeError: it is no whole number, less than ``least``, or has more than ``bits``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise DistvaeError(f"{name} is {value!r}", "expected a whole number")
+    if not least <= value < 2**bits:
+        raise DistvaeError(f"{name} is {value}", f"expected {least} or more, below 2**{bits}")
+    return int(value)
+
+
+def _inside(labels: NDArray[np.integer[Any]], end: int) -> bool:
+    """Whether all labels are in 0 to ``end - 1``."""
+    if len(labels) <= _FEW:
+        return all(0 <= label < end for label in labels.tolist())
+    return bool(labels.min() >= 0 and labels.max() < end)
+
+
+def _number(label: object, names: tuple[str, ...]) -> int:
+    if isinstance(label, bool) or not isinstance(label, int | str | np.integer):
+        raise DistvaeError(f"label {label!r} is no label", "expected a whole number or a name")
+    return label_index(str(label) if isinstance(label, str) else int(label), names)

@@ -1,0 +1,69 @@
+"""Layers of a trained model in the form that inference runtimes do best: the same functions.
+
+Legend: B batch, F features, C channels, H height, W width, L labels.
+"""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distvae.models import VAE
+from distvae.networks.layers import ImageNorm, Modulation
+from distvae.networks.mlp import DenseLayers
+
+
+class FixedModulation(nn.Module):
+    """``h factor[y] + shift[y]`` from two finished tables, where training has ``1 + scale[y]``."""
+
+    def __init__(self, trained: Modulation) -> None:
+        super().__init__()
+        assert trained.table is not None
+        scale, shift = trained.table.weight.detach().chunk(2, dim=1)
+        self.factor = nn.Parameter(1.0 + scale)
+        self.shift = nn.Parameter(shift.clone())
+
+    def take_bias(self, layer: nn.Linear) -> None:
+        """Add what a layer adds before this one, which then is a product and nothing else."""
+        self.shift.data += layer.bias.data * self.factor.data
+        layer.bias = None  # type: ignore[assignment]
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """``features [B, F]`` or ``[B, F, H, W]``, ``labels [B]`` int64."""
+        factor, shift = F.embedding(labels, self.factor), F.embedding(labels, self.shift)
+        if features.dim() == 4:
+            factor, shift = factor[:, :, None, None], shift[:, :, None, None]
+        return features * factor + shift
+
+
+class ConvolvedNorm(nn.Module):
+    """:class:`ImageNorm` with its means taken by convolutions of one pixel.
+
+    ONNX Runtime adds a mean over channels up in another order when the batch is one image, so that
+    an image would depend on the batch it is drawn in; a convolution is the same for every batch.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``features [B, C, H, W]``."""
+        channels = features.shape[1]
+        average = torch.full((1, channels, 1, 1), 1.0 / channels)
+        centred = features - F.conv2d(features, average)
+        return centred * torch.rsqrt(F.conv2d(centred * centred, average) + 1e-5)
+
+
+def for_inference(model: VAE) -> VAE:
+    """A copy of a model, on the CPU and in evaluation mode, with such layers."""
+    model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, Modulation) and layer.table is not None:
+                setattr(parent, name, FixedModulation(layer))
+            elif isinstance(layer, ImageNorm):
+                setattr(parent, name, ConvolvedNorm())
+    for layers in model.modules():
+        if isinstance(layers, DenseLayers) and not layers.normed:
+            for dense, modulation in zip(layers.dense, layers.modulation, strict=True):
+                if isinstance(modulation, FixedModulation) and isinstance(dense, nn.Linear):
+                    modulation.take_bias(dense)
+    return model

@@ -1,0 +1,53 @@
+/** The decoder graph: noise and a label in, pictures out. It runs in WebAssembly, on one thread. */
+
+const ERRORS = 3; // a warning says nothing to someone who looks at images
+
+const here = (name) => new URL(name, import.meta.url).href;
+
+/** A file of this folder; a copy in the browser's cache is used only if it is still the same. */
+export async function read(name) {
+  const reply = await fetch(here(name), { cache: "no-cache" });
+  if (!reply.ok) throw new Error(`${name} did not arrive: the server answered ${reply.status}`);
+  return reply;
+}
+
+/** Makes `decode(noises, label)`: Float32Arrays of noise to one ImageData each. */
+export async function openDecoder({ image_shape: shape, noise_dim: dim, label_names: names }) {
+  const ort = await import("./ort/ort.wasm.min.mjs");
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.proxy = false;
+  ort.env.wasm.wasmPaths = here("ort/");
+  const graph = new Uint8Array(await (await read("decoder.onnx")).arrayBuffer());
+  const options = { executionProviders: ["wasm"], logSeverityLevel: ERRORS };
+  const session = await ort.InferenceSession.create(graph, options).catch((error) => {
+    throw new Error(`decoder.onnx cannot be opened: ${error.message}`);
+  });
+
+  return async function decode(noises, label) {
+    const count = noises.length;
+    const rows = new Float32Array(count * dim);
+    noises.forEach((noise, row) => rows.set(noise, row * dim));
+    const inputs = { noise: new ort.Tensor("float32", rows, [count, dim]) };
+    if (names.length > 0) {
+      const labels = new BigInt64Array(count).fill(BigInt(label));
+      inputs.label = new ort.Tensor("int64", labels, [count]);
+    }
+    const { image } = await session.run(inputs, ["image"]);
+    return noises.map((_, row) => toPicture(image.data, row, shape));
+  };
+}
+
+/** Image `row` of channel-first bytes; grey unless there are three channels or more. */
+function toPicture(bytes, row, [channels, height, width]) {
+  const area = height * width;
+  const start = row * channels * area;
+  const [green, blue] = channels < 3 ? [0, 0] : [area, 2 * area];
+  const picture = new ImageData(width, height);
+  for (let from = start, to = 0; from < start + area; from += 1, to += 4) {
+    picture.data[to] = bytes[from];
+    picture.data[to + 1] = bytes[from + green];
+    picture.data[to + 2] = bytes[from + blue];
+    picture.data[to + 3] = 255;
+  }
+  return picture;
+}

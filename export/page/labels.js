@@ -1,0 +1,64 @@
+/** The labels to choose from: a radio button each, and a filter where there are many. */
+
+const MANY = 20;
+const SAME_NUMBER = 800; // milliseconds within which digits make one number
+const STEPS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
+
+/** Fills the section; `choose(label)` is called with a number. Returns `press(key)`. */
+export function makeLabels(section, names, choose) {
+  section.hidden = names.length === 0;
+  section.classList.toggle("few", names.length <= MANY);
+  const list = section.querySelector(".chips");
+  const filter = section.querySelector("input[type=search]");
+  const template = section.querySelector("template");
+  const radios = names.map((name, number) => {
+    const chip = template.content.cloneNode(true);
+    const radio = chip.querySelector("input");
+    radio.value = number;
+    radio.checked = number === 0;
+    chip.querySelector("span").textContent = name;
+    chip.querySelector("label").title = name;
+    list.append(chip);
+    return radio;
+  });
+  list.addEventListener("change", (event) => choose(Number(event.target.value)));
+
+  filter.hidden = names.length <= MANY;
+  filter.placeholder = `Find among ${names.length} labels`;
+  filter.addEventListener("input", () => {
+    const wanted = filter.value.trim().toLowerCase();
+    radios.forEach((radio, number) => {
+      const found = names[number].toLowerCase().includes(wanted) || wanted === String(number);
+      radio.parentElement.hidden = !found;
+    });
+    section.querySelector(".none").hidden = radios.some((radio) => !radio.parentElement.hidden);
+  });
+
+  function select(number) {
+    const radio = radios[number];
+    radio.checked = true;
+    radio.parentElement.scrollIntoView({ block: "nearest" });
+    choose(number);
+  }
+
+  let [typed, typedAt] = ["", 0];
+  function type(digit) {
+    const now = performance.now();
+    const longer = now - typedAt < SAME_NUMBER ? typed + digit : digit;
+    const find = (text) => (names.includes(text) ? names.indexOf(text) : Number(text));
+    typed = find(longer) < names.length ? longer : digit;
+    typedAt = now;
+    if (find(typed) < names.length) select(find(typed));
+  }
+
+  /** Whether the key chose a label: digits by number, arrows the one before or after. */
+  return function press(key) {
+    if (names.length === 0) return false;
+    if (/^[0-9]$/.test(key)) type(key);
+    else if (key in STEPS) {
+      const now = radios.findIndex((radio) => radio.checked);
+      select((now + STEPS[key] + names.length) % names.length);
+    } else return false;
+    return true;
+  };
+}

@@ -1,0 +1,69 @@
+"""What a smaller file costs: how well its images obey their label, and what calibrates it.
+
+Legend: B batch.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from distvae.config import DataConfig
+from distvae.data.batches import ResidentImages
+from distvae.data.store import ImageData, cache_folder
+from distvae.evaluation.generation import images_per_label
+from distvae.evaluation.judge import Judge, get_judge
+from distvae.export.convert import encoder_input
+from distvae.export.quantize import CALIBRATION_BATCH, CALIBRATION_IMAGES, Feed
+from distvae.export.sampler import Sampler
+from distvae.models import VAE
+from distvae.noise import standard_normal
+from distvae.terminal import progress_bar
+
+SEED = 0
+
+
+@torch.no_grad()
+def calibration(model: VAE, data: ImageData, binarize: str) -> tuple[list[Feed], list[Feed]]:
+    """Inputs of decoder and encoder made from training images, taken evenly.
+
+    The decoder's noise is what its prior would turn into the posterior's latents of these images.
+    """
+    images = ResidentImages.from_split(data.train)
+    rows = torch.arange(0, len(data.train), max(1, len(data.train) // CALIBRATION_IMAGES))
+    decoder: list[Feed] = []
+    encoder: list[Feed] = []
+    for number, part in enumerate(torch.split(rows[:CALIBRATION_IMAGES], CALIBRATION_BATCH)):
+        grey, labels = images.gather(part)
+        y = labels if model.conditional else None
+        posterior = model.encode(encoder_input(grey, binarize), y)
+        start = number * CALIBRATION_BATCH
+        noise = standard_normal(SEED, start, len(part), model.config.latent_dim)
+        z = model.prior.whiten(posterior.sample(torch.from_numpy(noise)), y)
+        label = {} if y is None else {"label": y.numpy()}
+        decoder.append({"noise": z.numpy(), **label})
+        encoder.append({"image": grey.numpy(), **label})
+    return decoder, encoder
+
+
+def judge_of(data: ImageData, settings: DataConfig) -> Judge:
+    """The judge of a run's data (see :mod:`distvae.evaluation.judge`)."""
+    return get_judge(data, cache_folder(settings), "cpu", progress_bar)
+
+
+def judged(path: Path, judge: Judge, advance: Callable[[int], None]) -> dict[str, float]:
+    """Share of a decoder's images that the judge takes for their label, by name of the label."""
+    sampler = Sampler(path)
+    names = sampler.label_names
+    shares = {}
+    for label, name in enumerate(names):
+        hits = []
+        for images in sampler.stream(
+            [label], images_per_label(len(names)), SEED * len(names) + label
+        ):
+            found = judge.classify(torch.from_numpy(images).float() / 255.0)
+            hits.append((found == label).numpy())
+        shares[name] = float(np.concatenate(hits).mean())
+        advance(1)
+    return shares

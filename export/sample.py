@@ -1,0 +1,79 @@
+"""Draw images from the decoder.onnx beside this script: needs numpy, onnxruntime and pillow."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+
+def check(right: object, message: object) -> None:
+    """Where something is not right, say so in one line and end with exit code 2."""
+    if not right:
+        argparse.ArgumentParser().exit(2, f"error: {' '.join(str(message).split())}\n")
+
+
+def standard_normal(seed: int, count: int, dim: int) -> Any:
+    """Noise float32 [count, dim]: Philox's words by counter, made normal by Box and Muller."""
+    width = -(-dim // 4) * 4
+    words = np.random.Philox(key=seed).random_raw(count * width).reshape(count, -1, 2)
+    radius = np.sqrt(-2.0 * np.log(((words[..., 0] >> np.uint64(11)) + 1) * 2.0**-53))
+    angle = (words[..., 1] >> np.uint64(11)) * (2.0 * np.pi * 2.0**-53)
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    return pairs.reshape(count, width)[:, :dim].astype(np.float32)
+
+
+def numbers_of(text: str, names: list[str]) -> Any:
+    """Numbers of labels such as `7`, `shirt`, `0-9` or `3,1,4`; a name goes before a number."""
+    known = {str(i): i for i in range(len(names))} | {name: i for i, name in enumerate(names)}
+    for part in (part.strip() for part in text.split(",")):
+        ends = [part] if part in known else part.split("-")
+        check(len(ends) < 3 and known.keys() >= {*ends}, f"label {part} is none of {[*known]}")
+        yield from range(known[ends[0]], known[ends[-1]] + 1)
+
+
+def sheet_of(images: Any) -> Any:
+    """Images [N, C, H, W] ten in a row, with borders, enlarged so that a person can see."""
+    columns = min(10, len(images))
+    cells = np.pad(images, ((0, -len(images) % columns), (0, 0), (0, 0), (0, 0)))
+    cells = np.pad(cells, ((0, 0), (0, 0), (0, 2), (0, 2)), constant_values=96)
+    rows = cells.reshape(-1, columns, *cells.shape[1:]).transpose(0, 3, 1, 4, 2)
+    sheet = rows.reshape(-1, columns * cells.shape[3], cells.shape[1])[:-2, :-2]
+    factor = max(1, 1000 // max(sheet.shape[:2]))
+    return sheet.repeat(factor, axis=0).repeat(factor, axis=1).squeeze()
+
+
+def main() -> None:
+    """Read the flags, draw, write the sheet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.error = lambda message: check(False, message)  # type: ignore
+    add, model = parser.add_argument, Path(__file__).with_name("decoder.onnx")
+    add("--label", help="numbers, names, ranges, lists: 7, shirt, 0-9, 3,1,4 (default: all)")
+    add("--count", type=int, default=10, help="images for each label (default: 10)")
+    add("--seed", type=int, default=0, help="the same seed gives the same images (default: 0)")
+    add("--temperature", type=float, default=1.0, help="below 1: more typical, less diverse")
+    add("--output", default="samples.png", help="PNG sheet (default: samples.png)")
+    add("--model", default=str(model), help="ONNX file (default: decoder.onnx beside this script)")
+    given = parser.parse_args()
+    onnxruntime.set_default_logger_severity(4)
+    session = onnxruntime.InferenceSession(given.model, providers=["CPUExecutionProvider"])
+    manifest = json.loads(session.get_modelmeta().custom_metadata_map.get("distvae.manifest", "{}"))
+    check(manifest.get("graph") == "decoder", f"{given.model} is no decoder of distvae")
+    names = manifest["label_names"]
+    chosen = numbers_of(given.label, names) if given.label else range(len(names) or 1)
+    labels = np.repeat(np.array([*chosen], np.int64), max(given.count, 0))
+    check(len(labels) and 0 <= given.temperature < np.inf, "--count or --temperature is too low")
+    noise = standard_normal(given.seed, len(labels), manifest["noise_dim"])
+    inputs = {"noise": np.float32(given.temperature) * noise} | ({"label": labels} if names else {})
+    Image.fromarray(sheet_of(session.run(["image"], inputs)[0])).save(given.output, "PNG")
+    print(f"{len(labels)} images in {given.output}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Exception as error:
+        check(False, error)

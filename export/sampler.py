@@ -1,0 +1,210 @@
+"""Images from an exported decoder, without PyTorch. Needs numpy and onnxruntime only."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.errors import DistvaeError
+from distvae.export.inputs import (
+    Label,
+    Labels,
+    checked_rows,
+    label_numbers,
+    labels_of_rows,
+    whole_number,
+)
+from distvae.export.manifest import DECODER, Manifest
+from distvae.export.session import open_graph
+from distvae.noise import standard_normal
+
+Images = NDArray[np.uint8]
+
+
+class Sampler:
+    """Draws images from ``decoder.onnx``: on a processor, image i of a seed is always the same.
+
+    Neither the number of images, nor how they are asked for, nor the number of threads changes it.
+
+    Args:
+        path: the exported decoder.
+        provider: cpu, cuda, tensorrt, coreml or openvino.
+        threads: threads for one operation; ONNX Runtime's own number where None.
+
+    Raises:
+        DistvaeError: the file or the provider cannot be used (see :mod:`distvae.export.session`).
+    """
+
+    def __init__(self, path: str | Path, provider: str = "cpu", threads: int | None = None) -> None:
+        self._graph = open_graph(Path(path), DECODER, provider, threads)
+        self._noise_shape = (self.manifest.noise_dim,)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the file says of itself."""
+        return self._graph.manifest
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels in the order of their numbers; empty for a model without labels."""
+        return self._graph.manifest.label_names
+
+    def decode(self, noise: NDArray[np.float32], labels: Labels | None = None) -> Images:
+        """Images of noise vectors.
+
+        Args:
+            noise: float32 ``[B, noise_dim]``; standard normal for typical images.
+            labels: one label for all or one for each row, by name or number; None without labels.
+
+        Returns:
+            uint8 ``[B, C, H, W]``.
+
+        Raises:
+            DistvaeError: the noise is of another type or shape or not finite, or a label is
+                missing or unknown.
+        """
+        inputs = {"noise": checked_rows(noise, "noise", np.float32, self._noise_shape)}
+        numbers = labels_of_rows(labels, len(noise), self.label_names)
+        if numbers is not None:
+            inputs["label"] = numbers
+        return self._graph.run(inputs, len(noise))[0]
+
+    def sample(
+        self,
+        labels: Labels | None = None,
+        count: int = 1,
+        seed: int = 0,
+        temperature: float = 1.0,
+    ) -> Images:
+        """Images drawn from the prior.
+
+        Args:
+            labels: labels by name or number, ``count`` images for each; None draws all labels in
+                turn from a model that has them.
+            count: images for each label, or in all where ``labels`` is None.
+            seed: seed of the noise.
+            temperature: factor of the noise; below 1 images are more typical and less diverse.
+
+        Returns:
+            uint8 ``[len(labels) * count, C, H, W]``, label by label.
+
+        Raises:
+            DistvaeError: an unknown label or a setting out of range.
+        """
+        draw = _Draw(self, labels, count, seed, temperature)
+        images = np.empty((draw.total, *self.manifest.image_shape), np.uint8)
+        for start in range(0, draw.total, self._graph.chunk):
+            part = slice(start, start + self._graph.chunk)
+            images[part] = draw(start, len(images[part]))
+        return images
+
+    def stream(
+        self,
+        labels: Labels | None = None,
+        count: int = 1,
+        seed: int = 0,
+        temperature: float = 1.0,
+        batch: int | None = None,
+    ) -> Iterator[Images]:
+        """The images of :meth:`sample` in parts, so that memory stays flat for millions of them.
+
+        Args:
+            labels: as for :meth:`sample`.
+            count: as for :meth:`sample`.
+            seed: as for :meth:`sample`.
+            temperature: as for :meth:`sample`.
+            batch: images in one part; as many as are fastest where None.
+
+        Returns:
+            uint8 ``[batch, C, H, W]`` each, the last one of what is left.
+
+        Raises:
+            DistvaeError: as :meth:`sample`, before the first image.
+        """
+        draw = _Draw(self, labels, count, seed, temperature)
+        size = self._graph.chunk if batch is None else whole_number(batch, "batch", 1)
+        return (draw(start, min(size, draw.total - start)) for start in range(0, draw.total, size))
+
+    def interpolate(
+        self,
+        a: NDArray[np.float32],
+        b: NDArray[np.float32],
+        steps: int,
+        label: Label | None = None,
+    ) -> Images:
+        """Images on the way from one noise vector to another.
+
+        The way is an arc: noise of many dimensions has nearly always the same length, which a
+        straight line would leave.
+
+        Args:
+            a: float32 ``[noise_dim]``, the noise of the first image.
+            b: float32 ``[noise_dim]``, the noise of the last image.
+            steps: images, both ends among them.
+            label: label of all of them; None without labels.
+
+        Returns:
+            uint8 ``[steps, C, H, W]``.
+
+        Raises:
+            DistvaeError: as :meth:`decode`, or fewer than 2 steps.
+        """
+        first, last = (
+            checked_rows(np.asarray(end)[None], "noise", np.float32, self._noise_shape)[0]
+            for end in (a, b)
+        )
+        return self.decode(great_circle(first, last, whole_number(steps, "steps", 2)), label)
+
+
+class _Draw:
+    """Any part of the images that one call asked for."""
+
+    def __init__(
+        self, sampler: Sampler, labels: Labels | None, count: int, seed: int, temperature: float
+    ) -> None:
+        self._sampler = sampler
+        self._count = whole_number(count, "count", 0)
+        self._seed = whole_number(seed, "seed", 0, bits=128)
+        if not (isinstance(temperature, int | float) and 0 <= temperature < math.inf):
+            raise DistvaeError(f"temperature is {temperature!r}", "expected a number, 0 or more")
+        self._temperature = float(temperature)
+        self._labels = None if labels is None else label_numbers(labels, sampler.label_names)
+        self.total = self._count * (1 if self._labels is None else len(self._labels))
+
+    def __call__(self, start: int, count: int) -> Images:
+        """Images ``start`` to ``start + count``."""
+        noise = standard_normal(self._seed, start, count, self._sampler.manifest.noise_dim)
+        images = np.arange(start, start + count, dtype=np.int64)
+        numbers = None
+        if self._labels is not None:
+            numbers = self._labels[images // self._count]
+        elif self._sampler.label_names:
+            numbers = images % len(self._sampler.label_names)
+        return self._sampler.decode(np.float32(self._temperature) * noise, numbers)
+
+
+def great_circle(a: NDArray[np.float32], b: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
+    """Vectors ``[steps, D]`` from ``a`` to ``b`` ``[D]``, whose direction and length change evenly.
+
+    The ends are exactly ``a`` and ``b``. A vector of length 0 takes the direction of the other.
+    """
+    lengths = [float(np.linalg.norm(end.astype(np.float64))) for end in (a, b)]
+    if not all(lengths):
+        units = 2 * [(a + b).astype(np.float64) / (sum(lengths) or 1.0)]
+    else:
+        units = [
+            end.astype(np.float64) / length for end, length in zip((a, b), lengths, strict=True)
+        ]
+    cosine = float(units[0] @ units[1])
+    across = units[1] - cosine * units[0]
+    sine = float(np.linalg.norm(across))
+    t = np.linspace(0.0, 1.0, steps)[:, None]
+    angle = t * math.atan2(sine, cosine)
+    direction = np.cos(angle) * units[0] + np.sin(angle) * across / (sine or 1.0)
+    path: NDArray[np.float32] = (((1.0 - t) * lengths[0] + t * lengths[1]) * direction).astype(
+        np.float32
+    )
+    path[0], path[-1] = a, b
+    return path

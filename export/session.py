@@ -1,0 +1,218 @@
+"""Opening an exported file for ONNX Runtime. Needs numpy and onnxruntime only."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from distvae.errors import DistvaeError, nearest
+from distvae.export.manifest import DECODER, KEY, Manifest, parse_manifest
+from distvae.export.outline import Outline, read_outline
+
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime on macOS"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+}
+"""What computes: its name in ONNX Runtime, and the package that brings it."""
+CHUNK_ROWS, CHUNK_PIXELS = 256, 2**18
+"""Most images run at a time, and most of their pixels (channels not counted). All at once is a fifth
+to a third slower, since its intermediate results leave the processor's caches (8192 images of 28
+pixels a side on two cores, dense and convolutional)."""
+_FATAL = 4
+_FLOAT32, _INT64, _UINT8 = "tensor(float)", "tensor(int64)", "tensor(uint8)"
+_TYPES = {_FLOAT32: np.float32, _INT64: np.int64, _UINT8: np.uint8}
+Row = tuple[str, tuple[int, ...]]
+"""Type and shape of what one image takes or gives."""
+Found = tuple[str, tuple[int | str | None, ...]]
+"""Type and shape of a graph's input or output; a side that may be of any length has a name."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An open file: what it says of itself, and the session that runs it."""
+
+    path: Path
+    manifest: Manifest
+    session: onnxruntime.InferenceSession
+    chunk: int
+    outputs: dict[str, Row]
+
+    def run(self, inputs: dict[str, NDArray[Any]], rows: int) -> list[NDArray[Any]]:
+        """The outputs, ``[rows, ...]`` each, for inputs that were checked; many rows in chunks."""
+        names = list(self.outputs)
+        if 0 < rows <= self.chunk:
+            found: list[NDArray[Any]] = self.session.run(names, inputs)
+            return found
+        wholes = [np.empty((rows, *shape), _TYPES[kind]) for kind, shape in self.outputs.values()]
+        for start in range(0, rows, self.chunk):
+            chunk = slice(start, start + self.chunk)
+            parts = self.session.run(names, {name: array[chunk] for name, array in inputs.items()})
+            for whole, part in zip(wholes, parts, strict=True):
+                whole[chunk] = part
+        return wholes
+
+
+def open_graph(path: Path, graph: str, provider: str = "cpu", threads: int | None = None) -> Graph:
+    """Open an exported file.
+
+    Nothing but the file itself has been opened when it is refused, also not what it says lies
+    beside it.
+
+    Args:
+        path: the ONNX file.
+        graph: ``decoder`` or ``encoder``, what is expected in it.
+        provider: one of :data:`PROVIDERS`; the processor does what another provider cannot.
+        threads: threads for one operation; ONNX Runtime's own number where None.
+
+    Raises:
+        DistvaeError: the file is missing, damaged, not ours or not as its manifest says, it names
+            files outside its folder, or the provider is not there.
+    """
+    outline = read_outline(path)
+    manifest = parse_manifest(outline.metadata.get(KEY), str(path))
+    if manifest.graph != graph:
+        raise DistvaeError(
+            f"{path} is an {manifest.graph}"
+            if manifest.graph != DECODER
+            else f"{path} is a decoder",
+            f"expected the {graph}",
+            f"Name {graph}.onnx, which lies beside it.",
+        )
+    _check_locations(path, outline)
+    session, found_inputs, found_outputs = _session(path, provider, threads)
+    inputs, outputs = _rows(manifest)
+    _check_rows(path, "inputs", inputs, found_inputs)
+    _check_rows(path, "outputs", outputs, found_outputs)
+    pixels = math.prod(manifest.image_shape[1:])
+    chunk = max(1, min(CHUNK_ROWS, CHUNK_PIXELS // pixels))
+    return Graph(path, manifest, session, chunk, outputs)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a file, without opening it for ONNX Runtime.
+
+    Raises:
+        DistvaeError: the file is missing, damaged or not ours.
+    """
+    return parse_manifest(read_outline(path).metadata.get(KEY), str(path))
+
+
+def _check_locations(path: Path, outline: Outline) -> None:
+    """Weights too large for one file lie beside it; they may not lie anywhere else."""
+    folder = path.resolve().parent
+    for location in outline.locations:
+        beside = (folder / location).resolve()  # follows links
+        if not beside.is_relative_to(folder):
+            raise DistvaeError(
+                f"{path} keeps weights in {location}, outside its folder",
+                "expected a file beside it; this one was not made by distvae export",
+                "Do not use it.",
+            )
+        if not beside.is_file():
+            raise DistvaeError(
+                f"{location} is missing",
+                f"{path} keeps its weights there",
+                "Copy both files together.",
+            )
+
+
+def _session(
+    path: Path, provider: str, threads: int | None
+) -> tuple[onnxruntime.InferenceSession, dict[str, Found], dict[str, Found]]:
+    """The session, its inputs and its outputs."""
+    name = _provider_name(provider)
+    if threads is not None and threads < 1:
+        raise DistvaeError(f"threads is {threads}", "expected at least 1")
+    # Otherwise as ONNX Runtime comes, which was measured to be fastest: as many threads as cores,
+    # spinning between calls (1.6 times as fast for single images), an arena (2 times for 8192).
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL  # what is wrong is raised, and told once
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path),
+            options,
+            providers=list(dict.fromkeys([name, "CPUExecutionProvider"])),
+            enable_fallback=0,
+        )
+        inputs, outputs = (
+            {value.name: (value.type, tuple(value.shape)) for value in values}
+            for values in (session.get_inputs(), session.get_outputs())
+        )
+    except Exception as error:
+        raise DistvaeError(
+            f"{path} cannot be opened by onnxruntime {onnxruntime.__version__}",
+            " ".join(str(error).split()),
+            "Take another copy, export the run again, or upgrade onnxruntime.",
+        ) from error
+    if name not in session.get_providers():
+        raise DistvaeError(
+            f"provider {provider} does not start",
+            f"onnxruntime has {name} but took {', '.join(session.get_providers())}",
+            "Install its driver and libraries, or take --provider cpu.",
+        )
+    return session, inputs, outputs
+
+
+def _provider_name(provider: str) -> str:
+    if provider not in PROVIDERS:
+        raise DistvaeError(
+            f"provider {provider!r} is unknown",
+            f"expected one of {', '.join(PROVIDERS)}",
+            nearest(provider, PROVIDERS),
+        )
+    name, package = PROVIDERS[provider]
+    available = onnxruntime.get_available_providers()
+    if name not in available:
+        known = [short for short, (long, _) in PROVIDERS.items() if long in available]
+        raise DistvaeError(
+            f"provider {provider} is not in this onnxruntime",
+            f"it has {', '.join(known)}",
+            f"{name} comes with the package {package}.",
+        )
+    return name
+
+
+def _rows(manifest: Manifest) -> tuple[dict[str, Row], dict[str, Row]]:
+    """Inputs and outputs that a manifest promises."""
+    image: Row = (_UINT8, manifest.image_shape)
+    latents: Row = (_FLOAT32, (manifest.latent_dim,))
+    labels: dict[str, Row] = {"label": (_INT64, ())} if manifest.conditional else {}
+    if manifest.graph == DECODER:
+        return {"noise": (_FLOAT32, (manifest.noise_dim,)), **labels}, {"image": image}
+    return {"image": image, **labels}, {"mean": latents, "log_variance": latents}
+
+
+def _check_rows(path: Path, kind: str, expected: dict[str, Row], found: dict[str, Found]) -> None:
+    """That a graph has the named inputs or outputs, for any number of rows."""
+    same = found.keys() == expected.keys() and all(
+        _fits(found[name], row) for name, row in expected.items()
+    )
+    if not same:
+        promised: dict[str, Found] = {
+            name: (dtype, ("batch", *shape)) for name, (dtype, shape) in expected.items()
+        }
+        raise DistvaeError(
+            f"{path} does not fit its manifest: its {kind} are {_told(found)}",
+            f"expected {_told(promised)}",
+            "Export the run again.",
+        )
+
+
+def _fits(found: Found, row: Row) -> bool:
+    (found_kind, sides), (kind, shape) = found, row
+    any_number = len(sides) == 1 + len(shape) and not isinstance(sides[0], int)
+    return found_kind == kind and any_number and sides[1:] == shape
+
+
+def _told(rows: Mapping[str, Found]) -> str:
+    return ", ".join(f"{name} {kind} {list(shape)}" for name, (kind, shape) in rows.items())

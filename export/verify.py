@@ -1,0 +1,206 @@
+"""Whether an exported file draws what the trained model draws, by running both.
+
+Legend: B batch, C channels, H height, W width, Z latent dimensions.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from distvae.errors import DistvaeError
+from distvae.export.convert import MEAN, encoder_input
+from distvae.export.encoder import Encoder
+from distvae.export.manifest import DECODER
+from distvae.export.sampler import Sampler
+from distvae.export.session import read_manifest
+from distvae.images import to_uint8
+from distvae.models import VAE
+from distvae.noise import standard_normal
+from distvae.tensors import checksum
+
+NOISES = 256
+"""Noise vectors, the same for every label."""
+FULL_LABELS = 32
+"""Up to so many labels every noise is drawn with every label; of more, each label is drawn once."""
+BATCHES = (1, 7, 256)
+TOLERANCE = 1e-5
+"""Largest error of a float32 export, in units of the image's range, or of 1 for a posterior."""
+SEED = 0
+REPORT = "Please report it with the model's config.json."
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a file is from the model it was made from."""
+
+    error: float
+    """Largest absolute difference before rounding: images in [0, 1], posteriors as they are."""
+    mean_error: float
+    """Mean absolute difference."""
+    grey_levels: int
+    """Largest difference of a pixel after rounding, of 255; 0 for an encoder."""
+    images: int
+    """How many were compared."""
+
+
+def rounds(labels: int) -> int:
+    """How many times the noises are drawn so that each of so many labels has its turn."""
+    return min(max(labels, 1), max(FULL_LABELS, -(-labels // NOISES)))
+
+
+def verify(path: Path, model: VAE, advance: Advance = lambda count: None) -> Parity:
+    """Compare what a file gives with what the model gives, for the same inputs.
+
+    Args:
+        path: an exported decoder or encoder.
+        model: what it was made from, on any device.
+        advance: told how many more images are done, of ``rounds * NOISES``.
+
+    Raises:
+        DistvaeError: the file is of other weights, gives an image in one batch that it does not
+            give in another, or is float32 and differs by more than rounding.
+    """
+    manifest = read_manifest(path)
+    if manifest.weights_sha256 != checksum(model.state_dict()):
+        raise DistvaeError(
+            f"{path} was not made from these weights",
+            f"its manifest names weights {manifest.weights_sha256[:12]}",
+            "Export anew, or name the run or checkpoint that it came from.",
+        )
+    of_graph = _decoder if manifest.graph == DECODER else _encoder
+    parities = list(of_graph(path, model.eval(), advance))
+    return Parity(
+        max(one.error for one in parities),
+        sum(one.mean_error for one in parities) / len(parities),
+        max(one.grey_levels for one in parities),
+        sum(one.images for one in parities),
+    )
+
+
+def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
+    """Every noise with every label, then one label's turn in batches of other sizes."""
+    sampler = Sampler(path)
+    noise = standard_normal(SEED, 0, NOISES, sampler.manifest.noise_dim)
+    with _with_mean(path) as session:
+        for turn in range(rounds(len(model.label_names))):
+            labels = _labels(model, turn)
+            expected = _torch_images(model, noise, labels)
+            feed = {"noise": noise} if labels is None else {"noise": noise, "label": labels}
+            found = session.run([MEAN], feed)[0]
+            yield _compared(path, sampler, expected, found, sampler.decode(noise, labels), labels)
+            advance(NOISES)
+    labels = _labels(model, 0)
+    whole = sampler.decode(noise, labels)
+    for batch, start in ((size, at) for size in BATCHES for at in range(0, NOISES, size)):
+        part = slice(start, start + batch)
+        alone = sampler.decode(noise[part], None if labels is None else labels[part])
+        if not np.array_equal(alone, whole[part]):
+            raise DistvaeError(
+                f"{path} draws another image for noise {start} in a batch of {batch}",
+                f"expected the image that it draws in a batch of {NOISES}",
+                REPORT,
+            )
+
+
+def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
+    """Posteriors of images that the model draws; errors are relative where values exceed one."""
+    encoder = Encoder(path)
+    binarize = str(encoder.manifest.settings.get("binarize") or "none")
+    noise = standard_normal(SEED, 0, NOISES, model.prior.noise_dim)
+    for turn in range(rounds(len(model.label_names))):
+        labels = _labels(model, turn)
+        images = to_uint8(_torch_images(model, noise, labels))
+        inputs = encoder_input(torch.from_numpy(images), binarize)
+        with torch.no_grad():
+            posterior = model.encode(*_on_device(model, inputs, labels))
+        for name, found, tensor in zip(
+            posterior._fields, encoder.encode(images, labels), posterior, strict=True
+        ):
+            expected = tensor.cpu().numpy()
+            off = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
+            error = float(off.max())
+            if encoder.manifest.precision == "fp32" and not error <= TOLERANCE:
+                row, dimension = np.unravel_index(int(np.argmax(off)), off.shape)
+                raise DistvaeError(
+                    f"{path} does not encode as the model does: {name} {dimension} of image {row} "
+                    f"is {found[row, dimension]:.6f} and {expected[row, dimension]:.6f} in torch",
+                    f"at most {TOLERANCE:.0e} of difference was expected, found {error:.1e}",
+                    REPORT,
+                )
+            yield Parity(error, float(off.mean()), 0, len(images) // 2)
+        advance(NOISES)
+
+
+def _torch_images(
+    model: VAE, noise: NDArray[np.float32], labels: NDArray[np.int64] | None
+) -> NDArray[np.float32]:
+    """The likelihood's mean ``[B, C, H, W]`` by the trained model itself."""
+    noises, y = _on_device(model, torch.from_numpy(noise), labels)
+    with torch.no_grad():
+        images: NDArray[np.float32] = (
+            model.decode(model.prior.transform(noises, y), y).cpu().numpy()
+        )
+    return images
+
+
+def _on_device(
+    model: VAE, inputs: torch.Tensor, labels: NDArray[np.int64] | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    device = model.to_posterior.weight.device
+    return inputs.to(device), None if labels is None else torch.from_numpy(labels).to(device)
+
+
+def _compared(
+    path: Path,
+    sampler: Sampler,
+    expected: NDArray[np.float32],
+    found: NDArray[np.float32],
+    drawn: NDArray[np.uint8],
+    labels: NDArray[np.int64] | None,
+) -> Parity:
+    off = np.abs(expected - found)
+    levels = np.abs(to_uint8(np.nan_to_num(expected)).astype(np.int16) - drawn)
+    error, step = float(off.max()), int(levels.max())
+    if sampler.manifest.precision == "fp32" and not (error <= TOLERANCE and step <= 1):
+        worst = np.unravel_index(int(np.argmax(off)), off.shape)
+        label = "" if labels is None else f" of label {sampler.label_names[labels[worst[0]]]}"
+        raise DistvaeError(
+            f"{path} does not draw what the model draws: noise {worst[0]}{label}, pixel "
+            f"{tuple(map(int, worst[1:]))} is {found[worst]:.6f}, in torch "
+            f"{expected[worst]:.6f}",
+            f"at most {TOLERANCE:.0e} of difference and one grey level was expected, found "
+            f"{error:.1e} and {step}",
+            REPORT,
+        )
+    return Parity(error, float(off.mean()), step, len(drawn))
+
+
+def _labels(model: VAE, turn: int) -> NDArray[np.int64] | None:
+    """Label of each noise ``[NOISES]`` in a turn: over the turns each noise meets each label."""
+    if not model.conditional:
+        return None
+    count = len(model.label_names)
+    step = 1 if count <= FULL_LABELS else NOISES
+    labels: NDArray[np.int64] = (np.arange(NOISES, dtype=np.int64) + turn * step) % count
+    return labels
+
+
+@contextlib.contextmanager
+def _with_mean(path: Path) -> Iterator[onnxruntime.InferenceSession]:
+    """A session of the same graph that also gives the image before it is rounded."""
+    proto = onnx.load(str(path), load_external_data=False)
+    proto.graph.output.append(onnx.ValueInfoProto(name=MEAN))
+    beside = path.with_name(f".verify-{path.name}")  # beside it, since weights may lie there too
+    try:
+        beside.write_bytes(proto.SerializeToString())
+        yield onnxruntime.InferenceSession(str(beside), providers=["CPUExecutionProvider"])
+    finally:
+        beside.unlink(missing_ok=True)

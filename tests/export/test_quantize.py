@@ -1,0 +1,84 @@
+"""Smaller files: how near they stay, that they are smaller, and that a batch changes nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from distvae.export.convert import decoder_graph, encoder_graph, write_graph
+from distvae.export.quantize import Feed, half, integer, manifest_of
+from distvae.export.verify import Parity, verify
+from distvae.models import VAE
+from distvae.noise import standard_normal
+from tests.export.test_convert import ORIGIN
+from tests.test_models import TABLE, Row, build
+
+ROWS = [TABLE[1], TABLE[5], TABLE[7], TABLE[8], TABLE[13], TABLE[14]]
+rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(map(str, row)))
+
+
+def feeds(model: VAE, graph: str) -> list[Feed]:
+    """Calibration inputs; images are drawn at random."""
+    random = np.random.default_rng(0)
+    found: list[Feed] = []
+    for part in range(4):
+        count = 32
+        images = random.integers(0, 256, (count, *model.image_shape), np.uint8)
+        noise = standard_normal(0, part * count, count, model.prior.noise_dim)
+        given: dict[str, NDArray[Any]] = (
+            {"noise": noise} if graph == "decoder" else {"image": images}
+        )
+        if model.conditional:
+            given["label"] = np.arange(count) % len(model.label_names)
+        found.append(given)
+    return found
+
+
+@rows
+def test_half_floats_cost_little_and_halve_the_weights(row: Row, tmp_path: Path) -> None:
+    model = build(row, width=1.0)
+    for graph in (decoder_graph, encoder_graph):
+        proto = graph(model, ORIGIN)
+        write_graph(proto, tmp_path / "float.onnx")
+        write_graph(half(proto), tmp_path / "half.onnx")
+        parity = verify(tmp_path / "half.onnx", model)
+        assert 0.0 < parity.error < 2e-2
+        assert parity.mean_error < 1e-3
+        assert manifest_of(onnx.load(str(tmp_path / "half.onnx"))).precision == "fp16"
+
+
+@rows
+def test_integers_stay_near_and_are_the_same_in_every_batch(row: Row, tmp_path: Path) -> None:
+    model = build(row, width=1.0)
+    for graph in (decoder_graph, encoder_graph):
+        proto = graph(model, ORIGIN)
+        changed = integer(proto, feeds(model, manifest_of(proto).graph))
+        path = tmp_path / "int8.onnx"
+        write_graph(changed, path)
+        parity: Parity = verify(path, model)  # compares batches too
+        assert 0.0 < parity.mean_error < 2e-2
+        assert manifest_of(changed).precision == "int8"
+        assert "QuantizeLinear" in {node.op_type for node in changed.graph.node}
+        again = integer(proto, feeds(model, manifest_of(proto).graph))
+        assert again.SerializeToString(deterministic=True) == path.read_bytes()
+
+
+def test_smaller_files_are_smaller_and_clean(tmp_path: Path) -> None:
+    model = build(Row("mlp", "cvae", "label", "bernoulli", (3, 32, 32)))
+    proto = decoder_graph(model, ORIGIN)
+    sizes = []
+    for name, one in (
+        ("float", proto),
+        ("half", half(proto)),
+        ("int8", integer(proto, feeds(model, "decoder"))),
+    ):
+        write_graph(one, tmp_path / name)
+        sizes.append((tmp_path / name).stat().st_size)
+        content = (tmp_path / name).read_bytes()
+        for trace in (b"site-packages", bytes(tmp_path.parent), b"onnx.quantize", b'File "'):
+            assert trace not in content
+    assert sizes[0] > 1.5 * sizes[1] > 1.5 * sizes[2]
+    assert manifest_of(proto).precision == "fp32"

@@ -1,0 +1,88 @@
+"""A file that does not do what the model does is found out."""
+
+# torch leaves functions untyped
+# mypy: disable-error-code="no-untyped-call"
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from distvae.errors import DistvaeError
+from distvae.export.convert import decoder_graph, described, encoder_graph, write_graph
+from distvae.export.quantize import manifest_of
+from distvae.export.verify import TOLERANCE, verify
+from tests.export.test_convert import ORIGIN
+from tests.test_models import TABLE, build
+
+
+def shift_one_weight(proto: onnx.ModelProto, by: float) -> None:
+    """Change one number of the widest table of weights."""
+    weights = [numpy_helper.to_array(tensor) for tensor in proto.graph.initializer]
+    place = max(range(len(weights)), key=lambda at: weights[at].size)
+    changed = weights[place].copy()
+    changed.flat[0] += by
+    name = proto.graph.initializer[place].name
+    proto.graph.initializer[place].CopyFrom(numpy_helper.from_array(changed, name))
+
+
+@pytest.mark.parametrize(
+    ("graph", "words"),
+    [
+        (decoder_graph, ("does not draw what the model draws", "pixel", "of label", "in torch")),
+        (encoder_graph, ("does not encode as the model does", "of image", "in torch")),
+    ],
+)
+def test_a_wrong_weight_is_found_and_named(
+    graph: Callable[..., onnx.ModelProto], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    model = build(TABLE[1])
+    path = tmp_path / "file.onnx"
+    proto = graph(model, ORIGIN)
+    write_graph(proto, path)
+    assert verify(path, model).error <= TOLERANCE
+    shift_one_weight(proto, 0.5)
+    write_graph(proto, path)
+    with pytest.raises(DistvaeError) as caught:
+        verify(path, model)
+    for word in (str(path), "at most 1e-05", *words):
+        assert word in str(caught.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.onnx"]
+
+
+def test_a_file_of_other_weights_is_refused(tmp_path: Path) -> None:
+    model = build(TABLE[1])
+    path = tmp_path / "decoder.onnx"
+    write_graph(decoder_graph(model, ORIGIN), path)
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-3)
+    with pytest.raises(DistvaeError, match="was not made from these weights"):
+        verify(path, model)
+
+
+def test_an_image_that_depends_on_its_batch_is_found(tmp_path: Path) -> None:
+    model = build(TABLE[1])
+    path, changed = tmp_path / "decoder.onnx", tmp_path / "changed.onnx"
+    proto = decoder_graph(model, ORIGIN)
+    manifest = replace(manifest_of(proto), precision="int8")
+    write_graph(proto, path)
+    quantize_dynamic(path, changed, weight_type=QuantType.QInt8)  # ranges found in each run
+    changed.write_bytes(described(onnx.load(str(changed)), manifest).SerializeToString())
+    with pytest.raises(DistvaeError, match=r"another image for noise \d+ in a batch of 1:"):
+        verify(changed, model)
+
+
+def test_numbers_that_are_none_are_found(tmp_path: Path) -> None:
+    model = build(TABLE[1])
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.fill_(float("nan"))
+    path = tmp_path / "decoder.onnx"
+    write_graph(decoder_graph(model, ORIGIN), path)
+    with pytest.raises(DistvaeError, match="does not draw what the model draws"):
+        verify(path, model)
