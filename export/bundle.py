@@ -18,7 +18,7 @@ README, TEMPLATE = "README.md", "readme.md"
 SCRIPT = "sample.py"
 HEADINGS = ("file", "size", "error", "mean", "levels", "images/s", "judge")
 MNIST_LICENCE = "MNIST is by Y. LeCun, C. Cortes and C. Burges and licensed CC BY-SA 3.0."
-PAGE = """`web/` is a page that draws in a browser, without network or server code. Serve it by any means:
+PAGE = """`web/` is a page that draws in a browser, without network or server code:
 
 ```
 python -m http.server --directory web

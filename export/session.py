@@ -23,9 +23,9 @@ PROVIDERS = {
 }
 """What computes: its name in ONNX Runtime, and the package that brings it."""
 CHUNK_ROWS, CHUNK_PIXELS = 256, 2**18
-"""Most images run at a time, and most of their pixels (channels not counted). All at once is a fifth
-to a third slower, since its intermediate results leave the processor's caches (8192 images of 28
-pixels a side on two cores, dense and convolutional)."""
+"""Most images run at a time, and most of their pixels (channels not counted). All at once is a
+fifth to a third slower, since its intermediate results leave the processor's caches (8192 images of
+28 pixels a side on two cores, dense and convolutional)."""
 _FATAL = 4
 _FLOAT32, _INT64, _UINT8 = "tensor(float)", "tensor(int64)", "tensor(uint8)"
 _TYPES = {_FLOAT32: np.float32, _INT64: np.int64, _UINT8: np.uint8}

@@ -46,15 +46,8 @@ def test_everything_is_written_and_told(exported: Path) -> None:
     graphs = {"decoder.onnx", "encoder.onnx", "decoder-int8.onnx", "encoder-int8.onnx"}
     assert files == {*graphs, "README.md", "sample.py", "web"}
     said = (exported / "said.txt").read_text()
-    for word in (
-        *graphs,
-        *SHAPES,
-        "max error",
-        "judge",
-        "images/s",
-        "distvae sample",
-        "http.server",
-    ):
+    told = ("error", "judge", "images/s", "distvae sample", "http.server")
+    for word in (*graphs, *SHAPES, *told):
         assert word in said
     assert not list((exported / "onnx").glob(".*"))
 
