@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WORDS_PER_COUNT = 4  # Philox4x64 turns one counter into four 64-bit words
-_RADIANS_PER_STEP = 2.0 * np.pi * 2.0**-53
+_STEP = 2.0**-53  # of a word's 64 bits a float64 holds 53
 
 
 def standard_normal(seed: int, start: int, count: int, dim: int) -> NDArray[np.float32]:
@@ -27,8 +27,11 @@ def standard_normal(seed: int, start: int, count: int, dim: int) -> NDArray[np.f
     """
     counts = -(-dim // _WORDS_PER_COUNT)
     stream = np.random.Philox(key=seed, counter=start * counts)
-    words = stream.random_raw(count * counts * _WORDS_PER_COUNT).reshape(count, counts * 2, 2)
-    radius = np.sqrt(-2.0 * np.log(((words[..., 0] >> np.uint64(11)) + 1) * 2.0**-53))
-    angle = (words[..., 1] >> np.uint64(11)) * _RADIANS_PER_STEP
-    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    return pairs.reshape(count, counts * _WORDS_PER_COUNT)[:, :dim].astype(np.float32)
+    words = stream.random_raw(count * counts * _WORDS_PER_COUNT)
+    uniform = ((words >> np.uint64(11)) * _STEP).reshape(count, counts * 2, 2)  # in [0, 1)
+    radius = np.sqrt(-2.0 * np.log(uniform[..., 0] + _STEP))
+    angle = 2.0 * np.pi * uniform[..., 1]
+    pairs = np.empty(uniform.shape, np.float32)
+    np.multiply(radius, np.cos(angle), out=pairs[..., 0], casting="same_kind")
+    np.multiply(radius, np.sin(angle), out=pairs[..., 1], casting="same_kind")
+    return np.ascontiguousarray(pairs.reshape(count, counts * _WORDS_PER_COUNT)[:, :dim])

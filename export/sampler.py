@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from distvae.export.inputs import (
     whole_number,
 )
 from distvae.export.manifest import DECODER, Manifest
-from distvae.export.session import open_graph
+from distvae.export.session import Graph, open_graph
 from distvae.noise import standard_normal
 
 Images = NDArray[np.uint8]
@@ -93,11 +94,13 @@ class Sampler:
         Raises:
             DistvaeError: an unknown label or a setting out of range.
         """
-        draw = _Draw(self, labels, count, seed, temperature)
+        draw, chunk = _Draw(self._graph, labels, count, seed, temperature), self._graph.chunk
+        if draw.total <= chunk:
+            return draw(0, draw.total)
         images = np.empty((draw.total, *self.manifest.image_shape), np.uint8)
-        for start in range(0, draw.total, self._graph.chunk):
-            part = slice(start, start + self._graph.chunk)
-            images[part] = draw(start, len(images[part]))
+        for start in range(0, draw.total, chunk):
+            part = images[start : start + chunk]
+            part[:] = draw(start, len(part))
         return images
 
     def stream(
@@ -123,7 +126,7 @@ class Sampler:
         Raises:
             DistvaeError: as :meth:`sample`, before the first image.
         """
-        draw = _Draw(self, labels, count, seed, temperature)
+        draw = _Draw(self._graph, labels, count, seed, temperature)
         size = self._graph.chunk if batch is None else whole_number(batch, "batch", 1)
         return (draw(start, min(size, draw.total - start)) for start in range(0, draw.total, size))
 
@@ -162,27 +165,32 @@ class _Draw:
     """Any part of the images that one call asked for."""
 
     def __init__(
-        self, sampler: Sampler, labels: Labels | None, count: int, seed: int, temperature: float
+        self, graph: Graph, labels: Labels | None, count: int, seed: int, temperature: float
     ) -> None:
-        self._sampler = sampler
+        self._graph, self._names = graph, graph.manifest.label_names
         self._count = whole_number(count, "count", 0)
         self._seed = whole_number(seed, "seed", 0, bits=128)
         if not (isinstance(temperature, int | float) and 0 <= temperature < math.inf):
             raise DistvaeError(f"temperature is {temperature!r}", "expected a number, 0 or more")
-        self._temperature = float(temperature)
-        self._labels = None if labels is None else label_numbers(labels, sampler.label_names)
+        self._temperature = np.float32(temperature)
+        self._labels = None if labels is None else label_numbers(labels, self._names)
         self.total = self._count * (1 if self._labels is None else len(self._labels))
 
     def __call__(self, start: int, count: int) -> Images:
         """Images ``start`` to ``start + count``."""
-        noise = standard_normal(self._seed, start, count, self._sampler.manifest.noise_dim)
-        images = np.arange(start, start + count, dtype=np.int64)
-        numbers = None
-        if self._labels is not None:
-            numbers = self._labels[images // self._count]
-        elif self._sampler.label_names:
-            numbers = images % len(self._sampler.label_names)
-        return self._sampler.decode(np.float32(self._temperature) * noise, numbers)
+        noise = standard_normal(self._seed, start, count, self._graph.manifest.noise_dim)
+        if self._temperature != 1.0:
+            noise *= self._temperature
+        inputs: dict[str, NDArray[Any]] = {"noise": noise}
+        if self._names:
+            inputs["label"] = self._label(np.arange(start, start + count, dtype=np.int64))
+        return self._graph.run(inputs, count)[0]
+
+    def _label(self, images: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Labels of images by their number."""
+        if self._labels is None:
+            return images % len(self._names)
+        return self._labels[images // self._count]
 
 
 def great_circle(a: NDArray[np.float32], b: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
