@@ -99,10 +99,12 @@ class LabelPrior(nn.Module):
 
     def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """``mean[y] + inverse(W[y]) noise`` ``[B, Z]``."""
-        colouring = _of_label(self._inverse(self._whitening()), labels)
-        return _of_label(self.SPEED * self.mean, labels) + torch.bmm(
-            colouring, noise.unsqueeze(2)
-        ).squeeze(2)
+        mean, colouring = (_of_label(table, labels) for table in self.tables())
+        return mean + torch.bmm(colouring, noise.unsqueeze(2)).squeeze(2)
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Mean ``[L, Z]`` and inverse of W ``[L, Z, Z]``, all that ``transform`` needs."""
+        return self.SPEED * self.mean, self._inverse(self._whitening())
 
     def whiten(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """``W[y] (z - mean[y])`` ``[B, Z]``."""

@@ -1,6 +1,6 @@
 """Layers of a trained model in the form that inference runtimes do best: the same functions.
 
-Legend: B batch, F features, C channels, H height, W width, L labels.
+Legend: B batch, F features, C channels, H height, W width, Z latent dimensions, L labels.
 """
 
 import copy
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from distvae.models import VAE
 from distvae.networks.layers import ImageNorm, Modulation
 from distvae.networks.mlp import DenseLayers
+from distvae.priors import LabelPrior
 
 
 class FixedModulation(nn.Module):
@@ -52,6 +53,22 @@ class ConvolvedNorm(nn.Module):
         return centred * torch.rsqrt(F.conv2d(centred * centred, average) + 1e-5)
 
 
+class FixedLabelPrior(nn.Module):
+    """:class:`LabelPrior` with its tables finished, and without the way back."""
+
+    def __init__(self, trained: LabelPrior) -> None:
+        super().__init__()
+        self.noise_dim = trained.noise_dim
+        mean, colouring = trained.tables()
+        self.mean, self.colouring = nn.Parameter(mean), nn.Parameter(colouring.flatten(1))
+
+    def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """``noise [B, Z]``, ``labels [B]`` int64, to ``[B, Z]``."""
+        colouring = F.embedding(labels, self.colouring).view(-1, self.noise_dim, self.noise_dim)
+        return F.embedding(labels, self.mean) + (colouring @ noise.unsqueeze(2)).squeeze(2)
+
+
+@torch.no_grad()
 def for_inference(model: VAE) -> VAE:
     """A copy of a model, on the CPU and in evaluation mode, with such layers."""
     model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
@@ -59,6 +76,8 @@ def for_inference(model: VAE) -> VAE:
         for name, layer in list(parent.named_children()):
             if isinstance(layer, Modulation) and layer.table is not None:
                 setattr(parent, name, FixedModulation(layer))
+            elif isinstance(layer, LabelPrior):
+                setattr(parent, name, FixedLabelPrior(layer))
             elif isinstance(layer, ImageNorm):
                 setattr(parent, name, ConvolvedNorm())
     for layers in model.modules():
