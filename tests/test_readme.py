@@ -31,7 +31,7 @@ STARTS = {f"distvae {name}": name for name in KINDS}
 STARTS["accelerate launch launch/train.py"] = "train"
 PLACEHOLDERS = {"NAME": "mnist-cvae", "FLAGS": ""}
 FENCED = r"^ *```(\w*)\n(.*?)^ *```$"
-ELSEWHERE = ("runs/", "samples/", "checkpoints/", "~/", "ylecun/mnist", ".venv/")
+ELSEWHERE = ("runs/", "onnx/", "web/", "samples/", "checkpoints/", "~/", "ylecun/mnist", ".venv/")
 """What is named and not in the repository: runs, the cache, a data set on the Hub."""
 
 
@@ -102,7 +102,7 @@ def test_a_flag_that_is_named_is_there(document: str, command: Command) -> None:
 def test_the_python_block_runs_as_printed(command: Command, here: Path) -> None:
     few = ("--hidden", 16, "--latent-dim", 3, "--max-steps", 2, "--batch-size", 500)
     assert command("train", *few).code == 0  # into the folder that the block names
-    (block,) = blocks("README.md", "python")
+    block, sampler = blocks("README.md", "python")
     names: dict[str, Any] = {}
     exec(block, names)
     promised = dict(re.findall(r"^(images|again) = .*# \[([\d, ]+)\]", block, re.MULTILINE))
@@ -110,6 +110,9 @@ def test_the_python_block_runs_as_printed(command: Command, here: Path) -> None:
         assert str(list(names[name].shape)) == f"[{promised[name]}]"
         assert 0 <= names[name].min() <= names[name].max() <= 1
     assert names["posterior"].mean.shape == names["posterior"].log_variance.shape == (16, 3)
+    assert command("export", "--onnx").code == 0
+    exec(sampler, names)
+    assert names["images"].shape == (64, 1, 28, 28)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -128,6 +131,7 @@ def test_a_file_that_is_named_is_there(document: str) -> None:
 
 def test_a_run_folder_is_as_drawn(run: Path, command: Command) -> None:
     assert command("evaluate", run, "--no-judge").code == 0
+    assert command("export", run).code == 0
     (tree,) = (block for block in blocks("README.md") if block.startswith("runs/NAME/"))
     drawn = [line.split()[0].rstrip("/") for line in tree.splitlines()[1:]]
     assert sorted(drawn) == sorted(path.name for path in run.iterdir())

@@ -204,7 +204,7 @@ def _probe(folder: Path) -> tuple[float, float]:
 def _speeds(title: str, found: dict[str, list[Drawn]], flop: float, peak: float) -> Table:
     sheet = Table(title=title, title_justify="left")
     for heading in (
-        "images at once",
+        "at once",
         "variant",
         "images/s",
         "min-max",
