@@ -18,7 +18,7 @@ from distvae.labels import parse_labels
 from distvae.runs import ONNX, SAMPLES, find_run, is_run
 from distvae.terminal import make_console, progress_bar
 
-COLUMNS = 10
+COLUMNS, MOST_COLUMNS = 10, 20
 SEED_BITS = 128  # Philox's key
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -216,7 +216,8 @@ def _write_sheet(output: Path, drawing: Drawing) -> None:
     from distvae.images import save_grid
 
     images = np.concatenate([images for images, _ in drawing])
-    save_grid(output, images, min(COLUMNS, len(images)))
+    columns = drawing.count if 1 < drawing.count <= MOST_COLUMNS else COLUMNS  # a row is a label
+    save_grid(output, images, min(columns, len(images)))
 
 
 def _write_arrays(output: Path, drawing: Drawing) -> None:

@@ -19,10 +19,10 @@ def check(right: object, message: object) -> None:
 def standard_normal(seed: int, count: int, dim: int) -> Any:
     """Noise float32 [count, dim]: Philox's words by counter, made normal by Box and Muller."""
     width = -(-dim // 4) * 4
-    words = np.random.Philox(key=seed).random_raw(count * width).reshape(count, -1, 2)
-    radius = np.sqrt(-2.0 * np.log(((words[..., 0] >> np.uint64(11)) + 1) * 2.0**-53))
-    angle = (words[..., 1] >> np.uint64(11)) * (2.0 * np.pi * 2.0**-53)
-    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    words = np.random.Philox(key=seed).random_raw(count * width) >> np.uint64(11)
+    one, turn = np.moveaxis(words.reshape(count, -1, 2) * 2.0**-53, -1, 0)
+    circle = np.stack([np.cos(2.0 * np.pi * turn), np.sin(2.0 * np.pi * turn)], axis=-1)
+    pairs = np.sqrt(-2.0 * np.log(one + 2.0**-53))[..., None] * circle
     return pairs.reshape(count, width)[:, :dim].astype(np.float32)
 
 
@@ -35,9 +35,9 @@ def numbers_of(text: str, names: list[str]) -> Any:
         yield from range(known[ends[0]], known[ends[-1]] + 1)
 
 
-def sheet_of(images: Any) -> Any:
-    """Images [N, C, H, W] ten in a row, with borders, enlarged so that a person can see."""
-    columns = min(10, len(images))
+def sheet_of(images: Any, count: int) -> Any:
+    """Images [N, C, H, W], a label or ten in a row, with borders, enlarged for the eye."""
+    columns = min(count if 1 < count <= 20 else 10, len(images))
     cells = np.pad(images, ((0, -len(images) % columns), (0, 0), (0, 0), (0, 0)))
     cells = np.pad(cells, ((0, 0), (0, 0), (0, 2), (0, 2)), constant_values=96)
     rows = cells.reshape(-1, columns, *cells.shape[1:]).transpose(0, 3, 1, 4, 2)
@@ -63,12 +63,12 @@ def main() -> None:
     manifest = json.loads(session.get_modelmeta().custom_metadata_map.get("distvae.manifest", "{}"))
     check(manifest.get("graph") == "decoder", f"{given.model} is no decoder of distvae")
     names = manifest["label_names"]
-    chosen = numbers_of(given.label, names) if given.label else range(len(names) or 1)
-    labels = np.repeat(np.array([*chosen], np.int64), max(given.count, 0))
+    chosen = [*(numbers_of(given.label, names) if given.label else range(len(names) or 1))]
+    labels = np.repeat(np.int64(chosen), max(given.count, 0))
     check(len(labels) and 0 <= given.temperature < np.inf, "--count or --temperature is too low")
     noise = standard_normal(given.seed, len(labels), manifest["noise_dim"])
     inputs = {"noise": np.float32(given.temperature) * noise} | ({"label": labels} if names else {})
-    Image.fromarray(sheet_of(session.run(["image"], inputs)[0])).save(given.output, "PNG")
+    Image.fromarray(sheet_of(session.run(["image"], inputs)[0], given.count)).save(given.output)
     print(f"{len(labels)} images in {given.output}")
 
 
