@@ -64,7 +64,7 @@ def main() -> None:
     check(manifest.get("graph") == "decoder", f"{given.model} is no decoder of distvae")
     names = manifest["label_names"]
     chosen = [*(numbers_of(given.label, names) if given.label else range(len(names) or 1))]
-    labels = np.repeat(np.int64(chosen), max(given.count, 0))
+    labels = np.repeat(np.array(chosen, np.int64), max(given.count, 0))
     check(len(labels) and 0 <= given.temperature < np.inf, "--count or --temperature is too low")
     noise = standard_normal(given.seed, len(labels), manifest["noise_dim"])
     inputs = {"noise": np.float32(given.temperature) * noise} | ({"label": labels} if names else {})
