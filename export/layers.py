@@ -4,14 +4,17 @@ Legend: B batch, F features, C channels, H height, W width, Z latent dimensions,
 """
 
 import copy
+import itertools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distvae.models import VAE
+from distvae.networks.conv import ConvDecoder
 from distvae.networks.layers import ImageNorm, Modulation
 from distvae.networks.mlp import DenseLayers
+from distvae.networks.pyramid import unfold
 from distvae.priors import LabelPrior
 
 
@@ -53,6 +56,32 @@ class ConvolvedNorm(nn.Module):
         return centred * torch.rsqrt(F.conv2d(centred * centred, average) + 1e-5)
 
 
+class FoldedConvDecoder(nn.Module):
+    """:class:`ConvDecoder` whose last convolution works on features that are still folded.
+
+    Unfolding is slow in ONNX Runtime, and most so for the widest features. A 3x3 convolution after
+    it is a 3x3 convolution before it, with the four pixels of a fold as channels.
+    """
+
+    def __init__(self, trained: ConvDecoder) -> None:
+        super().__init__()
+        self.trained = trained
+        weight = trained.out.weight.detach()
+        outputs, inputs = weight.shape[:2]
+        folded = weight.new_zeros(outputs, 2, 2, inputs, 2, 2, 3, 3)
+        for y, x, down, right in itertools.product(range(2), range(2), range(3), range(3)):
+            row, from_y = divmod(y + down - 1, 2)
+            column, from_x = divmod(x + right - 1, 2)
+            folded[:, y, x, :, from_y, from_x, row + 1, column + 1] = weight[:, :, down, right]
+        self.weight = nn.Parameter(folded.reshape(4 * outputs, 4 * inputs, 3, 3))
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """``z [B, Z]`` to ``[B, P, H, W]``."""
+        maps = F.conv2d(self.trained.folded_features(z, labels), self.weight, padding=1)
+        maps = unfold(maps, *self.trained.levels[0][1:])
+        return unfold(maps, self.trained.height, self.trained.width) + self.trained.offset
+
+
 class FixedLabelPrior(nn.Module):
     """:class:`LabelPrior` with its tables finished, and without the way back."""
 
@@ -80,6 +109,9 @@ def for_inference(model: VAE) -> VAE:
                 setattr(parent, name, FixedLabelPrior(layer))
             elif isinstance(layer, ImageNorm):
                 setattr(parent, name, ConvolvedNorm())
+    decoder = model.decoder
+    if isinstance(decoder, ConvDecoder) and decoder.unfolds_evenly:
+        model.decoder = FoldedConvDecoder(decoder)  # type: ignore[assignment]
     for layers in model.modules():
         if isinstance(layers, DenseLayers) and not layers.normed:
             for dense, modulation in zip(layers.dense, layers.modulation, strict=True):

@@ -104,10 +104,28 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """``z [B, Z]`` to ``[B, P, H, W]``."""
+        features = self.folded_features(z, labels)
+        if len(self.layers):
+            features = unfold(features, self.levels[0].height, self.levels[0].width)
+        return unfold(self.out(features), self.height, self.width) + self.offset
+
+    def folded_features(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """What the last convolution sees, still folded if there are levels below it."""
         if self.num_one_hot:
             z = cat([z, one_hot(labels, self.num_one_hot, z)], dim=1)
-        features = self.activation(self.modulation(self.dense(z), labels))
+        features: Tensor = self.activation(self.modulation(self.dense(z), labels))
         features = self.activation(self.expand(features)).unflatten(1, tuple(self.levels[-1]))
-        for layer, level in zip(self.layers, self.levels[-2::-1], strict=True):
-            features = unfold(layer(features, labels), level.height, level.width)
-        return unfold(self.out(features), self.height, self.width) + self.offset
+        for number, layer in enumerate(self.layers):
+            if number:
+                level = self.levels[-1 - number]
+                features = unfold(features, level.height, level.width)
+            features = layer(features, labels)
+        return features
+
+    @property
+    def unfolds_evenly(self) -> bool:
+        """Whether the last convolution sees unfolded features of which nothing was cut off."""
+        if not len(self.layers):
+            return False
+        above, below = self.levels[:2]
+        return (above.height, above.width) == (2 * below.height, 2 * below.width)
