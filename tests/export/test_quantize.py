@@ -67,7 +67,7 @@ def test_integers_stay_near_and_are_the_same_in_every_batch(row: Row, tmp_path: 
 
 
 def test_smaller_files_are_smaller_and_clean(tmp_path: Path) -> None:
-    model = build(Row("mlp", "cvae", "label", "bernoulli", (3, 32, 32)))
+    model = build(Row("mlp", "cvae", "label", "bernoulli", (3, 32, 32)), width=8.0)
     proto = decoder_graph(model, ORIGIN)
     sizes = []
     for name, one in (
