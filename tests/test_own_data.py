@@ -42,10 +42,11 @@ def test_grey_pictures_by_name_and_range(
         assert images.shape == (4 * len(labels), 1, SIDE, SIDE)
         with Image.open(tmp_path / "x.png") as sheet:
             pixels = np.asarray(sheet)
-        factor = pixels.shape[0] // SIDE
+        step = SIDE + 2  # two pixels between neighbours
+        factor = pixels.shape[1] // (4 * step - 2)
         for number, image in enumerate(images.numpy()):
-            left = number * (SIDE + 2)  # two pixels between neighbours
-            cell = pixels[::factor, ::factor][:, left : left + SIDE]
+            top, left = number // 4 * step, number % 4 * step  # a row for each label
+            cell = pixels[::factor, ::factor][top : top + SIDE, left : left + SIDE]
             np.testing.assert_allclose(cell / 255, image[0], atol=0.51 / 255)
     assert VAE.from_pretrained(tmp_path / "run").sample(labels=["circle"], n=2).shape[0] == 2
 
