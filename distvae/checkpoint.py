@@ -48,6 +48,8 @@ class Progress:
     """Time spent training, over all sittings."""
     scaler: dict[str, float] | None = None
     """State of the fp16 gradient scaler."""
+    streams: list[dict[str, Any]] | None = None
+    """Where each rank is in its part of streamed training images."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,13 @@ class Trained:
 
 
 def save_checkpoint(run: Path, trained: Trained, progress: Progress, keep: int) -> Path:
-    """Write a checkpoint of this step, then delete all but ``keep`` of those up to it."""
+    """Write a checkpoint of this step, then delete all but ``keep`` of those up to it.
+
+    Raises:
+        OSError: there is no room; those before are as they were.
+    """
     path = checkpoint_path(run, progress.step)
-    tensors = _optimizer_tensors(trained.model, trained.optimizer)
+    tensors = optimizer_tensors(trained.model, trained.optimizer)
     if trained.averaged is not None:
         for name, value in trained.model.state_dict().items():
             tensors[_TRAINED + name] = value
@@ -148,7 +154,8 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Copies of the moments by the name of their parameter, as they stand in a checkpoint."""
     return {
         f"{name}/{key}": value.clone()  # the count of steps may be one tensor for all
         for name, parameter in model.named_parameters()

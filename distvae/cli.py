@@ -1,15 +1,17 @@
 """The command line. Each command imports what it needs when it is called, so `--help` is quick."""
 
+import atexit
 import dataclasses
 import os
 import shlex
 import sys
+import time
 import traceback
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import distvae
 from distvae.config import (
@@ -20,12 +22,22 @@ from distvae.config import (
     RunConfig,
     TrainConfig,
 )
-from distvae.errors import DONE, INTERNAL_FAILURE, INTERRUPTED, WRONG_INPUT, DistvaeError, nearest
+from distvae.errors import (
+    DONE,
+    INTERNAL_FAILURE,
+    INTERRUPTED,
+    WRONG_INPUT,
+    DistvaeError,
+    LostError,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from distvae.runs import Run
 
-NEWEST = "newest"
+NEWEST, AUTO = "newest", "auto"
+PATIENCE = 5.0
+"""Seconds."""
 FIRST_LINES = """\
 distvae COMMAND [flags]        (distvae COMMAND --help teaches)
 
@@ -56,7 +68,7 @@ class Start:
     config: str | None = None
     """YAML recipe: a path, or a name in launch/recipes such as `mnist-tutorial`; flags beat it."""
     resume: str | None = None
-    """Go on exactly where a run stopped: `--resume RUN`, or `--resume` alone for --output or the newest run."""
+    """Go on exactly where a run stopped: `--resume RUN`, or `--resume` alone for --output or the newest run; `--resume auto` goes on if there is a run in the output folder and starts one if not."""
 
 
 @dataclass(frozen=True)
@@ -76,28 +88,32 @@ class Train:
 
 def train(arguments: list[str]) -> int:
     """`distvae train`."""
-    given = _given(arguments)
-    config_name, resume = given.get("config"), given.get("resume")
-    base, folder = TrainConfig(), None
-    if resume is not None:
-        run = _run_to_resume(given)
-        base, folder = run.config(), run.folder
-    elif config_name is not None:
-        base = _recipe(config_name)
-    parsed: Train = _parse(Train, arguments, Train(Start(), **_concerns(base)))
-    config = TrainConfig(**_concerns(parsed))
-    if folder is None:
-        from distvae.runs import default_folder
+    from distvae.runs import Run, default_folder, is_run
 
-        folder = Path(config.run.output or default_folder(config, config_name))
+    given = _given(arguments)
+    recipe, resume = given.get("config"), given.get("resume")
+    run = _run_to_resume(given) if resume not in (None, AUTO) else None
+    base = run.config() if run else _recipe(recipe) if recipe else _launched_with()
+    config = _settings(arguments, base)
+    folder = run.folder if run else Path(config.run.output or default_folder(config, recipe))
+    if resume == AUTO and config.run.overwrite:
+        raise DistvaeError(
+            "--resume auto and --overwrite were both given",
+            "one goes on with the run that is there, the other deletes it",
+            "Leave one out.",
+        )
+    if resume == AUTO and is_run(folder):
+        run = Run(folder, folder)
+        config = _settings(arguments, run.config())
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # stack traces for a peer that is gone
     from distvae.training.report import report
     from distvae.training.run import run_training
 
-    outcome = run_training(config, folder, resume is not None)
+    outcome = run_training(config, folder, run is not None)
     if _speaks():
         report(outcome)
-    return DONE if outcome.finished else INTERRUPTED
+    return INTERRUPTED if outcome.signal_name == "SIGINT" else DONE
 
 
 def sample(arguments: list[str]) -> int:
@@ -134,12 +150,14 @@ def inspect(arguments: list[str]) -> int:
 
 def bench(arguments: list[str]) -> int:
     """`distvae bench`."""
+    from distvae.bench.plan import plan
     from distvae.bench.sample import BenchSampleConfig, measure_sampling
     from distvae.bench.train import BenchConfig, measure
 
     what = arguments[0] if arguments else ""
     if what == "train":
-        measure(_parse(BenchConfig, arguments[1:]))
+        config = _parse(BenchConfig, arguments[1:])
+        (plan if config.plan else measure)(config)
     elif what == "sample":
         measure_sampling(_parse(BenchSampleConfig, arguments[1:]))
     elif what in ("-h", "--help"):
@@ -160,6 +178,21 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "inspect": inspect,
     "bench": bench,
 }
+
+
+def run_and_exit(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command as a process of its own, which ends with it.
+
+    DDP keeps gloo's threads alive beyond its process group, and the interpreter's end aborts about
+    one process in fifty that has them; so a process among several ends before that.
+    """
+    code = main(arguments)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -186,9 +219,13 @@ def main(arguments: list[str] | None = None) -> int:
     except DistvaeError as error:
         if debug:
             traceback.print_exc()
-        elif _speaks():
+        elif error.tells if isinstance(error, LostError) else _speaks():
             print("error:", " ".join(str(error).split("\n")), file=sys.stderr)
-        return WRONG_INPUT
+        elif not isinstance(error, LostError):
+            time.sleep(
+                PATIENCE
+            )  # a launcher ends all once one has ended: that one shall have spoken
+        return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception:
@@ -284,6 +321,18 @@ def _with_resume_value(arguments: list[str]) -> list[str]:
     return words
 
 
+def _settings(arguments: list[str], base: TrainConfig) -> TrainConfig:
+    """The flags of `distvae train`, on top of ``base``."""
+    parsed: Train = _parse(Train, arguments, Train(Start(), **_concerns(base)))
+    return TrainConfig(**_concerns(parsed))
+
+
+def _launched_with() -> TrainConfig:
+    """The defaults, but for the precision that `accelerate launch` was told."""
+    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    return TrainConfig().updated({"mixed_precision": told}, "accelerate launch")
+
+
 def _recipe(name: str) -> TrainConfig:
     """Settings from a YAML file of flat names, on top of the defaults."""
     import yaml
@@ -305,7 +354,7 @@ def _recipe(name: str) -> TrainConfig:
         raise DistvaeError(f"recipe {path} cannot be read", str(error)) from error
     if not isinstance(content, dict):
         raise DistvaeError(f"recipe {path} holds no settings", "expected lines of `name: value`")
-    return TrainConfig().updated(content, str(path))
+    return _launched_with().updated(content, str(path))
 
 
 def _concerns(config: Any) -> dict[str, Any]:
@@ -324,4 +373,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_exit()

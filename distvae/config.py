@@ -48,6 +48,12 @@ class DataConfig:
     """Seed of the held-out split that is made when the data has none; kept apart from --seed so that seeds can be compared."""
     cache_dir: str | None = None
     """Folder for decoded data; left out: $DISTVAE_CACHE, else ~/.cache/distvae."""
+    streaming: bool = False
+    """Read the training images anew in every epoch instead of decoding all of them first, for data beyond memory and disk."""
+    shuffle_buffer: int = 1000
+    """With --streaming: images that each process shuffles at a time, kept in memory as they are encoded."""
+    epoch_images: int | None = None
+    """With --streaming: images that make an epoch; left out: those of the training split, where the data says how many."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,7 @@ class RunConfig:
     overwrite: bool = False
     """Delete the run that is in the output folder and start anew."""
     checkpoint_every: int = 1000
-    """Steps between checkpoints; one is also written at the end of the run and on Ctrl-C or SIGTERM."""
+    """Steps between checkpoints; one is also written at the end of the run and on Ctrl-C, SIGTERM or SIGUSR1."""
     keep: int = 2
     """Newest checkpoints kept."""
     eval_every: int = 1
@@ -156,6 +162,8 @@ class RunConfig:
     """Steps between training lines in metrics.jsonl."""
     threads: int | None = None
     """CPU threads of each process; left out: $OMP_NUM_THREADS, else all cores shared among the processes on this machine. Recorded, since it changes how sums are rounded."""
+    timeout: int = 600
+    """Seconds for which processes wait for each other before they stop, so also the longest that the main one may take to decode new data."""
     tracker: tuple[str, ...] = ()
     """Trackers that Accelerate knows, by name: `tensorboard`, `wandb`, `trackio`."""
 
@@ -186,6 +194,9 @@ class TrainConfig:
             ("--kl-cycles", objective.kl_cycles, 1),
             ("--max-steps", 1 if optim.max_steps is None else optim.max_steps, 1),
             ("--image-size", 1 if self.data.image_size is None else self.data.image_size, 1),
+            ("--shuffle-buffer", self.data.shuffle_buffer, 1),
+            ("--epoch-images", 1 if self.data.epoch_images is None else self.data.epoch_images, 1),
+            ("--timeout", run.timeout, 1),
             ("--threads", 1 if run.threads is None else run.threads, 1),
             ("--early-stopping", 1 if optim.early_stopping is None else optim.early_stopping, 1),
         ):
@@ -225,6 +236,12 @@ class TrainConfig:
                 "--prior label needs labels and --model vae has none",
                 "it goes with --model cvae",
                 "Take --prior normal, or --model cvae.",
+            )
+        if self.data.epoch_images is not None and not self.data.streaming:
+            raise DistvaeError(
+                f"--epoch-images {self.data.epoch_images} goes with --streaming only",
+                "otherwise an epoch is the whole training split",
+                "Add --streaming, or leave it out and take --max-steps for a shorter run.",
             )
         grey = model.likelihood in ("gaussian", "discretized_logistic")
         if grey and self.data.binarize in ("dynamic", "threshold"):

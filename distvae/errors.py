@@ -6,6 +6,7 @@ from collections.abc import Iterable
 DONE = 0
 INTERNAL_FAILURE = 1
 WRONG_INPUT = 2
+LOST = 3
 INTERRUPTED = 130
 
 
@@ -21,6 +22,8 @@ class DistvaeError(Exception):
         next_step: what the reader can do now.
     """
 
+    exit_code = WRONG_INPUT
+
     def __init__(self, thing: str, expected: str = "", next_step: str = "") -> None:
         self.thing = thing
         self.expected = expected
@@ -31,6 +34,23 @@ class DistvaeError(Exception):
 
 class MismatchError(DistvaeError):
     """What was read is whole, but of another architecture or other settings."""
+
+
+class LostError(DistvaeError):
+    """Another process of the run was lost; nothing is wrong with the input.
+
+    Args:
+        thing: as above.
+        expected: as above.
+        next_step: as above.
+        tells: whether this process is the one to say so.
+    """
+
+    exit_code = LOST
+
+    def __init__(self, thing: str, expected: str, next_step: str, tells: bool) -> None:
+        super().__init__(thing, expected, next_step)
+        self.tells = tells
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

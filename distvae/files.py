@@ -16,8 +16,37 @@ from typing import Any
 from distvae.errors import DistvaeError
 
 TEMPORARY = ".writing-"
+LOCK = ".lock"
+"""In a run folder, the file that is locked while someone trains there."""
 CHECKSUM = "distvae.sha256"
 """Under this key the metadata of a safetensors file holds the SHA-256 of its tensors."""
+
+
+@contextlib.contextmanager
+def disk_told(thing: str, folder: Path, needed: int = 0, next_step: str = "") -> Iterator[None]:
+    """Tell in one message that something could not be written.
+
+    Args:
+        thing: what could not, as a sentence.
+        folder: where.
+        needed: bytes it takes, where they are known.
+        next_step: what to do once there is room.
+
+    Raises:
+        DistvaeError: the disk is full, read-only or gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        found = os.strerror(error.errno) if error.errno else str(error)
+        near = next((path for path in (folder, *folder.parents) if path.exists()), Path())
+        free = f"{shutil.disk_usage(near).free / 1e6:,.1f} MB are free"
+        room = f"it takes {needed / 1e6:,.1f} MB and {free}" if needed else free
+        raise DistvaeError(
+            thing,
+            f"{found} ({room} in {folder})",
+            f"Make it writable with room. {next_step}".strip(),
+        ) from error
 
 
 def sync(path: Path) -> None:

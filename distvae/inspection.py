@@ -127,11 +127,11 @@ def _inspect_data(config: DataConfig) -> None:
     rows = [
         ("source", data.source),
         ("image (C, H, W)", " x ".join(map(str, data.image_shape))),
-        ("training images", f"{len(data.train):,}"),
+        ("training images", f"{data.train_images:,}"),
         ("test images", f"{len(data.test):,} ({data.test_origin})"),
         ("fingerprint", data.fingerprint),
     ]
-    if data.train.labels is not None:
+    if data.train.labels is not None and data.stream is None:
         counts = np.bincount(data.train.labels, minlength=data.num_labels)
         rows += [
             (f"label {number}: {name}", f"{count:,}")

@@ -6,6 +6,7 @@ which lack it, are read without.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,12 +20,23 @@ from distvae.files import CHECKSUM, replacing_file
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors to a safetensors file, whole or not at all."""
+    """Write named tensors to a safetensors file, whole or not at all.
+
+    Raises:
+        OSError: there is no room, or no way to write.
+    """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # one entry only: with two, their order and so the bytes of the file would be left to chance
     metadata = {CHECKSUM: checksum(stored)}
     with replacing_file(path) as temporary:
-        save_file(stored, str(temporary), metadata=metadata)
+        temporary.touch()
+        mode = temporary.stat().st_mode  # safetensors would make it readable by its owner alone
+        try:
+            save_file(stored, str(temporary), metadata=metadata)
+        except SafetensorError as error:
+            found = re.search(r"\(os error (\d+)\)", str(error))
+            raise OSError(int(found[1]) if found else None, str(error)) from error
+        temporary.chmod(mode)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

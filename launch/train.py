@@ -3,11 +3,11 @@
 import sys
 
 try:
-    from distvae.cli import main
+    from distvae.cli import run_and_exit
 except ModuleNotFoundError as error:
     if error.name != "distvae":
         raise
     sys.exit("distvae is not installed: run `pip install -e .` at the top of the checkout")
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    run_and_exit(["train", *sys.argv[1:]])

@@ -4,6 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from distvae.bench.plan import (
+    Links,
+    Step,
+    all_reduce_seconds,
+    layouts,
+    measure_links,
+    ring_seconds,
+)
 from tests.conftest import Command, assert_refused
 
 RECIPE = """\
@@ -93,3 +101,91 @@ def test_sampling_is_timed_through_torch_and_through_onnx_runtime(
     starts = {row[1].strip(): float(row[2]) for row in rows if len(row) < 7}
     assert starts.keys() == {"eager", "onnx"}
     assert all(seconds > 0 for seconds in starts.values())
+
+
+@pytest.mark.parametrize(
+    ("devices", "nodes", "milliseconds"),
+    [
+        (1, 1, 0.0),
+        (2, 1, 4.0 / 8.0 + 2 * 0.01),  # each sends half of 4 MB twice
+        (8, 1, 7.0 / 8.0 + 14 * 0.01),  # 7 of 8 parts of 4 MB, twice, in 14 messages
+        (8, 4, 7.0 / 8.0 + 14 * 0.01 + 6.0 / 1.0 + 6 * 0.01),  # and 3 of 4 parts, twice, over nodes
+        (1, 4, 6.0 / 1.0 + 6 * 0.01),
+    ],
+)
+def test_an_all_reduce_costs_what_the_ring_sends(
+    devices: int, nodes: int, milliseconds: float
+) -> None:
+    links = Links(device=8e9, node=1e9, latency=1e-5)
+    assert all_reduce_seconds(4e6, devices, nodes, links) == pytest.approx(milliseconds / 1e3)
+
+
+def test_a_ring_simulated_message_by_message_takes_as_long() -> None:
+    size, devices, bandwidth, latency = 3e6, 5, 2e9, 3e-5
+    clock = 0.0
+    pieces = [dict.fromkeys(range(devices), 1) for _ in range(devices)]
+    for turn in range(2 * (devices - 1)):  # all send one piece to the right at once
+        sent = [(rank - turn) % devices for rank in range(devices)]
+        held = [pieces[rank][sent[rank]] for rank in range(devices)]
+        for rank, piece in enumerate(sent):
+            right = pieces[(rank + 1) % devices]
+            right[piece] = held[rank] + (right[piece] if turn < devices - 1 else 0)
+        clock += size / devices / bandwidth + latency
+    assert all(value == devices for rank in pieces for value in rank.values())
+    assert ring_seconds(size, devices, bandwidth, latency) == pytest.approx(clock)
+
+
+def test_nodes_fill_up_before_others_are_added() -> None:
+    assert layouts(8, 4) == [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2), (8, 4)]
+    assert layouts(6, 3) == [(1, 1), (2, 1), (4, 1), (6, 1), (6, 2), (6, 3)]
+    assert layouts(1, 1) == [(1, 1)]
+
+
+def test_a_step_of_any_share_lies_on_the_line_through_two() -> None:
+    step = Step.through((128, 2.28), (4, 1.04))
+    assert step.seconds(0) == pytest.approx(1.0)
+    assert step.seconds(64) == pytest.approx(1.64)
+    noisy = Step.through((128, 1.0), (4, 1.1))  # less cannot take longer
+    assert noisy.seconds(4) == noisy.seconds(128) == pytest.approx(1.0)
+
+
+def test_two_processes_on_this_machine_are_measured() -> None:
+    links = measure_links(4_000_000)
+    assert 1e-6 < links.latency < 1.0
+    assert 1e6 < links.device < 1e12
+
+
+def test_the_plan_adds_the_all_reduce_to_measured_steps(
+    distvae: Command, shapes: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE.format(data=shapes))
+    refused = distvae("bench", "train", "--plan", "--config", recipe, "--bandwidth", 0)
+    assert_refused(refused, "--bandwidth is 0")
+
+    flags = ("--gpus", 4, "--nodes", 2, "--bandwidth", 0.001, "--node-bandwidth", 0.0005)
+    ended = distvae(
+        *("bench", "train", "--plan", "--config", recipe, "--steps", 150, *flags),
+        *("--latency", 1000),
+    )
+
+    assert ended.code == 0, ended.err
+    assert "nothing overlaps" in ended.out
+    lines = [line.split("│") for line in ended.out.splitlines() if line.startswith("│")]
+    rows = [[cell.strip() for cell in line[1:-1]] for line in lines]
+    assert [row[0] for row in rows] == ["1", "2", "4", *("1", "2", "4", "8")], "8 divides no 20"
+    layers = [(64, 12), (12, 6), (6, 4), (2, 6), (6, 12), (12, 64)]
+    size = 4 * sum(a * b + b for a, b in layers)
+    within = 2 * 3 / 4 * size / 1e3 + 6
+    assert "left out: 8 devices, which cannot share 20 equally" in ended.out
+    assert [row[2:4] for row in rows[:3]] == [["20", "20"], ["20", "10"], ["20", "5"]]
+    assert [row[2:4] for row in rows[3:]] == [[str(20 * int(row[0])), "20"] for row in rows[3:]]
+    costs = (0, size / 1e3 + 2, within, within + size / 5e2 + 2)
+    steps = [float(row[5]) for row in rows]
+    for row, cost, step in zip(rows[3:], costs, steps[3:], strict=True):
+        assert float(row[4]) == pytest.approx(cost, abs=2e-3)
+        assert step - steps[3] == pytest.approx(cost, abs=2e-3)
+        assert float(row[6].replace(",", "")) == pytest.approx(20e3 * int(row[0]) / step, rel=1e-2)
+        assert float(row[7].rstrip("%")) == pytest.approx(100 * steps[3] / step, abs=0.1)
+    assert steps[0] == steps[3]
+    assert all(steps[n] <= steps[n + 3] for n in (1, 2)), "a share takes no longer than the whole"

@@ -83,7 +83,7 @@ def test_the_wheel_holds_the_tree(tree: Path, wheel: dict[str, bytes]) -> None:
 def test_the_wheel_has_a_command_and_both_licences(wheel: dict[str, bytes]) -> None:
     facts = {name.partition(".dist-info/")[2]: text for name, text in wheel.items()}
     assert facts["entry_points.txt"].decode().split() == (
-        ["[console_scripts]", "distvae", "=", "distvae.cli:main"]
+        ["[console_scripts]", "distvae", "=", "distvae.cli:run_and_exit"]
     )
     assert "licenses/LICENSE" in facts
     assert "licenses/distvae/data/mnist/LICENSE" in facts

@@ -114,3 +114,10 @@ def test_the_header_holds_one_checksum(tmp_path: Path) -> None:
 
 def examples_detached() -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in examples().items()}
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    write_tensors(tmp_path / "tensors", examples())
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1, modes

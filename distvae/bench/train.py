@@ -45,6 +45,18 @@ class BenchConfig:
     """Runs of each variant; the variants take turns."""
     steps: int = 1500
     """Steps of a run; the first third is warm-up and compilation and is not counted."""
+    plan: bool = False
+    """Predict the step of --gpus on --nodes from that of one device, for the first variant."""
+    gpus: int = 8
+    """With --plan: devices in a node."""
+    nodes: int = 1
+    """With --plan: nodes."""
+    bandwidth: float = 20.0
+    """With --plan: GB/s between the devices of a node; 20 is PCIe 4.0, NVLink has 200 and more."""
+    node_bandwidth: float = 10.0
+    """With --plan: GB/s between nodes; 10 is Ethernet of 100 Gbit/s."""
+    latency: float = 20.0
+    """With --plan: microseconds from a message's start to its arrival."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,8 @@ class Probe:
     """Multiplications and additions of the matrix products, forward and backward."""
     peak: float
     """Best float32 matrix product of 2048 x 2048, as training multiplies, GFLOP/s."""
+    parameters: int
+    """Numbers that are trained."""
 
 
 def measure(config: BenchConfig) -> None:
@@ -76,7 +90,7 @@ def measure(config: BenchConfig) -> None:
     Raises:
         DistvaeError: an unknown variant, a number too small, or a run that failed.
     """
-    _check(config)
+    check(config)
     console = make_console()
     if hasattr(os, "getloadavg"):
         console.print(f"load average before the first run: {os.getloadavg()[0]:.2f}")
@@ -89,7 +103,7 @@ def measure(config: BenchConfig) -> None:
                     folder = Path(scratch, variant)
                     done.append(time_run(config.config, variant, config.steps, folder))
                     advance(1)
-                probes.append(_probed(folder))
+                probes.append(probed(folder))
     probe = probes[0]
     console.print(f"{probe.device}, {probe.threads} threads, torch {probe.torch}")
     for variant in speeds:
@@ -113,13 +127,13 @@ def training_command(config: str, variant: str, steps: int, folder: Path) -> lis
     ]
 
 
-def time_run(config: str, variant: str, steps: int, folder: Path) -> Speed:
+def time_run(config: str, variant: str, steps: int, folder: Path, *flags: str) -> Speed:
     """Train in a process of its own, into ``folder``, and read its speed from metrics.jsonl.
 
     Raises:
         DistvaeError: the run failed; the message holds the end of what it said.
     """
-    words = training_command(config, variant, steps, folder)
+    words = [*training_command(config, variant, steps, folder), *flags]
     started = time.perf_counter()
     outcome = subprocess.run(words, capture_output=True, text=True)
     seconds = time.perf_counter() - started
@@ -157,10 +171,12 @@ def probe(folder: Path) -> Probe:
         torch.__version__,
         counter.get_total_flops() / batch,
         matrix_product_peak(device),
+        sum(parameter.numel() for parameter in model.parameters()),
     )
 
 
-def _check(config: BenchConfig) -> None:
+def check(config: BenchConfig) -> None:
+    """Refuse an unknown variant and numbers that are too small."""
     for variant in config.variants:
         if variant not in VARIANTS:
             raise DistvaeError(
@@ -175,7 +191,7 @@ def _check(config: BenchConfig) -> None:
             raise DistvaeError(f"--{name} is {value}", f"expected at least {least}")
 
 
-def _probed(folder: Path) -> Probe:
+def probed(folder: Path) -> Probe:
     """:func:`probe` in a process of its own, so that this one holds no threads during a run."""
     words = [sys.executable, "-m", "distvae.bench.train", str(folder)]
     outcome = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)

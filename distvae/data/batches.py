@@ -1,13 +1,22 @@
 """Which images a step sees, as pure functions of seed, epoch, micro-batch and process."""
 
+import os
 import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distvae.data.order import permutation
+from distvae.data.pixels import check_size, read_pixels
+from distvae.data.shards import Example, State
+from distvae.data.sources import decode_image
+from distvae.data.streaming import Stream
 from distvae.errors import DistvaeError
 
 if TYPE_CHECKING:
@@ -15,6 +24,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from distvae.data.store import Split
+
+AHEAD = 4
+"""Batches of a stream that are read and decoded before they are asked for."""
 
 
 def epoch_order(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -42,6 +54,18 @@ def shard(batch_size: int, accumulate: int, micro: int, world_size: int, rank: i
         )
     start = (micro * world_size + rank) * size
     return slice(start, start + size)
+
+
+class TrainImages(Protocol):
+    """What a run trains on; rows are numbers, a range where the images are streamed."""
+
+    def __len__(self) -> int:
+        """The number of images in an epoch."""
+        ...
+
+    def gather(self, rows: Any) -> "tuple[Tensor, Tensor | None]":
+        """Images uint8 [B, C, H, W] and labels int64 [B], where there are any, of the rows [B]."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +102,10 @@ class ResidentImages:
         labels = None if self.labels is None else self.labels.to(images.device)
         return ResidentImages(images, labels, device)
 
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.images)
+
     def gather(self, rows: "Tensor") -> "tuple[Tensor, Tensor | None]":
         """Images uint8 [B, C, H, W] and labels int64 [B] of the rows, int64 [B]."""
         rows = rows.to(self.images.device)
@@ -85,3 +113,111 @@ class ResidentImages:
         if self.labels is None:
             return images, None
         return images, self.labels.index_select(0, rows).to(self.device)
+
+
+class StreamedImages:
+    """One process's part of a stream, read by one thread and decoded by others, a little ahead.
+
+    The rows of epoch e are counted from e times the images of an epoch. Asked for one after the
+    other they are read once; a jump, as at a resume, costs reading up to there, unless the place
+    was given by :meth:`go_on_from`.
+
+    Args:
+        stream: what is read.
+        image_shape: ``(C, H, W)`` of every image.
+        seed: of the run.
+        rank: of this process.
+        world_size: how many there are.
+        device: where batches are needed.
+
+    Raises:
+        DistvaeError: there are more processes than shards.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        image_shape: tuple[int, int, int],
+        seed: int,
+        rank: int,
+        world_size: int,
+        device: "torch.device",
+    ) -> None:
+        self._stream = stream
+        self._shape = image_shape
+        self._order = stream.order(seed, rank, world_size)
+        self._world_size = world_size
+        self._device = device
+        self._reader = ThreadPoolExecutor(1)
+        self._decoders = ThreadPoolExecutor(min(AHEAD, os.cpu_count() or 1))
+        self._ahead: deque[Future[_Batch]] = deque()
+        self._place: list[int] | None = None
+        self._state: State | None = None
+
+    def __len__(self) -> int:
+        """The number of images in an epoch, over all processes."""
+        return self._stream.images
+
+    @property
+    def state(self) -> State:
+        """Where this process is, fit for JSON."""
+        return {"place": self._place, "order": self._state}
+
+    def go_on_from(self, state: State) -> None:
+        """Let the next batch follow the one after which this was the ``state``."""
+        self._start(state["place"], state["order"])
+
+    def gather(self, rows: range) -> "tuple[Tensor, Tensor | None]":
+        """Images uint8 [B, C, H, W] and labels int64 [B] of one block of a global batch.
+
+        Raises:
+            DistvaeError: an image cannot be read, has another size, or no label.
+        """
+        import torch
+
+        epoch, row = divmod(rows.start, len(self))
+        place = [epoch, row // (len(rows) * self._world_size), len(rows)]
+        if place != self._place:
+            self._start(place, None)
+        self._ahead.append(self._submit())
+        images, labels, self._state = self._ahead.popleft().result()
+        self._place = [epoch, place[1] + 1, len(rows)]
+        told = None if self._stream.label is None else torch.from_numpy(labels).to(self._device)
+        return torch.from_numpy(images).to(self._device), told
+
+    def _start(self, place: list[int], state: State | None) -> None:
+        """Begin to read ahead from a place: epoch, number of the batch in it, and its size."""
+        for future in self._ahead:
+            future.cancel()
+        epoch, number, size = self._place = place
+        examples = self._order.examples(epoch, state)
+        self._state = state
+        self._examples = islice(examples, 0 if state else number * size, None)
+        self._ahead = deque(self._submit() for _ in range(AHEAD))
+
+    def _submit(self) -> "Future[_Batch]":
+        assert self._place is not None
+        read = self._reader.submit(_read, self._examples, self._place[2])
+        return self._decoders.submit(self._decode, read)
+
+    def _decode(self, read: "Future[_Read]") -> "_Batch":
+        examples, state = read.result()
+        images = np.empty((len(examples), *self._shape), np.uint8)
+        labels = np.empty(len(examples), np.int64)
+        stream, size = self._stream, self._stream.config.image_size
+        for index, example in enumerate(examples):
+            encoded, where = stream.encoded(example), stream.where(example)
+            pixels = read_pixels(decode_image, encoded, where, self._shape[0], size)
+            check_size(where, pixels.shape, "read at the start of the run", self._shape)
+            images[index], labels[index] = pixels, stream.number(example)
+        return images, labels, state
+
+
+_Read = tuple[list[Example], State]
+_Batch = tuple[NDArray[np.uint8], NDArray[np.int64], State]
+
+
+def _read(examples: Iterator[tuple[Example, State]], count: int) -> _Read:
+    """The next examples, and the state after the last of them."""
+    taken = list(islice(examples, count))
+    return [example for example, _ in taken], taken[-1][1]

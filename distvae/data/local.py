@@ -21,7 +21,7 @@ PICTURES = frozenset(
 
 
 def load_local(path: Path, config: DataConfig) -> Mapping[str, Any]:
-    """All splits of a file or folder.
+    """All splits of a file or folder; parquet and arrow files as streams where so configured.
 
     Raises:
         DistvaeError: it holds neither images nor a table, or cannot be read.
@@ -38,6 +38,8 @@ def load_local(path: Path, config: DataConfig) -> Mapping[str, Any]:
         for suffix, kind in TABLES.items():
             if chosen := [file for file in tables if file.suffix == suffix]:
                 splits = _splits_of_tables(path, chosen, config)
+                if config.streaming and kind != "csv":  # a csv holds no more than paths
+                    return _streams(kind, splits)
                 return dict(datasets.load_dataset(kind, data_files=splits))
     except Exception as error:  # an empty split alone raises three kinds, by format
         cause = error.__cause__ or error
@@ -108,6 +110,20 @@ def _splits_of_tables(path: Path, tables: list[Path], config: DataConfig) -> dic
         split = next((word for word in words if word in names), "train")
         splits.setdefault(split, []).append(glob.escape(str(file)))
     return splits
+
+
+def _streams(kind: str, splits: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Streams of table files; those of parquet know their number of rows from its footers."""
+    import datasets
+    from pyarrow import parquet
+
+    streams = dict(datasets.load_dataset(kind, data_files=dict(splits), streaming=True))
+    for name, stream in streams.items() if kind == "parquet" else ():
+        files = [file for pattern in splits[name] for file in glob.glob(pattern)]  # noqa: PTH207
+        rows = sum(parquet.read_metadata(file).num_rows for file in files)
+        stream.info.splits = datasets.SplitDict()
+        stream.info.splits.add(datasets.SplitInfo(name, num_examples=rows))
+    return streams
 
 
 def _split_names(config: DataConfig) -> set[str]:

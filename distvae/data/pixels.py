@@ -1,9 +1,12 @@
 """One decoded image of any mode and size becomes uint8 pixels [C, H, W]."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from distvae.errors import DistvaeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,3 +43,40 @@ def to_pixels(image: "Image", channels: int, size: int | None) -> NDArray[np.uin
         image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
     pixels = np.asarray(image)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def read_pixels(
+    decode: Callable[[Any], "Image"],
+    encoded: Any,
+    where: str,
+    channels: int | None,
+    size: int | None,
+) -> NDArray[np.uint8]:
+    """Decode one image into uint8 [C, H, W]; where channels are left out, it keeps its own.
+
+    Raises:
+        DistvaeError: it cannot be read; the message says ``where`` it is.
+    """
+    try:
+        image = decode(encoded)
+        return to_pixels(image, channels or count_channels(image), size)
+    except Exception as error:  # pillow's plugins raise whatever a broken file leads them to
+        raise DistvaeError(
+            f"cannot read {where}",
+            f"{type(error).__name__}: {error}",
+            "Repair or remove that image.",
+        ) from error
+
+
+def check_size(where: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> None:
+    """Refuse an image [C, H, W] that is not as large as the first one.
+
+    Raises:
+        DistvaeError: it is not; the message names both.
+    """
+    if shape != expected:
+        raise DistvaeError(
+            f"{where} is {shape[2]} x {shape[1]} pixels",
+            f"the first, {first}, is {expected[2]} x {expected[1]}",
+            "Bring all to one size by --image-size.",
+        )

@@ -53,12 +53,18 @@ class RawData:
 
 @dataclass(frozen=True)
 class Source:
-    """Where images come from; two sources with the same identity hold the same images."""
+    """Where images come from; two sources with the same identity hold the same images.
+
+    ``tables`` gives what ``datasets`` knows of them by split, tables or streams as configured; the
+    image paths in them are relative to ``root``.
+    """
 
     name: str
     address: str
     identity: str
     read: Callable[[], RawData]
+    tables: Callable[[], Mapping[str, Any]] | None = None
+    root: Path | None = None
 
 
 def load_source(config: DataConfig) -> Source:
@@ -74,19 +80,21 @@ def load_source(config: DataConfig) -> Source:
     if path.exists():
         path = path.resolve()
         name = path.stem if path.is_file() else path.name
+        root = path if path.is_dir() else path.parent
         return Source(
             re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data",
             str(path),
             local_identity(path, config),
-            lambda: _read_tables(
-                load_local(path, config), config, path if path.is_dir() else path.parent
-            ),
+            lambda: read_tables(load_local(path, config), config, root),
+            lambda: load_local(path, config),
+            root,
         )
     if path.suffix not in TABLES and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", config.data):
-        splits = _load_hub(config.data)
-        prints = [(name, split._fingerprint) for name, split in splits.items()]
+        splits, identity = _load_hub(config)
         name = config.data.partition("/")[2]
-        return Source(name, config.data, str(prints), lambda: _read_tables(splits, config))
+        return Source(
+            *(name, config.data, identity), lambda: read_tables(splits, config), lambda: splits
+        )
     raise DistvaeError(
         f"there is no data called {config.data!r}",
         f"expected {', '.join(BUNDLED)}, a file or folder that exists, or a Hub id like owner/name",
@@ -163,15 +171,13 @@ def _read_mnist(config: DataConfig) -> RawData:
     return _finish(config, read(train), read(test) if test else None, label_names)
 
 
-def _read_tables(
-    tables: Mapping[str, Any], config: DataConfig, root: Path | None = None
-) -> RawData:
-    """Both splits from ``datasets`` tables; image paths in them are relative to ``root``."""
-    import datasets
+def choose_columns(tables: Mapping[str, Any], config: DataConfig) -> tuple[str, str | None]:
+    """The columns of images and labels, by the features of the first table; all must have them.
 
-    chosen = [name for name in choose_splits(config, tables) if name is not None]
-    tables = {name: tables[name] for name in chosen}
-    features = tables[chosen[0]].features
+    Raises:
+        DistvaeError: they are not found, or a table lacks one.
+    """
+    features = next(iter(tables.values())).features
     image = columns.image_column(features, config.image_column, config.data)
     label = columns.label_column(features, config.label_column, config.data)
     for name, table in tables.items():
@@ -182,6 +188,16 @@ def _read_tables(
                     f"its columns are {', '.join(table.features)}",
                     "Choose another split by --split-test.",
                 )
+    return image, label
+
+
+def read_tables(tables: Mapping[str, Any], config: DataConfig, root: Path | None = None) -> RawData:
+    """Both splits from ``datasets`` tables; image paths in them are relative to ``root``."""
+    import datasets
+
+    chosen = [name for name in choose_splits(config, tables) if name is not None]
+    tables = {name: tables[name] for name in chosen}
+    image, label = choose_columns(tables, config)
     labels, label_names = columns.read_labels(tables, label, config.data) if label else ({}, ())
 
     def raw(name: str) -> RawSplit:
@@ -190,19 +206,14 @@ def _read_tables(
             table = table.cast_column(image, datasets.Image(decode=False))
 
         def fetch(rows: NDArray[np.int64]) -> list[Any]:
-            return [_encoded(value, root) for value in table[rows.tolist()][image]]
+            return [encoded_image(value, root) for value in table[rows.tolist()][image]]
 
-        def decode(encoded: dict[str, Any]) -> Any:
-            if encoded["bytes"] is None and (path := encoded["path"]) and Path(path).is_file():
-                encoded = {**encoded, "bytes": Path(path).read_bytes()}
-            return datasets.Image().decode_example(encoded)
-
-        return RawSplit(name, np.arange(len(table)), labels.get(name), fetch, decode)
+        return RawSplit(name, np.arange(len(table)), labels.get(name), fetch, decode_image)
 
     return _finish(config, raw(chosen[0]), raw(chosen[1]) if len(chosen) > 1 else None, label_names)
 
 
-def _encoded(value: Any, root: Path | None) -> dict[str, Any]:
+def encoded_image(value: Any, root: Path | None) -> dict[str, Any]:
     """A cell as the ``bytes`` and ``path`` of one image."""
     if isinstance(value, str):
         value = {"path": value}
@@ -214,16 +225,30 @@ def _encoded(value: Any, root: Path | None) -> dict[str, Any]:
     return {"bytes": encoded, "path": path}
 
 
-def _load_hub(name: str) -> Mapping[str, Any]:
-    """All splits of a Hub dataset.
+def decode_image(encoded: dict[str, Any]) -> Any:
+    """The picture in what :func:`encoded_image` gave."""
+    import datasets
+
+    if encoded["bytes"] is None and (path := encoded["path"]) and Path(path).is_file():
+        encoded = {**encoded, "bytes": Path(path).read_bytes()}
+    return datasets.Image().decode_example(encoded)
+
+
+def _load_hub(config: DataConfig) -> tuple[Mapping[str, Any], str]:
+    """All splits of a Hub dataset, tables or streams as configured, and their identity.
 
     Raises:
         DistvaeError: it does not exist, cannot be reached, or cannot be read.
     """
     import datasets
 
+    name = config.data
     try:
-        return dict(datasets.load_dataset(name))
+        if config.streaming:
+            builder = datasets.load_dataset_builder(name)
+            return dict(builder.as_streaming_dataset()), f"streamed {builder.hash}"
+        splits = dict(datasets.load_dataset(name))
+        return splits, str([(split, table._fingerprint) for split, table in splits.items()])
     except Exception as error:  # no network alone raises several kinds, by library and place
         cause = error.__cause__ or error
         raise DistvaeError(

@@ -4,6 +4,7 @@ A store is a folder named after its data and a fingerprint of everything that de
 It is built beside its final place and renamed as a whole, so it is there completely or not at all.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -17,14 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
-from distvae.data.pixels import count_channels, to_pixels
+from distvae.data.pixels import check_size, read_pixels
 from distvae.data.sources import RawData, RawSplit, Source, load_source
+from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.errors import DistvaeError
 
 FORMAT = 1
@@ -49,6 +50,7 @@ class ImageData:
     """Both splits of a data set and where they come from.
 
     ``name`` is fit for a folder name; ``label_names`` is empty where the images have no labels.
+    Where there is a ``stream`` it has the training images, and ``train`` no more than a sample.
     """
 
     name: str
@@ -58,6 +60,12 @@ class ImageData:
     test: Split
     test_origin: str
     label_names: tuple[str, ...]
+    stream: Stream | None = None
+
+    @property
+    def train_images(self) -> int:
+        """The number of training images in an epoch."""
+        return len(self.train) if self.stream is None else self.stream.images
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -83,20 +91,31 @@ def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData
         DistvaeError: the data is unknown or unfit, an image cannot be read, or the disk is full.
     """
     source = load_source(config)
+    stream = open_stream(source, config) if config.streaming else None
+    data = _open_or_build(source, stream, config, progress or _bar)
+    return dataclasses.replace(data, stream=stream)
+
+
+def _open_or_build(
+    source: Source, stream: Stream | None, config: DataConfig, progress: Progress
+) -> ImageData:
     fingerprint = _fingerprint(source, config)
     cache = cache_folder(config)
     folder = cache / f"{source.name}-{fingerprint}"
     if data := _open_store(folder):
         return data
-    raw = source.read()
+    raw = source.read() if stream is None else None
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=f".{folder.name}-") as scratch:
             if folder.exists():  # damaged: out of the way, and gone with the scratch folder
                 with suppress(FileNotFoundError):
                     folder.rename(Path(scratch, "damaged"))
+            if stream is not None:
+                raw = resident_part(stream, Path(scratch))
+            assert raw is not None
             built = Path(scratch, "store")
-            _build(built, source, raw, config, fingerprint, progress or _bar)
+            _build(built, source, raw, config, fingerprint, progress)
             with suppress(OSError):  # another process was first: its store is as good
                 built.rename(folder)
     except OSError as error:
@@ -129,7 +148,9 @@ def _fingerprint(source: Source, config: DataConfig) -> str:
             *("split_train", "split_test", "split_seed"),
         )
     }
-    whole = json.dumps([FORMAT, source.address, source.identity, settings], sort_keys=True)
+    content = [FORMAT, source.address, source.identity, settings]
+    content += [SAMPLE] if config.streaming else []
+    whole = json.dumps(content, sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
@@ -193,8 +214,9 @@ class _Sample:
     @classmethod
     def of(cls, split: RawSplit, config: DataConfig) -> "_Sample":
         row, encoded = int(split.rows[0]), split.fetch(split.rows[:1])[0]
-        pixels = _read_pixels(split, row, encoded, config.channels, config.image_size)
-        return cls(split.where(row, encoded), pixels.shape, config.image_size)
+        where, size = split.where(row, encoded), config.image_size
+        pixels = read_pixels(split.decode, encoded, where, config.channels, size)
+        return cls(where, pixels.shape, size)
 
 
 def _decode(split: RawSplit, sample: _Sample, path: Path, advance: Callable[[int], None]) -> None:
@@ -205,9 +227,9 @@ def _decode(split: RawSplit, sample: _Sample, path: Path, advance: Callable[[int
     def fill(start: int) -> int:
         rows = split.rows[start : start + BATCH]
         for index, (row, encoded) in enumerate(zip(rows, split.fetch(rows), strict=True), start):
-            pixels = _read_pixels(split, row, encoded, sample.shape[0], sample.size)
-            if pixels.shape != sample.shape:
-                _refuse_mixed_sizes(split.where(row, encoded), pixels.shape, sample)
+            where = split.where(row, encoded)
+            pixels = read_pixels(split.decode, encoded, where, sample.shape[0], sample.size)
+            check_size(where, pixels.shape, sample.where, sample.shape)
             images[index] = pixels
         return len(rows)
 
@@ -215,30 +237,6 @@ def _decode(split: RawSplit, sample: _Sample, path: Path, advance: Callable[[int
         for count in pool.map(fill, range(0, len(split.rows), BATCH)):
             advance(count)
     images.flush()
-
-
-def _read_pixels(
-    split: RawSplit, row: int, encoded: Any, channels: int | None, size: int | None
-) -> NDArray[np.uint8]:
-    """One image as uint8 [C, H, W]; where channels are left out, it keeps its own."""
-    try:
-        image = split.decode(encoded)
-        return to_pixels(image, channels or count_channels(image), size)
-    except Exception as error:  # pillow's plugins raise whatever a broken file leads them to
-        raise DistvaeError(
-            f"cannot read {split.where(row, encoded)}",
-            f"{type(error).__name__}: {error}",
-            "Repair or remove that image.",
-        ) from error
-
-
-def _refuse_mixed_sizes(where: str, shape: tuple[int, ...], sample: _Sample) -> None:
-    (height, width), (expected_height, expected_width) = shape[1:], sample.shape[1:]
-    raise DistvaeError(
-        f"{where} is {width} x {height} pixels",
-        f"the first, {sample.where}, is {expected_width} x {expected_height}",
-        "Bring all to one size by --image-size.",
-    )
 
 
 def _check_space(folder: Path, count: int, shape: tuple[int, ...]) -> None:

@@ -71,7 +71,7 @@ def _pays(engine: Engine) -> bool:
 def _seconds_per_step(engine: Engine) -> float:
     """Time of a forward and backward pass; the gradients are thrown away, nothing else changes."""
     noise = engine.noise.draw(0, engine.config.optim.batch_size).at(engine.shards[0])
-    grey, labels = engine.train_images.gather(torch.arange(len(noise.latent)))
+    grey, labels = engine.test_images.gather(torch.zeros(len(noise.latent), dtype=torch.int64))
     batch = Batch(grey, labels if engine.conditional else None, *noise)
     weight = torch.ones((), device=engine.accelerator.device)
     for probe in range(2 * PROBE_STEPS):

@@ -5,23 +5,43 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions.
 
 import copy
 import math
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    patch_environment,
+)
 from torch import Tensor
 
 from distvae.checkpoint import Trained
 from distvae.config import TrainConfig
-from distvae.data.batches import ResidentImages, shard
+from distvae.data.batches import (
+    ResidentImages,
+    StreamedImages,
+    TrainImages,
+    epoch_order,
+    shard,
+)
 from distvae.data.inputs import NoiseSource
 from distvae.data.store import ImageData
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, LostError
 from distvae.models import build_model
 from distvae.training.optimizer import OneCallAdamW
-from distvae.training.update import LossOf, Update, autograd_update, loss_function
+from distvae.training.sharding import shard_model
+from distvae.training.topology import FSDP, asked
+from distvae.training.update import Batch, LossOf, Update, autograd_update, loss_function
 
+Rows = Tensor | range
+"""Numbers of images: int64 ``[B]`` of a split that is resident, a range of one that is streamed."""
 MEAN_OF = 10_000
+GRADIENTS = DistributedDataParallelKwargs()
+"""How processes average their gradients."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +59,9 @@ class Engine:
     update: Update
     shards: list[slice]
     """Positions of the global batch that this process handles, by micro-batch."""
-    train_images: ResidentImages
+    train_images: TrainImages
+    order: Callable[[int], Rows]
+    """(epoch) -> the rows of ``train_images`` that it visits, one after the other."""
     test_images: ResidentImages
     noise: NoiseSource
     steps_per_epoch: int
@@ -53,18 +75,30 @@ def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
 
     Raises:
         DistvaeError: the device cannot do the precision asked for, or a tracker is not installed.
+        LostError: not all processes came.
     """
     optim = config.optim
+    wait = InitProcessGroupKwargs(timeout=timedelta(seconds=config.run.timeout))
     try:
-        accelerator = Accelerator(
-            mixed_precision=optim.mixed_precision,
-            gradient_accumulation_steps=optim.accumulate,
-            log_with=list(config.run.tracker) or None,
-            project_dir=project_folder,
-        )
+        with patch_environment(ACCELERATE_USE_FSDP="false"):  # distvae shards the model itself
+            accelerator = Accelerator(
+                cpu=asked().cpu is True,  # a launcher of several processes drops use_cpu
+                mixed_precision=optim.mixed_precision,
+                gradient_accumulation_steps=optim.accumulate,
+                log_with=list(config.run.tracker) or None,
+                project_dir=project_folder,
+                kwargs_handlers=[GRADIENTS, wait],
+            )
         if optim.mixed_precision == "fp16" and accelerator.device.type == "cpu":
             raise ValueError("on a CPU it would compute in float32 all the same")
         return accelerator
+    except torch.distributed.DistError as error:
+        raise LostError(
+            f"the processes of the run did not come together within --timeout {config.run.timeout}",
+            str(error).splitlines()[0],
+            "Start all of them, with one MASTER_ADDR and MASTER_PORT that no other run uses.",
+            tells=int(os.environ.get("RANK", "0")) == 0,
+        ) from error
     except (ValueError, ImportError) as error:
         raise DistvaeError(
             f"Accelerate refuses --mixed-precision {optim.mixed_precision} with trackers "
@@ -82,12 +116,12 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
             shared equally by the processes.
     """
     optim = config.optim
-    steps_per_epoch = len(data.train) // optim.batch_size
+    steps_per_epoch = data.train_images // optim.batch_size
     if not steps_per_epoch:
         raise DistvaeError(
             f"--batch-size {optim.batch_size} is larger than the data",
-            f"the training split has {len(data.train)} images",
-            f"Take --batch-size {len(data.train)} or less.",
+            f"the training split has {data.train_images} images",
+            f"Take --batch-size {data.train_images} or less.",
         )
     shards = _shards(config, accelerator)
     total_steps = optim.epochs * steps_per_epoch
@@ -98,21 +132,28 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
     images = ResidentImages.from_split(data.train)
     if config.model.start == "data_mean":
         model.start_at(_mean_image(images))
-    parameters = list(model.to(device).parameters())
+    train_images, order = _train_images(data, images, optim.seed, accelerator)
+    model.to(device)
+    averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema else None
+    sharded = asked().strategy == FSDP
+    if sharded:
+        shard_model(model, device.type)
+        if averaged is not None:
+            shard_model(averaged, device.type)
+    wrapped = accelerator.prepare_model(model, evaluation_mode=sharded)  # which only casts
     kind = OneCallAdamW if accelerator.scaler is None else torch.optim.AdamW
     optimizer: torch.optim.Optimizer = kind(
-        parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay
+        list(model.parameters()), lr=optim.learning_rate, weight_decay=optim.weight_decay
     )
-    averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema else None
-    wrapped, prepared = accelerator.prepare(model, optimizer)
     pixel_shape = data.image_shape if config.data.binarize == "dynamic" else None
     noise = NoiseSource(optim.seed, "training", config.model.latent_dim, pixel_shape, device)
     # Accelerate's optimizer scales fp16, and skips the step while gradients are accumulated, which
-    # the update does itself; it also looks for packages on the disk in every step
-    stepped = optimizer if accelerator.scaler is None else prepared
+    # the update does itself; it also looks for packages on the disk in every step, and between
+    # processes on a CPU it replaces the moments, of which OneCallAdamW keeps lists, by copies
+    stepped = optimizer if accelerator.scaler is None else accelerator.prepare(optimizer)
     trained = Trained(model, averaged, optimizer)
     loss_of = loss_function(config, math.prod(data.image_shape))
-    return Engine(
+    engine = Engine(
         config=config,
         accelerator=accelerator,
         trained=trained,
@@ -121,7 +162,8 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
         loss_of=loss_of,
         update=autograd_update(accelerator, wrapped, stepped, trained, loss_of, optim.clip),
         shards=shards,
-        train_images=images.to(device),
+        train_images=train_images,
+        order=order,
         test_images=ResidentImages.from_split(data.test).to(device),
         noise=noise,
         steps_per_epoch=steps_per_epoch,
@@ -129,6 +171,37 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
         conditional=model.conditional,
         binarize=config.data.binarize or "none",
     )
+    if accelerator.num_processes > 1 and not sharded:
+        _settle_buckets(engine)
+    return engine
+
+
+def _settle_buckets(engine: Engine) -> None:
+    """One backward pass for nothing, after which DDP keeps the order in which it sums gradients.
+
+    It lays out its buckets anew after the first pass. From three processes on, that changes how the
+    sums are rounded, so a resumed run would take its first step otherwise than one never stopped.
+    """
+    noise = engine.noise.draw(0, engine.config.optim.batch_size).at(engine.shards[0])
+    grey, labels = engine.test_images.gather(torch.zeros(len(noise.latent), dtype=torch.int64))
+    batch = Batch(grey, labels if engine.conditional else None, *noise)
+    weight = torch.ones((), device=engine.accelerator.device)
+    loss = engine.loss_of(engine.forward, batch, weight).loss
+    loss.backward()  # type: ignore[no-untyped-call]
+    engine.trained.optimizer.zero_grad()
+
+
+def _train_images(
+    data: ImageData, images: ResidentImages, seed: int, accelerator: Accelerator
+) -> tuple[TrainImages, Callable[[int], Rows]]:
+    """What to train on, where it is needed, and the order of an epoch."""
+    if data.stream is None:
+        resident = images.to(accelerator.device)
+        return resident, lambda epoch: torch.from_numpy(epoch_order(len(resident), seed, epoch))
+    world = accelerator.process_index, accelerator.num_processes
+    streamed = StreamedImages(data.stream, data.image_shape, seed, *world, accelerator.device)
+    size = len(streamed)
+    return streamed, lambda epoch: range(epoch * size, (epoch + 1) * size)
 
 
 def _shards(config: TrainConfig, accelerator: Accelerator) -> list[slice]:
@@ -139,5 +212,7 @@ def _shards(config: TrainConfig, accelerator: Accelerator) -> list[slice]:
 
 def _mean_image(images: ResidentImages) -> Tensor:
     """Mean of at most ``MEAN_OF`` training images, taken evenly: ``[C, H, W]`` in [0, 1]."""
-    rows = torch.arange(0, len(images.images), max(1, len(images.images) // MEAN_OF))
-    return images.gather(rows)[0].double().mean(0).div(255.0).float()
+    rows = torch.arange(0, len(images), max(1, len(images) // MEAN_OF))
+    # exact, as whole numbers; a part at a time, as they take eight times the memory
+    sums = [images.gather(part)[0].sum(0, dtype=torch.float64) for part in torch.split(rows, 256)]
+    return torch.stack(sums).sum(0).div(len(rows)).div(255.0).float()

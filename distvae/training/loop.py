@@ -4,28 +4,31 @@ Legend: B batch.
 """
 
 import math
+import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from distvae.checkpoint import Progress, save_checkpoint
-from distvae.data.batches import epoch_order
+from distvae.checkpoint import Progress, Trained, save_checkpoint
+from distvae.data.batches import StreamedImages
 from distvae.errors import DistvaeError
 from distvae.evaluation.elbo import elbo_metrics
-from distvae.models import WEIGHTS
+from distvae.files import disk_told
+from distvae.models import VAE, WEIGHTS
 from distvae.objectives import Loss, loss_of_means
 from distvae.runs import SAMPLES, checkpoints
 from distvae.schedules import kl_weight, learning_rate
 from distvae.tensors import write_tensors
 from distvae.training.console import TrainingConsole
-from distvae.training.engine import Engine
+from distvae.training.engine import Engine, Rows
 from distvae.training.pictures import write_pictures
-from distvae.training.stopping import Interrupted, StopRequest
+from distvae.training.sharding import whole_model, whole_state
+from distvae.training.stopping import Interrupted, Vote
 from distvae.training.trackers import MetricsLog
 from distvae.training.update import Batch
+from distvae.training.world import check_same_weights, gathered, on_main, together
 
 MOST_DEAD = 0.5
 TIME_TO_WAKE = 0.25
@@ -50,7 +53,7 @@ class Sitting:
     folder: Path
     log: MetricsLog
     console: TrainingConsole
-    stop: StopRequest
+    vote: Vote
     window: Window = field(default_factory=Window)
     warned: bool = False
     """Whether the collapse of the latents has been told."""
@@ -61,7 +64,7 @@ class Sitting:
         return self.progress.step / self.engine.steps_per_epoch
 
 
-def train_step(engine: Engine, step: int, rows: Tensor) -> list[Loss]:
+def train_step(engine: Engine, step: int, rows: Rows) -> list[Loss]:
     """One optimizer step on the global batch ``rows [B]``; reads nothing back from the device.
 
     Args:
@@ -91,14 +94,14 @@ def train(sitting: Sitting) -> None:
 
     Raises:
         Interrupted: a signal asked for it; a checkpoint has been written.
-        DistvaeError: the loss is not finite.
+        DistvaeError: the loss is not finite, the ranks' weights differ, or the disk is full.
     """
     engine, progress = sitting.engine, sitting.progress
     optim, run = engine.config.optim, engine.config.run
     engine.forward.train()
     while progress.step < engine.total_steps and not _stopped_early(sitting):
         epoch, first = divmod(progress.step, engine.steps_per_epoch)
-        order = torch.from_numpy(epoch_order(len(engine.train_images.images), optim.seed, epoch))
+        order = engine.order(epoch)
         for batch in range(first, engine.steps_per_epoch):
             started = time.perf_counter()
             rows = order[batch * optim.batch_size : (batch + 1) * optim.batch_size]
@@ -110,13 +113,15 @@ def train(sitting: Sitting) -> None:
                 log_window(sitting)
             if batch + 1 == engine.steps_per_epoch or last:
                 last = end_epoch(sitting, last)
-            stopping = _stop_requested(sitting)
+            stopping = sitting.vote.signal_name(progress.step, sitting.log.failure is not None)
+            if sitting.vote.troubled:
+                together(engine.accelerator, sitting.log.check)
             if progress.step % run.checkpoint_every == 0 or last or stopping:
                 checkpoint(sitting)
-            if stopping:
-                raise Interrupted(sitting.stop.signal_name)
             if last:
                 break
+            if stopping:
+                raise Interrupted(stopping)
 
 
 def log_window(sitting: Sitting) -> None:
@@ -161,17 +166,25 @@ def end_epoch(sitting: Sitting, last: bool) -> bool:
         log_window(sitting)
         note_evaluation(sitting, evaluate(engine))
         last = last or _stopped_early(sitting)
-    if (epoch % run.sample_every == 0 or last) and engine.accelerator.is_main_process:
+    if epoch % run.sample_every == 0 or last:
+        usable = whole_model(engine.trained.usable)
+        on_main(engine.accelerator, lambda: draw(sitting, usable, epoch))
+    engine.forward.train()
+    return last
+
+
+def draw(sitting: Sitting, model: VAE, epoch: int) -> None:
+    """Write the sheets of an epoch, drawn by a whole model."""
+    engine, folder = sitting.engine, sitting.folder / SAMPLES
+    with disk_told(f"the pictures of epoch {epoch} cannot be written", folder):
         write_pictures(
-            engine.trained.usable.eval(),
+            model.eval(),
             engine.test_images,
             engine.binarize,
             engine.config.optim.seed,
-            sitting.folder / SAMPLES,
+            folder,
             epoch,
         )
-    engine.forward.train()
-    return last
 
 
 def note_evaluation(sitting: Sitting, values: dict[str, float]) -> None:
@@ -217,7 +230,7 @@ def evaluate(engine: Engine) -> dict[str, float]:
     accelerator = engine.accelerator
     return dict(
         elbo_metrics(
-            engine.trained.usable.eval(),
+            whole_model(engine.trained.usable).eval(),
             engine.test_images,
             engine.binarize,
             engine.config.optim.seed,
@@ -232,34 +245,37 @@ def checkpoint(sitting: Sitting) -> None:
     """Write a checkpoint and the run's own model.safetensors, unless loss or weights went wrong."""
     engine = sitting.engine
     log_window(sitting)
-    norms = torch._foreach_norm(list(engine.trained.model.parameters()))
+    check_same_weights(engine.accelerator, engine.trained, sitting.progress.step)
+    if engine.accelerator.scaler is not None:
+        sitting.progress.scaler = engine.accelerator.scaler.state_dict()
+    if isinstance(engine.train_images, StreamedImages):
+        sitting.progress.streams = gathered(engine.accelerator, engine.train_images.state)
+    trained = whole_state(engine.trained, "cpu" if engine.accelerator.is_main_process else "meta")
+    on_main(engine.accelerator, lambda: _save(sitting, trained))
+
+
+def _save(sitting: Sitting, trained: Trained) -> None:
+    sitting.log.check()
+    folder = sitting.folder
+    norms = torch._foreach_norm(list(trained.model.parameters()))
     if not torch.stack(norms).isfinite().all():
         found = f"the weights after step {sitting.progress.step} are not finite"
         raise _not_finite(sitting, found, "the loss before was finite")
-    if engine.accelerator.scaler is not None:
-        sitting.progress.scaler = engine.accelerator.scaler.state_dict()
-    if engine.accelerator.is_main_process:
-        keep = engine.config.run.keep
-        save_checkpoint(sitting.folder, engine.trained, sitting.progress, keep)
-        write_tensors(sitting.folder / WEIGHTS, engine.trained.usable.state_dict())
-    engine.accelerator.wait_for_everyone()
+    size = sum(parameter.nbytes for parameter in trained.model.parameters())
+    with disk_told(
+        f"the checkpoint of step {sitting.progress.step} cannot be written",
+        folder,
+        # two moments, the weights to use in two places, and where averaged those trained
+        size * (5 if trained.averaged is not None else 4),
+        f"Then go on from the one before: distvae train --resume {shlex.quote(str(folder))}",
+    ):
+        save_checkpoint(folder, trained, sitting.progress, sitting.engine.config.run.keep)
+        write_tensors(folder / WEIGHTS, trained.usable.state_dict())
 
 
 def _stopped_early(sitting: Sitting) -> bool:
     patience = sitting.engine.config.optim.early_stopping
     return patience is not None and sitting.progress.evaluations_since_best >= patience
-
-
-def _stop_requested(sitting: Sitting) -> bool:
-    """Whether to stop here; several processes agree at log steps, so that none runs ahead."""
-    accelerator = sitting.engine.accelerator
-    asked = sitting.stop.signal_name is not None
-    if accelerator.num_processes == 1:
-        return asked
-    if sitting.progress.step % sitting.engine.config.run.log_every:
-        return False
-    votes = torch.tensor(float(asked), device=accelerator.device)
-    return bool(accelerator.reduce(votes, "sum").item() > 0)
 
 
 def _not_finite(sitting: Sitting, found: str, terms: str) -> DistvaeError:

@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from distvae.training.sharding import own_parts
+
 
 class OneCallAdamW(torch.optim.AdamW):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101), fused.
 
     All parameters are trained in every step, on one device, in float32. The state is that of
-    ``torch.optim.AdamW``, but for ``step``, which all parameters share.
+    ``torch.optim.AdamW``, but for ``step``, which all parameters share. Of parameters that are
+    sharded, each process updates its own slices.
 
     Args:
         parameters: what is trained.
@@ -28,16 +31,17 @@ class OneCallAdamW(torch.optim.AdamW):
     def __init__(self, parameters: Iterable[Parameter], lr: float, weight_decay: float) -> None:
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         self.trained: list[Tensor] = self.param_groups[0]["params"]
-        first = self.trained[0]
-        self.count = torch.zeros((), dtype=torch.float32, device=first.device)
+        self.count = torch.zeros((), dtype=torch.float32, device=self.trained[0].device)
         for parameter in self.trained:
             self.state[parameter] = {
                 "step": self.count,
                 "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
                 "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
             }
-        self._means: list[Tensor] = [self.state[p]["exp_avg"] for p in self.trained]
-        self._squares: list[Tensor] = [self.state[p]["exp_avg_sq"] for p in self.trained]
+        with torch.no_grad():
+            self._parts = own_parts(self.trained)
+            self._means = own_parts(self.state[p]["exp_avg"] for p in self.trained)
+            self._squares = own_parts(self.state[p]["exp_avg_sq"] for p in self.trained)
         self._counts = [self.count] * len(self.trained)
 
     @torch.no_grad()
@@ -48,8 +52,8 @@ class OneCallAdamW(torch.optim.AdamW):
         beta1, beta2 = group["betas"]
         self.count += 1
         torch._fused_adamw_(
-            self.trained,
-            [parameter.grad for parameter in self.trained],  # type: ignore[misc]
+            self._parts,
+            own_parts(parameter.grad for parameter in self.trained),  # type: ignore[misc]
             self._means,
             self._squares,
             [],

@@ -1,7 +1,19 @@
-"""Ctrl-C and SIGTERM as a request that the loop honours between two steps."""
+"""Ctrl-C, SIGTERM and SIGUSR1 as a request that the loop honours between two steps."""
 
 import signal
+import time
 from types import FrameType, TracebackType
+
+import torch
+from accelerate import Accelerator
+
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+]
+SECOND_THOUGHT = 1.0
+"""Seconds after which another Ctrl-C is meant; before, a launcher may have passed on the same."""
+VOTE_SECONDS = 0.5
+"""How often several processes agree on whether to stop."""
 
 
 class Interrupted(Exception):
@@ -9,14 +21,15 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """While active, the first SIGINT or SIGTERM sets ``signal_name``; a second one acts at once."""
+    """While active, a signal sets ``signal_name``; a second Ctrl-C acts at once."""
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
+        self._since = 0.0
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._note)
         return self
 
@@ -26,13 +39,50 @@ class StopRequest:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._restore()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal_name = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._previous.clear()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_name is None:
+            self.signal_name, self._since = signal.Signals(number).name, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._since > SECOND_THOUGHT:
+            raise KeyboardInterrupt
+
+
+class Vote:
+    """Several processes agree on the step at which they stop, though a signal reaches but one.
+
+    They vote about every ``VOTE_SECONDS``, or after each step where one takes longer, and with
+    every vote settle the step of the next one. A process alone needs none.
+
+    Args:
+        accelerator: with its process group up.
+        stop: what was asked of this process.
+        step: steps taken so far.
+    """
+
+    def __init__(self, accelerator: Accelerator, stop: StopRequest, step: int) -> None:
+        self._accelerator = accelerator
+        self._stop = stop
+        self._last, self._next = step, step + 1
+        self._since = time.perf_counter()
+        self.troubled = False
+        """Whether a process is in trouble, so that all shall look."""
+
+    def signal_name(self, step: int, trouble: bool = False) -> str | None:
+        """The signal that all shall stop for after this step, None to go on."""
+        if self._accelerator.num_processes == 1:
+            self.troubled = trouble
+            return self._stop.signal_name
+        if step < self._next:
+            return None
+        name = self._stop.signal_name
+        each = (time.perf_counter() - self._since) / (step - self._last)
+        mine = [float(signal.Signals[name]) if name else 0.0, each, float(trouble)]
+        votes = torch.tensor([mine], device=self._accelerator.device)
+        number, each, troubled = self._accelerator.gather(votes).amax(0).tolist()
+        self.troubled = troubled > 0
+        self._last, self._next = step, step + max(1, int(VOTE_SECONDS / max(each, 1e-6)))
+        self._since = time.perf_counter()
+        return signal.Signals(int(number)).name if number else None

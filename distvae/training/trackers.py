@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import LoggerType
 
 from distvae.errors import DistvaeError, nearest
-from distvae.files import replacing_file
+from distvae.files import disk_told, replacing_file
 from distvae.runs import METRICS
 
 
@@ -39,19 +39,23 @@ class MetricsLog:
     """Appends one JSON object a line to metrics.jsonl and passes the numbers on to the trackers.
 
     Only the main process writes. Lines of steps after ``step`` are dropped on opening: a resumed
-    run takes those steps again.
+    run takes those steps again. A disk that is full is told by ``check``, which all processes call
+    at the same step.
     """
 
     def __init__(self, folder: Path, step: int, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
         self._file = None
+        self._folder = folder
+        self.failure: DistvaeError | None = None
         if not accelerator.is_main_process:
             return
         path = folder / METRICS
-        if path.exists():
-            with replacing_file(path) as temporary:
-                temporary.write_text("".join(_lines_until(path, step)), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
+        with disk_told(f"{path} cannot be written", folder):
+            if path.exists():
+                with replacing_file(path) as temporary:
+                    temporary.write_text("".join(_lines_until(path, step)), encoding="utf-8")
+            self._file = path.open("ab", buffering=0)  # a failed write leaves nothing for later
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -64,16 +68,37 @@ class MetricsLog:
     ) -> None:
         if self._file is not None:
             self._file.close()
-        self._accelerator.end_training()
+        if error is None:
+            self._accelerator.end_training()
+        else:  # the other processes may be gone
+            for tracker in self._accelerator.trackers:
+                tracker.finish()
 
     def write(self, step: int, epoch: float, split: str, values: dict[str, float]) -> None:
         """One line: step, epoch, split and the named values (nats per image, images/s)."""
         if self._file is not None:
             line = {"step": step, "epoch": round(epoch, 4), "split": split, **values}
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            self._append((json.dumps(line) + "\n").encode())
         if self._accelerator.trackers:
             self._accelerator.log({f"{split}/{key}": value for key, value in values.items()}, step)
+
+    def check(self) -> None:
+        """Tell that a line could not be written.
+
+        Raises:
+            DistvaeError: on the main process.
+        """
+        if self.failure is not None:
+            raise self.failure
+
+    def _append(self, line: bytes) -> None:
+        assert self._file is not None
+        try:
+            with disk_told(f"{self._folder / METRICS} cannot be written", self._folder):
+                while line:
+                    line = line[self._file.write(line) :]
+        except DistvaeError as error:
+            self.failure = error
 
 
 def _lines_until(path: Path, step: int) -> list[str]:

@@ -17,6 +17,7 @@ from distvae.data.inputs import to_input
 from distvae.models import VAE
 from distvae.objectives import OBJECTIVES, Loss
 from distvae.training.optimizer import OneCallAdamW
+from distvae.training.sharding import is_sharded, own_parts
 
 LossOf = Callable[[nn.Module, "Batch", Tensor], Loss]
 """(model, batch, KL weight) -> loss."""
@@ -60,6 +61,7 @@ def autograd_update(
 ) -> Update:
     """Forward and backward for each micro-batch through Accelerate, then one optimizer step."""
     weight = torch.zeros((), device=accelerator.device)
+    sharded = is_sharded(model)
 
     def update(
         step: int, batches: list[Batch], rate: float, kl: float, averaging: float
@@ -70,6 +72,8 @@ def autograd_update(
         losses = []
         for batch in batches:
             with accelerator.accumulate(model):
+                if sharded:  # Accelerate only holds back the sums of DDP
+                    model.set_requires_gradient_sync(accelerator.sync_gradients)  # type: ignore[operator]
                 loss = loss_of(model, batch, weight)
                 accelerator.backward(loss.loss)
                 if clip is not None and accelerator.sync_gradients:
@@ -80,8 +84,8 @@ def autograd_update(
         if trained.averaged is not None:
             with torch.no_grad():
                 torch._foreach_lerp_(
-                    list(trained.averaged.parameters()),
-                    list(trained.model.parameters()),
+                    own_parts(trained.averaged.parameters()),
+                    own_parts(trained.model.parameters()),
                     averaging,
                 )
         return losses

@@ -109,16 +109,24 @@ def test_killed_again_and_again(
     assert_same_end(run, undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGUSR1, 0), (signal.SIGINT, 130)]
+)
 def test_a_stopped_run_says_how_to_go_on(
-    start: Start, command: Command, shapes: Path, tmp_path: Path, undisturbed: Path, number: int
+    start: Start,
+    command: Command,
+    shapes: Path,
+    tmp_path: Path,
+    undisturbed: Path,
+    number: int,
+    code: int,
 ) -> None:
     run, name = tmp_path / "run", signal.Signals(number).name
     process = start("train", "--data", shapes, *FLAGS, "--output", run, "--checkpoint-every", 999)
     wait_for_step(process, run, 25)
     process.send_signal(number)
     told = process.communicate()[0]
-    assert process.returncode == 130, told
+    assert process.returncode == code, told
     assert f"{name}: a checkpoint is written" in told
     assert "Traceback" not in told
     (path,) = checkpoints(run)

@@ -1,0 +1,182 @@
+"""Training images that are read anew in every epoch, for data beyond memory and disk."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from distvae.config import DataConfig
+from distvae.data.pixels import read_pixels
+from distvae.data.shards import Example, StreamOrder, finely
+from distvae.data.sources import (
+    RawData,
+    Source,
+    choose_columns,
+    choose_splits,
+    decode_image,
+    encoded_image,
+    read_tables,
+)
+from distvae.errors import DistvaeError
+
+SAMPLE = 10_000
+"""Training images that are decoded and kept, for what needs some of them again and again."""
+SAMPLE_BYTES = 2**28
+"""How much they may take, which makes them fewer where they are large."""
+SHARDS = 256
+"""Into how many a table is cut that has none."""
+CHUNK = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A training split that is read and not kept.
+
+    ``images`` make an epoch; ``splits`` are the streams of ``datasets`` by name, the first of which
+    is trained on, with encoded images and, where there is a ``label`` column, labels by number.
+    """
+
+    config: DataConfig
+    splits: Mapping[str, Any]
+    image: str
+    label: str | None
+    label_count: int
+    images: int
+    root: Path | None
+
+    @property
+    def name(self) -> str:
+        """That of the training split."""
+        return next(iter(self.splits))
+
+    def order(self, seed: int, rank: int, world_size: int) -> StreamOrder:
+        """In which order a process sees its part.
+
+        Raises:
+            DistvaeError: there are more processes than shards.
+        """
+        table, buffer = self.splits[self.name], self.config.shuffle_buffer
+        return StreamOrder(self.config.data, table, buffer, seed, rank, world_size)
+
+    def where(self, example: Example) -> str:
+        """How to name an example's image in a message."""
+        path = self.encoded(example)["path"]
+        return f"{path or 'an image'} (split {self.name} of {self.config.data})"
+
+    def encoded(self, example: Example) -> dict[str, Any]:
+        """The ``bytes`` and ``path`` of an example's image."""
+        return encoded_image(example[self.image], self.root)
+
+    def number(self, example: Example) -> int:
+        """The label of an example.
+
+        Raises:
+            DistvaeError: there is none, or it is out of range.
+        """
+        number: int | None = example[self.label] if self.label else 0
+        if number is None or not 0 <= number < max(1, self.label_count):
+            raise DistvaeError(
+                f"{self.where(example)} has the label {number}",
+                f"{self.label} knows 0..{self.label_count - 1}",
+                "Choose a labelled split by --split-train, or remove that image.",
+            )
+        return number
+
+
+def open_stream(source: Source, config: DataConfig) -> Stream:
+    """The stream of a source's training split; reads no image.
+
+    Raises:
+        DistvaeError: the source cannot be streamed, has no test split, labels without names, or
+            does not say how many images it has.
+    """
+    import datasets
+
+    if source.tables is None:
+        raise DistvaeError(
+            f"--streaming does not go with the bundled {config.data}",
+            "it fits the memory of any machine and is always decoded whole",
+            "Leave out --streaming.",
+        )
+    tables = source.tables()
+    train, test = choose_splits(config, tables)
+    if test is None:
+        raise DistvaeError(
+            f"--streaming finds no test split in {config.data}",
+            f"its splits are {', '.join(tables)}, and none can be held out of what is not kept",
+            "Write some of the images as a split of their own, and name it by --split-test.",
+        )
+    tables = {name: tables[name] for name in (train, test)}
+    image, label = choose_columns(tables, config)
+    kind = tables[train].features[label] if label else None
+    if kind is not None and not isinstance(kind, datasets.ClassLabel):
+        if config.label_column is not None:
+            raise DistvaeError(
+                f"--label-column {label} of {config.data} holds {kind.dtype} without names",
+                "with --streaming expected a ClassLabel, as not all labels are seen before the end",
+                "Cast the column to datasets.ClassLabel(names=...) and write the data anew.",
+            )
+        label = None
+    count = config.epoch_images or _length(tables[train], train, config.data)
+    if not count:
+        raise DistvaeError(f"split {train} of {config.data} has no images", "expected some")
+    splits = {name: _as_stream(table, image, label) for name, table in tables.items()}
+    names = len(kind.names) if label else 0  # type: ignore[union-attr]
+    return Stream(config, splits, image, label, names, count, source.root)
+
+
+def _length(table: Any, name: str, data: str) -> int:
+    if hasattr(table, "__len__"):
+        return len(table)
+    known = (table.info.splits or {}).get(name)
+    if known is None or known.num_examples is None:
+        raise DistvaeError(
+            f"{data} does not say how many images its split {name} has",
+            "with --streaming the length of an epoch must be known beforehand",
+            "Tell it by --epoch-images, or write the data as parquet.",
+        )
+    count: int = known.num_examples
+    return count
+
+
+def _as_stream(table: Any, image: str, label: str | None) -> Any:
+    """A table or stream as a stream of these columns, with images as they are encoded."""
+    import datasets
+
+    if hasattr(table, "__len__"):
+        table = table.with_format(None).to_iterable_dataset(max(1, min(len(table), SHARDS)))
+    table = table.select_columns([image, label] if label else [image])
+    if isinstance(table.features[image], datasets.Image):
+        table = table.cast_column(image, datasets.Image(decode=False))
+    return table
+
+
+def resident_part(stream: Stream, scratch: Path) -> RawData:
+    """A sample of the training split and the whole test split, encoded, in files in ``scratch``."""
+    config = stream.config
+    train, test = stream.splits
+    order = stream.order(config.split_seed, 0, 1)
+    first, _ = next(order.examples(0))
+    where, size = stream.where(first), config.image_size
+    pixels = read_pixels(decode_image, stream.encoded(first), where, config.channels, size)
+    count = min(SAMPLE, stream.images, max(1, SAMPLE_BYTES // pixels.size))
+    taken = (example for example, _ in islice(order.examples(0), count))
+    splits: dict[str, Iterable[Example]] = {train: taken, test: finely(stream.splits[test])}
+    tables = {
+        name: _written(examples, stream.splits[name].features, scratch / f"{name}.arrow")
+        for name, examples in splits.items()
+    }
+    return read_tables(tables, config, stream.root)
+
+
+def _written(examples: Iterable[Example], features: Any, path: Path) -> Any:
+    """A table of these examples that lies in a file."""
+    import datasets
+    import pyarrow as pa
+
+    schema, rows = features.arrow_schema, iter(examples)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        while chunk := list(islice(rows, CHUNK)):
+            writer.write_table(pa.Table.from_pylist(chunk, schema))
+    return datasets.Dataset.from_file(str(path))

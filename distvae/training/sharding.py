@@ -1,0 +1,153 @@
+"""FSDP2: weights, gradients, moments and moving average cut up over the processes.
+
+Each process holds a slice of every tensor, a DTensor. A forward or backward pass gathers encoder,
+decoder and the rest when it comes to them; the optimizer changes its own slices. What takes a whole
+model (evaluation, pictures, checkpoints) takes a whole copy, which all processes gather together.
+
+``torch.distributed.fsdp`` is used directly: next to a CPU Accelerate drops FSDP without a word, and
+on GPUs it exchanges the tensors that the optimizer holds lists of.
+"""
+
+import os
+import warnings
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from distvae.checkpoint import Trained
+from distvae.config import TrainConfig
+from distvae.errors import DistvaeError
+from distvae.models import VAE, build_model
+from distvae.training.topology import FSDP, asked
+
+SWITCHES = {
+    "FSDP_OFFLOAD_PARAMS": "fsdp_offload_params",
+    "FSDP_ACTIVATION_CHECKPOINTING": "fsdp_activation_checkpointing",
+}
+"""What else a launcher may ask of FSDP, as it tells it and as its configuration calls it."""
+
+
+def check_sharding(config: TrainConfig, processes: int) -> None:
+    """Refuse what does not go with FSDP, where it was asked for.
+
+    Raises:
+        DistvaeError: one process has nothing to share, the launcher asked for another FSDP, or the
+            settings for fp16, which was never tried.
+    """
+    if asked().strategy != FSDP:
+        return
+    version = os.environ.get("FSDP_VERSION", "2")
+    on = [name for told, name in SWITCHES.items() if os.environ.get(told, "").lower() == "true"]
+    problems = {
+        "the run has one process": processes == 1,
+        f"its fsdp_version is {version}": version != "2",
+        f"its {' and '.join(on)} is true": on,
+        "--mixed-precision is fp16": config.optim.mixed_precision == "fp16",
+    }
+    found = "; ".join(problem for problem, there in problems.items() if there)
+    if found:
+        raise DistvaeError(
+            f"FSDP was asked for, and {found}",
+            "distvae shards by FSDP2 over two or more processes, in float32 or bf16",
+            "Change that, or take accelerate_configs/multi_gpu.yaml, which shards nothing.",
+        )
+
+
+def shard_model(model: VAE, device_type: str) -> None:
+    """Cut a model up in place; its parameters are other tensors afterwards."""
+    from torch.distributed.device_mesh import init_device_mesh  # a second that others need not wait
+    from torch.distributed.fsdp import fully_shard
+
+    # outputs may be views, and nothing is done to them in place
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
+    mesh = init_device_mesh(device_type, (torch.distributed.get_world_size(),))
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    numbers = {parameter for parameter in model.parameters() if not parameter.dim()}
+    for number in numbers:  # fully_shard takes none
+        if number.requires_grad:
+            number.register_post_accumulate_grad_hook(_average)  # type: ignore[no-untyped-call]
+    again = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() == "true"
+    for part in (model.encoder, model.decoder):
+        fully_shard(part, mesh=mesh, reshard_after_forward=again, ignored_params=numbers)
+    fully_shard(model, mesh=mesh, ignored_params=numbers)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether a model was cut up."""
+    return hasattr(model, "set_requires_gradient_sync")
+
+
+def own_parts(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """This process's slice of each tensor, in place; the tensor itself where it is whole."""
+    return [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
+
+
+@torch.no_grad()
+def whole_model(model: VAE, device: str | None = None) -> VAE:
+    """The model itself, or a whole copy if it is sharded; all processes call it together.
+
+    Args:
+        model: sharded or not.
+        device: of the copy, None for that of the model; ``meta`` where a process needs none.
+    """
+    if not is_sharded(model):
+        return model
+    parts = model.state_dict()
+    with torch.device("meta"):
+        whole = build_model(model.config, model.image_shape, model.label_names)
+    whole.to_empty(device=device or next(iter(parts.values())).device)
+    for name, tensor in whole.state_dict().items():
+        tensor.copy_(_whole(parts[name]))
+    return whole
+
+
+@torch.no_grad()
+def whole_state(trained: Trained, device: str) -> Trained:
+    """What a checkpoint holds, itself or as a whole copy; all processes call it together."""
+    if not is_sharded(trained.model):
+        return trained
+    model = whole_model(trained.model, device)
+    averaged = None if trained.averaged is None else whole_model(trained.averaged, device)
+    optimizer = torch.optim.AdamW(model.parameters())
+    for whole, part in zip(model.parameters(), trained.model.parameters(), strict=True):
+        for key, value in trained.optimizer.state[part].items():
+            optimizer.state[whole][key] = _whole(value).to(device, copy=True)
+    return Trained(model, averaged, optimizer)
+
+
+@torch.no_grad()
+def fill_parts(trained: Trained, whole: Trained) -> None:
+    """Take this process's slices of what :func:`whole_state` gave and a checkpoint has filled."""
+    if whole is trained:
+        return
+    for part, full in ((trained.model, whole.model), (trained.averaged, whole.averaged)):
+        if part is not None and full is not None:
+            tensors = full.state_dict()
+            for name, tensor in part.state_dict().items():
+                _fill(tensor, tensors[name])
+    for own, other in zip(trained.model.parameters(), whole.model.parameters(), strict=True):
+        for key, value in trained.optimizer.state[own].items():
+            _fill(value, whole.optimizer.state[other][key])
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    whole: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return whole
+
+
+def _fill(tensor: Tensor, whole: Tensor) -> None:
+    if hasattr(tensor, "to_local"):
+        from torch.distributed.tensor import distribute_tensor
+
+        mesh, placements = tensor.device_mesh, tensor.placements  # type: ignore[attr-defined]
+        whole = distribute_tensor(whole, mesh, placements, src_data_rank=None).to_local()
+        tensor = tensor.to_local()
+    tensor.copy_(whole)
+
+
+def _average(parameter: Tensor) -> None:
+    """Average the gradient of a parameter that every process holds whole."""
+    assert parameter.grad is not None
+    torch.distributed.all_reduce(parameter.grad)
+    parameter.grad /= torch.distributed.get_world_size()

@@ -1,0 +1,49 @@
+"""A process in which something breaks: `python faulty.py FAULT train ...`, on rank 1 at STEP."""
+
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from distvae.cli import run_and_exit
+from distvae.config import TrainConfig
+from distvae.objectives import Loss
+from distvae.training import engine
+from distvae.training.update import Batch, loss_function
+
+STEP = 7
+FAULT = sys.argv[1]
+whole = loss_function
+
+
+def broken(config: TrainConfig, dims: int) -> Callable[[nn.Module, Batch, Tensor], Loss]:
+    """The loss of a training step, with its fault."""
+    loss_of, count = whole(config, dims), -1  # DDP's first pass is no step
+
+    def loss_here(model: nn.Module, batch: Batch, weight: Tensor) -> Loss:
+        nonlocal count
+        count += 1
+        loss: Loss = loss_of(model, batch, weight)
+        if count != STEP or os.environ["RANK"] != "1":
+            return loss
+        if FAULT == "loss":
+            return dataclasses.replace(loss, loss=loss.loss * math.nan)
+        parameter = max(model.parameters(), key=torch.numel)
+        if FAULT == "gradient":
+            parameter.register_hook(lambda gradient: gradient * math.nan)  # type: ignore[no-untyped-call]
+        elif FAULT == "bit":
+            with torch.no_grad():
+                parameter.view(torch.int32)[0, 0] ^= 1
+        elif FAULT == "exception":
+            raise OverflowError("too much")
+        return loss
+
+    return loss_here
+
+
+vars(engine)["loss_function"] = broken
+run_and_exit(sys.argv[2:])

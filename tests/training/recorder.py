@@ -1,0 +1,157 @@
+"""Runs of one to many real processes that write down what every step of every process saw.
+
+Each process runs this file with a JSON file of runs to do, one after the other.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from distvae.config import TrainConfig
+from distvae.data.batches import ResidentImages
+from distvae.data.store import open_data
+from distvae.errors import DistvaeError
+from distvae.objectives import Loss
+from distvae.training import run
+from distvae.training.engine import Engine, build_accelerator, build_engine
+from distvae.training.loop import evaluate
+from distvae.training.update import Batch
+from tests.training.conftest import WatchedImages
+
+Seen = dict[str, NDArray[Any]]
+
+
+def launch(processes: int, runs: list[dict[str, Any]], environment: dict[str, str]) -> None:
+    """Do these runs with that many processes over gloo, each given by its settings and ``output``.
+
+    The last may train, which ends the processes' connection; those before are refused before it is
+    made, or evaluate so many random ``images``.
+    """
+    script = Path(runs[0]["output"]).with_suffix(f".{processes}.json")
+    script.write_text(json.dumps(runs))
+    launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")
+    ended = subprocess.run(
+        [sys.executable, *(launcher if processes > 1 else ()), "-m", __name__, str(script)],
+        env={**environment, "ACCELERATE_USE_CPU": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def record(config: TrainConfig, folder: Path) -> None:
+    """A run in this process; beside its folder, what this process saw or why it was refused."""
+    saw: dict[str, list[NDArray[Any]]] = {}
+
+    def build(*arguments: Any, **options: Any) -> Engine:
+        return _watched(build_engine(*arguments, **options), saw)
+
+    rank = os.environ.get("RANK", "0")
+    vars(run)["build_engine"] = build
+    try:
+        run.run_training(config, folder, resume=False)
+    except DistvaeError as error:
+        folder.with_suffix(f".{rank}.txt").write_text(str(error))
+    else:
+        stacked = {name: np.concatenate(values) for name, values in saw.items()}
+        np.savez(folder.with_suffix(f".{rank}.npz"), allow_pickle=False, **stacked)
+    finally:
+        vars(run)["build_engine"] = build_engine
+
+
+def record_evaluation(config: TrainConfig, images: int, folder: Path) -> None:
+    """Evaluate an untrained model on so many random images; what was found and which rows read."""
+    data = open_data(config.data)
+    config = config.resolved(data.image_shape[0])
+    engine = build_engine(config, data, build_accelerator(config, str(folder)))
+    generator = torch.Generator().manual_seed(0)
+    shape = (images, *data.image_shape)
+    levels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    labels = torch.arange(images) % data.num_labels
+    watched = WatchedImages(levels, labels, engine.test_images.device)
+    found = evaluate(dataclasses.replace(engine, test_images=watched))
+    rows = torch.cat([torch.empty(0, dtype=torch.int64), *watched.asked]).numpy()
+    rank = engine.accelerator.process_index
+    np.savez(folder.with_suffix(f".{rank}.npz"), rows=rows, found=json.dumps(found))
+
+
+def seen(folder: Path) -> list[Seen]:
+    """What every process of a run saw, by rank."""
+    found = sorted(folder.parent.glob(f"{folder.name}.*.npz"))
+    return [dict(np.load(file)) for file in found]
+
+
+def refusals(folder: Path) -> list[str]:
+    """Why each process was refused, by rank."""
+    return [file.read_text() for file in sorted(folder.parent.glob(f"{folder.name}.*.txt"))]
+
+
+def _watched(engine: Engine, saw: dict[str, list[NDArray[Any]]]) -> Engine:
+    """The engine, writing down inputs of the model, dtypes, and weights after each step."""
+    model = engine.trained.model
+    images = engine.train_images
+    assert isinstance(images, ResidentImages)
+    watched = WatchedImages(images.images, images.labels, images.device)
+    gradients: set[torch.dtype] = set()
+    for name in ("rows", "inputs", "labels", "noise", "weights", "dtypes"):
+        saw[name] = []
+
+    def before(module: nn.Module, inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+        saw["inputs"].append(inputs[0].numpy().copy())
+        saw["labels"].append(inputs[1].numpy().copy())
+        saw["noise"].append(inputs[2].numpy().copy())
+
+    def note(parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        gradients.add(parameter.grad.dtype)
+
+    def update(
+        step: int, batches: list[Batch], rate: float, kl: float, averaging: float
+    ) -> list[Loss]:
+        losses = engine.update(step, batches, rate, kl, averaging)
+        saw["rows"] += [rows.numpy() for rows in watched.asked[-len(batches) :]]
+        digest = hashlib.sha256()
+        for parameter in model.parameters():
+            digest.update(parameter.detach().numpy().tobytes())
+        saw["weights"].append(np.array([digest.hexdigest()]))
+        told = losses[-1]
+        dtypes = {value.dtype for value in (told.loss, told.distortion, told.rate)} | gradients
+        saw["dtypes"].append(np.array([" ".join(sorted(map(str, dtypes)))]))
+        return losses
+
+    model.register_forward_pre_hook(before)
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(note)  # type: ignore[no-untyped-call]
+    return dataclasses.replace(engine, update=update, train_images=watched)
+
+
+def main(script: str) -> None:
+    """Every run and evaluation of a JSON file."""
+    for settings in json.loads(Path(script).read_text()):
+        folder, images = Path(settings.pop("output")), settings.pop("images", None)
+        config = TrainConfig().updated(settings, "the test")
+        if images is None:
+            record(config, folder)
+        else:
+            record_evaluation(config, images, folder)
+        AcceleratorState._reset_state()
+        GradientState._reset_state()
+    if torch.distributed.is_initialized():  # its threads must not outlive the interpreter
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
