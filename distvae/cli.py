@@ -181,12 +181,16 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 
 def run_and_exit(arguments: list[str] | None = None) -> NoReturn:
-    """Run a command as a process of its own, which ends with it.
+    """Run a command as a process of its own, which ends with it."""
+    end_process(main(arguments))
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process; one among several without taking the interpreter down.
 
     DDP keeps gloo's threads alive beyond its process group, and the interpreter's end aborts about
-    one process in fifty that has them; so a process among several ends before that.
+    one process in fifty that has them.
     """
-    code = main(arguments)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         atexit._run_exitfuncs()
         sys.stdout.flush()

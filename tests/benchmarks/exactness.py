@@ -112,5 +112,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--as"]:
-        sys.exit(child(*sys.argv[2:]))
+        from distvae.cli import end_process
+
+        end_process(child(*sys.argv[2:]))
     main()

@@ -150,5 +150,7 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--rank-of"]:
-        sys.exit(train(sys.argv[2], sys.argv[3:]))
+        from distvae.cli import end_process
+
+        end_process(train(sys.argv[2], sys.argv[3:]))
     main()

@@ -18,6 +18,7 @@ from accelerate.state import AcceleratorState, GradientState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from distvae.cli import end_process
 from distvae.config import TrainConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.store import open_data
@@ -149,9 +150,8 @@ def main(script: str) -> None:
             record_evaluation(config, images, folder)
         AcceleratorState._reset_state()
         GradientState._reset_state()
-    if torch.distributed.is_initialized():  # its threads must not outlive the interpreter
-        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     main(sys.argv[1])
+    end_process(0)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from distvae.cli import end_process
 from distvae.config import TrainConfig
 from distvae.errors import DistvaeError
 from distvae.runs import checkpoints
@@ -191,3 +192,4 @@ def main(shapes: str) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1])
+    end_process(0)
