@@ -1,6 +1,6 @@
 """From stored grey levels to what a model sees, and the random numbers of a training step.
 
-Legend: B global batch, C channels, H height, W width, Z latent dimensions.
+Legend: B global batch, K draws for an image, C channels, H height, W width, Z latent dimensions.
 
 Every random number is a pure function of (seed, step, position in the global batch): it is drawn
 for the whole global batch and cut to the positions that a process handles, so the number of
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 _SIXTY_FOUR_BITS = (1 << 64) - 1
-Stream = Literal["training", "evaluation"]
-_STREAMS: dict[Stream, int] = {"training": 1, "evaluation": 2}
+Stream = Literal["training", "evaluation", "importance"]
+_STREAMS: dict[Stream, int] = {"training": 1, "evaluation": 2, "importance": 3}
 
 
 class StepNoise(NamedTuple):
     """Random numbers of one step."""
 
     latent: Tensor
-    """Standard normal ``[B, Z]``."""
+    """Standard normal ``[B, Z]``, or ``[B, K, Z]``."""
     pixels: Tensor | None
     """Uniform int16 ``[B, C, H, W]`` over its whole range; only for dynamic binarization."""
 
@@ -36,10 +36,12 @@ class NoiseSource:
 
     Args:
         seed: seed of the run.
-        stream: training and evaluation draw different numbers from one seed.
+        stream: what the numbers are for; each draws others from one seed.
         latent_dim: Z.
         pixel_shape: ``(C, H, W)`` to also draw pixel noise, else None.
         device: where the numbers are made; a seed gives other numbers on another kind of device.
+        draws: K latent noise vectors for an image, along an axis of their own; None is one without
+            that axis, of the same numbers as with K = 1.
     """
 
     def __init__(
@@ -49,9 +51,10 @@ class NoiseSource:
         latent_dim: int,
         pixel_shape: tuple[int, int, int] | None,
         device: torch.device,
+        draws: int | None = None,
     ) -> None:
         self._key = _mix(_mix(seed) + _STREAMS[stream])
-        self._latent_dim = latent_dim
+        self._latent_shape = (latent_dim,) if draws is None else (draws, latent_dim)
         self._pixel_shape = pixel_shape
         self._device = device
         self._generator = torch.Generator(device)
@@ -59,7 +62,8 @@ class NoiseSource:
     def draw(self, step: int, batch_size: int) -> StepNoise:
         """The random numbers of step ``step`` for a global batch of ``batch_size`` images."""
         generator = self._generator.manual_seed(_mix(self._key + step))
-        latent = torch.randn(batch_size, self._latent_dim, generator=generator, device=self._device)
+        shape = (batch_size, *self._latent_shape)
+        latent = torch.randn(shape, generator=generator, device=self._device)
         if self._pixel_shape is None:
             return StepNoise(latent, None)
         shape = (batch_size, *self._pixel_shape)

@@ -15,6 +15,7 @@ from distvae.errors import DistvaeError
 
 TEST_SPLITS = ("test", "validation", "valid", "val")
 TABLES = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv"}
+FACTORS = ".npz"
 PICTURES = frozenset(
     f".{name}" for name in ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm")
 )
@@ -138,12 +139,12 @@ def local_identity(path: Path, config: DataConfig) -> str:
     """
     if path.is_dir():
         files = list(_files(path))
-    elif path.suffix in TABLES:
+    elif path.suffix in (*TABLES, FACTORS):
         files = [path, *(_csv_images(path, config) if path.suffix == ".csv" else ())]
     else:
         raise DistvaeError(
             f"{path} is no table of images",
-            f"expected a file that ends in {', '.join(TABLES)}, or a folder",
+            f"expected a file that ends in {', '.join(TABLES)}, dSprites' npz, or a folder",
         )
     digest = hashlib.sha256()
     for file in files:

@@ -6,6 +6,7 @@ finds columns and labels but decodes no image.
 
 import dataclasses
 import gzip
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 
 from distvae.config import DataConfig
 from distvae.data import columns
-from distvae.data.local import TABLES, TEST_SPLITS, load_local, local_identity
+from distvae.data.factors import GRIDS, Factor, classes_of, read_dsprites, shape_names
+from distvae.data.local import FACTORS, TABLES, TEST_SPLITS, load_local, local_identity
 from distvae.data.order import HELD_OUT, permutation
 from distvae.errors import DistvaeError, nearest
 
-BUNDLED = ("mnist",)
+BUNDLED = ("mnist", *GRIDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +45,16 @@ class RawSplit:
 
 @dataclass(frozen=True, eq=False)
 class RawData:
-    """Both splits of a source; ``label_names`` is empty where the images have no labels."""
+    """Both splits of a source; ``label_names`` is empty where the images have no labels.
+
+    ``factors`` are those of the grid that the splits' rows number, where there is one.
+    """
 
     train: RawSplit
     test: RawSplit
     test_origin: str
     label_names: tuple[str, ...]
+    factors: tuple[Factor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,10 @@ def load_source(config: DataConfig) -> Source:
         DistvaeError: there is no such data, or the Hub cannot be reached. Splits, columns and
             labels are checked by ``Source.read``.
     """
+    if config.data in GRIDS:
+        name = config.data.replace(":", "-")
+        grid = f"drawn 1 {GRIDS[config.data]}"
+        return Source(name, config.data, grid, lambda: _read_sprites(config))
     if config.data in BUNDLED:
         return Source(config.data, f"bundled {config.data}", "bundled", lambda: _read_mnist(config))
     path = Path(config.data).expanduser()
@@ -81,11 +91,18 @@ def load_source(config: DataConfig) -> Source:
         path = path.resolve()
         name = path.stem if path.is_file() else path.name
         root = path if path.is_dir() else path.parent
+
+        def read() -> RawData:
+            if path.suffix == FACTORS:
+                factors, images = read_dsprites(path)
+                return _read_grid(config, factors, images)
+            return read_tables(load_local(path, config), config, root)
+
         return Source(
             re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data",
             str(path),
             local_identity(path, config),
-            lambda: read_tables(load_local(path, config), config, root),
+            read,
             lambda: load_local(path, config),
             root,
         )
@@ -146,12 +163,16 @@ def hold_out(split: RawSplit, seed: int) -> tuple[RawSplit, RawSplit]:
 
 
 def _finish(
-    config: DataConfig, train: RawSplit, test: RawSplit | None, label_names: tuple[str, ...]
+    config: DataConfig,
+    train: RawSplit,
+    test: RawSplit | None,
+    label_names: tuple[str, ...],
+    factors: tuple[Factor, ...] = (),
 ) -> RawData:
     if test is not None:
-        return RawData(train, test, test.name, label_names)
+        return RawData(train, test, test.name, label_names, factors)
     origin = f"held-out tenth of {train.name}, seed {config.split_seed}"
-    return RawData(*hold_out(train, config.split_seed), origin, label_names)
+    return RawData(*hold_out(train, config.split_seed), origin, label_names, factors)
 
 
 def _read_mnist(config: DataConfig) -> RawData:
@@ -169,6 +190,28 @@ def _read_mnist(config: DataConfig) -> RawData:
     train, test = choose_splits(config, ("train", "test"))
     label_names = tuple(map(str, range(10)))
     return _finish(config, read(train), read(test) if test else None, label_names)
+
+
+def _read_sprites(config: DataConfig) -> RawData:
+    """Sprites drawn in the size that is asked for."""
+    grid = GRIDS[config.data]
+    side = config.image_size or grid.side
+    return _read_grid(config, grid.factors, lambda rows: grid.draw(rows, side))
+
+
+def _read_grid(
+    config: DataConfig,
+    factors: tuple[Factor, ...],
+    fetch: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+) -> RawData:
+    """A whole grid of images, labelled by the first factor, their shape."""
+    from PIL import Image
+
+    (name, _) = choose_splits(config, ("train",))
+    rows = np.arange(math.prod(len(factor.values) for factor in factors))
+    labels = classes_of(factors, rows)[:, 0]
+    split = RawSplit(name, rows, labels, lambda rows: list(fetch(rows)), Image.fromarray)
+    return _finish(config, split, None, shape_names(factors), factors)
 
 
 def choose_columns(tables: Mapping[str, Any], config: DataConfig) -> tuple[str, str | None]:

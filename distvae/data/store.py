@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
+from distvae.data.factors import Factor
 from distvae.data.pixels import check_size, read_pixels
 from distvae.data.sources import RawData, RawSplit, Source, load_source
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
@@ -35,10 +36,14 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 [N, C, H, W], a read-only memory map, and labels int64 [N] or None."""
+    """Images uint8 [N, C, H, W], a read-only memory map, and labels int64 [N] or None.
+
+    ``rows`` int64 [N] are the images' places in the grid of their factors, where these are known.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64] | None
+    rows: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """The number of images."""
@@ -49,8 +54,9 @@ class Split:
 class ImageData:
     """Both splits of a data set and where they come from.
 
-    ``name`` is fit for a folder name; ``label_names`` is empty where the images have no labels.
-    Where there is a ``stream`` it has the training images, and ``train`` no more than a sample.
+    ``name`` is fit for a folder name; ``label_names`` is empty where the images have no labels,
+    ``factors`` where it is not known how they came about. Where there is a ``stream`` it has the
+    training images, and ``train`` no more than a sample.
     """
 
     name: str
@@ -60,6 +66,7 @@ class ImageData:
     test: Split
     test_origin: str
     label_names: tuple[str, ...]
+    factors: tuple[Factor, ...] = ()
     stream: Stream | None = None
 
     @property
@@ -161,10 +168,15 @@ def _open_store(folder: Path) -> ImageData | None:
         files = meta.pop("files")
         if any((folder / name).stat().st_size != size for name, size in files.items()):
             return None
+        meta["factors"] = tuple(
+            Factor(told["name"], tuple(told["values"]), told["categorical"])
+            for told in meta.get("factors", ())
+        )
         train, test = (
             Split(
                 np.load(folder / f"{name}-images.npy", mmap_mode="r"),
                 np.load(folder / f"{name}-labels.npy") if meta["label_names"] else None,
+                np.load(folder / f"{name}-rows.npy") if meta["factors"] else None,
             )
             for name in ("train", "test")
         )
@@ -190,6 +202,8 @@ def _build(
     for name, split in splits.items():
         if split.labels is not None:
             np.save(folder / f"{name}-labels.npy", split.labels.astype(np.int64))
+        if raw.factors:
+            np.save(folder / f"{name}-rows.npy", split.rows)
         with progress(f"decoding {source.name} {name}", len(split.rows)) as advance:
             _decode(split, sample, folder / f"{name}-images.npy", advance)
     meta = {
@@ -198,6 +212,7 @@ def _build(
         "fingerprint": fingerprint,
         "test_origin": raw.test_origin,
         "label_names": raw.label_names,
+        "factors": [dataclasses.asdict(factor) for factor in raw.factors],
         "files": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")

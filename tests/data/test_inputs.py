@@ -117,3 +117,16 @@ def test_dynamic_draws_white_as_often_as_the_grey_level_says(level: int) -> None
     error = math.sqrt(probability * (1 - probability) / count)
     assert abs(frequency - probability) <= 5 * error
     assert torch.equal(drawn[0], drawn[1]) == (level in (0, 255))
+
+
+def test_several_draws_of_an_image_have_an_axis_of_their_own() -> None:
+    def drawn(draws: int | None) -> StepNoise:
+        return NoiseSource(5, "training", 6, SHAPE, torch.device("cpu"), draws).draw(3, 32)
+
+    one, several = drawn(None), drawn(4)
+    assert torch.equal(drawn(1).latent, one.latent[:, None])
+    assert torch.equal(pixels_of(drawn(1)), pixels_of(one))
+    assert several.latent.shape == (32, 4, 6)
+    assert torch.equal(several.at(slice(8, 16)).latent, several.latent[8:16])
+    flat = several.latent.flatten(0, 1)
+    assert (torch.corrcoef(flat.T) - torch.eye(6)).abs().max() < 5 / math.sqrt(len(flat))
