@@ -3,6 +3,7 @@
 import atexit
 import dataclasses
 import os
+import re
 import shlex
 import sys
 import time
@@ -44,6 +45,7 @@ distvae COMMAND [flags]        (distvae COMMAND --help teaches)
   train      train a VAE: `distvae train` alone is a conditional VAE on the bundled MNIST
   sample     draw images from a run: `distvae sample --label 7 --count 64`
   evaluate   elbo, active units, and how well generated images obey their label
+  fit-prior  fit Gaussians to a run's latents, for `distvae sample --prior fitted`
   export     a run as verified ONNX files: `distvae export --onnx`
   inspect    what a run, an ONNX file or a data set is
   bench      measure the speed of training or sampling on this machine
@@ -132,6 +134,14 @@ def evaluate(arguments: list[str]) -> int:
     return DONE
 
 
+def fit_prior(arguments: list[str]) -> int:
+    """`distvae fit-prior`."""
+    from distvae.fitting import FitPriorConfig, fit_prior
+
+    fit_prior(_parse(FitPriorConfig, arguments))
+    return DONE
+
+
 def export(arguments: list[str]) -> int:
     """`distvae export`."""
     from distvae.export.command import ExportConfig, export_run
@@ -174,6 +184,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "sample": sample,
     "evaluate": evaluate,
+    "fit-prior": fit_prior,
     "export": export,
     "inspect": inspect,
     "bench": bench,
@@ -266,9 +277,14 @@ def _parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
             kind,
             args=_with_resume_value(arguments),
             config=shape,
-            prog=f"distvae {kind.__name__.removesuffix('Config').lower()}",
+            prog=f"distvae {_hyphenated(kind.__name__.removesuffix('Config'))}",
             **({} if default is None else {"default": default}),
         )
+
+
+def _hyphenated(name: str) -> str:
+    """The command of a class: `FitPrior` is `fit-prior`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
 def _given(arguments: list[str]) -> dict[str, str]:

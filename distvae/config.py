@@ -13,15 +13,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from distvae.combinations import refuse_misfits
 from distvae.errors import DistvaeError, nearest
 
 NetworkName = Literal["mlp", "conv", "resnet"]
-PriorName = Literal["normal", "label"]
-LikelihoodName = Literal["bernoulli", "gaussian", "discretized_logistic"]
-ObjectiveName = Literal["elbo"]
+PriorName = Literal["normal", "label", "mixture", "vamp", "flow"]
+PosteriorName = Literal["gaussian", "flow"]
+LikelihoodName = Literal[
+    "bernoulli",
+    "continuous_bernoulli",
+    "gaussian",
+    "discretized_logistic",
+    "discretized_logistic_mixture",
+    "categorical",
+]
+ObjectiveName = Literal["elbo", "iwae", "dreg", "beta_tc", "factor", "dip_i", "dip_ii", "mmd"]
 ActivationName = Literal["relu", "silu", "gelu", "tanh"]
 KLScheduleName = Literal["constant", "linear", "cyclical"]
-LearningRateScheduleName = Literal["constant", "cosine"]
+LearningRateScheduleName = Literal["constant", "cosine", "burda"]
+
+_PENALTIES = {"beta_tc": 6.0, "factor": 10.0, "dip_i": 10.0, "dip_ii": 10.0, "mmd": 1000.0}
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class DataConfig:
     """Where the images come from and how they become tensors."""
 
     data: str = "mnist"
-    """What to train on: the bundled `mnist`, a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a parquet, csv (image paths beside it) or arrow file or folder, or a `save_to_disk` folder."""
+    """What to train on: the bundled `mnist`, `sprites` or `sprites:small` (drawn, with known factors), a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a parquet, csv (image paths beside it) or arrow file or folder, a `save_to_disk` folder, or dSprites' npz."""
     split_train: str = "train"
     """Name of the training split."""
     split_test: str | None = None
@@ -79,11 +90,25 @@ class ModelConfig:
     latent_dim: int = 16
     """Number of latent dimensions."""
     prior: PriorName = "label"
-    """`normal` is N(0, I); `label` learns a Gaussian for each label (cvae only)."""
+    """`normal` is N(0, I); `label` learns a Gaussian for each label (cvae only); `mixture` learns some that labels share; `vamp` is the mean posterior of learned images; `flow` is N(0, I) through coupling layers."""
+    prior_components: int | None = None
+    """Gaussians of the mixture prior in all, or pseudo-inputs of the vamp prior for each label; left out: 50."""
+    pseudo_inputs: Literal["images", "mean"] | None = None
+    """What the pseudo-inputs of the vamp prior begin as: training `images`, or the `mean` image with a little noise; left out: `images`."""
+    posterior: PosteriorName = "gaussian"
+    """q(z|x): a diagonal `gaussian`, or one with a coupling `flow` on top."""
+    flow_layers: int = 6
+    """Coupling layers of a flow, be it prior or posterior."""
+    flow_width: int = 128
+    """Hidden units of a coupling layer."""
     likelihood: LikelihoodName | None = None
-    """p(x|z); left out: `bernoulli` for one channel, `gaussian` for colour, which draws shapes soonest; `discretized_logistic` gives the better bits per pixel."""
+    """p(x|z); left out: `bernoulli` for one channel, `gaussian` for colour, which draws shapes soonest; `discretized_logistic`, its mixture and `categorical` give the better bits per pixel; `continuous_bernoulli` is for grey levels near black or white."""
+    likelihood_components: int | None = None
+    """Logistics of each pixel and channel of the discretized_logistic_mixture likelihood; left out: 5."""
+    levels: int | None = None
+    """Grey levels that the categorical likelihood tells apart; left out: 256."""
     sigma: float | None = None
-    """Standard deviation of the gaussian likelihood, pixels in [0, 1]; left out: one value, learned."""
+    """Standard deviation of the gaussian likelihood, pixels in [0, 1]; left out: one value, learned, which ends at the root mean square error (the optimal sigma of a sigma-VAE)."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +116,21 @@ class ObjectiveConfig:
     """Which bound is optimized."""
 
     objective: ObjectiveName = "elbo"
-    """The bound."""
-    beta: float = 1.5
-    """Final weight of the KL term; 1 is the evidence lower bound, a little more makes samples obey their label better."""
+    """The bound: `elbo`; `iwae` and `dreg` weigh several draws; `beta_tc`, `factor`, `dip_i`, `dip_ii` and `mmd` add a term to it, see --penalty."""
+    importance_samples: int | None = None
+    """Draws of z for an image; `elbo` averages over them, `iwae` and `dreg` weigh them; left out: 5 for these two, else 1."""
+    beta: float | None = None
+    """Final weight of the KL term; 1 is the evidence lower bound, a little more makes samples obey their label better; left out: 1.5 for `elbo`, else 1."""
+    penalty: float | None = None
+    """Weight of the term that an objective adds to the bound: beta of `beta_tc` (left out: 6), gamma of `factor` (10), lambda_od of `dip_i` and `dip_ii` (10), alpha + lambda - 1 of `mmd` (1000)."""
+    dip_diagonal: float | None = None
+    """lambda_d of `dip_i` (left out: 10 times --penalty) and `dip_ii` (left out: --penalty)."""
+    discriminator: tuple[int, ...] = (256, 256, 256)
+    """Widths of the dense layers that tell `factor` how far the latents are from independent."""
+    capacity: float | None = None
+    """Nats at which `elbo` holds the KL term, --beta the weight of the distance; left out: it is pressed to zero."""
+    capacity_epochs: float = 0.0
+    """Epochs over which --capacity rises from zero; 0 is at once."""
     kl_schedule: KLScheduleName = "linear"
     """Path of the KL weight from --kl-start to --beta: at once, along one line, or along --kl-cycles ramps that start anew."""
     kl_warmup_epochs: float = 0.0
@@ -106,6 +143,20 @@ class ObjectiveConfig:
     """Nats per latent dimension below which the KL term is not pressed further."""
     reduction: Literal["sum", "mean"] = "sum"
     """`sum` adds the reconstruction term over pixels, as the bound asks; `mean` averages it as many tutorials do, which multiplies the KL weight by the number of pixels."""
+
+    def resolved(self) -> "ObjectiveConfig":
+        """These settings with what was left out as the objective has it."""
+        weighs = self.objective in ("iwae", "dreg")
+        defaults: dict[str, Any] = {
+            "importance_samples": 5 if weighs else 1,
+            "beta": 1.5 if self.objective == "elbo" else 1.0,
+            "penalty": _PENALTIES.get(self.objective),
+        }
+        penalty = defaults["penalty"] if self.penalty is None else self.penalty
+        if self.objective in ("dip_i", "dip_ii"):
+            defaults["dip_diagonal"] = penalty * (10.0 if self.objective == "dip_i" else 1.0)
+        left_out = {name: value for name, value in defaults.items() if vars(self)[name] is None}
+        return dataclasses.replace(self, **left_out)
 
 
 @dataclass(frozen=True)
@@ -123,11 +174,13 @@ class OptimConfig:
     learning_rate: float = 2e-3
     """Peak learning rate."""
     schedule: LearningRateScheduleName = "cosine"
-    """`constant`, or `cosine` down to zero at the last step."""
+    """`constant`; `cosine` down to zero at the last step; `burda`, eight stages of 1, 3, 9, ... 2187 parts of the run, from one to the next lower by a seventh of a power of ten."""
     warmup_epochs: float = 1.0
     """Epochs over which the learning rate rises linearly from zero."""
     weight_decay: float = 0.0
     """Decoupled weight decay of AdamW."""
+    adam_eps: float = 1e-8
+    """What Adam adds to the root of the second moment."""
     clip: float | None = None
     """Largest gradient norm; left out: no clipping."""
     ema: float = 0.998
@@ -191,51 +244,67 @@ class TrainConfig:
             ("--eval-every", run.eval_every, 1),
             ("--sample-every", run.sample_every, 1),
             ("--log-every", run.log_every, 1),
+            ("--prior-components", model.prior_components, 1),
+            ("--flow-layers", model.flow_layers, 2),
+            ("--flow-width", model.flow_width, 1),
+            ("--likelihood-components", model.likelihood_components, 1),
+            ("--levels", model.levels, 2),
             ("--kl-cycles", objective.kl_cycles, 1),
-            ("--max-steps", 1 if optim.max_steps is None else optim.max_steps, 1),
-            ("--image-size", 1 if self.data.image_size is None else self.data.image_size, 1),
+            ("--importance-samples", objective.importance_samples, 1),
+            ("--max-steps", optim.max_steps, 1),
+            ("--image-size", self.data.image_size, 1),
             ("--shuffle-buffer", self.data.shuffle_buffer, 1),
-            ("--epoch-images", 1 if self.data.epoch_images is None else self.data.epoch_images, 1),
+            ("--epoch-images", self.data.epoch_images, 1),
             ("--timeout", run.timeout, 1),
-            ("--threads", 1 if run.threads is None else run.threads, 1),
-            ("--early-stopping", 1 if optim.early_stopping is None else optim.early_stopping, 1),
+            ("--threads", run.threads, 1),
+            ("--early-stopping", optim.early_stopping, 1),
         ):
-            if value < least:
+            if value is not None and value < least:
                 raise DistvaeError(f"{name} is {value}", f"expected at least {least}")
         for name, number in (
             ("--learning-rate", optim.learning_rate),
             ("--width", model.width),
-            ("--clip", 1.0 if optim.clip is None else optim.clip),
-            ("--sigma", 1.0 if model.sigma is None else model.sigma),
+            ("--clip", optim.clip),
+            ("--sigma", model.sigma),
+            ("--adam-eps", optim.adam_eps),
         ):
-            if not number > 0:
+            if number is not None and not number > 0:
                 raise DistvaeError(f"{name} is {number}", "expected a number above 0")
         for name, number in (
             ("--beta", objective.beta),
             ("--kl-start", objective.kl_start),
             ("--kl-warmup-epochs", objective.kl_warmup_epochs),
             ("--free-bits", objective.free_bits),
+            ("--penalty", objective.penalty),
+            ("--dip-diagonal", objective.dip_diagonal),
+            ("--capacity", objective.capacity),
+            ("--capacity-epochs", objective.capacity_epochs),
             ("--warmup-epochs", optim.warmup_epochs),
             ("--weight-decay", optim.weight_decay),
         ):
-            if not number >= 0:
+            if number is not None and not number >= 0:
                 raise DistvaeError(f"{name} is {number}", "expected 0 or more")
         if not 0 <= optim.ema < 1:
             raise DistvaeError(f"--ema is {optim.ema}", "expected a decay from 0 to below 1")
-        if not model.hidden or min(model.hidden) < 1:
-            raise DistvaeError(
-                f"--hidden is {list(model.hidden)}", "expected at least one width of 1 or more"
-            )
+        for name, widths in (
+            ("--hidden", model.hidden),
+            ("--discriminator", objective.discriminator),
+        ):
+            if not widths or min(widths) < 1:
+                raise DistvaeError(
+                    f"{name} is {list(widths)}", "expected at least one width of 1 or more"
+                )
         if optim.batch_size % optim.accumulate:
             raise DistvaeError(
                 f"--batch-size {optim.batch_size} cannot be split into --accumulate "
                 f"{optim.accumulate} equal micro-batches"
             )
-        if model.model == "vae" and model.prior == "label":
+        if model.levels is not None and model.levels > 256:
+            raise DistvaeError(f"--levels is {model.levels}", "expected at most 256")
+        if model.latent_dim < 2 and "flow" in (model.prior, model.posterior):
             raise DistvaeError(
-                "--prior label needs labels and --model vae has none",
-                "it goes with --model cvae",
-                "Take --prior normal, or --model cvae.",
+                f"--latent-dim is {model.latent_dim}",
+                "a flow changes one half of the latents by the other and needs at least 2",
             )
         if self.data.epoch_images is not None and not self.data.streaming:
             raise DistvaeError(
@@ -243,13 +312,8 @@ class TrainConfig:
                 "otherwise an epoch is the whole training split",
                 "Add --streaming, or leave it out and take --max-steps for a shorter run.",
             )
-        grey = model.likelihood in ("gaussian", "discretized_logistic")
-        if grey and self.data.binarize in ("dynamic", "threshold"):
-            raise DistvaeError(
-                f"--likelihood {model.likelihood} does not fit --binarize {self.data.binarize}",
-                "it describes grey levels, not black and white",
-                "Take --binarize none, or --likelihood bernoulli.",
-            )
+        options = {name: typing.get_args(_named(kind)) for _, name, kind in _settings()}
+        refuse_misfits(self.to_flat(), options)
 
     def resolved(self, channels: int) -> "TrainConfig":
         """This configuration with what depends on the images filled in.
@@ -269,7 +333,8 @@ class TrainConfig:
                 "Take --likelihood gaussian or discretized_logistic, or --channels 1, or "
                 "--binarize dynamic.",
             )
-        return self.updated({"likelihood": likelihood, "binarize": binarize}, "the data")
+        filled = self.updated({"likelihood": likelihood, "binarize": binarize}, "the data")
+        return dataclasses.replace(filled, objective=self.objective.resolved())
 
     def to_flat(self) -> dict[str, Any]:
         """Every setting under its flag's name, in the order of the classes above."""
@@ -316,14 +381,20 @@ def _settings() -> list[tuple[str, str, Any]]:
     ]
 
 
+def _named(kind: Any) -> Any:
+    """``kind`` without None."""
+    options = typing.get_args(kind)
+    if typing.get_origin(kind) in (types.UnionType, typing.Union) and type(None) in options:
+        return next(option for option in options if option is not type(None))
+    return kind
+
+
 def _coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
     """``value`` as type ``kind``; YAML's lists become tuples and its whole numbers floats."""
+    if value is None and type(None) in typing.get_args(kind):
+        return None
+    kind = _named(kind)
     options = typing.get_args(kind)
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        if value is None and type(None) in options:
-            return None
-        kind = next(option for option in options if option is not type(None))
-        options = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
         if value in options and type(value) in {type(option) for option in options}:
             return value

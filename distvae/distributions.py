@@ -1,10 +1,10 @@
-"""The diagonal Gaussian posterior and its densities.
+"""The diagonal Gaussian and its densities.
 
-Legend: B batch, Z latent dimensions. Everything is in nats; densities and divergences keep the
-latent axis so that the caller can sum them, clamp them or report them by dimension.
+Legend: B batch, K samples of one posterior, Z latent dimensions. Everything is in nats.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -19,13 +19,30 @@ class DiagonalGaussian(NamedTuple):
     mean: Tensor
     log_variance: Tensor
 
+    @property
+    def base(self) -> "DiagonalGaussian":
+        """The Gaussian itself: no flow is on top."""
+        return self
+
     def sample(self, noise: Tensor) -> Tensor:
-        """``mean + exp(log_variance / 2) * noise`` ``[B, Z]`` (Kingma and Welling 2014, eq. 4)."""
-        return torch.addcmul(self.mean, torch.exp(0.5 * self.log_variance), noise)
+        """``mean + exp(log_variance / 2) * noise`` (Kingma and Welling 2014, eq. 4).
+
+        One sample of each row for noise ``[B, Z]``, K for ``[B, K, Z]``; in the shape of the noise.
+        """
+        mean, log_variance = self._over(noise)
+        return torch.addcmul(mean, torch.exp(0.5 * log_variance), noise)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density of ``z`` by dimension, nats ``[B, Z]``."""
-        return log_normal(z, self.mean, self.log_variance)
+        """Log-density of ``z``: nats ``[B]`` of ``[B, Z]``, ``[B, K]`` of ``[B, K, Z]``."""
+        return log_normal(z, *self._over(z)).sum(-1)
+
+    def detached(self) -> "DiagonalGaussian":
+        """The same as a constant: its densities pass gradients to ``z`` alone."""
+        return DiagonalGaussian(self.mean.detach(), self.log_variance.detach())
+
+    def _over(self, z: Tensor) -> "DiagonalGaussian":
+        """With an axis for the K samples where ``z`` has one."""
+        return self if z.dim() == 2 else DiagonalGaussian(*(part.unsqueeze(1) for part in self))
 
     def kl_to_standard_normal(self) -> Tensor:
         """KL to N(0, 1) by dimension, nats ``[B, Z]`` (Kingma and Welling 2014, appendix B)."""
@@ -37,3 +54,10 @@ def log_normal(x: Tensor, mean: Tensor | float, log_variance: Tensor | float) ->
     """Elementwise log-density of N(mean, exp(log_variance)), nats, in the shape of ``x``."""
     log_variance = torch.as_tensor(log_variance, dtype=x.dtype, device=x.device)
     return -0.5 * (LOG_TWO_PI + log_variance + (x - mean).square() * torch.exp(-log_variance))
+
+
+def full_precision(device_type: str) -> AbstractContextManager[object]:
+    """Float32 for what is inside, also where the networks compute in less."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()

@@ -1,10 +1,10 @@
 """VAE and ConditionalVAE: a network, a prior and a likelihood put together.
 
-Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter maps.
+Legend: B batch, K samples of one posterior, C channels, H height, W width, Z latent dimensions,
+P parameter maps.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,15 +13,17 @@ from huggingface_hub import ModelHubMixin, hf_hub_download
 from torch import Tensor, nn
 
 from distvae.config import ModelConfig, TrainConfig
-from distvae.distributions import DiagonalGaussian
-from distvae.errors import DistvaeError, MismatchError
+from distvae.distributions import DiagonalGaussian, full_precision
+from distvae.errors import DistvaeError
 from distvae.files import write_json
+from distvae.flows import build_flow
 from distvae.labels import label_index
 from distvae.likelihoods import LIKELIHOODS
 from distvae.networks import NETWORKS
 from distvae.noise import standard_normal
-from distvae.priors import PRIORS
-from distvae.tensors import read_tensors, write_tensors
+from distvae.posteriors import FlowPosterior, Posterior
+from distvae.priors import Prior, build_prior
+from distvae.tensors import load_weights, write_tensors
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -31,12 +33,19 @@ SAMPLE_BATCH = 256
 class Terms(NamedTuple):
     """What a forward pass gives an objective."""
 
-    posterior: DiagonalGaussian
-    """q(z|x), each part ``[B, Z]``."""
+    posterior: Posterior
+    """q(z|x)."""
+    z: Tensor
+    """Drawn from the posterior, in the shape of the noise: ``[B, Z]`` or ``[B, K, Z]``."""
     log_likelihood: Tensor
-    """log p(x|z) for one z drawn from the posterior, nats per image ``[B]``."""
+    """log p(x|z), nats per image ``[B]``, or ``[B, K]`` for K samples."""
     rate: Tensor
-    """KL of posterior to prior by latent dimension, nats ``[B, Z]``."""
+    """KL of posterior to prior, nats: by latent dimension ``[B, Z]`` where it has a closed form,
+    else estimated with the samples ``[B, 1]``."""
+    log_prior: Tensor | None = None
+    """log p(z), or log p(z|y), nats ``[B, K]``; only for noise ``[B, K, Z]``."""
+    log_posterior: Tensor | None = None
+    """log q(z|x), nats ``[B, K]``; only for noise ``[B, K, Z]``."""
 
 
 class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
@@ -67,27 +76,50 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         num_labels = len(self.label_names)
         encoder, decoder = NETWORKS[model.network]
         self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model)
-        self.prior = PRIORS[model.prior](model, num_labels)
+        self.prior = build_prior(model, num_labels, self.image_shape, self.encode)
         self.encoder = encoder(model, image_shape, num_labels)
         self.to_posterior = nn.Linear(self.encoder.out_features, 2 * model.latent_dim)
+        flows = model.posterior == "flow"
+        self.flow = build_flow(model, self.encoder.out_features) if flows else None
         self.decoder = decoder(model, image_shape, num_labels, self.likelihood.maps_per_channel)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> Terms:
-        """Encode, draw one z, decode.
+        """Encode, draw, decode.
 
         Args:
             images: ``[B, C, H, W]`` in [0, 1].
             labels: ``[B]`` int64, None for an unconditional model.
-            noise: ``[B, Z]``, standard normal.
+            noise: standard normal, ``[B, Z]`` for one z of each image or ``[B, K, Z]`` for K, which
+                also gives their densities.
         """
         posterior = self.encode(images, labels)
         z = posterior.sample(noise)
+        if noise.dim() == 3:
+            return self._several(images, labels, posterior, z)
         parameters = self.decoder(z, labels)
         with full_precision(images.device.type):
             log_likelihood = self.likelihood.log_prob(images, parameters.float())
             rate = self.prior.rate(posterior, z, labels)
-        return Terms(posterior, log_likelihood, rate)
+        return Terms(posterior, z, log_likelihood, rate)
+
+    def _several(
+        self, images: Tensor, labels: Tensor | None, posterior: Posterior, z: Tensor
+    ) -> Terms:
+        """The terms of K samples ``z [B, K, Z]`` of each image, every density among them."""
+        count, shape = z.shape[1], z.shape[:2]
+        y = None if labels is None else labels.repeat_interleave(count)
+        flat = z.flatten(0, 1)
+        parameters = self.decoder(flat, y)
+        with full_precision(images.device.type):
+            repeated = images.repeat_interleave(count, dim=0)
+            log_likelihood = self.likelihood.log_prob(repeated, parameters.float())
+            log_prior = self.prior.log_prob(flat, y).view(shape)
+            log_posterior = posterior.log_prob(z)
+            rate = self.prior.kl(posterior, labels)
+            if rate is None:
+                rate = (log_posterior - log_prior).mean(1, keepdim=True)
+        return Terms(posterior, z, log_likelihood.view(shape), rate, log_prior, log_posterior)
 
     def start_at(self, mean_image: Tensor) -> None:
         """Let the untrained decoder draw this image ``[C, H, W]`` in [0, 1] whatever its latents.
@@ -97,10 +129,17 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         """
         self.decoder.start_at(self.likelihood.parameters_of(mean_image))
 
-    def encode(self, images: Tensor, labels: Tensor | None = None) -> DiagonalGaussian:
-        """Posterior of the latents, mean and log-variance ``[B, Z]``, in float32."""
-        mean, log_variance = self.to_posterior(self.encoder(images, labels)).float().chunk(2, dim=1)
-        return DiagonalGaussian(mean, log_variance)
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Posterior:
+        """Posterior of the latents, its ``mean`` and ``log_variance [B, Z]`` in float32.
+
+        The mean of a flow posterior is where the flow carries the mean of its base.
+        """
+        features = self.encoder(images, labels)
+        mean, log_variance = self.to_posterior(features).float().chunk(2, dim=1)
+        base = DiagonalGaussian(mean, log_variance)
+        if self.flow is None:
+            return base
+        return FlowPosterior(base, features.float(), self.flow.weights())
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Mean image of latents: ``[B, Z]`` to ``[B, C, H, W]`` in [0, 1]."""
@@ -112,6 +151,7 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         n: int = 1,
         seed: int = 0,
         temperature: float = 1.0,
+        prior: Prior | None = None,
     ) -> Tensor:
         """Images drawn from the prior, as the mean of the likelihood.
 
@@ -123,6 +163,7 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
             n: images for each label, or in all without labels.
             seed: seed of the noise.
             temperature: factor of the noise; below 1 samples are more typical and less diverse.
+            prior: where the latents come from, such as a fitted one; None for the model's own.
 
         Returns:
             ``[len(labels) * n, C, H, W]`` in [0, 1], label by label, on the model's device.
@@ -130,7 +171,7 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         Raises:
             DistvaeError: a label this model does not know.
         """
-        batches = list(self.sample_batches(labels, n, seed, temperature))
+        batches = list(self.sample_batches(labels, n, seed, temperature, prior))
         return torch.cat(batches) if batches else torch.empty(0, *self.image_shape)
 
     @torch.no_grad()
@@ -140,16 +181,18 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         n: int = 1,
         seed: int = 0,
         temperature: float = 1.0,
+        prior: Prior | None = None,
     ) -> Iterator[Tensor]:
         """The images of :meth:`sample`, in batches ``[B, C, H, W]``: memory stays flat."""
         numbers = self._label_numbers(labels, n)
         total = n if numbers is None else len(numbers)
         device = self.to_posterior.weight.device
+        prior = self.prior if prior is None else prior.to(device)
         for start in range(0, total, SAMPLE_BATCH):
             count = min(SAMPLE_BATCH, total - start)
-            noise = torch.from_numpy(standard_normal(seed, start, count, self.prior.noise_dim))
+            noise = torch.from_numpy(standard_normal(seed, start, count, prior.noise_dim))
             y = None if numbers is None else numbers[start : start + count].to(device)
-            yield self.decode(self.prior.transform(temperature * noise.to(device), y), y)
+            yield self.decode(prior.transform(temperature * noise.to(device), y), y)
 
     def _label_numbers(self, labels: Sequence[int | str] | None, n: int) -> Tensor | None:
         """Label of each image to draw ``[len(labels) * n]``."""
@@ -182,20 +225,18 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         token: str | bool | None,
         **model_kwargs: Any,
     ) -> "VAE":
-        if Path(model_id).is_dir():
-            weights = Path(model_id) / WEIGHTS
-        else:
-            weights = Path(
-                hf_hub_download(
-                    model_id,
-                    WEIGHTS,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    token=token,
-                    local_files_only=local_files_only,
-                )
+        weights = Path(model_id) / WEIGHTS
+        if not Path(model_id).is_dir():
+            found = hf_hub_download(
+                model_id,
+                WEIGHTS,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                token=token,
+                local_files_only=local_files_only,
             )
+            weights = Path(found)
         missing = {"model", "image_shape", "label_names"} - model_kwargs.keys()
         if missing:
             raise DistvaeError(
@@ -225,13 +266,6 @@ class ConditionalVAE(VAE, library_name="distvae"):
         return numbers
 
 
-def full_precision(device_type: str) -> AbstractContextManager[object]:
-    """Float32 for what is inside, also where the networks compute in less."""
-    if torch.is_autocast_enabled(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()
-
-
 def build_model(model: ModelConfig, image_shape: Sequence[int], label_names: Sequence[str]) -> VAE:
     """A fresh model for these images, conditional where the configuration says so.
 
@@ -249,24 +283,3 @@ def build_model(model: ModelConfig, image_shape: Sequence[int], label_names: Seq
             "Name the column with --label-column, or take --model vae --prior normal.",
         )
     return ConditionalVAE(model, shape, tuple(label_names))
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill a model from a safetensors file.
-
-    Raises:
-        DistvaeError: the file is missing or damaged.
-        MismatchError: it is whole, but of another architecture.
-    """
-    tensors = read_tensors(path)
-    own = model.state_dict()
-    for name in sorted(own.keys() | tensors.keys()):
-        found = tuple(tensors[name].shape) if name in tensors else None
-        expected = tuple(own[name].shape) if name in own else None
-        if found != expected:
-            raise MismatchError(
-                f"{path} is of another architecture",
-                f"{name} is {found or 'absent'} there and {expected or 'absent'} in this model",
-                "Load it with the config.json it was saved with.",
-            )
-    model.load_state_dict(tensors)

@@ -40,6 +40,8 @@ class SampleConfig:
     """Factor of the noise; below 1 images are more typical and less diverse."""
     output: str | None = None
     """A .png sheet, an .npz or .npy of arrays (.npy for any number: memory stays flat), or a folder of PNG files; left out: a sheet in the run."""
+    prior: Literal["model", "fitted"] = "model"
+    """Where the latents come from: the model's own prior, or the one that `distvae fit-prior` fitted to the run."""
     provider: Literal["cpu", "cuda", "tensorrt", "coreml", "openvino"] = "cpu"
     """What runs an ONNX file."""
 
@@ -92,7 +94,7 @@ def write_samples(config: SampleConfig) -> None:
             cannot be written.
     """
     _check_numbers(config)
-    source = find_source(config.run)
+    source = find_source(config.run, config.prior == "fitted")
     output = _output(config, source.folder)
     if config.provider != "cpu" and not source.onnx:
         raise DistvaeError(
@@ -110,21 +112,28 @@ def write_samples(config: SampleConfig) -> None:
     console.print(f"{drawing.total} images from {source.weights} in {output}")
 
 
-def find_source(name: str | None) -> Source:
+def find_source(name: str | None, fitted: bool = False) -> Source:
     """What a command draws from, given a run, a checkpoint, an ONNX file or None.
 
-    The exported file of a run is taken where it was made from the run's present weights.
+    The exported file of a run is taken where it was made from the run's present weights, unless the
+    latents come from a fitted prior, which only the weights take.
 
     Raises:
-        DistvaeError: there is no such run.
+        DistvaeError: there is no such run, or an ONNX file was given for a fitted prior.
     """
     if name is not None and (Path(name).suffix == ".onnx" or Path(name).is_file()):
+        if fitted:
+            raise DistvaeError(
+                f"--prior fitted does not fit {name}",
+                "an ONNX file draws from the prior that it was exported with",
+                "Name the run folder.",
+            )
         path = Path(name)
         above = path.resolve().parent.parent
         return Source(above if is_run(above) else path.parent, path, onnx=True)
     run = find_run(name)
     weights, decoder = run.model / "model.safetensors", run.folder / ONNX / "decoder.onnx"
-    if run.model != run.folder or not decoder.is_file():
+    if fitted or run.model != run.folder or not decoder.is_file():
         return Source(run.folder, weights, onnx=False)
     reason = _unfit(decoder, weights)
     if not reason:
@@ -164,7 +173,8 @@ def _output(config: SampleConfig, folder: Path) -> Path:
     """Where the images go, which must be a new folder if it is one."""
     if config.output is None:
         label = f"label-{config.label}-" if config.label is not None else ""
-        return folder / SAMPLES / f"{label}seed-{config.seed}.png"
+        fitted = "fitted-" if config.prior == "fitted" else ""
+        return folder / SAMPLES / f"{fitted}{label}seed-{config.seed}.png"
     output = Path(config.output)
     if output.suffix and output.is_dir():
         raise DistvaeError(f"--output {output} is a folder", "expected a file to write")
@@ -193,13 +203,16 @@ def _from_onnx(config: SampleConfig, path: Path) -> Drawing:
 def _from_weights(config: SampleConfig, path: Path) -> Drawing:
     from distvae.images import to_uint8
     from distvae.models import VAE
+    from distvae.priors.fitted import FittedPrior
 
+    prior = FittedPrior.load(path.parent) if config.prior == "fitted" else None
     model = VAE.from_pretrained(path.parent)
     names = model.label_names if model.conditional else ()
     labels = _labels(config, names)
 
     def batches() -> Iterator[Images]:
-        for batch in model.sample_batches(labels, config.count, config.seed, config.temperature):
+        drawing = config.count, config.seed, config.temperature
+        for batch in model.sample_batches(labels, *drawing, prior):
             yield to_uint8(batch.numpy())
 
     return Drawing(model.image_shape, names, labels, config.count, batches)

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, MismatchError
 from distvae.files import CHECKSUM, replacing_file
 
 
@@ -62,6 +62,27 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             "Use another copy.",
         )
     return tensors
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a model from a safetensors file.
+
+    Raises:
+        DistvaeError: the file is missing or damaged.
+        MismatchError: it is whole, but of another architecture.
+    """
+    tensors = read_tensors(path)
+    own = model.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        found = tuple(tensors[name].shape) if name in tensors else None
+        expected = tuple(own[name].shape) if name in own else None
+        if found != expected:
+            raise MismatchError(
+                f"{path} is of another architecture",
+                f"{name} is {found or 'absent'} there and {expected or 'absent'} in this model",
+                "Load it with the config.json it was saved with.",
+            )
+    model.load_state_dict(tensors)
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:

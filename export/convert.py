@@ -77,7 +77,10 @@ class DecoderGraph(nn.Module):
 
 
 class EncoderGraph(nn.Module):
-    """Image uint8 ``[B, C, H, W]`` and label ``[B]`` to mean and log-variance ``[B, Z]``."""
+    """Image uint8 ``[B, C, H, W]`` and label ``[B]`` to mean and log-variance ``[B, Z]``.
+
+    Of a flow posterior: where the flow carries the mean of its base, and the base's log-variance.
+    """
 
     def __init__(self, model: VAE, binarize: str) -> None:
         super().__init__()
@@ -88,8 +91,8 @@ class EncoderGraph(nn.Module):
     def forward(self, image: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The two parts of the posterior."""
         label = None if label is None else self.checked(label)
-        mean, log_variance = self.model.encode(encoder_input(image, self.binarize), label)
-        return mean, log_variance
+        posterior = self.model.encode(encoder_input(image, self.binarize), label)
+        return posterior.mean, posterior.log_variance
 
 
 def encoder_input(image: Tensor, binarize: str) -> Tensor:

@@ -12,7 +12,11 @@ from distvae.export.session import open_graph
 
 
 class Posterior(NamedTuple):
-    """q(z|x) of every image, a Gaussian."""
+    """q(z|x) of every image, a Gaussian.
+
+    Of a model trained with a flow on top: the code that the flow makes of the Gaussian's mean, and
+    the Gaussian's log-variance.
+    """
 
     mean: NDArray[np.float32]
     """``[N, latent_dim]``."""

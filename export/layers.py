@@ -16,6 +16,7 @@ from distvae.networks.layers import ImageNorm, Modulation
 from distvae.networks.mlp import DenseLayers
 from distvae.networks.pyramid import unfold
 from distvae.priors import LabelPrior
+from distvae.priors.mixture import Mixture, Tables
 
 
 class FixedModulation(nn.Module):
@@ -97,6 +98,22 @@ class FixedLabelPrior(nn.Module):
         return F.embedding(labels, self.mean) + (colouring @ noise.unsqueeze(2)).squeeze(2)
 
 
+class FixedMixture(nn.Module):
+    """:class:`Mixture` with its tables finished; a VampPrior no longer needs its encoder."""
+
+    def __init__(self, trained: Mixture) -> None:
+        super().__init__()
+        self.noise_dim = trained.noise_dim
+        mean, scale, thresholds, self.own = trained.tables()
+        self.mean, self.scale = nn.Parameter(mean), nn.Parameter(scale)
+        self.thresholds = nn.Parameter(thresholds)
+
+    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """``noise [B, noise_dim]``, ``labels [B]`` int64 or None, to ``[B, Z]``."""
+        tables = Tables(self.mean, self.scale, self.thresholds, self.own)
+        return tables.transform(noise, labels)
+
+
 @torch.no_grad()
 def for_inference(model: VAE) -> VAE:
     """A copy of a model, on the CPU and in evaluation mode, with such layers."""
@@ -107,6 +124,8 @@ def for_inference(model: VAE) -> VAE:
                 setattr(parent, name, FixedModulation(layer))
             elif isinstance(layer, LabelPrior):
                 setattr(parent, name, FixedLabelPrior(layer))
+            elif isinstance(layer, Mixture):
+                setattr(parent, name, FixedMixture(layer))
             elif isinstance(layer, ImageNorm):
                 setattr(parent, name, ConvolvedNorm())
     decoder = model.decoder

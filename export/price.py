@@ -28,7 +28,8 @@ SEED = 0
 def calibration(model: VAE, data: ImageData, binarize: str) -> tuple[list[Feed], list[Feed]]:
     """Inputs of decoder and encoder made from training images, taken evenly.
 
-    The decoder's noise is what its prior would turn into the posterior's latents of these images.
+    The decoder's noise is what its prior would turn into the posterior's latents of these images,
+    or any noise where the prior cannot say.
     """
     images = ResidentImages.from_split(data.train)
     rows = torch.arange(0, len(data.train), max(1, len(data.train) // CALIBRATION_IMAGES))
@@ -39,10 +40,13 @@ def calibration(model: VAE, data: ImageData, binarize: str) -> tuple[list[Feed],
         y = labels if model.conditional else None
         posterior = model.encode(encoder_input(grey, binarize), y)
         start = number * CALIBRATION_BATCH
-        noise = standard_normal(SEED, start, len(part), model.config.latent_dim)
-        z = model.prior.whiten(posterior.sample(torch.from_numpy(noise)), y)
+        if model.prior.invertible:
+            noise = standard_normal(SEED, start, len(part), model.config.latent_dim)
+            noise = model.prior.whiten(posterior.sample(torch.from_numpy(noise)), y).numpy()
+        else:
+            noise = standard_normal(SEED, start, len(part), model.prior.noise_dim)
         label = {} if y is None else {"label": y.numpy()}
-        decoder.append({"noise": z.numpy(), **label})
+        decoder.append({"noise": noise, **label})
         encoder.append({"image": grey.numpy(), **label})
     return decoder, encoder
 

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from distvae.config import ModelConfig, ObjectiveConfig
 from distvae.errors import DistvaeError
-from distvae.models import SAMPLE_BATCH, VAE, ConditionalVAE, build_model, load_weights
+from distvae.models import SAMPLE_BATCH, VAE, ConditionalVAE, build_model
 from distvae.networks.layers import Modulation
 from distvae.objectives import elbo
+from distvae.tensors import load_weights
 
 NAMES = ("oak", "fir", "5")
 LATENTS = 3
@@ -32,6 +33,12 @@ class Row(NamedTuple):
     shape: tuple[int, int, int]
     conditioning: str = "modulate"
     norm: str = "none"
+    posterior: str = "gaussian"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the KL of posterior to prior has a closed form."""
+        return self.posterior == "gaussian" and self.prior in ("normal", "label")
 
 
 TABLE = [
@@ -53,6 +60,13 @@ TABLE = [
     Row("resnet", "cvae", "label", "bernoulli", (1, 1, 1)),
     Row("resnet", "cvae", "label", "gaussian", (1, 8, 8), "concat"),
     Row("resnet", "vae", "normal", "discretized_logistic", (3, 9, 13)),
+    Row("mlp", "vae", "mixture", "continuous_bernoulli", (1, 8, 8)),
+    Row("mlp", "cvae", "mixture", "categorical", (3, 4, 5), "concat", posterior="flow"),
+    Row("mlp", "vae", "vamp", "bernoulli", (1, 4, 5)),
+    Row("conv", "cvae", "vamp", "discretized_logistic_mixture", (3, 9, 13)),
+    Row("conv", "vae", "flow", "gaussian", (1, 8, 8), norm="layer"),
+    Row("resnet", "cvae", "flow", "continuous_bernoulli", (3, 8, 8), posterior="flow"),
+    Row("resnet", "vae", "normal", "discretized_logistic_mixture", (1, 8, 8), posterior="flow"),
 ]
 table = pytest.mark.parametrize("row", TABLE, ids=lambda row: "-".join(map(str, row)))
 
@@ -86,15 +100,44 @@ def test_forward_gives_an_objective_its_terms(row: Row) -> None:
     assert isinstance(model, ConditionalVAE) == (row.model == "cvae")
     images, labels, noise = batch(model)
     terms = model(images, labels, noise)
-    assert [part.shape for part in terms.posterior] == [(BATCH, LATENTS)] * 2
+    posterior = terms.posterior
+    parts = posterior.mean, posterior.log_variance, *posterior.base, *terms[1:4]
+    assert [part.shape for part in parts[:5]] == [(BATCH, LATENTS)] * 5
     assert terms.log_likelihood.shape == (BATCH,)
-    assert terms.rate.shape == (BATCH, LATENTS)
-    assert all(part.dtype == torch.float32 for part in (*terms.posterior, *terms[1:]))
-    assert (terms.rate.sum(1) > 0).all()
+    assert terms.rate.shape == (BATCH, LATENTS if row.closed else 1)
+    assert all(part.dtype == torch.float32 for part in parts)
+    assert (terms.log_prior, terms.log_posterior) == (None, None)
+    torch.testing.assert_close(terms.z, posterior.sample(noise))
+    assert not row.closed or (terms.rate.sum(1) > 0).all()
     assert torch.isfinite(elbo(terms, 1.0, ObjectiveConfig(), 1).loss)
     decoded = model.decode(noise, labels)
     assert decoded.shape == images.shape
     assert ((decoded >= 0) & (decoded <= 1)).all()
+
+
+@table
+def test_several_samples_are_as_good_as_each_alone(row: Row) -> None:
+    model = build(row)
+    images, labels, _ = batch(model)
+    noise = torch.randn(BATCH, 4, LATENTS, generator=torch.Generator().manual_seed(2))
+    terms = model(images, labels, noise)
+    assert terms.log_prior is not None
+    assert terms.log_posterior is not None
+    rates = []
+    for number in range(4):
+        alone = model(images, labels, noise[:, number])
+        torch.testing.assert_close(terms.z[:, number], alone.z)
+        torch.testing.assert_close(
+            terms.log_likelihood[:, number], alone.log_likelihood, rtol=1e-5, atol=1e-4
+        )
+        log_prior = model.prior.log_prob(alone.z, labels)
+        torch.testing.assert_close(terms.log_prior[:, number], log_prior, rtol=1e-5, atol=1e-5)
+        log_posterior = alone.posterior.log_prob(alone.z)
+        torch.testing.assert_close(
+            terms.log_posterior[:, number], log_posterior, rtol=1e-5, atol=1e-5
+        )
+        rates.append(alone.rate)
+    torch.testing.assert_close(terms.rate, torch.stack(rates).mean(0), rtol=1e-4, atol=1e-5)
 
 
 @table

@@ -4,20 +4,28 @@
 # mypy: disable-error-code="no-untyped-call"
 
 import dataclasses
+import itertools
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from distvae.config import ModelConfig, ObjectiveConfig
-from distvae.distributions import DiagonalGaussian, log_normal
-from distvae.models import Terms
-from distvae.objectives import elbo
-from distvae.priors import NormalPrior
+from distvae.config import ModelConfig, ObjectiveConfig, ObjectiveName, PriorName
+from distvae.distributions import DiagonalGaussian
+from distvae.models import VAE, Terms, build_model
+from distvae.objectives import (
+    OBJECTIVES,
+    Objective,
+    Pressure,
+    Setting,
+    elbo,
+    loss_of_means,
+)
 
+ONE = Pressure(1.0, 0.0)
 SUM = ObjectiveConfig(objective="elbo", free_bits=0.0, reduction="sum")
 SIGMA = 0.7
 PIXELS, LATENTS = 5, 2
@@ -41,41 +49,182 @@ def log_marginal() -> float:
     return float(MultivariateNormal(OFFSET, covariance).log_prob(IMAGE))
 
 
-def bound(posterior: DiagonalGaussian) -> tuple[float, float]:
+class _Given(nn.Module):
+    """An encoder that gives the same for every image, whatever the label."""
+
+    def __init__(self, posterior: DiagonalGaussian) -> None:
+        super().__init__()
+        self.parts = nn.Parameter(torch.cat([*posterior], 1).float())
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self.parts.expand(len(images), -1)
+
+
+class _Linear(nn.Module):
+    """A decoder that is the matrix ``WEIGHT``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(WEIGHT.float())
+        self.offset = nn.Parameter(OFFSET.float())
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        return (z @ self.weight.T + self.offset).view(-1, 1, 1, PIXELS)
+
+
+def linear_gaussian(posterior: DiagonalGaussian, prior: PriorName = "normal") -> VAE:
+    """The model whose marginal likelihood is known, with a posterior of one's own.
+
+    The label prior begins as N(0, I), so it changes nothing but that it can be learned.
+    """
+    kind: Literal["vae", "cvae"] = "cvae" if prior == "label" else "vae"
+    config = ModelConfig(
+        model=kind, prior=prior, latent_dim=LATENTS, likelihood="gaussian", sigma=SIGMA
+    )
+    model = build_model(config, (1, 1, PIXELS), ("a", "b"))
+    model.encoder, model.to_posterior = _Given(posterior), nn.Identity()  # type: ignore[assignment]
+    model.decoder = _Linear()  # type: ignore[assignment]
+    return model
+
+
+def objective(name: ObjectiveName, **changes: Any) -> Objective:
+    config = ObjectiveConfig(name, **changes).resolved()
+    images = changes.pop("images", 100)
+    return OBJECTIVES[name](Setting(config, LATENTS, LATENTS, PIXELS, images))
+
+
+def batch(size: int, *shape: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """The one image so many times, labels, and noise of this shape for each."""
+    noise = torch.randn(size, *shape, generator=torch.Generator().manual_seed(seed))
+    return IMAGE.float().expand(size, 1, 1, PIXELS), torch.arange(size) % 2, noise
+
+
+def bound(posterior: DiagonalGaussian, samples: int = 1) -> tuple[float, float]:
     """The bound of the linear Gaussian model for ``IMAGE``, and its standard error."""
-    posterior = DiagonalGaussian(*(part.expand(DRAWS, LATENTS) for part in posterior))
-    noise = torch.randn(DRAWS, LATENTS, generator=torch.Generator().manual_seed(0)).double()
-    z = posterior.sample(noise)
-    log_variance = torch.tensor(2 * math.log(SIGMA)).double()
-    log_likelihood = log_normal(IMAGE.expand(DRAWS, -1), z @ WEIGHT.T + OFFSET, log_variance).sum(1)
-    rate = NormalPrior(ModelConfig(), 0).rate(posterior, z, None)
-    loss = elbo(Terms(posterior, log_likelihood, rate), 1.0, SUM, PIXELS)
+    model = linear_gaussian(posterior)
+    with torch.no_grad():
+        size = DRAWS // samples
+        shape = (LATENTS,) if samples == 1 else (samples, LATENTS)
+        images, _, noise = batch(size, *shape)
+        loss = objective("elbo", beta=1.0, importance_samples=samples)(
+            model, images, None, noise, ONE
+        )
     assert torch.allclose(loss.loss, (loss.distortion + loss.rate).mean())
-    return -loss.loss.item(), (loss.distortion.std() / math.sqrt(DRAWS)).item()
+    return -loss.loss.item(), (loss.distortion.std() / math.sqrt(size)).item()
 
 
-def test_the_bound_is_the_likelihood_for_the_exact_posterior() -> None:
-    value, error = bound(exact_posterior())
+@pytest.mark.parametrize("samples", [1, 4])
+def test_the_bound_is_the_likelihood_for_the_exact_posterior(samples: int) -> None:
+    value, error = bound(exact_posterior(), samples)
     assert value == pytest.approx(log_marginal(), abs=5 * error)
     assert error < 0.01
+
+
+def shortfall(shift: float, stretch: float) -> float:
+    """KL of the exact posterior, moved and stretched, to the exact one."""
+    _, log_variance = exact_posterior()
+    one = 0.5 * (math.exp(stretch) + shift**2 / log_variance.exp() - 1 - stretch)
+    return one.sum().item()
+
+
+def moved(shift: float, stretch: float) -> DiagonalGaussian:
+    mean, log_variance = exact_posterior()
+    return DiagonalGaussian(mean + shift, log_variance + stretch)
 
 
 @pytest.mark.parametrize(("shift", "stretch"), [(0.3, 0.0), (0.0, 0.5), (0.0, -1.0), (-0.5, 1.0)])
 def test_the_bound_falls_short_by_the_divergence_to_the_exact_posterior(
     shift: float, stretch: float
 ) -> None:
-    mean, log_variance = exact_posterior()
-    other = DiagonalGaussian(mean + shift, log_variance + stretch)
-    value, error = bound(other)
+    value, error = bound(moved(shift, stretch))
     assert value < log_marginal()
-    one = 0.5 * (math.exp(stretch) + shift**2 / log_variance.exp() - 1 - stretch)
-    assert log_marginal() - value == pytest.approx(one.sum().item(), abs=5 * error)
+    assert log_marginal() - value == pytest.approx(shortfall(shift, stretch), abs=5 * error)
+
+
+def weighed(name: ObjectiveName, posterior: DiagonalGaussian, samples: int) -> tuple[float, float]:
+    """The importance-weighted bound for ``IMAGE``, and its standard error."""
+    losses = []
+    model, size = linear_gaussian(posterior), DRAWS // samples
+    weigh = objective(name, importance_samples=samples)
+    for seed in range(50):
+        images, _, noise = batch(size // 50, samples, LATENTS, seed=seed)
+        losses.append(-weigh(model, images, None, noise, ONE).loss.detach())
+    values = torch.stack(losses)
+    return values.mean().item(), (values.std() / math.sqrt(50)).item()
+
+
+@pytest.mark.parametrize("name", ["iwae", "dreg"])
+@pytest.mark.parametrize("samples", [1, 7])
+def test_the_weighted_bound_is_the_likelihood_for_the_exact_posterior(
+    name: ObjectiveName, samples: int
+) -> None:
+    value, error = weighed(name, exact_posterior(), samples)
+    assert value == pytest.approx(log_marginal(), abs=1e-4)
+    assert error < 1e-5, "every weight is the same"
+
+
+def test_the_weighted_bound_rises_to_the_likelihood() -> None:
+    counts = (1, 2, 5, 20, 400)
+    found = [weighed("iwae", moved(0.15, 0.7), samples) for samples in counts]
+    first, error = found[0]
+    assert first == pytest.approx(log_marginal() - shortfall(0.15, 0.7), abs=5 * error)
+    for (lower, _), (upper, error) in itertools.pairwise(found):
+        assert upper > lower + error
+    last, error = found[-1]
+    assert log_marginal() - 0.02 < last < log_marginal() + 5 * error
+
+
+def gradients(name: ObjectiveName, weight: float, seed: int) -> dict[str, Tensor]:
+    """Gradient of the bound of a model with a learned prior, by parameter."""
+    model = linear_gaussian(moved(0.3, 0.8), "label")
+    images, labels, noise = batch(40, 8, LATENTS, seed=seed)
+    loss = objective(name, importance_samples=8)(
+        model, images, labels, noise, Pressure(weight, 0.0)
+    )
+    loss.loss.backward()
+    held = {name: parameter.grad for name, parameter in model.named_parameters()}
+    return {name: value for name, value in held.items() if value is not None}
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.4])
+def test_the_doubly_reparameterized_gradient_has_the_mean_of_the_plain_one_and_less_noise(
+    weight: float,
+) -> None:
+    kinds: tuple[ObjectiveName, ...] = ("iwae", "dreg")
+    repeats, name = 200, "encoder.parts"
+    plain, double = (
+        torch.stack([gradients(kind, weight, 1000 * first + seed)[name] for seed in range(repeats)])
+        for first, kind in enumerate(kinds)
+    )
+    error = ((plain.var(0) + double.var(0)) / repeats).sqrt()
+    assert ((plain.mean(0) - double.mean(0)).abs() < 4.5 * error).all()
+    certain = double.mean(0).abs() > 10 * double.std(0) / math.sqrt(repeats)
+    assert certain[:, :LATENTS].all(), "the gradient of the mean is not zero"
+    assert (double.var(0) < 0.7 * plain.var(0)).all()
+
+
+def test_decoder_and_learned_prior_have_the_plain_gradient() -> None:
+    plain, double = gradients("iwae", 1.0, 3), gradients("dreg", 1.0, 3)
+    names = [name for name in plain if not name.startswith("encoder")]
+    assert {name.split(".")[0] for name in names} == {"decoder", "prior"}
+    for name in names:
+        torch.testing.assert_close(double[name], plain[name], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(double["encoder.parts"], plain["encoder.parts"], rtol=0.01)
+
+
+def test_one_weighted_draw_has_the_gradient_of_the_path_alone() -> None:
+    # with the exact posterior log p(x, z) - log q(z|x) is the same for all z, so the path has none
+    model = linear_gaussian(exact_posterior())
+    images, _, noise = batch(50, 1, LATENTS)
+    objective("dreg", importance_samples=1)(model, images, None, noise, ONE).loss.backward()
+    assert model.encoder.parts.grad.abs().max() < 1e-5  # type: ignore[union-attr, operator]
 
 
 def make_terms() -> Terms:
     zeros = torch.zeros(2, 3)
     return Terms(
         DiagonalGaussian(zeros, zeros),
+        zeros,
         torch.tensor([-10.0, -20.0]),
         torch.tensor([[1.0, 0.0, 4.0], [2.0, 0.5, 6.0]]),
     )
@@ -121,3 +270,20 @@ def test_the_mean_over_pixels_is_the_sum_with_a_larger_kl_weight() -> None:
         torch.testing.assert_close(
             dims * value(0.5, "mean", dims), value(0.5 * dims, "sum", dims), rtol=1e-5, atol=1e-5
         )
+
+
+@pytest.mark.parametrize(("capacity", "distance"), [(0.0, 6.75), (2.0, 4.75), (10.0, 3.25)])
+def test_the_rate_is_pulled_to_the_capacity(capacity: float, distance: float) -> None:
+    config = dataclasses.replace(SUM, capacity=10.0, beta=4.0)
+    found = elbo(make_terms(), 4.0, config, 784, capacity)
+    assert found.loss.item() == pytest.approx(15.0 + 4.0 * distance)
+    assert found.rate.tolist() == [5.0, 8.5]
+    final = loss_of_means(15.0, 6.75, dataclasses.replace(config, capacity=capacity), 784)
+    assert final == pytest.approx(15.0 + 4.0 * distance)
+
+
+def test_the_loss_that_early_stopping_compares() -> None:
+    config = dataclasses.replace(SUM, beta=2.0)
+    assert loss_of_means(15.0, 6.75, config, 10) == 28.5
+    assert loss_of_means(15.0, 6.75, dataclasses.replace(config, reduction="mean"), 10) == 15.0
+    assert loss_of_means(15.0, 6.75, ObjectiveConfig("iwae").resolved(), 10) == 21.75

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from distvae.config import ObjectiveConfig, OptimConfig
-from distvae.schedules import kl_weight, learning_rate
+from distvae.schedules import capacity, kl_weight, learning_rate
 
 PER_EPOCH = 10
 KL = ObjectiveConfig(
@@ -80,6 +80,27 @@ def test_learning_rate(settings: dict[str, Any], table: list[tuple[int, float]])
     config = dataclasses.replace(RATE, **settings)
     found = {step: learning_rate(config, step, 100, PER_EPOCH) for step, _ in table}
     assert found == pytest.approx({step: 0.01 * rate for step, rate in table}, abs=1e-12)
+
+
+@pytest.mark.parametrize("epochs", [3280, 6560])
+def test_the_eight_stages_of_burda(epochs: int) -> None:
+    config = dataclasses.replace(RATE, schedule="burda")
+    rates = [
+        learning_rate(config, step, epochs * PER_EPOCH, PER_EPOCH)
+        for step in range(epochs * PER_EPOCH)
+    ]
+    stages = [(rate, len(list(steps))) for rate, steps in itertools.groupby(rates)]
+    assert [length for _, length in stages] == [3**i * epochs // 328 for i in range(8)]
+    assert [rate for rate, _ in stages] == pytest.approx([0.01 * 10 ** (-i / 7) for i in range(8)])
+
+
+def test_a_capacity_rises_along_a_line_and_stays() -> None:
+    config = dataclasses.replace(KL, capacity=8.0, capacity_epochs=2.0)
+    found = [capacity(config, step, PER_EPOCH) for step in (0, 1, 10, 19, 20, 21, 900)]
+    assert found == pytest.approx([0.0, 0.4, 4.0, 7.6, 8.0, 8.0, 8.0])
+    at_once = dataclasses.replace(config, capacity_epochs=0.0)
+    assert [capacity(at_once, step, PER_EPOCH) for step in (0, 5)] == [8.0, 8.0]
+    assert capacity(KL, 5, PER_EPOCH) == 0.0
 
 
 @pytest.mark.parametrize(("start", "beta"), [(0.0, 1.0), (4.0, 1.0), (0.5, 0.5)])

@@ -9,6 +9,7 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from distvae.errors import DistvaeError
+from distvae.objectives import Pressure
 from distvae.training.engine import Engine
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.update import Batch, Update, autograd_update, compiled_update
@@ -30,7 +31,8 @@ def compiled(engine: Engine) -> Engine:
     """
     choice = engine.config.optim.compile
     if choice == "auto":
-        choice = "on" if _has_compiler(engine) and _pays(engine) else "off"
+        able = engine.training.objective.compiles and _has_compiler(engine)
+        choice = "on" if able and _pays(engine) else "off"
     elif choice == "on" and not _has_compiler(engine):
         raise DistvaeError(
             "--compile on finds no C++ compiler",
@@ -48,7 +50,9 @@ def _compiled_update(engine: Engine) -> Update:
     accelerator, trained, clip = engine.accelerator, engine.trained, engine.config.optim.clip
     alone = accelerator.num_processes == 1 and len(engine.shards) == 1
     if alone and isinstance(trained.optimizer, OneCallAdamW):
-        return compiled_update(accelerator, trained.optimizer, trained, engine.loss_of, clip)
+        return compiled_update(
+            accelerator, engine.training, trained.optimizer, trained, engine.loss_of, clip
+        )
     loss_of = torch.compile(engine.loss_of, dynamic=False)
     return autograd_update(accelerator, engine.forward, engine.stepped, trained, loss_of, clip)
 
@@ -73,11 +77,11 @@ def _seconds_per_step(engine: Engine) -> float:
     noise = engine.noise.draw(0, engine.config.optim.batch_size).at(engine.shards[0])
     grey, labels = engine.test_images.gather(torch.zeros(len(noise.latent), dtype=torch.int64))
     batch = Batch(grey, labels if engine.conditional else None, *noise)
-    weight = torch.ones((), device=engine.accelerator.device)
+    pressure = Pressure(*torch.ones(2, device=engine.accelerator.device))
     for probe in range(2 * PROBE_STEPS):
         if probe == PROBE_STEPS:
             started = time.perf_counter()
-        loss = engine.loss_of(engine.forward, batch, weight)
+        loss = engine.loss_of(engine.forward, batch, pressure)
         engine.accelerator.backward(loss.loss)
     loss.loss.item()  # waits for the device
     engine.trained.optimizer.zero_grad()

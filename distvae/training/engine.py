@@ -32,10 +32,20 @@ from distvae.data.inputs import NoiseSource
 from distvae.data.store import ImageData
 from distvae.errors import DistvaeError, LostError
 from distvae.models import build_model
+from distvae.objectives import OBJECTIVES, Pressure, Setting
+from distvae.priors import VampPrior
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.sharding import shard_model
 from distvae.training.topology import FSDP, asked
-from distvae.training.update import Batch, LossOf, Update, autograd_update, loss_function
+from distvae.training.update import (
+    Batch,
+    LossOf,
+    Training,
+    Update,
+    autograd_update,
+    loss_function,
+)
+from distvae.training.world import gather_rows
 
 Rows = Tensor | range
 """Numbers of images: int64 ``[B]`` of a split that is resident, a range of one that is streamed."""
@@ -51,8 +61,10 @@ class Engine:
     config: TrainConfig
     accelerator: Accelerator
     trained: Trained
+    training: Training
+    """The model and its objective."""
     forward: torch.nn.Module
-    """The model as Accelerate has wrapped it."""
+    """The same as Accelerate has wrapped it."""
     stepped: torch.optim.Optimizer
     """The optimizer, wrapped where gradients are scaled."""
     loss_of: LossOf
@@ -132,31 +144,49 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
     images = ResidentImages.from_split(data.train)
     if config.model.start == "data_mean":
         model.start_at(_mean_image(images))
+    if isinstance(model.prior, VampPrior):
+        model.prior.start_at(_pseudo_inputs(config, model.prior, images))
     train_images, order = _train_images(data, images, optim.seed, accelerator)
-    model.to(device)
+    objective = OBJECTIVES[config.objective.objective](
+        Setting(
+            config.objective,
+            latent_dim=config.model.latent_dim,
+            prior_noise_dim=model.prior.noise_dim,
+            dims=math.prod(data.image_shape),
+            images=data.train_images,
+            gather=gather_rows(accelerator),
+        )
+    )
+    training = Training(model, objective).to(device)
     averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema else None
     sharded = asked().strategy == FSDP
     if sharded:
-        shard_model(model, device.type)
+        shard_model(training, model, device.type)
         if averaged is not None:
-            shard_model(averaged, device.type)
-    wrapped = accelerator.prepare_model(model, evaluation_mode=sharded)  # which only casts
+            shard_model(averaged, averaged, device.type)
+    wrapped = accelerator.prepare_model(training, evaluation_mode=sharded)  # which only casts
     kind = OneCallAdamW if accelerator.scaler is None else torch.optim.AdamW
     optimizer: torch.optim.Optimizer = kind(
-        list(model.parameters()), lr=optim.learning_rate, weight_decay=optim.weight_decay
+        list(training.parameters()),
+        lr=optim.learning_rate,
+        weight_decay=optim.weight_decay,
+        eps=optim.adam_eps,
     )
     pixel_shape = data.image_shape if config.data.binarize == "dynamic" else None
-    noise = NoiseSource(optim.seed, "training", config.model.latent_dim, pixel_shape, device)
+    noise = NoiseSource(
+        optim.seed, "training", objective.noise_dim, pixel_shape, device, objective.draws
+    )
     # Accelerate's optimizer scales fp16, and skips the step while gradients are accumulated, which
     # the update does itself; it also looks for packages on the disk in every step, and between
     # processes on a CPU it replaces the moments, of which OneCallAdamW keeps lists, by copies
     stepped = optimizer if accelerator.scaler is None else accelerator.prepare(optimizer)
-    trained = Trained(model, averaged, optimizer)
-    loss_of = loss_function(config, math.prod(data.image_shape))
+    trained = Trained(model, averaged, optimizer, objective)
+    loss_of = loss_function(config)
     engine = Engine(
         config=config,
         accelerator=accelerator,
         trained=trained,
+        training=training,
         forward=wrapped,
         stepped=stepped,
         loss_of=loss_of,
@@ -185,8 +215,8 @@ def _settle_buckets(engine: Engine) -> None:
     noise = engine.noise.draw(0, engine.config.optim.batch_size).at(engine.shards[0])
     grey, labels = engine.test_images.gather(torch.zeros(len(noise.latent), dtype=torch.int64))
     batch = Batch(grey, labels if engine.conditional else None, *noise)
-    weight = torch.ones((), device=engine.accelerator.device)
-    loss = engine.loss_of(engine.forward, batch, weight).loss
+    pressure = Pressure(*torch.ones(2, device=engine.accelerator.device))
+    loss = engine.loss_of(engine.forward, batch, pressure).loss
     loss.backward()  # type: ignore[no-untyped-call]
     engine.trained.optimizer.zero_grad()
 
@@ -208,6 +238,14 @@ def _shards(config: TrainConfig, accelerator: Accelerator) -> list[slice]:
     world = accelerator.num_processes, accelerator.process_index
     batch_size, accumulate = config.optim.batch_size, config.optim.accumulate
     return [shard(batch_size, accumulate, micro, *world) for micro in range(accumulate)]
+
+
+def _pseudo_inputs(config: TrainConfig, prior: VampPrior, images: ResidentImages) -> Tensor:
+    """What a VampPrior begins with: an image for each pseudo-input, or one for all."""
+    if config.model.pseudo_inputs == "mean":
+        return _mean_image(images)
+    rows = prior.rows(images.labels, len(images.images))
+    return images.gather(rows)[0].div(255.0)
 
 
 def _mean_image(images: ResidentImages) -> Tensor:

@@ -17,9 +17,9 @@ from distvae.errors import DistvaeError
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.files import disk_told
 from distvae.models import VAE, WEIGHTS
-from distvae.objectives import Loss, loss_of_means
+from distvae.objectives import Loss, Pressure, loss_of_means
 from distvae.runs import SAMPLES, checkpoints
-from distvae.schedules import kl_weight, learning_rate
+from distvae.schedules import capacity, kl_weight, learning_rate
 from distvae.tensors import write_tensors
 from distvae.training.console import TrainingConsole
 from distvae.training.engine import Engine, Rows
@@ -69,10 +69,11 @@ def train_step(engine: Engine, step: int, rows: Rows) -> list[Loss]:
 
     Args:
         engine: what a step is made of.
-        step: steps taken before this one; it determines noise, learning rate and KL weight.
+        step: steps taken before this one; it determines noise, learning rate, KL weight and
+            capacity.
         rows: row numbers of the global batch, of which this process takes its positions.
     """
-    optim = engine.config.optim
+    optim, objective = engine.config.optim, engine.config.objective
     noise = engine.noise.draw(step, len(rows))
     batches = []
     for positions in engine.shards:
@@ -83,7 +84,10 @@ def train_step(engine: Engine, step: int, rows: Rows) -> list[Loss]:
         step,
         batches,
         learning_rate(optim, step, engine.total_steps, engine.steps_per_epoch),
-        kl_weight(engine.config.objective, step, engine.steps_per_epoch),
+        Pressure(
+            kl_weight(objective, step, engine.steps_per_epoch),
+            capacity(objective, step, engine.steps_per_epoch),
+        ),
         # early on the average follows faster, so that it forgets the random start
         1.0 - min(optim.ema, (1 + step) / (10 + step)),
     )
@@ -131,7 +135,9 @@ def log_window(sitting: Sitting) -> None:
         return
     sums = torch.stack(
         [
-            torch.stack([loss.loss, loss.distortion.mean(), loss.rate.mean()])
+            torch.stack(
+                [loss.loss, loss.distortion.mean(), loss.rate.mean(), *loss.extras.values()]
+            )
             for loss in window.losses
         ]
     )
@@ -139,17 +145,19 @@ def log_window(sitting: Sitting) -> None:
     values = engine.accelerator.reduce(sums, "mean").tolist()  # waits for the device
     window.seconds += time.perf_counter() - started
     steps = len(values) // engine.config.optim.accumulate
-    for number, (loss, distortion, rate) in enumerate(values):
+    for number, (loss, distortion, rate, *_) in enumerate(values):
         if not math.isfinite(loss):
             step = sitting.progress.step - steps + number // engine.config.optim.accumulate + 1
             terms = f"distortion {distortion}, rate {rate} nats per image"
             raise _not_finite(sitting, f"the loss of step {step} is {loss}", terms)
-    loss, distortion, rate = (sum(column) / len(values) for column in zip(*values, strict=True))
+    means = (sum(column) / len(values) for column in zip(*values, strict=True))
+    loss, distortion, rate, *extras = means
     told = {
         "loss": loss,
         "elbo": -(distortion + rate),
         "distortion": distortion,
         "rate": rate,
+        **dict(zip(window.losses[0].extras, extras, strict=True)),
         "images_per_second": steps * engine.config.optim.batch_size / window.seconds,
     }
     sitting.progress.seconds += window.seconds
@@ -262,11 +270,13 @@ def _save(sitting: Sitting, trained: Trained) -> None:
         found = f"the weights after step {sitting.progress.step} are not finite"
         raise _not_finite(sitting, found, "the loss before was finite")
     size = sum(parameter.nbytes for parameter in trained.model.parameters())
+    own = sum(value.nbytes for value in trained.own_state().values())
     with disk_told(
         f"the checkpoint of step {sitting.progress.step} cannot be written",
         folder,
-        # two moments, the weights to use in two places, and where averaged those trained
-        size * (5 if trained.averaged is not None else 4),
+        # two moments, the weights to use in two places, and where averaged those trained; two
+        # moments and the weights of the objective's own networks
+        size * (5 if trained.averaged is not None else 4) + 3 * own,
         f"Then go on from the one before: distvae train --resume {shlex.quote(str(folder))}",
     ):
         save_checkpoint(folder, trained, sitting.progress, sitting.engine.config.run.keep)

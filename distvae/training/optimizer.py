@@ -26,10 +26,13 @@ class OneCallAdamW(torch.optim.AdamW):
         parameters: what is trained.
         lr: learning rate, overwritten in ``param_groups`` before each step.
         weight_decay: decoupled weight decay.
+        eps: what is added to the root of the second moment.
     """
 
-    def __init__(self, parameters: Iterable[Parameter], lr: float, weight_decay: float) -> None:
-        super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+    def __init__(
+        self, parameters: Iterable[Parameter], lr: float, weight_decay: float, eps: float = 1e-8
+    ) -> None:
+        super().__init__(parameters, lr=lr, weight_decay=weight_decay, eps=eps, fused=True)
         self.trained: list[Tensor] = self.param_groups[0]["params"]
         self.count = torch.zeros((), dtype=torch.float32, device=self.trained[0].device)
         for parameter in self.trained:

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 import distvae
-from distvae.card import EVALUATION, write_card
+from distvae.card import EVALUATION, TABLE, write_card
 from distvae.checkpoint import Progress, Trained, load_checkpoint, load_newest
 from distvae.config import TrainConfig
 from distvae.data.batches import StreamedImages
@@ -211,7 +211,8 @@ def _sit(engine: Engine, progress: Progress, folder: Path, config: TrainConfig) 
 def _finish(folder: Path, went_on: bool) -> None:
     with disk_told(f"the model card of {folder} cannot be written", folder):
         if went_on:  # it was measured on other weights
-            (folder / EVALUATION).unlink(missing_ok=True)
+            for name in (EVALUATION, TABLE):
+                (folder / name).unlink(missing_ok=True)
         write_card(folder)
 
 

@@ -21,6 +21,7 @@ from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
 from distvae.training.topology import FSDP, asked
 
+Named = tuple[str, nn.Parameter]
 SWITCHES = {
     "FSDP_OFFLOAD_PARAMS": "fsdp_offload_params",
     "FSDP_ACTIVATION_CHECKPOINTING": "fsdp_activation_checkpointing",
@@ -54,8 +55,14 @@ def check_sharding(config: TrainConfig, processes: int) -> None:
         )
 
 
-def shard_model(model: VAE, device_type: str) -> None:
-    """Cut a model up in place; its parameters are other tensors afterwards."""
+def shard_model(root: nn.Module, model: VAE, device_type: str) -> None:
+    """Cut a model up in place; its parameters are other tensors afterwards.
+
+    Args:
+        root: what is called, the model or what holds it; its own networks stay whole.
+        model: what is cut up.
+        device_type: of the processes.
+    """
     from torch.distributed.device_mesh import init_device_mesh  # a second that others need not wait
     from torch.distributed.fsdp import fully_shard
 
@@ -63,19 +70,20 @@ def shard_model(model: VAE, device_type: str) -> None:
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
     mesh = init_device_mesh(device_type, (torch.distributed.get_world_size(),))
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    numbers = {parameter for parameter in model.parameters() if not parameter.dim()}
-    for number in numbers:  # fully_shard takes none
-        if number.requires_grad:
-            number.register_post_accumulate_grad_hook(_average)  # type: ignore[no-untyped-call]
+    cut = {parameter for parameter in model.parameters() if parameter.dim()}
+    whole = set(root.parameters()) - cut  # fully_shard takes no scalars
+    for parameter in whole:
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(_average)  # type: ignore[no-untyped-call]
     again = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() == "true"
     for part in (model.encoder, model.decoder):
-        fully_shard(part, mesh=mesh, reshard_after_forward=again, ignored_params=numbers)
-    fully_shard(model, mesh=mesh, ignored_params=numbers)
+        fully_shard(part, mesh=mesh, reshard_after_forward=again, ignored_params=whole)
+    fully_shard(root, mesh=mesh, ignored_params=whole)
 
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether a model was cut up."""
-    return hasattr(model, "set_requires_gradient_sync")
+    return any(hasattr(parameter, "to_local") for parameter in model.parameters())
 
 
 def own_parts(tensors: Iterable[Tensor]) -> list[Tensor]:
@@ -109,11 +117,14 @@ def whole_state(trained: Trained, device: str) -> Trained:
         return trained
     model = whole_model(trained.model, device)
     averaged = None if trained.averaged is None else whole_model(trained.averaged, device)
-    optimizer = torch.optim.AdamW(model.parameters())
-    for whole, part in zip(model.parameters(), trained.model.parameters(), strict=True):
+    objective = trained.objective  # which every process holds whole
+    own = [] if objective is None else list(objective.parameters())
+    optimizer = torch.optim.AdamW([*model.parameters(), *own])
+    whole = Trained(model, averaged, optimizer, objective)
+    for (_, full), (_, part) in _pairs(whole, trained):
         for key, value in trained.optimizer.state[part].items():
-            optimizer.state[whole][key] = _whole(value).to(device, copy=True)
-    return Trained(model, averaged, optimizer)
+            optimizer.state[full][key] = _whole(value).to(device, copy=True)
+    return whole
 
 
 @torch.no_grad()
@@ -126,9 +137,13 @@ def fill_parts(trained: Trained, whole: Trained) -> None:
             tensors = full.state_dict()
             for name, tensor in part.state_dict().items():
                 _fill(tensor, tensors[name])
-    for own, other in zip(trained.model.parameters(), whole.model.parameters(), strict=True):
+    for (_, own), (_, other) in _pairs(trained, whole):
         for key, value in trained.optimizer.state[own].items():
             _fill(value, whole.optimizer.state[other][key])
+
+
+def _pairs(one: Trained, other: Trained) -> Iterable[tuple[Named, Named]]:
+    return zip(one.named_parameters(), other.named_parameters(), strict=True)
 
 
 def _whole(tensor: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """From the batches of one step to changed weights: with autograd, or as one compiled graph.
 
-Legend: B batch, C channels, H height, W width, Z latent dimensions.
+Legend: B batch, K draws for an image, C channels, H height, W width, Z latent dimensions.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,15 @@ from distvae.checkpoint import Trained
 from distvae.config import TrainConfig
 from distvae.data.inputs import to_input
 from distvae.models import VAE
-from distvae.objectives import OBJECTIVES, Loss
+from distvae.objectives import Loss, Objective, Pressure
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.sharding import is_sharded, own_parts
 
-LossOf = Callable[[nn.Module, "Batch", Tensor], Loss]
-"""(model, batch, KL weight) -> loss."""
-Update = Callable[[int, list["Batch"], float, float, float], list[Loss]]
-"""(steps taken before, micro-batches, learning rate, KL weight, averaging rate) -> their losses."""
+LossOf = Callable[[nn.Module, "Batch", Pressure], Loss]
+"""(model with its objective, batch, KL weight and capacity) -> loss."""
+Update = Callable[[int, list["Batch"], float, Pressure, float], list[Loss]]
+"""(steps taken before, micro-batches, learning rate, KL weight and capacity, averaging rate) ->
+their losses."""
 
 
 class Batch(NamedTuple):
@@ -33,52 +34,68 @@ class Batch(NamedTuple):
     labels: Tensor | None
     """int64 ``[B]``, for a conditional model."""
     latent: Tensor
-    """Standard normal ``[B, Z]``."""
+    """Standard normal ``[B, Z]``, or ``[B, K, Z]`` for K draws."""
     pixels: Tensor | None
     """Uniform int16 ``[B, C, H, W]``, for dynamic binarization."""
 
 
-def loss_function(config: TrainConfig, dims: int) -> LossOf:
-    """From stored grey levels to the loss, for images of ``dims`` pixels and channels."""
-    objective = OBJECTIVES[config.objective.objective]
+class Training(nn.Module):
+    """A model and its objective: one module, so that all that is trained is wrapped together."""
+
+    def __init__(self, model: VAE, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(
+        self, images: Tensor, labels: Tensor | None, noise: Tensor, pressure: Pressure
+    ) -> Loss:
+        """See :meth:`distvae.objectives.Objective.forward`."""
+        loss: Loss = self.objective(self.model, images, labels, noise, pressure)
+        return loss
+
+
+def loss_function(config: TrainConfig) -> LossOf:
+    """From stored grey levels to the loss."""
     binarize = config.data.binarize or "none"
 
-    def loss_of(model: nn.Module, batch: Batch, weight: Tensor) -> Loss:
+    def loss_of(training: nn.Module, batch: Batch, pressure: Pressure) -> Loss:
         inputs = to_input(batch.grey, binarize, batch.pixels)
-        terms = model(inputs, batch.labels, batch.latent)
-        return objective(terms, weight, config.objective, dims)
+        loss: Loss = training(inputs, batch.labels, batch.latent, pressure)
+        return loss
 
     return loss_of
 
 
 def autograd_update(
     accelerator: Accelerator,
-    model: nn.Module,
+    training: nn.Module,
     optimizer: torch.optim.Optimizer,
     trained: Trained,
     loss_of: LossOf,
     clip: float | None,
 ) -> Update:
     """Forward and backward for each micro-batch through Accelerate, then one optimizer step."""
-    weight = torch.zeros((), device=accelerator.device)
-    sharded = is_sharded(model)
+    scalars = torch.zeros(len(Pressure._fields), device=accelerator.device).unbind()
+    sharded = is_sharded(training)
 
     def update(
-        step: int, batches: list[Batch], rate: float, kl: float, averaging: float
+        step: int, batches: list[Batch], rate: float, pressure: Pressure, averaging: float
     ) -> list[Loss]:
-        weight.fill_(kl)
+        for scalar, value in zip(scalars, pressure, strict=True):
+            scalar.fill_(value)
         for group in optimizer.param_groups:
             group["lr"] = rate
         losses = []
         for batch in batches:
-            with accelerator.accumulate(model):
+            with accelerator.accumulate(training):
                 if sharded:  # Accelerate only holds back the sums of DDP
-                    model.set_requires_gradient_sync(accelerator.sync_gradients)  # type: ignore[operator]
-                loss = loss_of(model, batch, weight)
+                    training.set_requires_gradient_sync(accelerator.sync_gradients)  # type: ignore[operator]
+                loss = loss_of(training, batch, Pressure(*scalars))
                 accelerator.backward(loss.loss)
                 if clip is not None and accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), clip)
-            losses.append(Loss(loss.loss.detach(), loss.distortion.detach(), loss.rate.detach()))
+                    accelerator.clip_grad_norm_(training.parameters(), clip)
+            losses.append(loss.detach())
         optimizer.step()
         optimizer.zero_grad()
         if trained.averaged is not None:
@@ -93,19 +110,9 @@ def autograd_update(
     return update
 
 
-class _Bare(nn.Module):
-    """A model without the casts that Accelerate puts around its forward."""
-
-    def __init__(self, model: VAE) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> object:
-        return VAE.forward(self.model, images, labels, noise)
-
-
 def compiled_update(
     accelerator: Accelerator,
+    training: Training,
     optimizer: OneCallAdamW,
     trained: Trained,
     loss_of: LossOf,
@@ -116,7 +123,8 @@ def compiled_update(
     For one process, one micro-batch and no gradient scaler. What changes from step to step goes in
     as a tensor, so that nothing is compiled twice.
     """
-    bare = _Bare(trained.model)
+    # a new one, without the casts that Accelerate puts around the forward of the other
+    bare = Training(training.model, training.objective)
     names = [name for name, _ in bare.named_parameters()]
     weights = [parameter.detach() for parameter in bare.parameters()]
     means = [optimizer.state[parameter]["exp_avg"] for parameter in bare.parameters()]
@@ -127,19 +135,23 @@ def compiled_update(
     device_type = accelerator.device.type
     precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
 
-    def loss_at(at: list[Tensor], batch: Batch, kl: Tensor) -> tuple[Tensor, Loss]:
+    def loss_at(
+        at: list[Tensor], batch: Batch, pressure: Pressure
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor]]]:
         def model(*inputs: Tensor | None) -> object:
             return functional_call(bare, dict(zip(names, at, strict=True)), inputs)
 
         with torch.autocast(device_type, precision, enabled=precision is not None):
-            loss = loss_of(model, batch, kl)  # type: ignore[arg-type]
-        return loss.loss, (loss.distortion, loss.rate)  # type: ignore[return-value]
+            loss = loss_of(model, batch, pressure)  # type: ignore[arg-type]
+        return loss.loss, (loss.distortion, loss.rate, dict(loss.extras))
 
     @torch.compile(dynamic=False, fullgraph=True)
-    def whole_step(batch: Batch, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        kl, rate, mean_scale, square_scale, averaging = numbers.unbind()
-        gradients, (loss, (distortion, latent_rate)) = grad_and_value(loss_at, has_aux=True)(
-            weights, batch, kl
+    def whole_step(
+        batch: Batch, numbers: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        rate, mean_scale, square_scale, averaging, *pressure = numbers.unbind()
+        gradients, (loss, rest) = grad_and_value(loss_at, has_aux=True)(
+            weights, batch, Pressure(*pressure)
         )
         if clip is not None:
             norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
@@ -150,17 +162,17 @@ def compiled_update(
             square.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
             change = (mean * mean_scale) / ((square * square_scale).sqrt() + eps)
             weight.copy_(weight * (1.0 - rate * decay) - rate * change)
-        for average, weight in zip(averages, weights, strict=bool(averages)):
+        for average, weight in zip(averages, weights, strict=False):  # the model's come first
             average.lerp_(weight, averaging)
-        return loss, distortion, latent_rate
+        return loss, *rest
 
     def update(
-        step: int, batches: list[Batch], rate: float, kl: float, averaging: float
+        step: int, batches: list[Batch], rate: float, pressure: Pressure, averaging: float
     ) -> list[Loss]:
         (batch,) = batches
         optimizer.count += 1
         scales = 1.0 / (1.0 - beta1 ** (step + 1)), 1.0 / (1.0 - beta2 ** (step + 1))
-        numbers = torch.tensor([kl, rate, *scales, averaging], device=accelerator.device)
+        numbers = torch.tensor([rate, *scales, averaging, *pressure], device=accelerator.device)
         with torch.no_grad():
             return [Loss(*whole_step(batch, numbers))]
 

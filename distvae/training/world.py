@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distvae.checkpoint import Trained, optimizer_tensors
 from distvae.errors import DistvaeError
+from distvae.objectives.base import alone
 
 Result = TypeVar("Result")
 _SAME_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -97,6 +98,36 @@ def check_agreement(accelerator: Accelerator, facts: dict[str, Any], names: list
             )
 
 
+def gather_rows(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
+    """How to put together the rows ``[B, ...]`` of all processes, in the order of the batch.
+
+    For what every process then computes alike from all rows. Its gradient for its own rows is that
+    of each other process too, and as processes average the gradients of weights, it is passed on
+    as many times as there are processes. So nothing travels in the backward pass.
+    """
+    if accelerator.num_processes == 1:
+        return alone
+
+    def gather(rows: Tensor) -> Tensor:
+        everywhere: Tensor = _GatherRows.apply(rows, accelerator)  # type: ignore[no-untyped-call]
+        return everywhere
+
+    return gather
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, accelerator: Accelerator) -> Tensor:
+        ctx.processes = accelerator.num_processes
+        ctx.own = slice(*(len(rows) * (accelerator.process_index + end) for end in (0, 1)))
+        everywhere: Tensor = accelerator.gather(rows.contiguous())
+        return everywhere
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient[ctx.own] * ctx.processes, None
+
+
 def check_same_weights(accelerator: Accelerator, trained: Trained, step: int) -> None:
     """Compare weights, average and moments over ranks, by the sum of each tensor's bit patterns.
 
@@ -109,7 +140,7 @@ def check_same_weights(accelerator: Accelerator, trained: Trained, step: int) ->
         return
     modules = (trained.model, trained.averaged)
     tensors = [value for module in modules if module for value in module.state_dict().values()]
-    tensors += optimizer_tensors(trained.model, trained.optimizer).values()
+    tensors += [*trained.own_state().values(), *optimizer_tensors(trained).values()]
     sums = torch.stack([_bit_sum(tensor) for tensor in tensors if not hasattr(tensor, "to_local")])
     rows = accelerator.gather(sums[None]).cpu()
     different = [rank for rank, row in enumerate(rows) if not torch.equal(row, rows[0])]

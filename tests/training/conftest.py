@@ -13,7 +13,7 @@ from torch import Tensor
 from distvae.config import TrainConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData, open_data
-from distvae.objectives import Loss
+from distvae.objectives import Loss, Pressure
 from distvae.training.engine import Engine, build_accelerator, build_engine
 from distvae.training.loop import train_step
 from distvae.training.run import run_training
@@ -82,12 +82,12 @@ def watched(config: TrainConfig, folder: Path) -> Watch:
     watch = Watch(engine, [], [], [], [], [])
 
     def update(
-        step: int, batches: list[Batch], rate: float, kl: float, averaging: float
+        step: int, batches: list[Batch], rate: float, pressure: Pressure, averaging: float
     ) -> list[Loss]:
         watch.latents += [batch.latent for batch in batches]
         watch.pixels += [batch.pixels for batch in batches if batch.pixels is not None]
-        watch.weights.append(kl)
-        watch.given += engine.update(step, batches, rate, kl, averaging)
+        watch.weights.append(float(pressure.kl_weight))
+        watch.given += engine.update(step, batches, rate, pressure, averaging)
         watch.rates.append(engine.stepped.param_groups[0]["lr"])
         return watch.given[-len(batches) :]
 

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distvae.cli import run_and_exit
 from distvae.config import TrainConfig
-from distvae.objectives import Loss
+from distvae.objectives import Loss, Pressure
 from distvae.training import engine
 from distvae.training.update import Batch, loss_function
 
@@ -20,14 +20,14 @@ FAULT = sys.argv[1]
 whole = loss_function
 
 
-def broken(config: TrainConfig, dims: int) -> Callable[[nn.Module, Batch, Tensor], Loss]:
+def broken(config: TrainConfig) -> Callable[[nn.Module, Batch, Pressure], Loss]:
     """The loss of a training step, with its fault."""
-    loss_of, count = whole(config, dims), -1  # DDP's first pass is no step
+    loss_of, count = whole(config), -1  # DDP's first pass is no step
 
-    def loss_here(model: nn.Module, batch: Batch, weight: Tensor) -> Loss:
+    def loss_here(model: nn.Module, batch: Batch, pressure: Pressure) -> Loss:
         nonlocal count
         count += 1
-        loss: Loss = loss_of(model, batch, weight)
+        loss: Loss = loss_of(model, batch, pressure)
         if count != STEP or os.environ["RANK"] != "1":
             return loss
         if FAULT == "loss":

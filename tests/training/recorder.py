@@ -23,10 +23,10 @@ from distvae.config import TrainConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.store import open_data
 from distvae.errors import DistvaeError
-from distvae.objectives import Loss
+from distvae.objectives import Loss, Pressure
 from distvae.training import run
 from distvae.training.engine import Engine, build_accelerator, build_engine
-from distvae.training.loop import evaluate
+from distvae.training.loop import evaluate, train_step
 from distvae.training.update import Batch
 from tests.training.conftest import WatchedImages
 
@@ -37,7 +37,7 @@ def launch(processes: int, runs: list[dict[str, Any]], environment: dict[str, st
     """Do these runs with that many processes over gloo, each given by its settings and ``output``.
 
     The last may train, which ends the processes' connection; those before are refused before it is
-    made, or evaluate so many random ``images``.
+    made, evaluate so many random ``images``, or take so many ``steps``.
     """
     script = Path(runs[0]["output"]).with_suffix(f".{processes}.json")
     script.write_text(json.dumps(runs))
@@ -89,6 +89,24 @@ def record_evaluation(config: TrainConfig, images: int, folder: Path) -> None:
     np.savez(folder.with_suffix(f".{rank}.npz"), rows=rows, found=json.dumps(found))
 
 
+def record_steps(config: TrainConfig, steps: int, folder: Path) -> None:
+    """Take so many steps without a run around them; the losses and the weights at the end."""
+    data = open_data(config.data)
+    config = config.resolved(data.image_shape[0])
+    engine = build_engine(config, data, build_accelerator(config, str(folder)))
+    losses = []
+    for step in range(steps):
+        rows = torch.arange(step, step + config.optim.batch_size) % len(data.train)
+        (loss,) = train_step(engine, step, rows)
+        values = torch.stack([loss.loss, *loss.extras.values()])
+        losses.append(engine.accelerator.reduce(values, "mean").numpy())
+    weights = torch.cat(
+        [parameter.detach().flatten() for parameter in engine.training.parameters()]
+    )
+    rank = engine.accelerator.process_index
+    np.savez(folder.with_suffix(f".{rank}.npz"), losses=np.stack(losses), weights=weights.numpy())
+
+
 def seen(folder: Path) -> list[Seen]:
     """What every process of a run saw, by rank."""
     found = sorted(folder.parent.glob(f"{folder.name}.*.npz"))
@@ -120,9 +138,9 @@ def _watched(engine: Engine, saw: dict[str, list[NDArray[Any]]]) -> Engine:
         gradients.add(parameter.grad.dtype)
 
     def update(
-        step: int, batches: list[Batch], rate: float, kl: float, averaging: float
+        step: int, batches: list[Batch], rate: float, pressure: Pressure, averaging: float
     ) -> list[Loss]:
-        losses = engine.update(step, batches, rate, kl, averaging)
+        losses = engine.update(step, batches, rate, pressure, averaging)
         saw["rows"] += [rows.numpy() for rows in watched.asked[-len(batches) :]]
         digest = hashlib.sha256()
         for parameter in model.parameters():
@@ -143,8 +161,11 @@ def main(script: str) -> None:
     """Every run and evaluation of a JSON file."""
     for settings in json.loads(Path(script).read_text()):
         folder, images = Path(settings.pop("output")), settings.pop("images", None)
+        steps = settings.pop("steps", None)
         config = TrainConfig().updated(settings, "the test")
-        if images is None:
+        if steps is not None:
+            record_steps(config, steps, folder)
+        elif images is None:
             record(config, folder)
         else:
             record_evaluation(config, images, folder)

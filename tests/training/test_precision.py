@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from distvae.checkpoint import Progress, load_checkpoint, save_checkpoint
+from distvae.objectives import Pressure
 from distvae.training.update import Batch
 from tests.conftest import Command
 from tests.training.conftest import Settings, lines, losses, take_steps, trained, watched
@@ -82,7 +83,7 @@ def test_only_the_networks_compute_in_bf16(
     noise = engine.noise.draw(0, 12)
     grey, labels = engine.train_images.gather(torch.arange(12))
     with HalfPrecisionCalls() as calls:
-        engine.loss_of(engine.forward, Batch(grey, labels, *noise), torch.ones(()))
+        engine.loss_of(engine.forward, Batch(grey, labels, *noise), Pressure(*torch.ones(2)))
     assert calls.names & {"addmm", "linear", "mm"}
     assert calls.names <= NETWORK_CALLS, "likelihood, KL and their sums take float32"
 

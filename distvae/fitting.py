@@ -1,0 +1,151 @@
+"""`distvae fit-prior`: a Gaussian mixture of a run's latents, by label, to draw from.
+
+Legend: N images, Z latent dimensions, M components, G sets of them: one for each label, or 1.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from distvae.errors import DistvaeError
+from distvae.runs import find_run
+from distvae.terminal import make_console, progress_bar, table
+
+if TYPE_CHECKING:
+    from distvae.data.store import ImageData
+    from distvae.models import VAE
+    from distvae.priors.fitted import FittedPrior
+
+BLOCK = 500
+MOST_STEPS = 200
+REGULARIZATION = 1e-6
+"""Added to every variance, so that a latent that never changes has one."""
+
+
+@dataclass(frozen=True)
+class FitPriorConfig:
+    """Fit a mixture of Gaussians to what the encoder makes of the training images.
+
+    Each label has its own, with full covariances; then `distvae sample --prior fitted` draws from
+    it. Nothing is trained: the model stays as it is.
+    """
+
+    run: Annotated[str | None, tyro.conf.Positional] = None
+    """Run folder or one of its checkpoints; left out: the newest run."""
+    components: int = 10
+    """Gaussians for each label, or in all without labels."""
+    seed: int = 0
+    """Seed of the posterior draws, the binarization and the start of the fit."""
+
+
+def fit_prior(config: FitPriorConfig) -> None:
+    """Fit, write the prior beside the weights and print a table.
+
+    Raises:
+        DistvaeError: no such run, its data is gone or has changed, or a label has fewer images
+            than components.
+    """
+    from distvae.data.store import open_data
+    from distvae.models import VAE
+
+    if config.components < 1:
+        raise DistvaeError(f"--components is {config.components}", "expected at least 1")
+    if not 0 <= config.seed < 2**32:
+        raise DistvaeError(f"--seed is {config.seed}", "expected 0 or more, less than 2**32")
+    run = find_run(config.run)
+    settings, record = run.config().data, run.record()["data"]
+    model = VAE.from_pretrained(run.model)
+    data = open_data(settings, progress_bar)
+    if record["fingerprint"] != data.fingerprint:
+        raise DistvaeError(
+            f"{data.source} is not what the run was trained on",
+            f"its fingerprint was {record['fingerprint']} and is {data.fingerprint}",
+            "Put the data back as it was, or train anew.",
+        )
+    groups = _groups(model, data, config.components)
+    latents = _latents(model, data, settings.binarize or "none", config.seed)
+    prior, gains = _fitted(latents, groups, config)
+    facts = {"components": config.components, "seed": config.seed, "images": len(latents)}
+    prior.save(run.model, {**facts, "log_density": gains})
+    console = make_console()
+    rows = [(name, f"{value:.5g}") for name, value in gains.items()]
+    console.print(table("mean log-density of the latents, nats", rows))
+    console.print(f"written to {run.model}; draw from it: distvae sample --prior fitted")
+
+
+def _groups(model: "VAE", data: "ImageData", components: int) -> dict[str, NDArray[np.int64]]:
+    """Rows of the training images by name of the label; all of them without labels."""
+    if not model.conditional or data.train.labels is None:
+        groups = {"all": np.arange(len(data.train))}
+    else:
+        groups = {
+            name: np.flatnonzero(data.train.labels == label)
+            for label, name in enumerate(model.label_names)
+        }
+    for name, rows in groups.items():
+        if len(rows) < components:
+            raise DistvaeError(
+                f"--components is {components}",
+                f"label {name} has {len(rows)} training images, and each needs one at least",
+                "Take fewer.",
+            )
+    return groups
+
+
+def _latents(model: "VAE", data: "ImageData", binarize: str, seed: int) -> NDArray[np.float64]:
+    """One draw from the posterior of each training image ``[N, Z]``."""
+    import torch
+
+    from distvae.data.batches import ResidentImages
+    from distvae.data.inputs import NoiseSource, to_input
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, images = model.to(device), ResidentImages.from_split(data.train).to(device)
+    pixel_shape = data.image_shape if binarize == "dynamic" else None
+    source = NoiseSource(seed, "evaluation", model.config.latent_dim, pixel_shape, device)
+    drawn = []
+    with progress_bar("encoding", len(data.train)) as advance, torch.no_grad():
+        for block, rows in enumerate(torch.split(torch.arange(len(data.train)), BLOCK)):
+            grey, labels = images.gather(rows)
+            noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
+            inputs = to_input(grey, binarize, noise.pixels)
+            posterior = model.encode(inputs, labels if model.conditional else None)
+            drawn.append(posterior.sample(noise.latent).double().cpu())
+            advance(len(rows))
+    latents: NDArray[np.float64] = torch.cat(drawn).numpy()
+    return latents
+
+
+def _fitted(
+    latents: NDArray[np.float64], groups: dict[str, NDArray[np.int64]], config: FitPriorConfig
+) -> tuple["FittedPrior", dict[str, float]]:
+    """The prior, and the mean log-density of each label's latents under it."""
+    import torch
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    from distvae.priors.fitted import FittedPrior
+
+    fits, gains = [], {}
+    with progress_bar("fitting", len(groups)) as advance, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the fit is good all the same
+        for name, rows in groups.items():
+            mixture = GaussianMixture(
+                config.components,
+                max_iter=MOST_STEPS,
+                reg_covar=REGULARIZATION,
+                random_state=config.seed,
+            ).fit(latents[rows])
+            fits.append(mixture)
+            gains[name] = float(mixture.score(latents[rows]))
+            advance(1)
+    mean, covariance, weights = (
+        np.stack([getattr(fit, part) for fit in fits])
+        for part in ("means_", "covariances_", "weights_")
+    )
+    tensors = mean, np.linalg.cholesky(covariance), np.log(np.maximum(weights, 1e-12))
+    return FittedPrior(*(torch.from_numpy(part).float() for part in tensors)), gains

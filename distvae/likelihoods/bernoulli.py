@@ -1,0 +1,96 @@
+"""Pixels that are black or white, or lie between and mostly near them.
+
+Legend: B batch, C channels, H height, W width.
+Images are float in [0, 1].
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distvae.config import ModelConfig
+from distvae.likelihoods.base import GREY_LEVELS, inverted
+
+SMALL = 0.5
+"""Logit below which a series is exact to the last digit and the closed form is not."""
+LARGEST = 50.0
+"""Logit of the continuous Bernoulli that a decoder begins with, where a pixel never changes."""
+
+
+class Bernoulli(nn.Module):
+    """Independent black or white pixels, parameterized by logits.
+
+    Grey targets are taken as probabilities, which gives the cross-entropy of the Keras tutorial;
+    it is a likelihood only of black and white images.
+    """
+
+    maps_per_channel = 1
+    quantization = 0.0
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+
+    def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Log p(x|z) = sum over pixels of x l - log(1 + e^l), nats per image ``[B]``."""
+        loss = F.binary_cross_entropy_with_logits(parameters, images, reduction="none")
+        return -loss.flatten(1).sum(1)
+
+    def parameters_of(self, mean: Tensor) -> Tensor:
+        """Logits; pixels that are always black or white are not taken to be certain."""
+        return torch.logit(mean, eps=1e-3)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Probability of white ``[B, C, H, W]``."""
+        return torch.sigmoid(parameters)
+
+    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        """Black and white images ``[B, C, H, W]``."""
+        return torch.bernoulli(torch.sigmoid(parameters), generator=generator)
+
+
+class ContinuousBernoulli(nn.Module):
+    """Independent grey pixels with a density on [0, 1], parameterized by logits.
+
+    Loaiza-Ganem and Cunningham 2019 (arXiv:1907.06845), eq. 5 to 8. With logit l the density is
+    e^(lx) over its integral, so its logarithm is (x - 1/2) l - log(sinh(l/2) / (l/2)).
+    """
+
+    maps_per_channel = 1
+    quantization = math.log(GREY_LEVELS)
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+
+    def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Log-density summed over pixels and channels, nats per image ``[B]``."""
+        size, square = _apart(parameters), parameters.square()
+        series = square / 24.0 - square.square() / 2880.0
+        closed = 0.5 * size + torch.log1p(-torch.exp(-size)) - torch.log(size)
+        normalizer = torch.where(parameters.abs() < SMALL, series, closed)
+        return ((images - 0.5) * parameters - normalizer).flatten(1).sum(1)
+
+    def parameters_of(self, mean: Tensor) -> Tensor:
+        """Logits; pixels that are always black or white are not taken to be certain."""
+        return inverted(self.mean, mean, LARGEST)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """E[x|z] = 1/2 + coth(l/2) / 2 - 1/l ``[B, C, H, W]``."""
+        square = parameters.square()
+        series = parameters * (1.0 / 12.0 - square / 720.0 + square.square() / 30240.0)
+        size = torch.where(parameters.abs() < SMALL, SMALL, parameters)
+        closed = 0.5 / torch.tanh(0.5 * size) - 1.0 / size
+        return 0.5 + torch.where(parameters.abs() < SMALL, series, closed)
+
+    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        """Grey images ``[B, C, H, W]``: the quantile of uniform noise, that of -l turned around."""
+        uniform = torch.rand(parameters.shape, generator=generator, device=parameters.device)
+        falling = -parameters.abs().clamp(min=1e-3)
+        draw = torch.log1p(uniform * torch.expm1(falling)) / falling
+        return torch.where(parameters > 0, 1.0 - draw, draw).clamp(0.0, 1.0)
+
+
+def _apart(logits: Tensor) -> Tensor:
+    """Absolute values, those near 0 moved away, where the closed forms would divide by 0."""
+    return logits.abs().clamp(min=SMALL)

@@ -1,0 +1,59 @@
+"""A probability for each grey level, without any order among them.
+
+Legend: B batch, C channels, H height, W width, G grey levels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distvae.config import ModelConfig
+from distvae.likelihoods.base import GREY_LEVELS, averaged, inverted, split_maps
+
+LARGEST = 50.0
+"""Slope of the logits that a decoder begins with, where a pixel never changes."""
+
+
+class Categorical(nn.Module):
+    """Independent pixels with a logit for each of G evenly spaced grey levels, 256 unless told.
+
+    Fewer levels describe images rounded to them, so bits per pixel are then those of such images.
+    """
+
+    quantization = 0.0
+    values: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.maps_per_channel = config.levels or GREY_LEVELS
+        values = torch.linspace(0.0, 1.0, self.maps_per_channel)
+        self.register_buffer("values", values, persistent=False)
+
+    def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Log-probability of the nearest grey levels, nats per image ``[B]``."""
+        levels = (images * (self.maps_per_channel - 1)).round().long()
+        return -F.cross_entropy(self._split(parameters), levels, reduction="none").flatten(1).sum(1)
+
+    def parameters_of(self, mean: Tensor) -> Tensor:
+        """Logits that rise evenly, or fall, as the mean asks; never so steep as to be certain."""
+        values = self.values.to(mean.device).double()
+
+        def mean_of(slope: Tensor) -> Tensor:
+            return torch.softmax(slope.unsqueeze(-1) * values, dim=-1) @ values
+
+        slope = inverted(mean_of, mean, LARGEST)
+        return (values.to(mean.dtype).view(-1, 1, 1, 1) * slope).flatten(0, 1)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """E[x|z] ``[B, C, H, W]``."""
+        return averaged(self._split(parameters), self.values.view(1, -1, 1, 1, 1))
+
+    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        """A grey level by its probability ``[B, C, H, W]``."""
+        weights = torch.softmax(self._split(parameters), dim=1).movedim(1, -1)
+        chosen = torch.multinomial(weights.flatten(0, -2), 1, generator=generator)
+        return self.values[chosen].view(weights.shape[:-1])
+
+    def _split(self, parameters: Tensor) -> Tensor:
+        """Logits ``[B, G, C, H, W]``."""
+        return split_maps(parameters, self.maps_per_channel)

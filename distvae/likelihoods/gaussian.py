@@ -1,0 +1,49 @@
+"""Normal pixels.
+
+Legend: B batch, C channels, H height, W width.
+Images are float in [0, 1].
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from distvae.config import ModelConfig
+from distvae.distributions import log_normal
+from distvae.likelihoods.base import GREY_LEVELS
+
+
+class Gaussian(nn.Module):
+    """Independent normal pixels with one standard deviation, fixed or learned.
+
+    The learned one is the sigma-VAE of Rybkin et al. 2021 (arXiv:2006.13202).
+    """
+
+    maps_per_channel = 1
+    quantization = math.log(GREY_LEVELS)
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        log_sigma = torch.tensor(math.log(0.1 if config.sigma is None else config.sigma))
+        if config.sigma is None:
+            self.log_sigma = nn.Parameter(log_sigma)
+        else:
+            self.register_buffer("log_sigma", log_sigma)
+
+    def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Log-density summed over pixels and channels, nats per image ``[B]``."""
+        return log_normal(images, parameters, 2.0 * self.log_sigma).flatten(1).sum(1)
+
+    def parameters_of(self, mean: Tensor) -> Tensor:
+        """The image itself."""
+        return mean
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """The decoder's output, cut to [0, 1] ``[B, C, H, W]``."""
+        return parameters.clamp(0.0, 1.0)
+
+    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean plus noise, cut to [0, 1] ``[B, C, H, W]``."""
+        noise = torch.randn(parameters.shape, generator=generator, device=parameters.device)
+        return (parameters + noise * self.log_sigma.exp()).clamp(0.0, 1.0)

@@ -1,0 +1,36 @@
+"""Which loss is optimized: one class an objective, each citing its paper and equation."""
+
+from distvae.objectives.aggregate import BetaTC, DipI, DipII, Mmd
+from distvae.objectives.base import (
+    Gather,
+    Loss,
+    Objective,
+    Pressure,
+    Setting,
+    elbo,
+    loss_of_means,
+)
+from distvae.objectives.bounds import Dreg, Elbo, Iwae
+from distvae.objectives.factor import Factor
+
+__all__ = [
+    "OBJECTIVES",
+    "Gather",
+    "Loss",
+    "Objective",
+    "Pressure",
+    "Setting",
+    "elbo",
+    "loss_of_means",
+]
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "elbo": Elbo,
+    "iwae": Iwae,
+    "dreg": Dreg,
+    "beta_tc": BetaTC,
+    "factor": Factor,
+    "dip_i": DipI,
+    "dip_ii": DipII,
+    "mmd": Mmd,
+}

@@ -1,0 +1,155 @@
+"""What an objective is: from a model and a batch to a loss.
+
+Legend: B batch, K draws for an image, C channels, H height, W width, Z latent dimensions.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from distvae.config import ObjectiveConfig
+from distvae.models import VAE, Terms
+
+Gather = Callable[[Tensor], Tensor]
+"""The rows that a process has ``[B, ...]`` to those of the whole batch; gradients pass through."""
+
+
+def alone(rows: Tensor) -> Tensor:
+    """The rows themselves: one process has the whole batch."""
+    return rows
+
+
+class Pressure(NamedTuple):
+    """What the schedules say of a step; numbers, or scalars on the device."""
+
+    kl_weight: float | Tensor
+    capacity: float | Tensor
+    """Nats; read only where the rate is held at a capacity."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What an objective gives the training loop."""
+
+    loss: Tensor
+    """What is minimized, a scalar: the mean over the batch of nats per image."""
+    distortion: Tensor
+    """-log p(x|z), nats per image ``[B]``."""
+    rate: Tensor
+    """KL of posterior to prior, nats per image ``[B]``."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further scalars worth logging, by name."""
+
+    def detach(self) -> "Loss":
+        """The numbers alone."""
+        extras = {name: value.detach() for name, value in self.extras.items()}
+        return Loss(self.loss.detach(), self.distortion.detach(), self.rate.detach(), extras)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an objective knows of its run."""
+
+    config: ObjectiveConfig
+    """Nothing left out."""
+    latent_dim: int
+    prior_noise_dim: int
+    """Length of the noise vector that the prior takes."""
+    dims: int
+    """Pixels and channels of an image."""
+    images: int
+    """Images of the training split."""
+    gather: Gather = alone
+
+
+class Objective(nn.Module):
+    """A loss, and the networks of its own that it trains, where it has any."""
+
+    compiles: ClassVar[bool] = True
+    """Whether its gradient is that of its value, all a compiler can know of it."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self.setting = setting
+
+    @property
+    def draws(self) -> int | None:
+        """Noise vectors of an image, along an axis of their own; None is one without the axis."""
+        return None
+
+    @property
+    def noise_dim(self) -> int:
+        """Length of a noise vector."""
+        return self.setting.latent_dim
+
+    def forward(
+        self,
+        model: VAE,
+        images: Tensor,
+        labels: Tensor | None,
+        noise: Tensor,
+        pressure: Pressure,
+    ) -> Loss:
+        """The loss of a batch.
+
+        Args:
+            model: what is trained.
+            images: ``[B, C, H, W]`` in [0, 1].
+            labels: ``[B]`` int64, None for an unconditional model.
+            noise: standard normal ``[B, Z]``, or ``[B, K, Z]`` for several draws.
+            pressure: KL weight and capacity of the step.
+        """
+        raise NotImplementedError
+
+    def bound(self, terms: Terms, pressure: Pressure) -> Loss:
+        """The weighted bound, to which most objectives add a term."""
+        return elbo(terms, pressure.kl_weight, self.setting.config, self.setting.dims)
+
+
+def elbo(
+    terms: Terms,
+    kl_weight: float | Tensor,
+    config: ObjectiveConfig,
+    dims: int,
+    capacity: float | Tensor = 0.0,
+    gather: Gather = alone,
+) -> Loss:
+    """Negative evidence lower bound, its KL term weighted.
+
+    distortion + kl_weight * rate: with weight 1 the bound of Kingma and Welling 2014 (eq. 10), with
+    another the beta-VAE of Higgins et al. 2017. Several draws are averaged over. With free bits the
+    KL of each latent dimension, averaged over the batch, counts at least ``free_bits`` nats (Kingma
+    et al. 2016, arXiv:1606.04934, eq. 15). With a capacity C the rate is pulled to it, distortion +
+    kl_weight * |rate - C|, the KL weight being their gamma (Burgess et al. 2018, arXiv:1804.03599,
+    eq. 8). With ``reduction`` mean the distortion is divided by the number of pixels, so the KL
+    weight is in effect ``dims`` times larger.
+    """
+    distortion = -terms.log_likelihood
+    if distortion.dim() == 2:
+        distortion = distortion.mean(1)
+    rate = terms.rate.sum(1)
+    if config.free_bits:
+        pressed = gather(terms.rate).mean(0).clamp(min=config.free_bits).sum()
+    elif config.capacity is not None:
+        pressed = (gather(rate).mean() - capacity).abs()
+    else:
+        pressed = rate.mean()
+    reconstruction = distortion.mean()
+    if config.reduction == "mean":
+        reconstruction = reconstruction / dims
+    return Loss(reconstruction + kl_weight * pressed, distortion, rate)
+
+
+def loss_of_means(distortion: float, rate: float, config: ObjectiveConfig, dims: int) -> float:
+    """The loss of a split that early stopping compares, from its mean distortion and rate.
+
+    It is the bound of one draw at the final KL weight and capacity, without free bits. For ``iwae``
+    and ``dreg`` that is a looser bound than the one trained, and for the others the loss without
+    the term they add, which belongs to a batch and not to an image.
+    """
+    if config.reduction == "mean":
+        distortion = distortion / dims
+    assert config.beta is not None
+    return distortion + config.beta * abs(rate - (config.capacity or 0.0))

@@ -1,0 +1,107 @@
+"""Bounds on log p(x): of single draws, and of several that are weighed.
+
+Legend: B batch, K draws for an image, C channels, H height, W width, Z latent dimensions.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from distvae.distributions import full_precision
+from distvae.models import VAE, Terms
+from distvae.objectives.base import Loss, Objective, Pressure, elbo
+
+
+class Elbo(Objective):
+    """The evidence lower bound and its variants: see :func:`distvae.objectives.base.elbo`."""
+
+    @property
+    def draws(self) -> int | None:
+        """One, or several to average over."""
+        samples = self.setting.config.importance_samples
+        return None if samples == 1 else samples
+
+    def forward(
+        self,
+        model: VAE,
+        images: Tensor,
+        labels: Tensor | None,
+        noise: Tensor,
+        pressure: Pressure,
+    ) -> Loss:
+        """Distortion plus weighted rate."""
+        terms = model(images, labels, noise)
+        config, dims, gather = self.setting.config, self.setting.dims, self.setting.gather
+        return elbo(terms, pressure.kl_weight, config, dims, pressure.capacity, gather)
+
+
+class Iwae(Objective):
+    """The importance-weighted bound of Burda et al. 2016 (arXiv:1509.00519, eq. 8).
+
+    -log of the mean over K draws of p(x|z) p(z) / q(z|x). A KL weight other than 1, as during a
+    warm-up, is the power to which p(z) / q(z|x) is raised; only with 1 is this a bound.
+    """
+
+    @property
+    def draws(self) -> int | None:
+        """K, be it one."""
+        return self.setting.config.importance_samples
+
+    def forward(
+        self,
+        model: VAE,
+        images: Tensor,
+        labels: Tensor | None,
+        noise: Tensor,
+        pressure: Pressure,
+    ) -> Loss:
+        """The bound; distortion and rate are means over the draws."""
+        terms = model(images, labels, noise)
+        assert terms.log_posterior is not None
+        return _weighed(terms, log_weights(terms, terms.log_posterior, pressure.kl_weight))
+
+
+class Dreg(Iwae):
+    """The same bound, its gradient doubly reparameterized (Tucker et al. 2019, arXiv:1810.04152).
+
+    The encoder learns through z alone, the posterior's parameters in log q(z|x) being held, and
+    from each draw by the square of its normalized weight w (their IWAE-DReG estimator). That has
+    the mean of the plain gradient and less noise, and does not fade as K grows. With a KL weight b
+    the square is w (1 - b (1 - w)), by the same argument.
+
+    Decoder and prior, also a learned one, have the plain gradient, weighted by w. What flows on
+    into z comes with that w, and is given the other factor on its way to the encoder.
+    """
+
+    compiles = False
+
+    def forward(
+        self,
+        model: VAE,
+        images: Tensor,
+        labels: Tensor | None,
+        noise: Tensor,
+        pressure: Pressure,
+    ) -> Loss:
+        """The value of ``iwae`` with another gradient."""
+        terms = model(images, labels, noise)
+        with full_precision(images.device.type):
+            held = terms.posterior.detached().log_prob(terms.z)
+        log_weight = log_weights(terms, held, pressure.kl_weight)
+        if terms.z.requires_grad:  # not where the loss is only looked at
+            share = log_weight.detach().softmax(1).unsqueeze(2)
+            factor = 1.0 - pressure.kl_weight * (1.0 - share)
+            terms.z.register_hook(lambda gradient: gradient * factor)
+        return _weighed(terms, log_weight)
+
+
+def log_weights(terms: Terms, log_posterior: Tensor, kl_weight: float | Tensor) -> Tensor:
+    """Log p(x|z) + kl_weight (log p(z) - log q(z|x)) of every draw, nats ``[B, K]``."""
+    assert terms.log_prior is not None
+    return terms.log_likelihood + kl_weight * (terms.log_prior - log_posterior)
+
+
+def _weighed(terms: Terms, log_weight: Tensor) -> Loss:
+    bound = torch.logsumexp(log_weight, 1) - math.log(log_weight.shape[1])
+    return Loss(-bound.mean(), -terms.log_likelihood.mean(1), terms.rate.sum(1))

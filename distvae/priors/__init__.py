@@ -1,0 +1,55 @@
+"""p(z) and p(z|y): where latents are drawn from, and what the posterior is held against.
+
+Every prior turns noise into latents (``transform``), so a sampler is always noise in, image out.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from distvae.config import ModelConfig
+from distvae.posteriors import Posterior
+from distvae.priors.base import Prior
+from distvae.priors.flow import FlowPrior
+from distvae.priors.label import LabelPrior
+from distvae.priors.mixture import MixturePrior
+from distvae.priors.normal import NormalPrior
+from distvae.priors.vamp import VampPrior
+
+PRIORS: dict[str, type[Prior]] = {
+    "normal": NormalPrior,
+    "label": LabelPrior,
+    "mixture": MixturePrior,
+    "vamp": VampPrior,
+    "flow": FlowPrior,
+}
+
+__all__ = [
+    "PRIORS",
+    "FlowPrior",
+    "LabelPrior",
+    "MixturePrior",
+    "NormalPrior",
+    "Prior",
+    "VampPrior",
+    "build_prior",
+]
+
+
+def build_prior(
+    config: ModelConfig,
+    num_labels: int,
+    image_shape: tuple[int, int, int],
+    encode: Callable[[Tensor, Tensor | None], Posterior],
+) -> Prior:
+    """The prior of a model.
+
+    Args:
+        config: of the model.
+        num_labels: 0 for a model without labels.
+        image_shape: channels, height and width.
+        encode: images and labels to their posterior.
+    """
+    if config.prior == "vamp":
+        return VampPrior(config, num_labels, image_shape, encode)
+    return PRIORS[config.prior](config, num_labels)

@@ -1,0 +1,93 @@
+"""A mixture of Gaussians fitted to the posteriors of a finished run, to draw from in its place.
+
+Legend: B batch, Z latent dimensions, M components, G sets of them: one for each label, or 1.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distvae.errors import DistvaeError
+from distvae.files import read_json, stored_checksum, write_json
+from distvae.priors.base import Prior, of_label
+from distvae.priors.mixture import EXTRA, choose, of_row, thresholds_of
+from distvae.tensors import read_tensors, write_tensors
+
+TENSORS, FACTS = "fitted-prior.safetensors", "fitted-prior.json"
+WEIGHTS = "model.safetensors"
+ANEW = "Fit it again: distvae fit-prior"
+
+
+class FittedPrior(Prior):
+    """M Gaussians with full covariance, each label with its own.
+
+    Args:
+        mean: ``[G, M, Z]``.
+        factor: lower triangular roots of the covariances ``[G, M, Z, Z]``.
+        log_weights: ``[G, M]``.
+    """
+
+    mean: Tensor
+    factor: Tensor
+    log_weights: Tensor
+    invertible = False
+
+    def __init__(self, mean: Tensor, factor: Tensor, log_weights: Tensor) -> None:
+        super().__init__()
+        self.noise_dim = mean.shape[2] + EXTRA
+        self.register_buffer("mean", mean)
+        self.register_buffer("factor", factor)
+        self.register_buffer("log_weights", log_weights)
+
+    def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Nats ``[B]``."""
+        mean, factor = (of_row(table, labels) for table in (self.mean, self.factor))
+        normals = torch.distributions.MultivariateNormal(
+            mean, scale_tril=factor, validate_args=False
+        )
+        densities: Tensor = normals.log_prob(z.unsqueeze(1))  # type: ignore[no-untyped-call]
+        return torch.logsumexp(densities + of_row(self.log_weights, labels), dim=1)
+
+    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """Noise ``[B, 2 + Z]`` to ``mean + factor @ noise`` of a component ``[B, Z]``."""
+        thresholds = thresholds_of(self.log_weights).to(noise.dtype)
+        component = choose(noise, labels, thresholds, len(self.mean) > 1)
+        mean, factor = (
+            of_label(table.flatten(0, 1), component) for table in (self.mean, self.factor)
+        )
+        return mean + torch.bmm(factor, noise[:, EXTRA:].unsqueeze(2)).squeeze(2)
+
+    def save(self, folder: Path, facts: Mapping[str, object]) -> None:
+        """Write it beside the model it was fitted to, with what is known of it."""
+        write_tensors(folder / TENSORS, self.state_dict())
+        write_json(folder / FACTS, {**facts, "weights_sha256": stored_checksum(folder / WEIGHTS)})
+
+    @classmethod
+    def load(cls, folder: Path) -> "FittedPrior":
+        """The prior that was fitted to the model of this folder.
+
+        Raises:
+            DistvaeError: there is none, it is damaged, or the model has changed since.
+        """
+        if not (folder / TENSORS).is_file() or not (folder / FACTS).is_file():
+            raise DistvaeError(
+                f"{folder} has no fitted prior",
+                f"expected {TENSORS} and {FACTS}",
+                f"Fit one: distvae fit-prior {folder}",
+            )
+        if read_json(folder / FACTS).get("weights_sha256") != stored_checksum(folder / WEIGHTS):
+            raise DistvaeError(
+                f"{folder / TENSORS} was fitted to other weights",
+                f"{WEIGHTS} has changed since",
+                f"{ANEW} {folder}",
+            )
+        tensors = read_tensors(folder / TENSORS)
+        if tensors.keys() != {"mean", "factor", "log_weights"}:
+            raise DistvaeError(
+                f"{folder / TENSORS} is no fitted prior",
+                f"it holds {', '.join(sorted(tensors))}",
+                f"{ANEW} {folder}",
+            )
+        return cls(**tensors)

@@ -1,0 +1,142 @@
+"""A mixture of Gaussians.
+
+Legend: B batch, Z latent dimensions, L labels, M components, G sets of components: one for each
+label, or 1 that all share; W rows of weights: one for each label, or 1.
+"""
+
+import math
+from abc import abstractmethod
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distvae.config import ModelConfig
+from distvae.distributions import LOG_TWO_PI
+from distvae.priors.base import Prior, of_label
+
+COMPONENTS = 50
+EXTRA = 2
+"""Numbers of the noise that decide on the component."""
+
+
+class Tables(NamedTuple):
+    """All that ``transform`` needs."""
+
+    mean: Tensor
+    """``[G * M, Z]``."""
+    scale: Tensor
+    """Standard deviations ``[G * M, Z]``."""
+    thresholds: Tensor
+    """Between a component and the next ``[W, M - 1]``."""
+    own: bool
+    """Whether G is the number of labels."""
+
+    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """See :meth:`Mixture.transform`."""
+        component = choose(noise, labels, self.thresholds, self.own)
+        mean, scale = F.embedding(component, self.mean), F.embedding(component, self.scale)
+        return mean + scale * noise[:, EXTRA:]
+
+
+class Mixture(Prior):
+    """What every mixture of diagonal Gaussians does, whatever its components are.
+
+    Two more numbers of noise than there are latents choose the component by their ratio, which has
+    a Cauchy distribution: each has the share of noise that is its weight, at any temperature. The
+    choice is made of one product and comparisons, so it is the same in every runtime.
+    """
+
+    invertible = False
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.noise_dim = latent_dim + EXTRA
+
+    @abstractmethod
+    def components(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and log-variance ``[G, M, Z]``, logits of the weights ``[W, M]``."""
+
+    def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Nats ``[B]``.
+
+        The squares are multiplied out, so that one product gives them all and no ``[B, G * M, Z]``
+        is made; in float64, since their differences are small.
+        """
+        mean, log_variance, logits = self.components()
+        wide = z.double()
+        centre, spread = mean.flatten(0, 1).double(), log_variance.flatten(0, 1).double()
+        precision = torch.exp(-spread)
+        constant = centre.square() * precision + spread + LOG_TWO_PI
+        powers = torch.cat([wide.square(), wide, torch.ones_like(wide)], dim=1)
+        factors = torch.cat([precision, -2.0 * centre * precision, constant], dim=1)
+        densities = (-0.5 * (powers @ factors.T)).to(z.dtype).view(-1, *mean.shape[:2])
+        if len(mean) > 1:
+            assert labels is not None
+            densities = densities[torch.arange(len(z), device=z.device), labels]
+        else:
+            densities = densities.squeeze(1)
+        log_weights = torch.log_softmax(of_row(logits, labels), dim=1)
+        return torch.logsumexp(densities + log_weights, dim=1)
+
+    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """Noise ``[B, 2 + Z]`` to ``mean + scale * noise`` of a component ``[B, Z]``."""
+        return self.tables().transform(noise, labels)
+
+    def tables(self) -> Tables:
+        """What ``transform`` needs."""
+        mean, log_variance, logits = self.components()
+        return Tables(
+            mean.flatten(0, 1),
+            torch.exp(0.5 * log_variance).flatten(0, 1),
+            thresholds_of(logits).to(mean.dtype),
+            len(mean) > 1,
+        )
+
+
+class MixturePrior(Mixture):
+    """M learned Gaussians; labels share them, each with weights of its own.
+
+    The parameters are held at a tenth of their size, as those of the label prior are.
+    """
+
+    SPEED = 10.0
+
+    def __init__(self, config: ModelConfig, num_labels: int) -> None:
+        super().__init__(config.latent_dim)
+        size = config.prior_components or COMPONENTS
+        self.mean = nn.Parameter(torch.randn(size, config.latent_dim) / self.SPEED)
+        self.log_variance = nn.Parameter(torch.zeros(size, config.latent_dim))
+        self.logits = nn.Parameter(torch.zeros(max(1, num_labels), size))
+
+    def components(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and log-variance ``[1, M, Z]``, logits of the weights ``[W, M]``."""
+        mean, log_variance = self.SPEED * self.mean, self.SPEED * self.log_variance
+        return mean[None], log_variance[None], self.SPEED * self.logits
+
+
+def choose(noise: Tensor, labels: Tensor | None, thresholds: Tensor, own: bool) -> Tensor:
+    """Number ``[B]`` of the component that noise ``[B, 2 + Z]`` falls to, of G * M.
+
+    Args:
+        noise: of which the first two numbers decide.
+        labels: ``[B]`` int64, or None.
+        thresholds: between a component and the next ``[W, M - 1]``.
+        own: whether each label has components of its own.
+    """
+    component = (noise[:, :1] >= of_row(thresholds, labels) * noise[:, 1:EXTRA].abs()).sum(1)
+    if not own or labels is None:
+        return component
+    return component + labels * (thresholds.shape[1] + 1)
+
+
+def thresholds_of(logits: Tensor) -> Tensor:
+    """Quantiles of the Cauchy distribution between components ``[W, M - 1]``, of ``[W, M]``."""
+    shares = torch.softmax(logits.double(), dim=1).cumsum(1)[:, :-1]
+    return torch.tan(math.pi * (shares - 0.5))
+
+
+def of_row(table: Tensor, labels: Tensor | None) -> Tensor:
+    """Rows of ``table [W, ...]`` by label ``[B, ...]``, or its only one ``[1, ...]``."""
+    return table if len(table) == 1 else of_label(table, labels)

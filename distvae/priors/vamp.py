@@ -1,0 +1,75 @@
+"""The VampPrior: the posterior of a few images that are learned.
+
+Legend: C channels, H height, W width, Z latent dimensions, L labels, M pseudo-inputs of a label.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from distvae.config import ModelConfig
+from distvae.posteriors import Posterior
+from distvae.priors.mixture import COMPONENTS, Mixture
+
+BEGINNING = 0.05
+NOISE = 0.01
+"""Mean and standard deviation of pseudo-inputs that nothing was said of, as the authors have it."""
+
+
+class VampPrior(Mixture):
+    """``p(z|y) = 1/M sum_k q(z|u_yk, y)``: Tomczak and Welling 2018 (arXiv:1705.07120), eq. 9.
+
+    The pseudo-inputs u are images, learned with the rest and cut to [0, 1]; each label has its own,
+    since its aggregate posterior, which they stand for, is its own.
+
+    Args:
+        config: of the model.
+        num_labels: L; 0 for a model without labels.
+        image_shape: ``(C, H, W)``.
+        encode: the model's encoder, a bound method, so that a copy of the model has its own.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        num_labels: int,
+        image_shape: tuple[int, int, int],
+        encode: Callable[[Tensor, Tensor | None], Posterior],
+    ) -> None:
+        super().__init__(config.latent_dim)
+        self.encode = encode
+        self.num_labels = num_labels
+        self.size = config.prior_components or COMPONENTS
+        count = max(1, num_labels) * self.size
+        self.pseudo_inputs = nn.Parameter(BEGINNING + NOISE * torch.randn(count, *image_shape))
+
+    def components(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and log-variance ``[L, M, Z]``, logits of the weights ``[1, M]``."""
+        device = self.pseudo_inputs.device
+        labels = None
+        if self.num_labels:
+            labels = torch.arange(self.num_labels, device=device).repeat_interleave(self.size)
+        base = self.encode(self.pseudo_inputs.clamp(0.0, 1.0), labels).base
+        mean, log_variance = (part.view(-1, self.size, part.shape[1]) for part in base)
+        return mean, log_variance, torch.zeros(1, self.size, device=device)
+
+    def rows(self, labels: Tensor | None, count: int) -> Tensor:
+        """Which of ``count`` images the pseudo-inputs begin as ``[L * M]``: own label, evenly."""
+        everything = torch.arange(count)
+        chosen = []
+        for label in range(max(1, self.num_labels)):
+            own = everything
+            if self.num_labels and labels is not None and (labels == label).any():
+                own = everything[labels.cpu() == label]
+            chosen.append(own[torch.arange(self.size) * len(own) // self.size])
+        return torch.cat(chosen)
+
+    @torch.no_grad()
+    def start_at(self, images: Tensor) -> None:
+        """Let the pseudo-inputs begin as ``images [L * M, C, H, W]`` in [0, 1], or near one image.
+
+        One ``[C, H, W]`` is varied a little, or all would stay alike.
+        """
+        noise = NOISE * torch.randn_like(self.pseudo_inputs) if images.dim() == 3 else 0.0
+        self.pseudo_inputs.copy_(images + noise)

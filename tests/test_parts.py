@@ -1,0 +1,128 @@
+"""Every part with every network, conditional or not: trains, is saved, comes back, draws."""
+
+# torch leaves functions untyped
+# mypy: disable-error-code="no-untyped-call"
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distvae.config import DataConfig, TrainConfig
+from distvae.data.store import ImageData, open_data
+from distvae.errors import DistvaeError
+from distvae.likelihoods import LIKELIHOODS
+from distvae.models import VAE
+from distvae.networks import NETWORKS
+from distvae.objectives import OBJECTIVES
+from distvae.priors import PRIORS
+from distvae.training.engine import build_accelerator, build_engine
+from distvae.training.loop import train_step
+from tests.conftest import TRAIN_IMAGES
+
+STEPS, BATCH = 20, 12
+TINY: dict[str, Any] = {
+    "hidden": [12], "latent_dim": 3, "flow_layers": 2, "flow_width": 8, "batch_size": BATCH,
+    "warmup_epochs": 0.0, "prior": "normal", "beta": 1.0, "ema": 0.9,
+}  # fmt: skip
+PARTS: list[dict[str, Any]] = [
+    *({"prior": name} for name in PRIORS),
+    {"posterior": "flow"},
+    *({"likelihood": name} for name in LIKELIHOODS),
+    *({"objective": name} for name in OBJECTIVES),
+    {"prior": "vamp", "objective": "iwae", "prior_components": 3, "pseudo_inputs": "mean"},
+    {"prior": "mixture", "objective": "dreg", "prior_components": 2},
+    {"prior": "flow", "posterior": "flow", "objective": "iwae"},
+    {"likelihood": "categorical", "levels": 4, "prior": "vamp"},
+    {"likelihood": "discretized_logistic_mixture", "likelihood_components": 1},
+]
+
+
+def named(part: dict[str, Any]) -> str:
+    return "-".join(map(str, part.values()))
+
+
+@pytest.fixture
+def data(shapes: Path, here: Path) -> ImageData:
+    return open_data(DataConfig(data=str(shapes)))
+
+
+def trained(config: TrainConfig, data: ImageData, folder: Path) -> VAE:
+    """A model after a few steps, each loss of which was finite and each weight of which moved."""
+    config = config.resolved(data.image_shape[0])
+    engine = build_engine(config, data, build_accelerator(config, str(folder)))
+    model = engine.trained.model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    losses = []
+    for step in range(STEPS):
+        rows = torch.arange(step * BATCH, (step + 1) * BATCH) % TRAIN_IMAGES
+        losses += train_step(engine, step, rows)
+    assert all(loss.loss.isfinite() for loss in losses)
+    assert (torch.stack([loss.distortion.mean() for loss in losses[-5:]]) < 1e4).all()
+    for name, value in model.named_parameters():
+        assert value.isfinite().all(), name
+        assert not torch.equal(value, before[name]), name
+    assert engine.trained.averaged is not None
+    return engine.trained.averaged.eval()
+
+
+@pytest.mark.parametrize("kind", ["vae", "cvae"])
+@pytest.mark.parametrize("network", list(NETWORKS))
+@pytest.mark.parametrize("part", PARTS, ids=named)
+def test_a_part_trains_is_saved_comes_back_and_draws(
+    shapes: Path,
+    data: ImageData,
+    tmp_path: Path,
+    part: dict[str, Any],
+    network: str,
+    kind: str,
+) -> None:
+    if (part, kind) == ({"prior": "label"}, "vae"):
+        return  # refused: it has a Gaussian for each label
+    width = 1.0 if network == "mlp" else 0.1
+    own = {"data": str(shapes), "network": network, "width": width, "model": kind, **part}
+    model = trained(TrainConfig().updated({**TINY, **own}, "the test"), data, tmp_path)
+    model.save_pretrained(tmp_path / "one")
+    loaded = VAE.from_pretrained(tmp_path / "one")
+    loaded.save_pretrained(tmp_path / "other")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+    images = loaded.sample(n=4, seed=1)
+    assert torch.equal(images, model.sample(n=4, seed=1))
+    assert images.shape == (4, *data.image_shape)
+    assert ((images >= 0) & (images <= 1)).all()
+    assert len(images.unique(dim=0)) > 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prior": "label", "model": "vae"}, r"--prior label.*--model vae"),
+        ({"prior": "vamp", "posterior": "flow"}, r"--prior vamp.*--posterior flow.*gaussian"),
+        ({"prior": "normal", "prior_components": 5}, r"--prior-components 5.*mixture, vamp"),
+        ({"prior": "mixture", "pseudo_inputs": "mean"}, r"--pseudo-inputs mean.*--prior vamp"),
+        ({"prior": "mixture", "prior_components": 0}, r"--prior-components is 0.*at least 1"),
+        ({"likelihood": "gaussian", "levels": 8}, r"--levels 8.*--likelihood categorical"),
+        ({"likelihood": "categorical", "levels": 257}, r"--levels is 257.*at most 256"),
+        ({"likelihood": "categorical", "levels": 1}, r"--levels is 1.*at least 2"),
+        ({"likelihood": "bernoulli", "sigma": 0.1}, r"--sigma 0\.1.*--likelihood gaussian"),
+        (
+            {"likelihood": "bernoulli", "likelihood_components": 3},
+            r"--likelihood-components 3.*discretized_logistic_mixture",
+        ),
+        (
+            {"likelihood": "continuous_bernoulli", "binarize": "dynamic"},
+            r"continuous_bernoulli.*--binarize dynamic.*none",
+        ),
+        ({"posterior": "flow", "latent_dim": 1}, r"--latent-dim is 1.*at least 2"),
+        ({"prior": "flow", "flow_layers": 1}, r"--flow-layers is 1.*at least 2"),
+        ({"prior": "flow", "flow_width": 0}, r"--flow-width is 0.*at least 1"),
+        ({"prior": "wamp"}, r"prior is 'wamp'.*Did you mean vamp"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_with_those_that_do(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DistvaeError, match=message):
+        TrainConfig().updated(changes, "the test")
