@@ -1,6 +1,7 @@
 """The model card of a run: what it is, what it was measured at, how to sample from it. No torch."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from distvae.runs import CONFIG, METRICS, SAMPLES
 
 CARD = "README.md"
 EVALUATION = "evaluation.json"
+TABLE = "evaluation.md"
 
 
 def last_metrics(folder: Path, split: str) -> dict[str, Any]:
@@ -32,6 +34,22 @@ def measured(folder: Path) -> dict[str, float]:
         for name, value in numbers.items()
         if isinstance(value, int | float) and name not in ("epoch", "step")
     }
+
+
+def write_evaluation(folder: Path, rows: Sequence[tuple[str, str]]) -> None:
+    """Write evaluation.md of a run folder: what was measured, its error beside it."""
+    data = read_json(folder / CONFIG)["data"]
+    lines = "".join(f"| {name.strip()} | {value} |\n" for name, value in rows)
+    write_text(
+        folder / TABLE,
+        f"""# {folder.resolve().name}: evaluation
+
+On {data["test_images"]} test images of {data["source"]}: {data["test_split"]}
+
+| | |
+| --- | ---: |
+{lines}""",
+    )
 
 
 def write_card(folder: Path) -> None:

@@ -1,9 +1,13 @@
 """``distvae evaluate``: the numbers of a run, where they go, and what is refused."""
 
+import hashlib
 import json
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +24,10 @@ JUDGED = {
 
 
 def measured(run: Path) -> dict[str, float]:
-    values: dict[str, float] = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    """Its figures; beside them stands what they were measured of."""
+    values: dict[str, Any] = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    weights = (run / "model.safetensors").read_bytes()
+    assert values.pop("weights_sha256") == hashlib.sha256(weights).hexdigest()
     return values
 
 
@@ -43,24 +50,54 @@ def test_a_conditional_run_is_measured(run: Path, command: Command) -> None:
 
 
 def test_evaluation_agrees_with_training(run: Path, command: Command) -> None:
-    assert command("evaluate", run, "--no-judge").code == 0
+    assert command("evaluate", run, "--metrics", "elbo").code == 0
     lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     *_, last = (line for line in lines if line["split"] == "test")
     assert measured(run)["elbo"] == pytest.approx(last["elbo"], rel=1e-5)
 
 
 def test_the_judge_can_be_left_out(run: Path, command: Command) -> None:
-    ended = command("evaluate", run, "--no-judge")
+    ended = command("evaluate", run, "--metrics", "elbo")
     assert ended.code == 0, ended.err
     assert measured(run).keys() >= BOUND
     assert not measured(run).keys() & JUDGED
     assert "the judge itself" not in ended.out
 
 
+def test_figures_of_the_same_weights_are_kept_and_of_others_are_not(
+    run: Path, command: Command
+) -> None:
+    assert command("evaluate", run, "--metrics", "elbo").code == 0
+    assert command("evaluate", run, "--metrics", "likelihood", "--draws", "20").code == 0
+    both = measured(run)
+    assert both.keys() >= BOUND | {"log_likelihood"}
+    table = (run / "evaluation.md").read_text(encoding="utf-8")
+    assert f"| elbo, nats per image | {both['elbo']:.5g} " in table
+    assert command("train", "--resume", run, "--epochs", "5").code == 0
+    assert command("evaluate", run, "--metrics", "likelihood", "--draws", "20").code == 0
+    assert not measured(run).keys() & BOUND
+    assert measured(run)["log_likelihood"] != both["log_likelihood"]
+
+
+def test_two_processes_measure_what_one_does(run: Path, command: Command) -> None:
+    words = ["evaluate", str(run), "--metrics", "elbo,likelihood,judge", "--draws", "70"]
+    assert command(*words).code == 0
+    alone = measured(run)
+    (run / "evaluation.json").unlink()
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ended = subprocess.run(
+        [sys.executable, *launcher, "-m", "distvae.cli", *words],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("likelihood of an image") == 1
+    assert measured(run) == pytest.approx(alone, rel=1e-6)
+
+
 def test_another_seed_gives_other_draws(run: Path, command: Command) -> None:
     found = []
     for seed in (0, 0, 1):
-        assert command("evaluate", run, "--no-judge", "--seed", seed).code == 0
+        assert command("evaluate", run, "--metrics", "elbo", "--seed", seed).code == 0
         found.append(measured(run)["elbo"])
     assert found[0] == found[1] != found[2]
 
@@ -86,7 +123,7 @@ def test_an_unconditional_run_has_no_judge(command: Command, shapes: Path, here:
 
 
 def test_what_was_measured_on_other_weights_is_dropped(run: Path, command: Command) -> None:
-    assert command("evaluate", run, "--no-judge").code == 0
+    assert command("evaluate", run, "--metrics", "elbo").code == 0
     before = (run / "evaluation.json").read_bytes()
     assert command("train", "--resume", run).code == 0  # it was done already
     assert (run / "evaluation.json").read_bytes() == before

@@ -1,123 +1,128 @@
-"""`distvae evaluate`: the numbers of a run on its test split, as a table and as evaluation.json."""
+"""`distvae evaluate`: the numbers of a run on its test split, as a table and in its folder."""
 
+import hashlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from distvae.card import EVALUATION, write_card
-from distvae.config import DataConfig
-from distvae.errors import DistvaeError
-from distvae.files import write_json
-from distvae.runs import find_run
+from distvae.card import CARD, EVALUATION, TABLE, write_card, write_evaluation
+from distvae.errors import DistvaeError, nearest
+from distvae.evaluation.rows import rows_of
+from distvae.files import read_json, write_json
+from distvae.runs import Run, find_run
 from distvae.terminal import make_console, progress_bar, table
 
 if TYPE_CHECKING:
-    from distvae.data.store import ImageData
-    from distvae.models import VAE
+    import torch
 
-NAMES = {
-    "elbo": "elbo, nats per image",
-    "elbo_standard_error": "  its standard error over the images",
-    "distortion": "distortion, nats per image",
-    "rate": "rate, nats per image",
-    "bits_per_dim": "bits per pixel and channel",
-    "active_units": "active latents",
-    "latent_dim": "  of",
-}
-JUDGED = {
-    "judge_test_accuracy": "the judge itself, on real test images",
-    "diversity": "diversity of generated images (real ones: 100 %)",
-    "diversity_pixels": "  the same between pixels",
-    "label_adherence_swapped_z": "label obeyed under swapped z",
-    "label_adherence_swapped_noise": "label obeyed under swapped noise",
-    "judge_accuracy": "judge accuracy on generated images",
-    "judge_accuracy_standard_error": "  its standard error",
-}
+    from distvae.data.store import ImageData
+    from distvae.evaluation.measures import Share
+
+WEIGHTS = "weights_sha256"
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
     """Measure a trained model on its test split.
 
-    Elbo, distortion, rate, bits per pixel and active latents; for a conditional model also how well
-    generated images obey their label, by a small classifier trained on the real training images,
-    with a diversity so that a collapsed model cannot score well.
+    Left to itself it measures elbo, latents and, for a conditional model, judge. The others take
+    longer, or other data: name what you want, as in --metrics elbo,likelihood. What was measured
+    before of the same weights is kept. On several processes (`torchrun --nproc-per-node 2 -m
+    distvae.cli evaluate RUN`) elbo, likelihood and marginal take their shares of the images.
     """
 
     run: Annotated[str | None, tyro.conf.Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
+    metrics: tuple[str, ...] = ()
+    """elbo: the bound, distortion, rate, bits per pixel and channel, active latents. likelihood:
+    log p(x), for a conditional model log p(x|y), by importance sampling, overall and by label.
+    marginal: log p(x) of a conditional model, summed over its labels. latents: KL by latent, mutual
+    information, distance of q(z) from the prior. factors: MIG, SAP, DCI and FactorVAE score, on
+    data whose factors are known. judge: how well generated images obey their label, by a small
+    classifier trained on the real ones, and how diverse they are."""
+    draws: int = 5000
+    """Importance samples of an image, for likelihood and marginal."""
     seed: int = 0
     """Seed of the posterior draws, the binarization and the generated images."""
-    judge: bool = True
-    """Whether to judge generated images (--no-judge leaves it out)."""
 
 
 def evaluate_run(config: EvaluateConfig) -> None:
-    """Print the table; write evaluation.json and the model card of a run.
+    """Print a table; write evaluation.json, evaluation.md and the model card of a run.
 
     Raises:
-        DistvaeError: no such run, or its data is gone or has changed.
+        DistvaeError: no such run or metric, its data is gone or has changed, or a metric needs
+            labels or factors that it has not.
     """
-    import torch
-
     from distvae.data.batches import ResidentImages
     from distvae.data.store import open_data
-    from distvae.evaluation.elbo import elbo_metrics
+    from distvae.evaluation.measures import METRICS, Subject, check
     from distvae.models import VAE
 
+    for name in config.metrics:
+        if name not in METRICS:
+            known = f"expected some of {', '.join(METRICS)}"
+            raise DistvaeError(f"unknown metric {name!r}", known, nearest(name, METRICS))
+    if config.draws < 1:
+        raise DistvaeError(f"--draws is {config.draws}", "expected at least 1")
     run = find_run(config.run)
-    console = make_console()
+    share, device = _share()
+    console = make_console(quiet=share.rank > 0)
     if config.run is None:
         console.print(f"newest run: {run.folder}")
     settings = run.config().data
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = VAE.from_pretrained(run.model).to(device)
     data = open_data(settings, progress_bar)
     _same_data(run.record()["data"], data)
     images = ResidentImages.from_split(data.test).to(device)
-    binarize = settings.binarize or "none"
-    with progress_bar("elbo", len(data.test)) as advance:
-        bound = elbo_metrics(model, images, binarize, config.seed, advance=advance)
-        values = dict(bound)
-    rows = [(told, f"{values[name]:.5g}") for name, told in NAMES.items()]
-    if config.judge and model.conditional:
-        from distvae.evaluation.generation import accuracy_by_label
-
-        values |= _judged(model, data, settings, config.seed)
-        rows += [(told, percent(values[name])) for name, told in JUDGED.items() if name in values]
-        rows += [
-            (f"  of label {name}", percent(accuracy))
-            for name, accuracy in accuracy_by_label(values).items()
-        ]
-    console.print(table(f"{run.model}: {len(data.test):,} test images", rows))
-    if run.model == run.folder:
-        write_json(run.folder / EVALUATION, values)
-        write_card(run.folder)
-        console.print(f"written to {run.folder / EVALUATION} and {run.folder / 'README.md'}")
+    subject = Subject(model, data, images, settings, config.draws, config.seed, share)
+    chosen = config.metrics or ("elbo", "latents", *(["judge"] if model.conditional else []))
+    for name in chosen:
+        check(name, model, data)
+    values: dict[str, float] = {}
+    for name in chosen:
+        if share.rank > 0 and not METRICS[name].shared:
+            continue
+        found = dict(METRICS[name].measure(subject))
+        console.print(table(f"{name}: {run.model}, {len(data.test):,} test images", rows_of(found)))
+        values |= found
+    if run.model == run.folder and share.rank == 0:
+        _keep(run, values)
+        console.print(f"written to {run.folder}: {EVALUATION}, {TABLE} and {CARD}")
 
 
-def _judged(model: "VAE", data: "ImageData", settings: DataConfig, seed: int) -> dict[str, float]:
-    from distvae.data.store import cache_folder
-    from distvae.evaluation.generation import generation_metrics
-    from distvae.evaluation.judge import get_judge
+def _share() -> "tuple[Share, torch.device]":
+    """The part of this process in the work, and the device it does it on."""
+    import torch
 
-    device = model.to_posterior.weight.device
-    judge = get_judge(data, cache_folder(settings), device, progress_bar)
-    with progress_bar("judging generated images", data.num_labels) as advance:
-        metrics = generation_metrics(
-            model, data, judge, seed, binarize=settings.binarize or "none", advance=advance
-        )
-        return dict(metrics)
+    from distvae.evaluation.measures import Share
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return Share(0, 1, lambda values: values), device
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+
+    def add(values: torch.Tensor) -> torch.Tensor:
+        torch.distributed.all_reduce(values)
+        return values
+
+    return Share(state.process_index, state.num_processes, add), state.device
 
 
-def percent(share: float) -> str:
-    """A share of one with two decimals in percent.
-
-    >>> percent(0.98765)
-    '98.77 %'
-    """
-    return f"{100.0 * share:.2f} %"
+def _keep(run: Run, values: dict[str, float]) -> None:
+    """Add to what was measured of the same weights; what was measured of others is gone."""
+    path = run.folder / EVALUATION
+    weights = hashlib.sha256((run.model / "model.safetensors").read_bytes()).hexdigest()
+    known = read_json(path) if path.exists() else {}
+    if known.pop(WEIGHTS, None) != weights:
+        known = {}
+    known |= values
+    write_json(path, {WEIGHTS: weights, **known})
+    write_evaluation(run.folder, rows_of(known))
+    write_card(run.folder)
 
 
 def _same_data(recorded: dict[str, str], data: "ImageData") -> None:

@@ -7,7 +7,7 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions, F features.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -18,8 +18,8 @@ from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.inputs import NoiseSource, to_input
 from distvae.data.store import ImageData
-from distvae.distributions import DiagonalGaussian
 from distvae.evaluation.judge import Judge, shrink
+from distvae.posteriors import Posterior
 from distvae.priors import Prior
 
 IMAGES = 10_000
@@ -44,7 +44,7 @@ class ConditionalGenerator(Protocol):
     def sample(self, labels: Sequence[int | str] | None, n: int, seed: int) -> Tensor:
         """``n`` images of each label, ``[len(labels) * n, C, H, W]`` in [0, 1]."""
 
-    def encode(self, images: Tensor, labels: Tensor | None) -> DiagonalGaussian:
+    def encode(self, images: Tensor, labels: Tensor | None) -> Posterior:
         """Posterior of the latents ``[B, Z]``."""
 
     def decode(self, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -76,7 +76,7 @@ def generation_metrics(
     Yields:
         ``judge_accuracy``: fraction of generated images that the judge takes for their label, its
         ``judge_accuracy_standard_error``, ``judge_accuracy_worst_label``, and
-        ``judge_accuracy/NAME`` for each label (see :func:`accuracy_by_label`);
+        ``judge_accuracy/NAME`` for each label;
         ``judge_test_accuracy``: the same of real test images, the most to be hoped for;
         ``diversity``: mean distance between two generated images of a label over that between two
         real test images, in the judge's features, averaged over the labels: 0 where a label always
@@ -86,7 +86,8 @@ def generation_metrics(
         ``diversity_pixels``: the same between pixels; averaged, smooth images stay below 1;
         ``label_adherence_swapped_noise``: fraction of test images which, encoded with their own
         label, moved to where another label's prior has them, and decoded with that label, are taken
-        for it: 1 where the label decides, 0 where the latents do;
+        for it: 1 where the label decides, 0 where the latents do; only of a prior that has one
+        noise for each latent;
         ``label_adherence_swapped_z``: the same with the latents left where they are. With a prior
         for each label they then stay the old label's, so it may be low without fault; with one
         prior for all both are the same. Neither is there for a single label.
@@ -113,23 +114,14 @@ def generation_metrics(
         yield "diversity_pixels", pixels
     if data.num_labels > 1:
         moved, raw = _swapped(model, test, data, judge, seed, binarize)
-        yield "label_adherence_swapped_noise", moved
+        if model.prior.invertible:
+            yield "label_adherence_swapped_noise", moved
         yield "label_adherence_swapped_z", raw
 
 
 def images_per_label(num_labels: int) -> int:
     """How many images of each label are judged: 10 000 in all, but 10 to 1000 each."""
     return max(10, min(1000, IMAGES // num_labels))
-
-
-def accuracy_by_label(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Accuracy of each label by name, the worst first, out of all metrics."""
-    table = {
-        key.removeprefix(BY_LABEL): value
-        for key, value in metrics.items()
-        if key.startswith(BY_LABEL)
-    }
-    return dict(sorted(table.items(), key=lambda row: row[1]))
 
 
 def _real_images(test: ResidentImages, label: int) -> Tensor:
@@ -196,7 +188,8 @@ def _swapped(
         z = model.encode(to_input(grey, binarize, noise.pixels), own).sample(noise.latent)
         turn = torch.randint(1, data.num_labels, own.shape, generator=generator)
         other = (own + turn.to(own.device)) % data.num_labels
-        moved = model.prior.transform(model.prior.whiten(z, own), other)
+        prior = model.prior
+        moved = prior.transform(prior.whiten(z, own), other) if prior.invertible else z
         for kind, latents in enumerate((moved, z)):
             hits[kind] += (judge.classify(model.decode(latents, other)) == other).sum().cpu()
     moved_share, raw_share = (hits / len(rows)).tolist()

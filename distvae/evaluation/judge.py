@@ -19,8 +19,8 @@ from distvae.data.inputs import to_input
 from distvae.data.store import ImageData, Progress
 from distvae.errors import DistvaeError
 from distvae.files import new_folder, read_json, write_json
-from distvae.models import CONFIG, WEIGHTS, load_weights
-from distvae.tensors import write_tensors
+from distvae.models import CONFIG, WEIGHTS
+from distvae.tensors import load_weights, write_tensors
 
 VERSION = 1
 """Raised with every change of architecture or training, so that old caches are left alone."""

@@ -30,7 +30,7 @@ def free() -> None:
     from distvae.training import engine
 
     def draw(self: inputs.NoiseSource, step: int, batch_size: int) -> inputs.StepNoise:
-        latent = torch.randn(batch_size, self._latent_dim)
+        latent = torch.randn(batch_size, *self._latent_shape)
         if self._pixel_shape is None:
             return inputs.StepNoise(latent, None)
         shape = (batch_size, *self._pixel_shape)
