@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# read when datasets is first imported, so set before any test module is
+# read when torch and datasets are first imported, so set before any test module is: tests run side
+# by side, and threads of several processes that wait for each other are slower than one each
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import numpy as np
