@@ -4,8 +4,8 @@
 
 - ``config.json`` and ``model.safetensors``: the weights to use (their moving average where it is
   on), a model directory for ``VAE.from_pretrained``;
-- ``optimizer.safetensors``: the optimizer's moments by parameter name, and where the moving average
-  is on the weights that are being trained;
+- ``optimizer.safetensors``: the optimizer's moments by parameter name, where the moving average is
+  on the weights that are being trained, and those of the objective's own networks;
 - ``trainer.json``: the integers everything else is a function of.
 
 The folder appears whole or not at all.
@@ -14,7 +14,7 @@ The folder appears whole or not at all.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,15 @@ from torch import Tensor, nn
 
 from distvae.errors import DistvaeError, MismatchError
 from distvae.files import TEMPORARY, new_folder, read_json, write_json
-from distvae.models import CONFIG, VAE, WEIGHTS, load_weights
+from distvae.models import CONFIG, VAE, WEIGHTS
 from distvae.runs import checkpoint_path, checkpoints
-from distvae.tensors import read_tensors, write_tensors
+from distvae.tensors import load_weights, read_tensors, write_tensors
 
 OPTIMIZER = "optimizer.safetensors"
 TRAINER = "trainer.json"
 FORMAT = 1
 _TRAINED = "parameters/"
+_OBJECTIVE = "objective"
 
 
 @dataclass
@@ -61,6 +62,21 @@ class Trained:
     averaged: VAE | None
     """Their moving average, where it is on."""
     optimizer: torch.optim.Optimizer
+    objective: nn.Module | None = None
+    """Trained beside the model, where it has weights of its own; no part of what is used."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """All that the optimizer changes, those of the objective after the model's."""
+        yield from self.model.named_parameters()
+        if self.objective is not None:
+            yield from self.objective.named_parameters(_OBJECTIVE)
+
+    def own_state(self) -> dict[str, Tensor]:
+        """The objective's weights, live ones, by name."""
+        if self.objective is None:
+            return {}
+        held: dict[str, Tensor] = self.objective.state_dict(prefix=f"{_OBJECTIVE}.")
+        return held
 
     @property
     def usable(self) -> VAE:
@@ -75,10 +91,10 @@ def save_checkpoint(run: Path, trained: Trained, progress: Progress, keep: int) 
         OSError: there is no room; those before are as they were.
     """
     path = checkpoint_path(run, progress.step)
-    tensors = optimizer_tensors(trained.model, trained.optimizer)
-    if trained.averaged is not None:
-        for name, value in trained.model.state_dict().items():
-            tensors[_TRAINED + name] = value
+    held = trained.model.state_dict() if trained.averaged is not None else {}
+    tensors = optimizer_tensors(trained)
+    for name, value in {**held, **trained.own_state()}.items():
+        tensors[_TRAINED + name] = value
     with new_folder(path) as folder:
         write_json(folder / CONFIG, trained.usable.hub_config())
         write_tensors(folder / WEIGHTS, trained.usable.state_dict())
@@ -115,9 +131,22 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
     if trained.averaged is not None and len(held) < len(names):
         absent = next(name for name in names if name not in held)
         raise MismatchError(f"{path} was written without --ema", f"it lacks {_TRAINED}{absent}")
-    _fill_optimizer(trained.model, trained.optimizer, tensors, path)
+    own = trained.own_state()
+    for name, value in own.items():
+        there = tensors.get(_TRAINED + name)
+        if there is None or there.shape != value.shape:
+            found = "absent" if there is None else tuple(there.shape)
+            raise MismatchError(
+                f"{path} was written with another objective",
+                f"{name} is {found} there and {tuple(value.shape)} here",
+                "Go on with the objective it was written with.",
+            )
+    _fill_optimizer(trained, tensors, path)
     if held:  # also without --ema now: the moments belong to these weights, not to their average
         trained.model.load_state_dict(held)
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(tensors[_TRAINED + name])
     return Progress(**content)
 
 
@@ -154,22 +183,20 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(trained: Trained) -> dict[str, Tensor]:
     """Copies of the moments by the name of their parameter, as they stand in a checkpoint."""
     return {
         f"{name}/{key}": value.clone()  # the count of steps may be one tensor for all
-        for name, parameter in model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
+        for name, parameter in trained.named_parameters()
+        for key, value in trained.optimizer.state.get(parameter, {}).items()
     }
 
 
-def _fill_optimizer(
-    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], path: Path
-) -> None:
+def _fill_optimizer(trained: Trained, tensors: Mapping[str, Tensor], path: Path) -> None:
     keys = {key.rpartition("/")[2] for key in tensors if not key.startswith(_TRAINED)}
-    for name, parameter in model.named_parameters():
+    for name, parameter in trained.named_parameters():
         state = {key: tensors[f"{name}/{key}"] for key in keys if f"{name}/{key}" in tensors}
-        held = optimizer.state[parameter]
+        held = trained.optimizer.state[parameter]
         for key, value in state.items():
             if value.dim() and value.shape != parameter.shape:
                 raise MismatchError(

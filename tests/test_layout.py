@@ -18,24 +18,33 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # each other as long as they go round in no circle.
 FLOORS = [
     ["distvae", "errors"],
+    ["combinations"],
     ["config", "files", "noise", "terminal"],
     ["schedules", "labels", "images", "runs", "tensors"],
     ["card"],
     ["data"],
-    ["distributions", "networks"],
-    ["likelihoods", "priors"],
+    ["distributions", "networks", "flows"],
+    ["posteriors", "likelihoods"],
+    ["priors"],
     ["models"],
     ["objectives", "checkpoint"],
     ["evaluation"],
     ["training"],
     ["export"],
-    ["sampling", "inspection"],
+    ["sampling", "fitting", "inspection"],
     ["bench"],
     ["cli"],
 ]
 LIGHT = ["config", "errors", "schedules", "noise", "files", "labels", "images", "runs", "card"]
 EXPORTED = ["manifest", "outline", "inputs", "session", "sampler", "encoder", "sample"]
-LIGHT += ["terminal", "cli", "sampling", "inspection", *(f"export.{name}" for name in EXPORTED)]
+LIGHT += [
+    "terminal",
+    "cli",
+    "sampling",
+    "fitting",
+    "inspection",
+    *(f"export.{name}" for name in EXPORTED),
+]
 LIGHT = [f"distvae.{name}" for name in LIGHT]
 HEAVY = ("torch", "accelerate", "datasets")
 
