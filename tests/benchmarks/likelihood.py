@@ -79,7 +79,7 @@ def opened(folder: str, images: int) -> tuple[Any, Any]:
     run = find_run(folder)
     split = ResidentImages.from_split(open_data(run.config().data).test)
     model = VAE.from_pretrained(run.model)
-    return model, ResidentImages(*split.gather(torch.arange(images)))
+    return model, ResidentImages(*split.gather(torch.arange(images)), split.device)
 
 
 SIDES = {"distvae": ours, "pythae": pythaes}
