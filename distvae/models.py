@@ -112,14 +112,13 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         flat = z.flatten(0, 1)
         parameters = self.decoder(flat, y)
         with full_precision(images.device.type):
-            repeated = images.repeat_interleave(count, dim=0)
-            log_likelihood = self.likelihood.log_prob(repeated, parameters.float())
+            log_likelihood = self.likelihood.log_prob_of_draws(images, parameters.float())
             log_prior = self.prior.log_prob(flat, y).view(shape)
             log_posterior = posterior.log_prob(z)
             rate = self.prior.kl(posterior, labels)
             if rate is None:
                 rate = (log_posterior - log_prior).mean(1, keepdim=True)
-        return Terms(posterior, z, log_likelihood.view(shape), rate, log_prior, log_posterior)
+        return Terms(posterior, z, log_likelihood, rate, log_prior, log_posterior)
 
     def start_at(self, mean_image: Tensor) -> None:
         """Let the untrained decoder draw this image ``[C, H, W]`` in [0, 1] whatever its latents.

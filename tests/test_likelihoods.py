@@ -372,3 +372,19 @@ def test_categories_are_drawn_as_often_as_they_are_probable() -> None:
     maps = logits.view(1, levels, 1, 1).expand(1, levels, 1, count)
     draws = likelihood.sample(maps, torch.Generator().manual_seed(5)).flatten()
     assert_as_probable(draws, torch.softmax(logits.double(), 0))
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_draws_of_an_image_are_as_likely_together_as_alone(name: str) -> None:
+    likelihood = LIKELIHOODS[name](ModelConfig(likelihood_components=2, levels=4))
+    images = random_images(0, batch=4)
+    if name == "categorical":
+        images = (images * 3).round() / 3
+    parameters = random_parameters(1, likelihood.maps_per_channel, 4 * 5)
+    alone = [
+        [likelihood.log_prob(images[i : i + 1], parameters[5 * i + k][None]) for k in range(5)]
+        for i in range(4)
+    ]
+    expected = torch.stack([torch.cat(row) for row in alone])
+    found = likelihood.log_prob_of_draws(images, parameters)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)

@@ -154,7 +154,7 @@ def probe(folder: Path) -> Probe:
     from torch.utils.flop_counter import FlopCounterMode
 
     from distvae.models import VAE
-    from distvae.training.platform import fast_exact_matmul
+    from distvae.platform import fast_exact_matmul
 
     fast_exact_matmul()
     model = VAE.from_pretrained(folder)

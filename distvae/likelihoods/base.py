@@ -5,16 +5,16 @@ Images are float in [0, 1]. A likelihood is a module because its own parameters,
 sigma, are trained with the model.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 GREY_LEVELS = 256
 
 
-class Likelihood(Protocol):
+class Likelihood(nn.Module, ABC):
     """The contract of this part."""
 
     maps_per_channel: int
@@ -23,15 +23,24 @@ class Likelihood(Protocol):
     """Nats per pixel and channel to add to -log p(x|z) so that it counts grey levels: log 256
     for a density over [0, 1], 0 for a probability."""
 
+    @abstractmethod
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Log p(x|z), nats per image ``[B]``, of ``images [B, C, H, W]`` in [0, 1]."""
 
+    def log_prob_of_draws(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """The same of K draws for each image, ``[B, K]``, of ``parameters [B * K, P, H, W]``."""
+        count = len(parameters) // len(images)
+        return self.log_prob(images.repeat_interleave(count, 0), parameters).view(-1, count)
+
+    @abstractmethod
     def parameters_of(self, mean: Tensor) -> Tensor:
         """Parameters ``[P, H, W]`` whose mean is this image ``[C, H, W]``, nearly."""
 
+    @abstractmethod
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x|z] ``[B, C, H, W]`` in [0, 1]."""
 
+    @abstractmethod
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         """One draw of x given z ``[B, C, H, W]`` in [0, 1]."""
 

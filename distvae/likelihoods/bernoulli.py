@@ -8,10 +8,10 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from distvae.config import ModelConfig
-from distvae.likelihoods.base import GREY_LEVELS, inverted
+from distvae.likelihoods.base import GREY_LEVELS, Likelihood, inverted
 
 SMALL = 0.5
 """Logit below which a series is exact to the last digit and the closed form is not."""
@@ -19,7 +19,7 @@ LARGEST = 50.0
 """Logit of the continuous Bernoulli that a decoder begins with, where a pixel never changes."""
 
 
-class Bernoulli(nn.Module):
+class Bernoulli(Likelihood):
     """Independent black or white pixels, parameterized by logits.
 
     Grey targets are taken as probabilities, which gives the cross-entropy of the Keras tutorial;
@@ -37,6 +37,12 @@ class Bernoulli(nn.Module):
         loss = F.binary_cross_entropy_with_logits(parameters, images, reduction="none")
         return -loss.flatten(1).sum(1)
 
+    def log_prob_of_draws(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """The same of K draws for each image, ``[B, K]``, without an image for each draw."""
+        logits, pixels = parameters.flatten(1), images.flatten(1)
+        linear = logits.view(len(images), -1, logits.shape[1]) @ pixels.unsqueeze(2)
+        return linear.squeeze(2) - F.softplus(logits).sum(1).view(len(images), -1)
+
     def parameters_of(self, mean: Tensor) -> Tensor:
         """Logits; pixels that are always black or white are not taken to be certain."""
         return torch.logit(mean, eps=1e-3)
@@ -50,7 +56,7 @@ class Bernoulli(nn.Module):
         return torch.bernoulli(torch.sigmoid(parameters), generator=generator)
 
 
-class ContinuousBernoulli(nn.Module):
+class ContinuousBernoulli(Likelihood):
     """Independent grey pixels with a density on [0, 1], parameterized by logits.
 
     Loaiza-Ganem and Cunningham 2019 (arXiv:1907.06845), eq. 5 to 8. With logit l the density is

@@ -5,16 +5,16 @@ Legend: B batch, C channels, H height, W width, G grey levels.
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from distvae.config import ModelConfig
-from distvae.likelihoods.base import GREY_LEVELS, averaged, inverted, split_maps
+from distvae.likelihoods.base import GREY_LEVELS, Likelihood, averaged, inverted, split_maps
 
 LARGEST = 50.0
 """Slope of the logits that a decoder begins with, where a pixel never changes."""
 
 
-class Categorical(nn.Module):
+class Categorical(Likelihood):
     """Independent pixels with a logit for each of G evenly spaced grey levels, 256 unless told.
 
     Fewer levels describe images rounded to them, so bits per pixel are then those of such images.

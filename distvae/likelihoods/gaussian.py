@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from distvae.config import ModelConfig
 from distvae.distributions import log_normal
-from distvae.likelihoods.base import GREY_LEVELS
+from distvae.likelihoods.base import GREY_LEVELS, Likelihood
 
 
-class Gaussian(nn.Module):
+class Gaussian(Likelihood):
     """Independent normal pixels with one standard deviation, fixed or learned.
 
     The learned one is the sigma-VAE of Rybkin et al. 2021 (arXiv:2006.13202).

@@ -6,15 +6,15 @@ Legend: B batch, M logistics of a pixel, C channels, H height, W width, P parame
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from distvae.config import ModelConfig
-from distvae.likelihoods.base import GREY_LEVELS, averaged, split_maps
+from distvae.likelihoods.base import GREY_LEVELS, Likelihood, averaged, split_maps
 
 COMPONENTS = 5
 
 
-class DiscretizedLogistic(nn.Module):
+class DiscretizedLogistic(Likelihood):
     """Probability of each of the 256 grey levels: the mass of a logistic in the level's bin.
 
     Kingma et al. 2016 (arXiv:1606.04934), appendix A.3; the outermost bins reach to infinity.
@@ -50,7 +50,7 @@ class DiscretizedLogistic(nn.Module):
         return location + 0.5, log_scale.clamp(-5.0, 20.0) - 2.0
 
 
-class DiscretizedLogisticMixture(nn.Module):
+class DiscretizedLogisticMixture(Likelihood):
     """Probability of each of the 256 grey levels under a mixture of logistics for each pixel.
 
     Salimans et al. 2017 (PixelCNN++, arXiv:1701.05517), eq. 1 and 2. The channels of a pixel are

@@ -3,18 +3,13 @@
 import shlex
 
 from distvae.card import last_metrics
+from distvae.figures import ERROR, rows_of
 from distvae.files import read_json
 from distvae.runs import CHECKPOINTS, CONFIG, METRICS, SAMPLES
 from distvae.terminal import make_console, table
 from distvae.training.run import Outcome
 
-NAMES = {
-    "elbo": "elbo, nats per image",
-    "distortion": "distortion, nats per image",
-    "rate": "rate, nats per image",
-    "bits_per_dim": "bits per pixel and channel",
-    "active_units": "active latents",
-}
+NAMES = ("elbo", "distortion", "rate", "bits_per_dim", "active_units")
 
 
 def report(outcome: Outcome) -> None:
@@ -26,8 +21,9 @@ def report(outcome: Outcome) -> None:
         console.print(f"  distvae train --resume {quoted}", style="bold")
         return
     measured = last_metrics(folder, "test")
-    rows = [(told, f"{measured[name]:.5g}") for name, told in NAMES.items() if name in measured]
-    console.print(table(f"test split after epoch {measured.get('epoch', 0):g}", rows))
+    shown = {name: value for name, value in measured.items() if name.removesuffix(ERROR) in NAMES}
+    title = f"test split after epoch {measured.get('epoch', 0):g}"
+    console.print(table(title, rows_of(shown)))
     samples = sorted((folder / SAMPLES).glob("epoch-*.png"))
     console.print(f"trained in {outcome.seconds:.0f} s; everything is in {folder}/")
     if samples:

@@ -21,6 +21,7 @@ from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
 from distvae.files import LOCK, TEMPORARY, disk_told, write_json
 from distvae.models import WEIGHTS
+from distvae.platform import prepare
 from distvae.runs import CONFIG, Run, is_run
 from distvae.tensors import write_tensors
 from distvae.terminal import progress_bar
@@ -30,12 +31,6 @@ from distvae.training.engine import Engine, build_accelerator, build_engine
 from distvae.training.lock import locked
 from distvae.training.loop import Sitting, train
 from distvae.training.peers import watched_peers
-from distvae.training.platform import (
-    fast_exact_matmul,
-    flush_denormals,
-    keep_freed_memory,
-    use_threads,
-)
 from distvae.training.sharding import check_sharding, fill_parts, whole_state
 from distvae.training.stopping import Interrupted, StopRequest, Vote
 from distvae.training.topology import asked, check_asked, check_topology
@@ -71,11 +66,8 @@ def run_training(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     check_folder(folder, config.run.overwrite, resume)
     check_trackers(config.run.tracker)
     check_asked()
-    flush_denormals()
-    keep_freed_memory()
     facts = _facts(config, folder, resume)
-    config = config.updated({"threads": use_threads(config.run.threads)}, "this machine")
-    fast_exact_matmul()
+    config = config.updated({"threads": prepare(config.run.threads)}, "this machine")
     accelerator = build_accelerator(config, str(folder))
     check_topology(accelerator)
     check_sharding(config, accelerator.num_processes)

@@ -1,4 +1,4 @@
-"""What torch is told about the machine before training."""
+"""What torch is told about the machine before long work."""
 
 import ctypes
 import os
@@ -9,6 +9,22 @@ import torch
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 EXACT = 1e-6
+
+
+def prepare(threads: int | None) -> int:
+    """All of this module, to be called before torch starts its threads.
+
+    Args:
+        threads: of this process on the CPU; None for its share of the cores.
+
+    Returns:
+        The number of threads.
+    """
+    flush_denormals()
+    keep_freed_memory()
+    threads = use_threads(threads)
+    fast_exact_matmul()
+    return threads
 
 
 def use_threads(threads: int | None) -> int:
