@@ -3,7 +3,7 @@
 Everything here needs labels. A model that draws without a label has none to be held to, so there
 is nothing to compute for it, even where its data are labelled.
 
-Legend: B batch, C channels, H height, W width, Z latent dimensions, F features.
+Legend: B batch, C channels, H height, W width, Z latent dimensions, F features, L labels.
 """
 
 import math
@@ -12,21 +12,21 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.inputs import NoiseSource, to_input
 from distvae.data.store import ImageData
-from distvae.evaluation.judge import Judge, shrink
+from distvae.evaluation.confusion import confusion_metrics
+from distvae.evaluation.diversity import Ratio, diversity, diversity_metrics, evenly
+from distvae.evaluation.judge import Judge
+from distvae.evaluation.probes import share_metrics
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
 
 IMAGES = 10_000
 """Images generated in all, and test images taken, at most."""
 BLOCK = 250
-COMPARED = 500
-"""Images of a label among which distances are taken, at most."""
 BY_LABEL = "judge_accuracy/"
 
 
@@ -60,6 +60,7 @@ def generation_metrics(
     per_label: int | None = None,
     binarize: str = "none",
     advance: Callable[[int], None] = lambda count: None,
+    confusion: Callable[[Tensor], None] = lambda counts: None,
 ) -> Iterator[tuple[str, float]]:
     """Fidelity to the label and variety of what a conditional model draws.
 
@@ -72,17 +73,22 @@ def generation_metrics(
             at most 1000 each.
         binarize: what the encoder was trained on, see :func:`distvae.data.inputs.to_input`.
         advance: told whenever a label is done.
+        confusion: told how many images were asked of each label (rows) and taken for each
+            (columns), int64 ``[L, L]``.
 
     Yields:
-        ``judge_accuracy``: fraction of generated images that the judge takes for their label, its
-        ``judge_accuracy_standard_error``, ``judge_accuracy_worst_label``, and
-        ``judge_accuracy/NAME`` for each label;
+        Estimates with their ``_standard_error``:
+        ``judge_accuracy``: fraction of generated images that the judge takes for their label, with
+        ``judge_accuracy_worst_label``, ``judge_accuracy_spread`` from the best label to the worst,
+        and ``judge_accuracy/NAME`` of each label;
+        ``judge_confusion/ASKED>TAKEN``: fraction of a label's images taken for another, where there
+        are any;
         ``judge_test_accuracy``: the same of real test images, the most to be hoped for;
         ``diversity``: mean distance between two generated images of a label over that between two
         real test images, in the judge's features, averaged over the labels: 0 where a label always
         gives the same image, 1 where images vary as real ones do. Only images that the judge takes
         for their label count, so that wrong images cannot pass for variety; labels with too few
-        test images to compare are left out.
+        test images to compare are left out. ``diversity/NAME`` of each label;
         ``diversity_pixels``: the same between pixels; averaged, smooth images stay below 1;
         ``label_adherence_swapped_noise``: fraction of test images which, encoded with their own
         label, moved to where another label's prior has them, and decoded with that label, are taken
@@ -94,72 +100,38 @@ def generation_metrics(
     """
     per_label = per_label or images_per_label(data.num_labels)
     test = ResidentImages.from_split(data.test).to(judge.model.head.weight.device)
-    hits, diversities = [], []
+    counts: list[Tensor] = []
+    diversities: dict[str, tuple[Ratio, Ratio]] = {}
     for label in range(data.num_labels):
         images = model.sample(labels=[label], n=per_label, seed=seed * data.num_labels + label)
-        hits.append((judge.classify(images) == label).double().mean().item())
+        counts.append(torch.bincount(judge.classify(images).cpu(), minlength=data.num_labels))
         advance(1)
-        if ratios := _diversity(images, _real_images(test, label), label, judge):
-            diversities.append(ratios)
+        if ratios := diversity(images, test, label, judge):
+            diversities[data.label_names[label]] = ratios
+    matrix = torch.stack(counts)
+    confusion(matrix)
+    hits = (matrix.diag().double() / per_label).tolist()
     variance = sum(hit * (1.0 - hit) for hit in hits) / per_label
     yield "judge_accuracy", sum(hits) / len(hits)
     yield "judge_accuracy_standard_error", math.sqrt(variance) / len(hits)
     yield "judge_accuracy_worst_label", min(hits)
+    yield "judge_accuracy_spread", max(hits) - min(hits)
     for name, hit in zip(data.label_names, hits, strict=True):
-        yield BY_LABEL + name, hit
-    yield "judge_test_accuracy", judge.test_accuracy
-    if diversities:
-        features, pixels = torch.tensor(diversities).mean(dim=0).tolist()
-        yield "diversity", features
-        yield "diversity_pixels", pixels
+        yield from share_metrics(BY_LABEL + name, hit, per_label)
+    yield from confusion_metrics(matrix, data.label_names)
+    yield from share_metrics("judge_test_accuracy", judge.test_accuracy, len(test.images))
+    yield from diversity_metrics(diversities)
     if data.num_labels > 1:
         moved, raw = _swapped(model, test, data, judge, seed, binarize)
+        size = min(len(test.images), IMAGES)
         if model.prior.invertible:
-            yield "label_adherence_swapped_noise", moved
-        yield "label_adherence_swapped_z", raw
+            yield from share_metrics("label_adherence_swapped_noise", moved, size)
+        yield from share_metrics("label_adherence_swapped_z", raw, size)
 
 
 def images_per_label(num_labels: int) -> int:
     """How many images of each label are judged: 10 000 in all, but 10 to 1000 each."""
     return max(10, min(1000, IMAGES // num_labels))
-
-
-def _real_images(test: ResidentImages, label: int) -> Tensor:
-    """Some test images of a label ``[B, C, H, W]`` in [0, 1], taken evenly."""
-    assert test.labels is not None
-    rows = _evenly((test.labels == label).nonzero().flatten(), COMPARED)
-    return to_input(test.gather(rows)[0], "none", None)
-
-
-def _diversity(
-    generated: Tensor, real: Tensor, label: int, judge: Judge
-) -> tuple[float, float] | None:
-    """Spread of generated over that of real images of a label, in features and in pixels.
-
-    None where the real ones are too few or all alike.
-    """
-    spreads = [_spreads(images, label, judge) for images in (generated, real)]
-    (features, pixels), (real_features, real_pixels) = spreads
-    if not (real_features and real_pixels):
-        return None
-    return features / real_features, pixels / real_pixels
-
-
-def _spreads(images: Tensor, label: int, judge: Judge) -> tuple[float, float]:
-    """Mean distance in features and in pixels between images that the judge takes for the label."""
-    features = judge.features(images)
-    rows = _evenly((judge.label(features) == label).nonzero().flatten(), COMPARED)
-    return _spread(features[rows]), _spread(shrink(images[rows]))
-
-
-def _spread(points: Tensor) -> float:
-    """Mean distance between two different rows of ``[N, ...]``; 0 for fewer than two rows."""
-    return functional.pdist(points.flatten(1)).mean().item() if len(points) > 1 else 0.0
-
-
-def _evenly(rows: Tensor, most: int) -> Tensor:
-    """At most so many rows, evenly spaced."""
-    return rows[:: max(1, -(-len(rows) // most))]
 
 
 def _swapped(
@@ -179,7 +151,7 @@ def _swapped(
         seed, "evaluation", model.config.latent_dim, pixel_shape, judge.model.head.weight.device
     )
     generator = torch.Generator().manual_seed(seed)
-    rows = _evenly(torch.arange(len(test.images)), IMAGES)
+    rows = evenly(torch.arange(len(test.images)), IMAGES)
     hits = torch.zeros(2, dtype=torch.int64)
     for block, part in enumerate(torch.split(rows, BLOCK)):
         grey, own = test.gather(part)

@@ -9,6 +9,7 @@ from torch.nn import functional
 from distvae.config import ModelConfig
 from distvae.data.store import ImageData
 from distvae.distributions import DiagonalGaussian
+from distvae.evaluation.diversity import spread
 from distvae.evaluation.generation import generation_metrics
 from distvae.evaluation.judge import Judge
 from distvae.priors import LabelPrior
@@ -66,16 +67,26 @@ class Replay:
 
 def test_real_images_score_as_real_ones(patterns: ImageData, judge: Judge) -> None:
     scores = dict(generation_metrics(Replay(patterns), patterns, judge, per_label=EACH))
+    errors = {name: scores.pop(name) for name in list(scores) if name.endswith("_standard_error")}
+    assert set(errors) == {
+        f"{name}_standard_error" for name in scores if "_spread" not in name and "worst" not in name
+    }
+    assert all(error == 0.0 for name, error in errors.items() if "diversity" not in name)
+    assert all(0.0 < error < 0.1 for name, error in errors.items() if "diversity" in name)
     assert scores == {
         "judge_accuracy": 1.0,
-        "judge_accuracy_standard_error": 0.0,
         "judge_accuracy_worst_label": 1.0,
+        "judge_accuracy_spread": 0.0,
         "judge_accuracy/stripes": 1.0,
         "judge_accuracy/bars": 1.0,
         "judge_accuracy/dots": 1.0,
         "judge_test_accuracy": 1.0,
         "diversity": pytest.approx(1.0),
         "diversity_pixels": pytest.approx(1.0),
+        "diversity/stripes": pytest.approx(1.0),
+        "diversity/bars": pytest.approx(1.0),
+        "diversity/dots": pytest.approx(1.0),
+        "diversity_spread": pytest.approx(0.0, abs=1e-6),
         "label_adherence_swapped_noise": 1.0,
         "label_adherence_swapped_z": 1.0,
     }
@@ -114,8 +125,19 @@ def test_wrong_images_cost_accuracy_and_do_not_pass_for_diversity(
     assert scores["judge_accuracy_worst_label"] == 0.0
     assert scores["judge_accuracy_standard_error"] == pytest.approx(math.sqrt(0.25 / EACH) / 3)
     assert scores["diversity"] == pytest.approx(0.0, abs=1e-5)
+    assert scores["judge_accuracy_spread"] == 1.0
     by_label = {name: scores[f"judge_accuracy/{name}"] for name in patterns.label_names}
     assert by_label == {"stripes": 1.0, "bars": 0.5, "dots": 0.0}
+
+
+def test_tells_which_labels_wrong_images_are_taken_for(patterns: ImageData, judge: Judge) -> None:
+    told: list[Tensor] = []
+    model = Replay(patterns, wrong=(0.0, 0.25, 1.0))
+    values = generation_metrics(model, patterns, judge, per_label=EACH, confusion=told.append)
+    scores = dict(values)
+    confused = {name: value for name, value in scores.items() if "confusion" in name}
+    assert confused == {"judge_confusion/bars>dots": 0.25, "judge_confusion/dots>stripes": 1.0}
+    assert [counts.tolist() for counts in told] == [[[80, 0, 0], [0, 60, 20], [80, 0, 0]]]
 
 
 @pytest.mark.parametrize(("obeys", "expected"), [(True, 1.0), (False, 0.0)])
@@ -152,3 +174,12 @@ def test_draws_a_thousand_of_few_labels(patterns: ImageData, judge: Judge) -> No
     model = Replay(patterns, wrong=(0.001, 0.0, 0.0))
     scores = dict(generation_metrics(model, patterns, judge))
     assert scores["judge_accuracy/stripes"] == pytest.approx(0.999)
+
+
+def test_the_error_of_a_spread_is_that_of_many_samples() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = [spread(torch.randn(60, 2, generator=generator)) for _ in range(300)]
+    values = torch.tensor([each.value for each in found])
+    assert values.mean() == pytest.approx(math.sqrt(math.pi), rel=0.02)  # of two N(0, I) in a plane
+    errors = torch.tensor([each.error for each in found])
+    assert errors.mean() == pytest.approx(values.std().item(), rel=0.15)
