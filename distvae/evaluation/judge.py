@@ -5,7 +5,7 @@ It knows nothing of the VAE, so what it says of a generated image is independent
 Legend: B batch, C channels, H height, W width, F features.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,9 +115,12 @@ def get_judge(
     path = cache_dir / f"judge-v{VERSION}-{data.fingerprint}"
     if judge := _load(path, data, device):
         return judge
+    watch = progress("training the judge", STEPS * BATCH) if progress else nullcontext(_unwatched)
     try:
         with new_folder(path) as folder:
-            network = _train(data, torch.device(device), progress)
+            images = ResidentImages.from_split(data.train).to(device)
+            with watch as advance:
+                network = train_network(images, data.num_labels, advance=advance)
             accuracy, recall = _test(Judge(network, 0.0, {}, path), data)
             facts = {**_identity(data), "test_accuracy": accuracy, "recall": recall}
             write_tensors(folder / WEIGHTS, network.state_dict())
@@ -165,21 +168,38 @@ def _load(path: Path, data: ImageData, device: torch.device | str) -> Judge | No
         return None
 
 
-def _train(data: ImageData, device: torch.device, progress: Progress | None) -> JudgeNetwork:
-    """A judge in evaluation mode: AdamW with one cycle of the learning rate."""
+def train_network(
+    images: ResidentImages,
+    num_labels: int,
+    steps: int = STEPS,
+    seed: int = SEED,
+    advance: Callable[[int], None] = lambda count: None,
+) -> JudgeNetwork:
+    """A network that tells labelled images apart: AdamW with one cycle of the learning rate.
+
+    Args:
+        images: with labels; it is trained and left on their device.
+        num_labels: more than the largest label.
+        steps: of 256 images.
+        seed: of the first weights, the order of the images and their shifts; the global random
+            generators are left alone.
+        advance: told the number of images done.
+
+    Returns:
+        In evaluation mode.
+    """
+    channels, height, width = images.images.shape[1:]
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(SEED)
-        network = JudgeNetwork(data.image_shape, data.num_labels).to(device)
-    images = ResidentImages.from_split(data.train).to(device)
+        torch.default_generator.manual_seed(seed)
+        network = JudgeNetwork((channels, height, width), num_labels).to(images.device)
     optimizer = torch.optim.AdamW(
         network.parameters(), LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.02, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.25
+        optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.25
     )
-    watch = progress("training the judge", STEPS * BATCH) if progress else nullcontext(_unwatched)
-    with watch as advance, torch.enable_grad():
-        for inputs, labels in _training_batches(images):
+    with torch.enable_grad():
+        for inputs, labels in _training_batches(images, steps, seed):
             loss = functional.cross_entropy(network(inputs), labels, label_smoothing=0.1)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -189,12 +209,14 @@ def _train(data: ImageData, device: torch.device, progress: Progress | None) -> 
     return network.eval()
 
 
-def _training_batches(images: ResidentImages) -> Iterator[tuple[Tensor, Tensor]]:
+def _training_batches(
+    images: ResidentImages, steps: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Shrunk images ``[B, C, h, w]`` and labels ``[B]`` of each step, shifted group by group."""
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(seed)
     size = len(images.images)
-    passes = [torch.randperm(size, generator=generator) for _ in range(-(-STEPS * BATCH // size))]
-    for rows in torch.split(torch.cat(passes)[: STEPS * BATCH], BATCH):
+    passes = [torch.randperm(size, generator=generator) for _ in range(-(-steps * BATCH // size))]
+    for rows in torch.split(torch.cat(passes)[: steps * BATCH], BATCH):
         groups = [_gather(images, group) for group in torch.split(rows, GROUP)]
         inputs = torch.cat([_shift(group, generator) for group, _ in groups])
         yield inputs, torch.cat([labels for _, labels in groups])

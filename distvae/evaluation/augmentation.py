@@ -1,0 +1,126 @@
+"""Whether generated images can stand in for real ones when a classifier is trained.
+
+Legend: B batch, N images, C channels, H height, W width.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distvae.data.batches import ResidentImages
+from distvae.data.inputs import to_input
+from distvae.data.order import permutation
+from distvae.data.store import ImageData
+from distvae.evaluation.judge import JudgeNetwork, shrink, train_network
+
+STEPS = 150
+"""Of 256 images."""
+TEST_IMAGES = 10_000
+"""At most, taken evenly."""
+BLOCK = 250
+
+
+class LabelSampler(Protocol):
+    """What is asked of a model; see :class:`distvae.models.ConditionalVAE`."""
+
+    def sample(self, labels: Sequence[int | str] | None, n: int, seed: int) -> Tensor:
+        """``n`` images of each label, ``[len(labels) * n, C, H, W]`` in [0, 1]."""
+
+
+@torch.no_grad()
+def augmentation_metrics(
+    model: LabelSampler,
+    data: ImageData,
+    seed: int,
+    real_per_label: int = 10,
+    generated_per_label: int = 100,
+    seeds: int = 3,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Iterator[tuple[str, float]]:
+    """Accuracy on real test images of the judge's network trained on real and generated images.
+
+    It is trained for the same number of steps on a few real images, on these and generated ones,
+    and on generated ones alone. The model itself has seen every training image with its label, so
+    a gain says that what it generates carries them; it does not say that so few labels suffice.
+
+    Args:
+        model: in evaluation mode.
+        data: labelled images; the model knows the same labels.
+        seed: of all draws.
+        real_per_label: training images of each label, fewer where there are no more.
+        generated_per_label: images to generate of each label.
+        seeds: how often all is repeated with other images and other first weights, at least 2.
+        advance: told whenever a network is trained, three times ``seeds``.
+
+    Yields:
+        ``augmentation_real_images`` and ``augmentation_generated_images``, how many there are in
+        all; ``augmentation_real_accuracy``, ``augmentation_both_accuracy``,
+        ``augmentation_generated_accuracy``, and ``augmentation_gain``, by how much the second is
+        above the first; each the mean of the repeats, with its ``_standard_error`` over them, the
+        gain's that of differences within a repeat.
+    """
+    found = []
+    for repeat in range(seed * seeds, (seed + 1) * seeds):
+        generated = _generated(model, data.num_labels, generated_per_label, repeat)
+        device = generated.device
+        real = _few(data, real_per_label, repeat, device)
+        test = ResidentImages.from_split(data.test).to(device)
+        accuracies = []
+        for images in (real, _joined(real, generated), generated):
+            network = train_network(images, data.num_labels, STEPS, repeat)
+            accuracies.append(_accuracy(network, test))
+            advance(1)
+        found.append([*accuracies, accuracies[1] - accuracies[0]])
+    yield "augmentation_real_images", float(len(real))
+    yield "augmentation_generated_images", float(len(generated))
+    names = ("real_accuracy", "both_accuracy", "generated_accuracy", "gain")
+    for name, values in zip(names, np.array(found).T, strict=True):
+        yield f"augmentation_{name}", float(values.mean())
+        error = float(values.std(ddof=1)) / math.sqrt(seeds)
+        yield f"augmentation_{name}_standard_error", error
+
+
+def _generated(model: LabelSampler, num_labels: int, each: int, seed: int) -> ResidentImages:
+    parts = [
+        _small_grey(model.sample(labels=[label], n=each, seed=seed * num_labels + label))
+        for label in range(num_labels)
+    ]
+    labels = torch.arange(num_labels, device=parts[0].device).repeat_interleave(each)
+    return ResidentImages(torch.cat(parts), labels, labels.device)
+
+
+def _few(data: ImageData, each: int, seed: int, device: torch.device) -> ResidentImages:
+    """So many training images of each label, drawn by the seed."""
+    assert data.train.labels is not None
+    order = permutation(len(data.train), seed, 0)
+    shuffled = data.train.labels[order]
+    rows = [order[shuffled == label][:each] for label in range(data.num_labels)]
+    train = ResidentImages.from_split(data.train)
+    grey, labels = train.gather(torch.from_numpy(np.concatenate(rows)))
+    assert labels is not None
+    small = _small_grey(to_input(grey, "none", None))
+    return ResidentImages(small, labels, train.device).to(device)
+
+
+def _joined(*sets: ResidentImages) -> ResidentImages:
+    labels = torch.cat([images.labels for images in sets if images.labels is not None])
+    return ResidentImages(torch.cat([images.images for images in sets]), labels, sets[0].device)
+
+
+def _small_grey(images: Tensor) -> Tensor:
+    """Images in [0, 1] as the network takes them, uint8 ``[N, C, h, w]``."""
+    return (shrink(images) * 255.0).round().to(torch.uint8)
+
+
+def _accuracy(network: JudgeNetwork, test: ResidentImages) -> float:
+    rows = torch.arange(0, len(test), -(-len(test) // TEST_IMAGES))
+    hits = 0
+    for part in torch.split(rows, BLOCK):
+        grey, labels = test.gather(part)
+        found = network(shrink(to_input(grey, "none", None))).argmax(dim=1)
+        hits += int((found == labels).sum())
+    return hits / len(rows)

@@ -1,0 +1,191 @@
+"""What the latents are good for where images have labels: telling the label.
+
+Legend: B batch, N images, Z latent dimensions, D pixels and channels, L labels.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distvae.data.batches import ResidentImages
+from distvae.data.inputs import NoiseSource, Stream, to_input
+from distvae.data.order import permutation
+from distvae.data.store import ImageData, Split
+from distvae.errors import DistvaeError
+from distvae.evaluation.judge import shrink
+from distvae.evaluation.probes import (
+    Bools,
+    Floats,
+    Ints,
+    accuracy_metrics,
+    cluster_metrics,
+    linear_probe,
+    nearest_vote,
+    share_metrics,
+)
+from distvae.models import VAE
+
+Advance = Callable[[int], None]
+
+TRAIN_IMAGES, TEST_IMAGES = 20_000, 10_000
+"""At most, drawn without replacement."""
+BAYES_PASSES = 100_000
+"""Images times labels, at most, but for ``BAYES_LEAST`` images."""
+BAYES_LEAST = 500
+BLOCK = 500
+_STREAM = 2**64 - 2
+"""Of the order in which images are chosen."""
+
+
+def downstream_metrics(
+    model: VAE,
+    data: ImageData,
+    binarize: str,
+    seed: int,
+    advance: Advance = lambda count: None,
+) -> Iterator[tuple[str, float]]:
+    """How well labels can be told by the latents, and beside that by the pixels alone.
+
+    Classifiers are fitted to the posterior means of training images. The encoder of a conditional
+    model is given the label, so what they tell from its means is no merit; on the contrary, these
+    should hold only what the label does not say, and a probe on means encoded with the images' own
+    labels measures what leaked. Such a model is a classifier itself: by Bayes' rule an image has
+    the label under which log p(y) + elbo(x|y) is largest.
+
+    Args:
+        model: in evaluation mode.
+        data: with labels; training images of a stream are those of its resident sample.
+        binarize: see :func:`distvae.data.inputs.to_input`; dynamic takes one draw of each image.
+        seed: of all draws and starts.
+        advance: told the number of images done, :func:`passes` in all.
+
+    Yields:
+        of an unconditional model ``linear_probe_accuracy``, of a logistic regression on
+        standardized means; ``knn_accuracy``, of a vote of the 10 nearest means; ``ari`` and
+        ``nmi``, see :func:`distvae.evaluation.probes.cluster_metrics`;
+        of a conditional model ``bayes_accuracy``, with one draw of noise for all labels and p(y) as
+        in the training split; where the prior has one noise for each latent ``label_leakage``, the
+        accuracy of the linear probe on the noise that the means stand for (under a normal prior the
+        means themselves; a prior may well have a place for each label, and to be there is no leak),
+        and ``label_leakage_chance``, the largest share of a label: at that nothing leaks;
+        of both, as a baseline, ``linear_probe_pixels_accuracy`` and ``knn_pixels_accuracy``: the
+        same on grey levels, those of large images averaged down to 32 pixels a side.
+        Each accuracy has a binomial standard error over test images and, baselines and leakage
+        apart, is told by label too, see :func:`distvae.evaluation.probes.accuracy_metrics`.
+
+    Raises:
+        DistvaeError: the training images are not of at least two labels.
+    """
+    if data.train.labels is None or len(np.unique(data.train.labels)) < 2:
+        raise DistvaeError(
+            f"nothing to tell apart in {data.source}",
+            "expected training images of at least two labels",
+            "Name the label column with --label-column, or leave this metric out.",
+        )
+    told = data.label_names
+    train = encoded(model, data.train, "training", binarize, seed, TRAIN_IMAGES, advance)
+    test = encoded(model, data.test, "evaluation", binarize, seed, TEST_IMAGES, advance)
+
+    def measure(name: str, predicted: Ints) -> Iterator[tuple[str, float]]:
+        yield from accuracy_metrics(name, predicted == test.labels, test.labels, told, seed)
+
+    if not model.conditional:
+        probed = linear_probe(train.codes, train.labels, test.codes)
+        yield from measure("linear_probe_accuracy", probed)
+        yield from measure("knn_accuracy", nearest_vote(train.codes, train.labels, test.codes))
+        yield from cluster_metrics(test.codes, test.labels, len(told), seed)
+    else:
+        found = bayes_labels(model, data, binarize, seed, advance)
+        yield from accuracy_metrics("bayes_accuracy", *found, told, seed)
+        if model.prior.invertible:
+            leaked = linear_probe(train.codes, train.labels, test.codes) == test.labels
+            yield from share_metrics("label_leakage", float(leaked.mean()), len(leaked))
+            yield "label_leakage_chance", float(np.bincount(test.labels).max() / len(test.labels))
+    for name, classify in (("linear_probe", linear_probe), ("knn", nearest_vote)):
+        hits = classify(train.pixels, train.labels, test.pixels) == test.labels
+        yield from share_metrics(f"{name}_pixels_accuracy", float(hits.mean()), len(hits))
+
+
+def passes(model: VAE, data: ImageData) -> int:
+    """Images that :func:`downstream_metrics` counts, one seen with L labels as L."""
+    count = min(len(data.train), TRAIN_IMAGES) + min(len(data.test), TEST_IMAGES)
+    return count + (_bayes_images(data) * data.num_labels if model.conditional else 0)
+
+
+class Encoded(NamedTuple):
+    """Some images of a split."""
+
+    codes: Floats
+    """Posterior means ``[N, Z]`` float64; of a conditional model the noise they stand for, where
+    the prior is invertible."""
+    pixels: Floats
+    """Grey levels of small images ``[N, D]`` float32 in [0, 1]."""
+    labels: Ints
+    """``[N]``."""
+
+
+@torch.no_grad()
+def encoded(
+    model: VAE,
+    split: Split,
+    stream: Stream,
+    binarize: str,
+    seed: int,
+    most: int,
+    advance: Advance,
+) -> Encoded:
+    """At most so many images of a split, drawn by the seed."""
+    codes, pixels, labels = [], [], []
+    for inputs, grey, own, _ in _blocks(model, split, stream, binarize, seed, most):
+        y = own if model.conditional else None
+        mean = model.encode(inputs, y).mean
+        if model.conditional and model.prior.invertible:
+            mean = model.prior.whiten(mean, y)
+        codes.append(mean.double().cpu())
+        pixels.append(shrink(to_input(grey, "none", None)).flatten(1).cpu())
+        labels.append(own.cpu())
+        advance(len(own))
+    return Encoded(torch.cat(codes).numpy(), torch.cat(pixels).numpy(), torch.cat(labels).numpy())
+
+
+def _blocks(
+    model: VAE, split: Split, stream: Stream, binarize: str, seed: int, most: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Inputs and grey levels ``[B, C, H, W]``, labels ``[B]`` and noise ``[B, Z]``."""
+    device = model.to_posterior.weight.device
+    images = ResidentImages.from_split(split).to(device)
+    pixel_shape = model.image_shape if binarize == "dynamic" else None
+    source = NoiseSource(seed, stream, model.config.latent_dim, pixel_shape, device)
+    chosen = np.sort(permutation(len(split), seed, _STREAM)[:most])
+    for block, rows in enumerate(torch.split(torch.from_numpy(chosen), BLOCK)):
+        grey, labels = images.gather(rows)
+        assert labels is not None
+        noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
+        yield to_input(grey, binarize, noise.pixels), grey, labels, noise.latent
+
+
+@torch.no_grad()
+def bayes_labels(
+    model: VAE, data: ImageData, binarize: str, seed: int, advance: Advance
+) -> tuple[Bools, Ints]:
+    """Whether a conditional model finds the label of a test image, and that label ``[N]``."""
+    assert data.train.labels is not None
+    counts = torch.from_numpy(np.bincount(data.train.labels, minlength=data.num_labels)).double()
+    hits, labels, most = [], [], _bayes_images(data)
+    for inputs, _, own, noise in _blocks(model, data.test, "evaluation", binarize, seed, most):
+        joint = []
+        for label, share in enumerate((counts / counts.sum()).log()):
+            terms = model(inputs, torch.full_like(own, label), noise)
+            bound = terms.log_likelihood.double() - terms.rate.double().sum(1)
+            joint.append(share.to(bound) + bound)
+            advance(len(own))
+        hits.append((torch.stack(joint).argmax(0) == own).cpu())
+        labels.append(own.cpu())
+    return torch.cat(hits).numpy(), torch.cat(labels).numpy()
+
+
+def _bayes_images(data: ImageData) -> int:
+    return min(len(data.test), TEST_IMAGES, max(BAYES_LEAST, BAYES_PASSES // data.num_labels))

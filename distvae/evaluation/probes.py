@@ -1,0 +1,147 @@
+"""Classifiers and clusters of points that know no model, and how right they are.
+
+Legend: N points, M test points, Z dimensions.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+PENALTY = 0.002
+"""Of half the squared weights of a linear probe, beside its mean loss in nats."""
+PROBE_STEPS = 1000
+NEIGHBOURS = 10
+CLUSTERINGS, STARTS = 20, 5
+BOOTSTRAPS = 1000
+
+
+def linear_probe(train: Floats, labels: Ints, test: Floats) -> Ints:
+    """Labels ``[M]`` of test points by a logistic regression on points scaled to variance 1.
+
+    Its weights are held down a little, or those of pixels that are hardly ever lit would run away.
+
+    Args:
+        train: ``[N, Z]``.
+        labels: theirs, ``[N]``.
+        test: ``[M, Z]``.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regression = LogisticRegression(C=1.0 / (PENALTY * len(train)), max_iter=PROBE_STEPS)
+    probe = make_pipeline(StandardScaler(), regression)
+    with _as_far_as_it_goes():
+        found: Ints = probe.fit(train, labels).predict(test)
+    return found
+
+
+def nearest_vote(train: Floats, labels: Ints, test: Floats) -> Ints:
+    """Labels ``[M]`` of test points by a vote of the nearest training points, unscaled.
+
+    Args:
+        train: ``[N, Z]``.
+        labels: theirs, ``[N]``.
+        test: ``[M, Z]``.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    vote = KNeighborsClassifier(min(NEIGHBOURS, len(train)), algorithm="brute")
+    found: Ints = vote.fit(train, labels).predict(test)
+    return found
+
+
+def cluster_metrics(
+    codes: Floats, labels: Ints, clusters: int, seed: int
+) -> Iterator[tuple[str, float]]:
+    """How well clusters that know no labels agree with them.
+
+    Args:
+        codes: ``[N, Z]``.
+        labels: ``[N]``.
+        clusters: how many k-means looks for.
+        seed: of the runs.
+
+    Yields:
+        ``ari``, the adjusted Rand index, and ``nmi``, normalized mutual information: 1 where
+        clusters are labels, 0 (ARI: on average) where they have nothing to do with each other.
+        Each is the mean of ``CLUSTERINGS`` runs of k-means, the best of ``STARTS`` starts, every
+        run on as many images drawn from all with replacement. The ``_standard_error`` is the
+        deviation between runs: of images and starts, so that of a single run.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    scores = []
+    generator = np.random.Generator(np.random.Philox(key=seed % 2**64))
+    for _ in range(CLUSTERINGS):
+        rows = generator.integers(len(codes), size=len(codes))
+        kmeans = KMeans(
+            min(clusters, len(rows)), n_init=STARTS, random_state=int(generator.integers(2**32))
+        )
+        with _as_far_as_it_goes():
+            found = kmeans.fit_predict(codes[rows])
+        pair = labels[rows], found
+        scores.append((adjusted_rand_score(*pair), normalized_mutual_info_score(*pair)))
+    for name, values in zip(("ari", "nmi"), np.array(scores).T, strict=True):
+        yield name, float(values.mean())
+        yield f"{name}_standard_error", float(values.std(ddof=1))
+
+
+def accuracy_metrics(
+    name: str, hits: Bools, labels: Ints, label_names: Sequence[str], seed: int
+) -> Iterator[tuple[str, float]]:
+    """An accuracy, in all and by label.
+
+    Args:
+        name: of the figure.
+        hits: whether an image was labelled rightly ``[N]``.
+        labels: its own ``[N]``.
+        label_names: of these labels.
+        seed: of the bootstrap.
+
+    Yields:
+        ``NAME`` and ``NAME/LABEL`` of each label that has images, with binomial standard errors;
+        ``NAME_spread``, the label served best less the one served worst, with the deviation of
+        ``BOOTSTRAPS`` draws of each label's images with replacement as its standard error. By
+        chance alone a spread is above 0.
+    """
+    yield from share_metrics(name, float(hits.mean()), len(hits))
+    shares, counts = [], []
+    for number, told in enumerate(label_names):
+        own = hits[labels == number]
+        if len(own):
+            shares.append(own.mean())
+            counts.append(len(own))
+            yield from share_metrics(f"{name}/{told}", float(own.mean()), len(own))
+    generator = np.random.Generator(np.random.Philox(key=seed % 2**64))
+    drawn = generator.binomial(counts, shares, (BOOTSTRAPS, len(counts))) / counts
+    yield f"{name}_spread", float(max(shares) - min(shares))
+    yield f"{name}_spread_standard_error", float(np.ptp(drawn, axis=1).std())
+
+
+@contextmanager
+def _as_far_as_it_goes() -> Iterator[None]:
+    """No warning of a fit that is not done after all its steps, or finds fewer clusters.
+
+    Latents that hold nothing lead there, and low figures say so.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def share_metrics(name: str, share: float, count: int) -> Iterator[tuple[str, float]]:
+    """``NAME``, a share of so many, and ``NAME_standard_error``, the binomial one."""
+    yield name, share
+    yield f"{name}_standard_error", math.sqrt(share * (1.0 - share) / count)
