@@ -1,16 +1,19 @@
 """The model card of a run: what it is, what it was measured at, how to sample from it. No torch."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distvae.figures import rows_by_label, rows_of
 from distvae.files import read_json, write_text
 from distvae.runs import CONFIG, METRICS, SAMPLES
 
 CARD = "README.md"
 EVALUATION = "evaluation.json"
 TABLE = "evaluation.md"
+PICTURES = ("confusion", "neighbours")
+"""That an evaluation may have drawn."""
 
 
 def last_metrics(folder: Path, split: str) -> dict[str, Any]:
@@ -36,10 +39,17 @@ def measured(folder: Path) -> dict[str, float]:
     }
 
 
-def write_evaluation(folder: Path, rows: Sequence[tuple[str, str]]) -> None:
+def write_evaluation(folder: Path, values: Mapping[str, float]) -> None:
     """Write evaluation.md of a run folder: what was measured, its error beside it."""
     data = read_json(folder / CONFIG)["data"]
-    lines = "".join(f"| {name.strip()} | {value} |\n" for name, value in rows)
+    lines = "".join(f"| {name.strip()} | {value} |\n" for name, value in rows_of(values))
+    if by_label := rows_by_label(values):
+        header, *labels = by_label
+        table = [header, ["---"] + ["---:"] * (len(header) - 1), *labels]
+        lines += "\n" + "".join(f"| {' | '.join(row)} |\n" for row in table)
+    pictures = "".join(
+        f"\n![{name}]({name}.png)\n" for name in PICTURES if (folder / f"{name}.png").exists()
+    )
     write_text(
         folder / TABLE,
         f"""# {folder.resolve().name}: evaluation
@@ -48,7 +58,7 @@ On {data["test_images"]} test images of {data["source"]}: {data["test_split"]}
 
 | | |
 | --- | ---: |
-{lines}""",
+{lines}{pictures}""",
     )
 
 
@@ -63,7 +73,7 @@ def write_card(folder: Path) -> None:
     conditional = settings["model"] == "cvae"
     asked = f"labels=[{labels[0]!r}], " if conditional else ""
     label_line = f"- Labels: {', '.join(labels)}\n" if conditional else ""
-    rows = "".join(f"| {name} | {value:.5g} |\n" for name, value in measured(folder).items())
+    rows = "".join(f"| {name.strip()} | {value} |\n" for name, value in rows_of(measured(folder)))
     changed = "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
     write_text(
         folder / CARD,
@@ -82,7 +92,7 @@ A {"conditional " if conditional else ""}variational autoencoder ({settings["net
 {picture}
 ## Measured
 
-On the test split; elbo, distortion and rate in nats per image.
+On the test split. More, label by label too, is in evaluation.md where there is one.
 
 | | |
 | --- | ---: |

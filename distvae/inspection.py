@@ -9,6 +9,7 @@ import tyro
 from distvae.card import last_metrics
 from distvae.config import DataConfig
 from distvae.errors import DistvaeError
+from distvae.figures import ERROR
 from distvae.runs import RUNS, Run, checkpoints, find_run, is_run
 from distvae.terminal import make_console, progress_bar, table
 
@@ -63,7 +64,7 @@ def _inspect_run(run: Run) -> None:
     rows += [
         (f"test {name}", f"{value:.5g}")
         for name, value in measured.items()
-        if isinstance(value, float | int)
+        if isinstance(value, float | int) and not name.endswith(ERROR)
     ]
     make_console().print(table(str(run.folder), rows))
 

@@ -1,7 +1,7 @@
 """Lines, tables and progress bars on a terminal; plain text where there is none. No torch."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import Progress
@@ -15,13 +15,13 @@ def make_console(quiet: bool = False, stderr: bool = False) -> Console:
     )
 
 
-def table(title: str, rows: list[tuple[str, str]]) -> Table:
-    """Two columns: a name and a number."""
-    sheet = Table(title=title, show_header=False, title_justify="left")
-    sheet.add_column()
-    sheet.add_column(justify="right")
-    for name, value in rows:
-        sheet.add_row(name, value)
+def table(title: str, rows: Sequence[Sequence[str]], header: bool = False) -> Table:
+    """A name and numbers in each row, of which the first may be the header."""
+    sheet = Table(title=title, show_header=header, title_justify="left")
+    for number, name in enumerate(rows[0] if rows else ()):
+        sheet.add_column(name if header else "", justify="right" if number else "left")
+    for row in rows[header:]:
+        sheet.add_row(*row)
     return sheet
 
 

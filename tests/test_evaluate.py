@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from distvae.runs import checkpoints
 from tests.conftest import SHAPES, SMALL, Command, assert_refused, draw_shape, listing
@@ -42,11 +43,16 @@ def test_a_conditional_run_is_measured(run: Path, command: Command) -> None:
     shares = [values[f"judge_accuracy/{name}"] for name in SHAPES]
     assert values["judge_accuracy"] == pytest.approx(sum(shares) / 3)
     assert values["judge_test_accuracy"] > 0.8
-    for word in ("51 test images", f"{values['elbo']:.5g}", *(f"label {name}" for name in SHAPES)):
+    for word in ("51 test images", f"{values['elbo']:.5g}", "label by label", *SHAPES):
         assert word in ended.out
+    with Image.open(run / "confusion.png") as picture:
+        assert picture.size[0] > 100
     card = (run / "README.md").read_text(encoding="utf-8")
-    for name, value in values.items():
-        assert f"\n| {name} | {value:.5g} |\n" in card
+    assert f"| elbo, nats per image | {values['elbo']:.5g} ±" in card
+    assert f"judge accuracy on generated images | {100 * values['judge_accuracy']:.2f} % ±" in card
+    told = (run / "evaluation.md").read_text(encoding="utf-8")
+    for name in SHAPES:
+        assert f"| {name} | {values[f'elbo/{name}']:.5g} ±" in told
 
 
 def test_evaluation_agrees_with_training(run: Path, command: Command) -> None:
@@ -77,6 +83,20 @@ def test_figures_of_the_same_weights_are_kept_and_of_others_are_not(
     assert command("evaluate", run, "--metrics", "likelihood", "--draws", "20").code == 0
     assert not measured(run).keys() & BOUND
     assert measured(run)["log_likelihood"] != both["log_likelihood"]
+
+
+def test_distances_and_neighbours(run: Path, command: Command) -> None:
+    ended = command("evaluate", run, "--metrics", "distances,neighbours")
+    assert ended.code == 0, ended.err
+    values = measured(run)
+    names = {"fid_judge", "kid_judge", "inception_score_judge", "precision_judge", "recall_judge"}
+    assert values.keys() >= names | {f"{name}_real" for name in names} | {"copies"}
+    assert "fid" not in values
+    assert 0.0 <= values["fid_judge_real"] < values["fid_judge"]
+    with Image.open(run / "neighbours.png") as picture:
+        assert picture.size[0] > 100
+    assert "![neighbours](neighbours.png)" in (run / "evaluation.md").read_text(encoding="utf-8")
+    assert "| fid_judge |" in (run / "evaluation.md").read_text(encoding="utf-8")
 
 
 def test_two_processes_measure_what_one_does(run: Path, command: Command) -> None:

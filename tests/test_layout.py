@@ -19,8 +19,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["distvae", "errors"],
     ["combinations"],
-    ["config", "files", "noise", "terminal"],
-    ["schedules", "labels", "images", "runs", "tensors"],
+    ["config", "files", "noise", "terminal", "platform"],
+    ["schedules", "labels", "images", "runs", "tensors", "figures"],
     ["card"],
     ["data"],
     ["distributions", "networks", "flows"],
@@ -35,7 +35,18 @@ FLOORS = [
     ["bench"],
     ["cli"],
 ]
-LIGHT = ["config", "errors", "schedules", "noise", "files", "labels", "images", "runs", "card"]
+LIGHT = [
+    "config",
+    "errors",
+    "schedules",
+    "noise",
+    "files",
+    "labels",
+    "images",
+    "runs",
+    "card",
+    "figures",
+]
 EXPORTED = ["manifest", "outline", "inputs", "session", "sampler", "encoder", "sample"]
 LIGHT += [
     "terminal",

@@ -4,7 +4,7 @@ Legend: B batch, Z latent dimensions.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ def elbo_metrics(
     world_size: int = 1,
     reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
     advance: Callable[[int], None] = lambda count: None,
+    label_names: Sequence[str] = (),
 ) -> Iterator[tuple[str, float]]:
     """Single-draw elbo of every image of a split, and the active units.
 
@@ -45,18 +46,22 @@ def elbo_metrics(
         world_size: number of processes.
         reduce: sums a tensor over processes.
         advance: told the number of images done.
+        label_names: of the labels that are told apart, if any.
 
     Yields:
         ``elbo`` (the bound itself, negative), ``distortion``, ``rate``, in nats per image;
-        ``elbo_standard_error`` over the images; ``bits_per_dim`` of the bound in grey levels, or of
-        black-and-white pixels after binarization; ``active_units`` and ``latent_dim``.
+        ``bits_per_dim`` of the bound in grey levels, or of black-and-white pixels after
+        binarization; each with its ``_standard_error`` over the images; ``active_units`` and
+        ``latent_dim``; then with labels ``elbo/NAME``, its ``elbo/NAME_standard_error``, and
+        ``elbo_spread`` between the label served best and the one served worst.
     """
     pixel_shape = model.image_shape if binarize == "dynamic" else None
     device = images.device
     source = NoiseSource(seed, "evaluation", model.config.latent_dim, pixel_shape, device)
     size = len(images.images)
-    sums = torch.zeros(4, dtype=torch.float64, device=device)
+    sums = torch.zeros(6, dtype=torch.float64, device=device)
     moments = torch.zeros(2, model.config.latent_dim, dtype=torch.float64, device=device)
+    by_label = torch.zeros(len(label_names), 3, dtype=torch.float64, device=device)
     for block in range(rank, -(-size // BLOCK), world_size):
         rows = torch.arange(block * BLOCK, min(size, (block + 1) * BLOCK))
         grey, labels = images.gather(rows)
@@ -69,21 +74,40 @@ def elbo_metrics(
         )
         distortion, rate = -terms.log_likelihood.double(), terms.rate.double().sum(1)
         bound = -(distortion + rate)
-        count = bound.new_tensor(len(rows))
-        sums += torch.stack([distortion.sum(), rate.sum(), bound.square().sum(), count])
+        values = torch.stack([distortion, rate, bound])
+        sums += torch.cat([values.sum(1), values.square().sum(1)])
+        if label_names and labels is not None:
+            powers = torch.stack([torch.ones_like(bound), bound, bound.square()], 1)
+            by_label.index_add_(0, labels.to(device), powers)
         mean = terms.posterior.mean.double()
         moments += torch.stack([mean.sum(0), mean.square().sum(0)])
         advance(len(rows))
-    sums, moments = reduce(sums), reduce(moments)
-    distortion_sum, rate_sum, square_sum, total = sums.tolist()
-    bound_mean = -(distortion_sum + rate_sum) / total
-    deviation = math.sqrt(max(0.0, square_sum / total - bound_mean**2))
+    sums, moments, by_label = reduce(sums), reduce(moments), reduce(by_label)
+    means, squares = (sums / size).view(2, 3)
+    distortion_mean, rate_mean, bound_mean = means.tolist()
+    errors = ((squares - means.square()).clamp_min(0.0) / size).sqrt().tolist()
     dims = math.prod(model.image_shape)
-    first, second = moments / total
+    first, second = moments / size
     yield "elbo", bound_mean
-    yield "distortion", distortion_sum / total
-    yield "rate", rate_sum / total
-    yield "elbo_standard_error", deviation / math.sqrt(total)
+    yield "distortion", distortion_mean
+    yield "rate", rate_mean
+    for name, error in zip(("distortion", "rate", "elbo"), errors, strict=True):
+        yield f"{name}_standard_error", error
     yield "bits_per_dim", (-bound_mean / dims + model.likelihood.quantization) / math.log(2.0)
+    yield "bits_per_dim_standard_error", errors[2] / dims / math.log(2.0)
     yield "active_units", float((second - first.square() > ACTIVE_VARIANCE).sum())
     yield "latent_dim", float(model.config.latent_dim)
+    yield from _of_labels(by_label, label_names)
+
+
+def _of_labels(sums: Tensor, names: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """Means of those labels that there are images of; ``sums [L, 3]`` of powers 0 to 2."""
+    means = []
+    for name, (count, total, squares) in zip(names, sums.tolist(), strict=True):
+        if count:
+            means.append(total / count)
+            yield f"elbo/{name}", means[-1]
+            variance = max(0.0, squares / count - means[-1] ** 2)
+            yield f"elbo/{name}_standard_error", math.sqrt(variance / count)
+    if means:
+        yield "elbo_spread", max(means) - min(means)

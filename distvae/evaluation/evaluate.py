@@ -9,7 +9,7 @@ import tyro
 
 from distvae.card import CARD, EVALUATION, TABLE, write_card, write_evaluation
 from distvae.errors import DistvaeError, nearest
-from distvae.evaluation.rows import rows_of
+from distvae.figures import rows_by_label, rows_of
 from distvae.files import read_json, write_json
 from distvae.runs import Run, find_run
 from distvae.terminal import make_console, progress_bar, table
@@ -41,7 +41,13 @@ class EvaluateConfig:
     marginal: log p(x) of a conditional model, summed over its labels. latents: KL by latent, mutual
     information, distance of q(z) from the prior. factors: MIG, SAP, DCI and FactorVAE score, on
     data whose factors are known. judge: how well generated images obey their label, by a small
-    classifier trained on the real ones, and how diverse they are."""
+    classifier trained on the real ones, how diverse they are, and which labels are confused.
+    distances: FID, KID, inception score, precision and recall, in the features of that classifier
+    (then named fid_judge: never to be compared with a FID) unless Inception-v3 is on this machine.
+    neighbours: the training image nearest to a generated one, and whether there are copies.
+    downstream: what the latents tell of labels, by linear probe, nearest neighbours and clusters;
+    of a conditional model its accuracy as a classifier, and how much of the label leaks into the
+    latents. augmentation: what generated images add to few real ones in training a classifier."""
     draws: int = 5000
     """Importance samples of an image, for likelihood and marginal."""
     seed: int = 0
@@ -59,6 +65,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
     from distvae.data.store import open_data
     from distvae.evaluation.measures import METRICS, Subject, check
     from distvae.models import VAE
+    from distvae.platform import prepare
 
     for name in config.metrics:
         if name not in METRICS:
@@ -67,6 +74,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
     if config.draws < 1:
         raise DistvaeError(f"--draws is {config.draws}", "expected at least 1")
     run = find_run(config.run)
+    prepare(None)
     share, device = _share()
     console = make_console(quiet=share.rank > 0)
     if config.run is None:
@@ -76,7 +84,8 @@ def evaluate_run(config: EvaluateConfig) -> None:
     data = open_data(settings, progress_bar)
     _same_data(run.record()["data"], data)
     images = ResidentImages.from_split(data.test).to(device)
-    subject = Subject(model, data, images, settings, config.draws, config.seed, share)
+    folder = run.folder if run.model == run.folder else None
+    subject = Subject(model, data, images, settings, config.draws, config.seed, share, folder)
     chosen = config.metrics or ("elbo", "latents", *(["judge"] if model.conditional else []))
     for name in chosen:
         check(name, model, data)
@@ -86,8 +95,10 @@ def evaluate_run(config: EvaluateConfig) -> None:
             continue
         found = dict(METRICS[name].measure(subject))
         console.print(table(f"{name}: {run.model}, {len(data.test):,} test images", rows_of(found)))
+        if by_label := rows_by_label(found):
+            console.print(table(f"{name}, label by label", by_label, header=True))
         values |= found
-    if run.model == run.folder and share.rank == 0:
+    if folder and share.rank == 0:
         _keep(run, values)
         console.print(f"written to {run.folder}: {EVALUATION}, {TABLE} and {CARD}")
 
@@ -121,7 +132,7 @@ def _keep(run: Run, values: dict[str, float]) -> None:
         known = {}
     known |= values
     write_json(path, {WEIGHTS: weights, **known})
-    write_evaluation(run.folder, rows_of(known))
+    write_evaluation(run.folder, known)
     write_card(run.folder)
 
 

@@ -8,16 +8,23 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from distvae.card import PICTURES
 from distvae.config import DataConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData, cache_folder
 from distvae.errors import DistvaeError
+from distvae.evaluation.augmentation import augmentation_metrics
+from distvae.evaluation.confusion import write_confusion
 from distvae.evaluation.disentanglement import disentanglement_metrics
+from distvae.evaluation.distances import distance_metrics
+from distvae.evaluation.downstream import downstream_metrics, passes
 from distvae.evaluation.elbo import elbo_metrics
+from distvae.evaluation.features import Pixels, find_extractor, inception_weights
 from distvae.evaluation.generation import generation_metrics
-from distvae.evaluation.judge import get_judge
+from distvae.evaluation.judge import Judge, get_judge
 from distvae.evaluation.latents import latent_metrics
 from distvae.evaluation.likelihood import likelihood_metrics, log_likelihood, marginal
+from distvae.evaluation.neighbours import find_neighbours, neighbour_metrics, write_neighbours
 from distvae.models import VAE
 from distvae.terminal import progress_bar
 
@@ -46,11 +53,20 @@ class Subject:
     draws: int
     seed: int
     share: Share
+    folder: Path | None
+    """Where pictures go, if anywhere."""
 
     @property
     def binarize(self) -> str:
         """How the model was shown its images."""
         return self.settings.binarize or "none"
+
+    def judge(self) -> Judge | None:
+        """A classifier of the data, None where they have no labels."""
+        if not self.data.num_labels:
+            return None
+        cache: Path = cache_folder(self.settings)
+        return get_judge(self.data, cache, self.images.device, progress_bar)
 
 
 @dataclass(frozen=True)
@@ -58,7 +74,7 @@ class Metric:
     """A family of figures."""
 
     measure: Callable[[Subject], Values]
-    needs: Literal["", "conditional", "factors"] = ""
+    needs: Literal["", "conditional", "factors", "features", "labels"] = ""
     shared: bool = False
     """Whether several processes measure it together; else one does."""
 
@@ -76,6 +92,19 @@ def check(name: str, model: VAE, data: ImageData) -> None:
             "it was trained with --model vae",
             f"Leave {name} out, or train with --model cvae on data with labels.",
         )
+    if needs == "labels" and data.num_labels < 2:
+        raise DistvaeError(
+            f"--metrics {name} needs images of at least two labels, and {data.source} has none",
+            "it measures how well the latents tell labels apart",
+            f"Leave {name} out, or name the labels by --label-column when you train.",
+        )
+    if needs == "features" and not data.num_labels and not inception_weights():
+        raise DistvaeError(
+            f"--metrics {name} needs features of images, and {data.source} has no labels",
+            "features are those of a classifier trained on labelled data, or of Inception-v3 where "
+            "its weights and the package torch_fidelity are on this machine",
+            f"Leave {name} out, or name the labels by --label-column when you train.",
+        )
     if needs == "factors" and not data.factors:
         raise DistvaeError(
             f"--metrics {name} needs data whose factors are known, and {data.source} is none",
@@ -90,6 +119,7 @@ def _elbo(subject: Subject) -> Values:
         yield from elbo_metrics(
             *(subject.model, subject.images, subject.binarize, subject.seed),
             *(share.rank, share.world_size, share.reduce, advance),
+            label_names=subject.data.label_names,
         )
 
 
@@ -136,15 +166,56 @@ def _factors(subject: Subject) -> Values:
 
 
 def _judge(subject: Subject) -> Values:
-    model, data = subject.model, subject.data
-    cache: Path = cache_folder(subject.settings)
-    judge = get_judge(data, cache, subject.images.device, progress_bar)
+    judge, data = subject.judge(), subject.data
+    assert judge is not None
+
+    def draw(counts: Tensor) -> None:
+        if subject.folder:
+            write_confusion(subject.folder / CONFUSION, counts, data.label_names)
+
     with progress_bar("judging generated images", data.num_labels) as advance:
         yield from generation_metrics(
-            model, data, judge, subject.seed, binarize=subject.binarize, advance=advance
+            *(subject.model, data, judge, subject.seed),
+            binarize=subject.binarize, advance=advance, confusion=draw,
+        )  # fmt: skip
+
+
+def _distances(subject: Subject) -> Values:
+    judge = None if inception_weights() else subject.judge()
+    extractor = find_extractor(judge, subject.images.device)
+    assert extractor is not None
+    with progress_bar("features of images", 3 * min(IMAGES, len(subject.data.test))) as advance:
+        yield from distance_metrics(
+            *(subject.model, subject.data, extractor, subject.seed, IMAGES, advance)
         )
 
 
+def _neighbours(subject: Subject) -> Values:
+    device = subject.images.device
+    judge = None if inception_weights() else subject.judge()
+    space = find_extractor(judge, device) or Pixels(device)
+    with progress_bar("nearest training images", len(subject.data.train)) as advance:
+        found = find_neighbours(subject.model, subject.data, space, subject.seed, advance=advance)
+    if subject.folder:
+        write_neighbours(subject.folder / NEIGHBOURS, subject.data, found)
+    yield from neighbour_metrics(found)
+
+
+def _downstream(subject: Subject) -> Values:
+    model, data = subject.model, subject.data
+    with progress_bar("telling labels", passes(model, data)) as advance:
+        yield from downstream_metrics(model, data, subject.binarize, subject.seed, advance)
+
+
+def _augmentation(subject: Subject) -> Values:
+    with progress_bar("classifiers", 3 * REPEATS) as advance:
+        yield from augmentation_metrics(
+            subject.model, subject.data, subject.seed, seeds=REPEATS, advance=advance
+        )
+
+
+IMAGES, REPEATS = 10_000, 3
+CONFUSION, NEIGHBOURS = (f"{name}.png" for name in PICTURES)
 METRICS = {
     "elbo": Metric(_elbo, shared=True),
     "likelihood": Metric(_likelihood, shared=True),
@@ -152,4 +223,8 @@ METRICS = {
     "latents": Metric(_latents),
     "factors": Metric(_factors, needs="factors"),
     "judge": Metric(_judge, needs="conditional"),
+    "distances": Metric(_distances, needs="features"),
+    "neighbours": Metric(_neighbours),
+    "downstream": Metric(_downstream, needs="labels"),
+    "augmentation": Metric(_augmentation, needs="conditional"),
 }

@@ -25,7 +25,9 @@ def test_evaluation_is_exact(size: int) -> None:
     labels = torch.arange(size) % 3
     found = dict(
         elbo_metrics(
-            model, ResidentImages(images, labels, torch.device("cpu")), "threshold", seed=5
+            *(model, ResidentImages(images, labels, torch.device("cpu")), "threshold"),
+            seed=5,
+            label_names=("a", "b", "c"),
         )
     )
 
@@ -54,5 +56,12 @@ def test_evaluation_is_exact(size: int) -> None:
     assert found["distortion"] == pytest.approx(-np.mean(bounds) - np.mean(rates), rel=1e-6)
     error = np.std(bounds) / math.sqrt(size)
     assert found["elbo_standard_error"] == pytest.approx(error, rel=1e-4)
+    error = np.std(rates) / math.sqrt(size)
+    assert found["rate_standard_error"] == pytest.approx(error, rel=1e-3)
+    means_of = [np.mean(bounds[label::3]) for label in range(3)]
+    assert [found[f"elbo/{name}"] for name in "abc"] == pytest.approx(means_of, rel=1e-6)
+    error = np.std(bounds[1::3]) / math.sqrt(len(bounds[1::3]))
+    assert found["elbo/b_standard_error"] == pytest.approx(error, rel=1e-4)
+    assert found["elbo_spread"] == pytest.approx(max(means_of) - min(means_of), rel=1e-4)
     assert found["bits_per_dim"] == pytest.approx(-np.mean(bounds) / 64 / math.log(2), rel=1e-6)
     assert found["active_units"] == (np.var(means, axis=0) > 0.01).sum()
