@@ -7,7 +7,6 @@ The string below a field is its ``--help``.
 """
 
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from typing import Any, Literal
 
 from distvae.combinations import refuse_misfits
 from distvae.errors import DistvaeError, nearest
+from distvae.ranges import refuse_out_of_range
+from distvae.values import coerce, named
 
 NetworkName = Literal["mlp", "conv", "resnet"]
 PriorName = Literal["normal", "label", "mixture", "vamp", "flow"]
@@ -233,86 +234,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other, naming the flags."""
-        optim, objective, model, run = self.optim, self.objective, self.model, self.run
-        for name, value, least in (
-            ("--epochs", optim.epochs, 1),
-            ("--batch-size", optim.batch_size, 1),
-            ("--accumulate", optim.accumulate, 1),
-            ("--latent-dim", model.latent_dim, 1),
-            ("--checkpoint-every", run.checkpoint_every, 1),
-            ("--keep", run.keep, 1),
-            ("--eval-every", run.eval_every, 1),
-            ("--sample-every", run.sample_every, 1),
-            ("--log-every", run.log_every, 1),
-            ("--prior-components", model.prior_components, 1),
-            ("--flow-layers", model.flow_layers, 2),
-            ("--flow-width", model.flow_width, 1),
-            ("--likelihood-components", model.likelihood_components, 1),
-            ("--levels", model.levels, 2),
-            ("--kl-cycles", objective.kl_cycles, 1),
-            ("--importance-samples", objective.importance_samples, 1),
-            ("--max-steps", optim.max_steps, 1),
-            ("--image-size", self.data.image_size, 1),
-            ("--shuffle-buffer", self.data.shuffle_buffer, 1),
-            ("--epoch-images", self.data.epoch_images, 1),
-            ("--timeout", run.timeout, 1),
-            ("--threads", run.threads, 1),
-            ("--early-stopping", optim.early_stopping, 1),
-        ):
-            if value is not None and value < least:
-                raise DistvaeError(f"{name} is {value}", f"expected at least {least}")
-        for name, number in (
-            ("--learning-rate", optim.learning_rate),
-            ("--width", model.width),
-            ("--clip", optim.clip),
-            ("--sigma", model.sigma),
-            ("--adam-eps", optim.adam_eps),
-        ):
-            if number is not None and not number > 0:
-                raise DistvaeError(f"{name} is {number}", "expected a number above 0")
-        for name, number in (
-            ("--beta", objective.beta),
-            ("--kl-start", objective.kl_start),
-            ("--kl-warmup-epochs", objective.kl_warmup_epochs),
-            ("--free-bits", objective.free_bits),
-            ("--penalty", objective.penalty),
-            ("--dip-diagonal", objective.dip_diagonal),
-            ("--capacity", objective.capacity),
-            ("--capacity-epochs", objective.capacity_epochs),
-            ("--warmup-epochs", optim.warmup_epochs),
-            ("--weight-decay", optim.weight_decay),
-        ):
-            if number is not None and not number >= 0:
-                raise DistvaeError(f"{name} is {number}", "expected 0 or more")
-        if not 0 <= optim.ema < 1:
-            raise DistvaeError(f"--ema is {optim.ema}", "expected a decay from 0 to below 1")
-        for name, widths in (
-            ("--hidden", model.hidden),
-            ("--discriminator", objective.discriminator),
-        ):
-            if not widths or min(widths) < 1:
-                raise DistvaeError(
-                    f"{name} is {list(widths)}", "expected at least one width of 1 or more"
-                )
-        if optim.batch_size % optim.accumulate:
-            raise DistvaeError(
-                f"--batch-size {optim.batch_size} cannot be split into --accumulate "
-                f"{optim.accumulate} equal micro-batches"
-            )
-        if model.levels is not None and model.levels > 256:
-            raise DistvaeError(f"--levels is {model.levels}", "expected at most 256")
-        if model.latent_dim < 2 and "flow" in (model.prior, model.posterior):
-            raise DistvaeError(
-                f"--latent-dim is {model.latent_dim}",
-                "a flow changes one half of the latents by the other and needs at least 2",
-            )
-        if self.data.epoch_images is not None and not self.data.streaming:
-            raise DistvaeError(
-                f"--epoch-images {self.data.epoch_images} goes with --streaming only",
-                "otherwise an epoch is the whole training split",
-                "Add --streaming, or leave it out and take --max-steps for a shorter run.",
-            )
-        options = {name: typing.get_args(_named(kind)) for _, name, kind in _settings()}
+        refuse_out_of_range(self.to_flat())
+        options = {name: typing.get_args(named(kind)) for _, name, kind in _settings()}
         refuse_misfits(self.to_flat(), options)
 
     def resolved(self, channels: int) -> "TrainConfig":
@@ -364,7 +287,7 @@ class TrainConfig:
                     "settings are the flags of `distvae train --help`, with underscores",
                     nearest(str(name), owners),
                 )
-            changes.setdefault(owners[name], {})[name] = _coerce(name, value, kinds[name], origin)
+            changes.setdefault(owners[name], {})[name] = coerce(name, value, kinds[name], origin)
         concerns = {
             name: dataclasses.replace(getattr(self, name), **changed)
             for name, changed in changes.items()
@@ -379,45 +302,3 @@ def _settings() -> list[tuple[str, str, Any]]:
         for concern in dataclasses.fields(TrainConfig)
         for setting, kind in typing.get_type_hints(concern.type).items()
     ]
-
-
-def _named(kind: Any) -> Any:
-    """``kind`` without None."""
-    options = typing.get_args(kind)
-    if typing.get_origin(kind) in (types.UnionType, typing.Union) and type(None) in options:
-        return next(option for option in options if option is not type(None))
-    return kind
-
-
-def _coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
-    """``value`` as type ``kind``; YAML's lists become tuples and its whole numbers floats."""
-    if value is None and type(None) in typing.get_args(kind):
-        return None
-    kind = _named(kind)
-    options = typing.get_args(kind)
-    if typing.get_origin(kind) is Literal:
-        if value in options and type(value) in {type(option) for option in options}:
-            return value
-        expected = "one of " + ", ".join(map(str, options))
-        raise DistvaeError(
-            f"{name} is {value!r} in {origin}", expected, nearest(str(value), map(str, options))
-        )
-    if typing.get_origin(kind) is tuple:
-        if isinstance(value, list | tuple):
-            return tuple(_coerce(name, item, options[0], origin) for item in value)
-    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    elif type(value) is kind:
-        return value
-    raise DistvaeError(f"{name} is {value!r} in {origin}", f"expected {_describe(kind)}")
-
-
-def _describe(kind: Any) -> str:
-    if typing.get_origin(kind) is tuple:
-        return f"a list of {_describe(typing.get_args(kind)[0])}"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]

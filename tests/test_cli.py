@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from distvae.cli import _recipe
 from distvae.config import TrainConfig
+from distvae.recipes import read_recipe
 from distvae.runs import checkpoints
 from tests.conftest import CHECKOUT, SMALL, Command
 
@@ -110,14 +110,14 @@ def test_a_run_is_named_after_its_recipe_or_its_data(
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_shipped_recipe_parses(name: str) -> None:
     content = yaml.safe_load((CHECKOUT / "launch" / "recipes" / f"{name}.yaml").read_text())
-    flat = _recipe(name).to_flat()
+    flat = read_recipe(name).to_flat()
     for key, value in content.items():
         assert flat[key] == (tuple(value) if isinstance(value, list) else value)
 
 
 def test_the_default_is_the_recipe_of_the_default() -> None:
     assert "mnist-cvae" in RECIPES
-    assert _recipe("mnist-cvae").resolved(1) == TrainConfig().resolved(1)
+    assert read_recipe("mnist-cvae").resolved(1) == TrainConfig().resolved(1)
 
 
 def test_what_to_type_next_can_be_typed(command: Command, shapes: Path, here: Path) -> None:

@@ -7,19 +7,21 @@ from typing import Any
 
 import pytest
 
-from distvae import cli
+from distvae.arguments import Train
+from distvae.arguments import parse as parse_flags
 from distvae.bench.sample import BenchSampleConfig
 from distvae.bench.train import BenchConfig
 from distvae.config import TrainConfig
 from distvae.evaluation.evaluate import EvaluateConfig
 from distvae.export.command import ExportConfig
 from distvae.inspection import InspectConfig
+from distvae.recipes import read_recipe
 from distvae.sampling import SampleConfig
 from tests.conftest import CHECKOUT, Command
 
 DOCUMENTS = ("README.md", "launch/README.md", "CONTRIBUTING.md")
 KINDS = {
-    "train": cli.Train,
+    "train": Train,
     "sample": SampleConfig,
     "evaluate": EvaluateConfig,
     "inspect": InspectConfig,
@@ -63,11 +65,11 @@ def parse(line: str) -> Any:
     """The settings of a command line, by the real parser and its checks."""
     start = max((start for start in STARTS if line.startswith(start)), key=len)
     flags = [PLACEHOLDERS.get(word, word) for word in shlex.split(line.removeprefix(start))]
-    parsed = cli._parse(KINDS[STARTS[start]], [word for word in flags if word])
-    if isinstance(parsed, cli.Train):
+    parsed = parse_flags(KINDS[STARTS[start]], [word for word in flags if word])
+    if isinstance(parsed, Train):
         TrainConfig(parsed.data, parsed.model, parsed.objective, parsed.optim, parsed.run)
         recipe = parsed.start.config
-        assert recipe in (None, "mine.yaml") or cli._recipe(str(recipe))
+        assert recipe in (None, "mine.yaml") or read_recipe(str(recipe))
     return parsed
 
 

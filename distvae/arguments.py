@@ -1,0 +1,196 @@
+"""From the words of a command line to settings."""
+
+import dataclasses
+import os
+import re
+import shlex
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from distvae.config import (
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    RunConfig,
+    TrainConfig,
+)
+from distvae.errors import DistvaeError
+from distvae.recipes import launched_with, read_recipe
+
+if TYPE_CHECKING:
+    from distvae.runs import Run
+
+NEWEST, AUTO = "newest", "auto"
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run begins."""
+
+    config: str | None = None
+    """YAML recipe: a path, or a name in launch/recipes such as `mnist-tutorial`; flags beat it."""
+    resume: str | None = None
+    """Go on exactly where a run stopped: `--resume RUN`, or `--resume` alone for --output or the newest run; `--resume auto` goes on if there is a run in the output folder and starts one if not."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a variational autoencoder.
+
+    With no flags at all: a conditional VAE on the bundled MNIST, into runs/mnist-cvae.
+    """
+
+    start: Start = field(default_factory=Start)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+class Training(NamedTuple):
+    """A run that is to be started, or to go on."""
+
+    config: TrainConfig
+    folder: Path
+    resumes: bool
+
+
+def training(arguments: list[str]) -> Training:
+    """What the flags of `distvae train` ask for.
+
+    Raises:
+        DistvaeError: they contradict each other, or what they name is not there.
+    """
+    from distvae.runs import Run, default_folder, is_run
+
+    given = _given(arguments)
+    recipe, resume = given.get("config"), given.get("resume")
+    run = _run_to_resume(given) if resume not in (None, AUTO) else None
+    base = run.config() if run else read_recipe(recipe) if recipe else launched_with()
+    config = _settings(arguments, base)
+    folder = run.folder if run else Path(config.run.output or default_folder(config, recipe))
+    if resume == AUTO and config.run.overwrite:
+        raise DistvaeError(
+            "--resume auto and --overwrite were both given",
+            "one goes on with the run that is there, the other deletes it",
+            "Leave one out.",
+        )
+    if resume == AUTO and is_run(folder):
+        run = Run(folder, folder)
+        config = _settings(arguments, run.config())
+    return Training(config, folder, run is not None)
+
+
+def parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
+    """Flags to a dataclass; `256,128` makes a tuple, `--latent_dim` and `--latent-dim` are one."""
+    import tyro
+
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def comma_separated(
+        info: tyro.constructors.PrimitiveTypeInfo,
+    ) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+        if typing.get_origin(info.type) is not tuple:
+            return None
+        item = typing.get_args(info.type)[0]
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=f"{item.__name__.upper()},...",
+            instance_from_str=lambda words: tuple(
+                item(word) for word in words[0].strip("()[]").split(",") if word
+            ),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=lambda value: [",".join(map(str, value))],
+        )
+
+    shape = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    with registry:
+        return tyro.cli(
+            kind,
+            args=_with_resume_value(arguments),
+            config=shape,
+            prog=f"distvae {_hyphenated(kind.__name__.removesuffix('Config'))}",
+            **({} if default is None else {"default": default}),
+        )
+
+
+def _hyphenated(name: str) -> str:
+    """The command of a class: `FitPrior` is `fit-prior`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
+
+
+def _given(arguments: list[str]) -> dict[str, str]:
+    """The few flags that decide what the other flags' defaults are."""
+    words = _with_resume_value(arguments)
+    found = {}
+    for flag in ("config", "resume", "output"):
+        for number, word in enumerate(words):
+            if word == f"--{flag}" and number + 1 < len(words):
+                found[flag] = words[number + 1]
+            elif word.startswith(f"--{flag}="):
+                found[flag] = word.partition("=")[2]
+    return found
+
+
+def _run_to_resume(given: dict[str, str]) -> "Run":
+    """The run that ``--resume`` names, or ``--output``, or the newest."""
+    from distvae.runs import checkpoints, find_run
+    from distvae.terminal import make_console
+
+    named = given["resume"] != NEWEST
+    if "config" in given:
+        raise DistvaeError(
+            "--resume and --config were both given",
+            "a run goes on with the settings it was started with",
+            "Leave one out; single flags may be changed.",
+        )
+    if named and "output" in given:
+        raise DistvaeError(
+            f"--resume {given['resume']} and --output {given['output']} were both given",
+            "a run goes on in its own folder",
+            "Leave --output out.",
+        )
+    chosen = given["resume"] if named else given.get("output")
+    run = find_run(chosen)
+    if run.model != run.folder and run.model not in checkpoints(run.folder)[-1:]:
+        raise DistvaeError(
+            f"{run.model} is not the newest checkpoint of its run",
+            "resuming goes on from the newest",
+            f"Name the run: --resume {shlex.quote(str(run.folder))}",
+        )
+    if chosen is None and speaks():
+        make_console().print(f"newest run: {run.folder}")
+    return run
+
+
+def _with_resume_value(arguments: list[str]) -> list[str]:
+    """``--resume`` without a RUN means the newest."""
+    words = []
+    for number, word in enumerate(arguments):
+        words.append(word)
+        following = arguments[number + 1] if number + 1 < len(arguments) else "--"
+        if word == "--resume" and following.startswith("-"):
+            words.append(NEWEST)
+    return words
+
+
+def _settings(arguments: list[str], base: TrainConfig) -> TrainConfig:
+    """The flags of `distvae train`, on top of ``base``."""
+    parsed: Train = parse(Train, arguments, Train(Start(), **_concerns(base)))
+    return TrainConfig(**_concerns(parsed))
+
+
+def _concerns(config: Any) -> dict[str, Any]:
+    return {
+        concern.name: getattr(config, concern.name) for concern in dataclasses.fields(TrainConfig)
+    }
+
+
+def speaks() -> bool:
+    """Whether this is the process that talks, among those a launcher started."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,94 @@
+"""Which numbers a setting may have, each by itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from distvae.errors import DistvaeError
+
+COUNTS = (
+    "epochs",
+    "batch_size",
+    "accumulate",
+    "latent_dim",
+    "checkpoint_every",
+    "keep",
+    "eval_every",
+    "sample_every",
+    "log_every",
+    "prior_components",
+    "flow_width",
+    "likelihood_components",
+    "kl_cycles",
+    "importance_samples",
+    "max_steps",
+    "image_size",
+    "shuffle_buffer",
+    "epoch_images",
+    "timeout",
+    "threads",
+    "early_stopping",
+)
+LEAST = {**dict.fromkeys(COUNTS, 1), "flow_layers": 2, "levels": 2}
+MOST = {"levels": 256}
+ABOVE_ZERO = ("learning_rate", "width", "clip", "sigma", "adam_eps")
+NOT_NEGATIVE = (
+    "beta",
+    "kl_start",
+    "kl_warmup_epochs",
+    "free_bits",
+    "penalty",
+    "dip_diagonal",
+    "capacity",
+    "capacity_epochs",
+    "warmup_epochs",
+    "weight_decay",
+)
+WIDTHS = ("hidden", "discriminator")
+
+
+def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
+    """Refuse numbers that make no sense; None is left out and makes some.
+
+    Args:
+        settings: every setting of a run, by name.
+
+    Raises:
+        DistvaeError: it names the flag, what it is and what was expected.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name, least in LEAST.items():
+        _demand(given, name, given.get(name, least) >= least, f"at least {least}")
+    for name, most in MOST.items():
+        _demand(given, name, given.get(name, most) <= most, f"at most {most}")
+    for name in ABOVE_ZERO:  # written so that a NaN is refused too
+        _demand(given, name, given.get(name, 1.0) > 0, "a number above 0")
+    for name in NOT_NEGATIVE:
+        _demand(given, name, given.get(name, 0.0) >= 0, "0 or more")
+    _demand(given, "ema", 0 <= given["ema"] < 1, "a decay from 0 to below 1")
+    for name in WIDTHS:
+        widths = given[name]
+        fits = bool(widths) and min(widths) >= 1
+        _demand({name: list(widths)}, name, fits, "at least one width of 1 or more")
+    if given["batch_size"] % given["accumulate"]:
+        raise DistvaeError(
+            f"--batch-size {given['batch_size']} cannot be split into --accumulate "
+            f"{given['accumulate']} equal micro-batches"
+        )
+    if given["latent_dim"] < 2 and "flow" in (given["prior"], given["posterior"]):
+        raise DistvaeError(
+            f"--latent-dim is {given['latent_dim']}",
+            "a flow changes one half of the latents by the other and needs at least 2",
+        )
+    if "epoch_images" in given and not given["streaming"]:
+        raise DistvaeError(
+            f"--epoch-images {given['epoch_images']} goes with --streaming only",
+            "otherwise an epoch is the whole training split",
+            "Add --streaming, or leave it out and take --max-steps for a shorter run.",
+        )
+
+
+def _demand(settings: Mapping[str, Any], name: str, fits: bool, expected: str) -> None:
+    if not fits:
+        raise DistvaeError(
+            f"--{name.replace('_', '-')} is {settings[name]}", f"expected {expected}"
+        )

@@ -1,0 +1,37 @@
+"""Settings from recipes and from what launched the process."""
+
+import os
+from pathlib import Path
+
+from distvae.config import TrainConfig
+from distvae.errors import DistvaeError, nearest
+
+
+def launched_with() -> TrainConfig:
+    """The defaults, but for the precision that `accelerate launch` was told."""
+    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    return TrainConfig().updated({"mixed_precision": told}, "accelerate launch")
+
+
+def read_recipe(name: str) -> TrainConfig:
+    """Settings from a YAML file of flat names, on top of the defaults."""
+    import yaml
+
+    recipes = Path(__file__).resolve().parent.parent / "launch" / "recipes"
+    path = Path(name)
+    if not path.is_file() and (recipes / f"{name}.yaml").is_file():
+        path = recipes / f"{name}.yaml"
+    if not path.is_file():
+        known = [recipe.stem for recipe in recipes.glob("*.yaml")]
+        raise DistvaeError(
+            f"recipe {name} is missing",
+            f"expected a YAML file or one of {sorted(known)}",
+            nearest(path.stem, known),
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DistvaeError(f"recipe {path} cannot be read", str(error)) from error
+    if not isinstance(content, dict):
+        raise DistvaeError(f"recipe {path} holds no settings", "expected lines of `name: value`")
+    return launched_with().updated(content, str(path))
