@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from distvae.errors import DistvaeError, nearest
 
+YAML_WORDS = {True: ("on", "yes"), False: ("off", "no")}
+"""What YAML 1.1 reads as booleans where it is not quoted."""
+
 
 def named(kind: Any) -> Any:
     """``kind`` without None."""
@@ -22,6 +25,8 @@ def coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
     kind = named(kind)
     options = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
+        if isinstance(value, bool):
+            value = next((word for word in YAML_WORDS[value] if word in options), value)
         if value in options and type(value) in {type(option) for option in options}:
             return value
         expected = "one of " + ", ".join(map(str, options))

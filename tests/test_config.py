@@ -34,6 +34,9 @@ def read(recipe: str) -> TrainConfig:
     ("recipe", "name", "value"),
     [
         ("learning_rate: 1e-3", "learning_rate", 1e-3),
+        ("compile: on", "compile", "on"),
+        ("compile: off", "compile", "off"),
+        ("mixed_precision: no", "mixed_precision", "no"),
         ("learning_rate: 0.5", "learning_rate", 0.5),
         ("beta: 4", "beta", 4.0),
         ("ema: '0.9'", "ema", 0.9),
