@@ -1,8 +1,22 @@
 """Labels by name, by number and by range."""
 
+import re
 from collections.abc import Sequence
 
 from distvae.errors import DistvaeError, nearest
+
+
+def natural_order(name: str) -> tuple[object, ...]:
+    """Sorting key of class names, in which digits count as numbers.
+
+    >>> sorted(["fold10", "10", "fold2", "2"], key=natural_order)
+    ['2', '10', 'fold2', 'fold10']
+    """
+    pieces: list[object] = []
+    for place, piece in enumerate(re.split("([0-9]+)", name)):  # text and digits take turns
+        digits = piece.lstrip("0")
+        pieces.append((len(digits), digits) if place % 2 else piece)
+    return (pieces, name)
 
 
 def label_index(label: int | str, names: Sequence[str]) -> int:

@@ -3,11 +3,18 @@
 import pytest
 
 from distvae.errors import DistvaeError
-from distvae.labels import label_index, parse_labels
+from distvae.labels import label_index, natural_order, parse_labels
 
 CLOTHES = ("t-shirt", "trouser", "coat", "ankle boot")
 DIGITS = tuple("0123456789")
 SWAPPED = ("7", "5", "x")
+
+
+def test_names_are_ordered_as_people_count() -> None:
+    counted = [str(number) for number in range(12)]
+    assert sorted(sorted(counted), key=natural_order) == counted
+    mixed = ["", "1", "02", "2", "10", "Zebra", "a", "a1b2", "a1b10", "a2", "a" * 3 + "9" * 9999]
+    assert sorted(mixed[4:] + mixed[:4], key=natural_order) == mixed
 
 
 @pytest.mark.parametrize(

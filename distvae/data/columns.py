@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError, nearest
+from distvae.labels import natural_order
 
 IMAGE_COLUMNS = (
     *("image", "img", "image_path", "image_file", "file_name", "filename", "filepath"),
@@ -79,8 +80,8 @@ def read_labels(
 ) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
     """The labels of each split, int64 [N], and the names they stand for.
 
-    Text and bare numbers become indices into their sorted distinct values; the first split is the
-    one that says which there are.
+    Text and bare numbers become indices into their distinct values in natural order; the first
+    split is the one that says which there are.
 
     Raises:
         DistvaeError: a label is missing or out of range, or the splits know different labels.
@@ -104,17 +105,27 @@ def read_labels(
     if (names := named[first]) is not None:
         _check_range(values, names, column, data)
         return values, names
-    known = np.unique(values[first])
+    known = _distinct(values[first])
+    index = {value: number for number, value in enumerate(known)}
     for split, found in values.items():
-        unknown = np.setdiff1d(found, known)
-        if len(unknown):
+        unknown = [value for value in _distinct(found) if value not in index]
+        if unknown:
             raise DistvaeError(
                 f"split {split} of {data} has labels that split {first} has not: {_some(unknown)}",
                 f"{column} in {first} is one of {_some(known)}",
                 "Choose other splits by --split-train and --split-test.",
             )
-    indices = {split: np.searchsorted(known, found) for split, found in values.items()}
-    return indices, tuple(map(str, known.tolist()))
+    indices = {
+        split: np.array([index[value] for value in found.tolist()], np.int64)
+        for split, found in values.items()
+    }
+    return indices, tuple(map(str, known))
+
+
+def _distinct(values: NDArray[Any]) -> list[Any]:
+    """The distinct values in order: numbers by value, text as people count."""
+    found = set(values.tolist())
+    return sorted(found, key=natural_order if values.dtype == object else None)
 
 
 def _values(split: str, dataset: Any, column: str, data: str) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from distvae.config import DataConfig
 from distvae.data.columns import IMAGE_COLUMNS
 from distvae.errors import DistvaeError
+from distvae.labels import natural_order
 
 TEST_SPLITS = ("test", "validation", "valid", "val")
 TABLES = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv"}
@@ -86,7 +87,7 @@ def _labelled_by_folder(parts: Mapping[Path, tuple[str, ...]]) -> Any:
 
     features = datasets.Features(image=datasets.Image())
     cells: dict[str, list[Any]] = {"image": [str(file) for file in parts]}
-    classes = sorted({part[0] for part in parts.values() if len(part) > 1})
+    classes = sorted({part[0] for part in parts.values() if len(part) > 1}, key=natural_order)
     if len(classes) > 1:
         stray = next((file for file, part in parts.items() if len(part) == 1), None)
         if stray is not None:

@@ -69,6 +69,16 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert read(tmp_path / "traffic").label_names == ("bus", "train")
 
 
+def test_classes_are_numbered_as_people_count(tmp_path: Path) -> None:
+    names = [str(number) for number in range(12)]
+    for name in names:
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        picture(0).save(tmp_path / "folders" / name / "1.png")
+    table(names[::-1], datasets.Value("string")).to_parquet(str(tmp_path / "train.parquet"))
+    for path in (tmp_path / "folders", tmp_path / "train.parquet"):
+        assert read(path).label_names == tuple(names)
+
+
 def test_pictures_without_class_folders_have_no_labels(tmp_path: Path) -> None:
     (tmp_path / "flat[1]").mkdir()
     for number in range(3):
