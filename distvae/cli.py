@@ -19,6 +19,7 @@ from distvae.errors import (
     LostError,
     nearest,
 )
+from distvae.streams import Streams
 
 PATIENCE = 5.0
 """Seconds."""
@@ -135,7 +136,19 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 def run_and_exit(arguments: list[str] | None = None) -> NoReturn:
     """Run a command as a process of its own, which ends with it."""
-    end_process(main(arguments))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    streams = Streams()
+    try:
+        code = main(words)
+        told_by_files = words[:1] == ["train"]
+    except SystemExit as stop:  # --help, or flags that are wrong
+        code = stop.code if isinstance(stop.code, int) else WRONG_INPUT
+        told_by_files = False
+    failure = streams.output_failure()
+    if failure is not None:
+        print(f"error: standard output cannot be written: {failure.strerror}", file=sys.stderr)
+        code = code if code or told_by_files else WRONG_INPUT
+    end_process(code)
 
 
 def end_process(code: int) -> NoReturn:

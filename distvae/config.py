@@ -205,7 +205,7 @@ class RunConfig:
     overwrite: bool = False
     """Delete the run that is in the output folder and start anew."""
     checkpoint_every: int = 1000
-    """Steps between checkpoints; one is also written at the end of the run and on Ctrl-C, SIGTERM or SIGUSR1."""
+    """Steps between checkpoints; one is also written at the end of the run and on Ctrl-C, SIGTERM, SIGHUP or SIGUSR1."""
     keep: int = 2
     """Newest checkpoints kept."""
     eval_every: int = 1

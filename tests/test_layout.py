@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["distvae", "errors"],
     ["combinations", "ranges", "values"],
-    ["config", "files", "noise", "terminal", "platform"],
+    ["config", "files", "noise", "terminal", "platform", "streams"],
     ["schedules", "labels", "images", "runs", "tensors", "figures"],
     ["card"],
     ["data"],
@@ -54,6 +54,7 @@ LIGHT = [
 EXPORTED = ["manifest", "outline", "inputs", "session", "sampler", "encoder", "sample"]
 LIGHT += [
     "terminal",
+    "streams",
     "cli",
     "sampling",
     "fitting",

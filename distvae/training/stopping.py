@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 as a request that the loop honours between two steps."""
+"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 as a request that the loop honours between two steps."""
 
 import signal
 import time
@@ -8,7 +8,9 @@ import torch
 from accelerate import Accelerator
 
 SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
 ]
 SECOND_THOUGHT = 1.0
 """Seconds after which another Ctrl-C is meant; before, a launcher may have passed on the same."""
@@ -30,6 +32,8 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         for number in SIGNALS:
+            if number.name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # nohup: the run shall outlive its terminal
             self._previous[number] = signal.signal(number, self._note)
         return self
 

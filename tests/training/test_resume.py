@@ -17,6 +17,7 @@ import pytest
 
 from distvae.files import TEMPORARY
 from distvae.runs import checkpoints
+from distvae.training.stopping import StopRequest
 from tests.conftest import Command
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -110,7 +111,8 @@ def test_killed_again_and_again(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGUSR1, 0), (signal.SIGINT, 130)]
+    ("number", "code"),
+    [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGUSR1, 0), (signal.SIGINT, 130)],
 )
 def test_a_stopped_run_says_how_to_go_on(
     start: Start,
@@ -137,6 +139,19 @@ def test_a_stopped_run_says_how_to_go_on(
     assert advice is not None, told
     assert command(*advice[1].split()).code == 0
     assert_same_end(run, undisturbed)
+
+
+def test_nohup_is_respected() -> None:
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.signal_name is None
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.signal_name == "SIGTERM"
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, previous)
 
 
 @pytest.fixture
