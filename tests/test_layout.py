@@ -131,7 +131,7 @@ def test_the_modules_were_found() -> None:
     assert {"distvae", "distvae.config", "distvae.networks.mlp", "distvae.export"} <= set(SOURCES)
     assert "torch" in imports("distvae.models")
     assert "distvae.priors" in imports("distvae.models")
-    assert "distvae.data.columns" in imports("distvae.data.sources")
+    assert "distvae.data.sources.columns" in imports("distvae.data.sources.tables")
     assert "distvae.runs" in imports("distvae.arguments")
     assert "distvae.runs" not in imports("distvae.arguments", inside_functions=False)
     assert "distvae.models" not in imports("distvae")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from distvae.data.order import permutation
 from distvae.data.pixels import check_size, read_pixels
 from distvae.data.shards import Example, State
-from distvae.data.sources import decode_image
+from distvae.data.sources.tables import decode_image
 from distvae.data.streaming import Stream
 from distvae.errors import DistvaeError
 

@@ -9,15 +9,8 @@ from typing import Any
 from distvae.config import DataConfig
 from distvae.data.pixels import read_pixels
 from distvae.data.shards import Example, StreamOrder, finely
-from distvae.data.sources import (
-    RawData,
-    Source,
-    choose_columns,
-    choose_splits,
-    decode_image,
-    encoded_image,
-    read_tables,
-)
+from distvae.data.sources.raw import RawData, Source, choose_splits
+from distvae.data.sources.tables import choose_columns, decode_image, encoded_image, read_tables
 from distvae.errors import DistvaeError
 
 SAMPLE = 10_000

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from distvae.config import DataConfig
-from distvae.data.columns import IMAGE_COLUMNS
+from distvae.data.sources.columns import IMAGE_COLUMNS
+from distvae.data.sources.raw import TEST_SPLITS
 from distvae.errors import DistvaeError
 from distvae.labels import natural_order
 
-TEST_SPLITS = ("test", "validation", "valid", "val")
 TABLES = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv"}
 FACTORS = ".npz"
 PICTURES = frozenset(

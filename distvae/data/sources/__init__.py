@@ -1,0 +1,74 @@
+"""A name or a path becomes a train and a test split of encoded images with checked labels.
+
+Finding a source is cheap and, for bundled and local data, never imports ``datasets``; reading it
+finds columns and labels but decodes no image.
+"""
+
+import re
+from pathlib import Path
+
+from distvae.config import DataConfig
+from distvae.data.factors import GRIDS, read_dsprites
+from distvae.data.sources.bundled import read_grid, read_mnist, read_sprites
+from distvae.data.sources.hub import load_hub
+from distvae.data.sources.local import FACTORS, TABLES, load_local, local_identity
+from distvae.data.sources.raw import RawData, RawSplit, Source
+from distvae.data.sources.tables import read_tables
+from distvae.errors import DistvaeError, nearest
+
+__all__ = ["RawData", "RawSplit", "Source", "load_source"]
+
+BUNDLED = ("mnist", *GRIDS)
+
+
+def load_source(config: DataConfig) -> Source:
+    """Find the images that ``config.data`` names.
+
+    Raises:
+        DistvaeError: there is no such data, or the Hub cannot be reached. Splits, columns and
+            labels are checked by ``Source.read``.
+    """
+    if config.data in GRIDS:
+        name = config.data.replace(":", "-")
+        grid = f"drawn 1 {GRIDS[config.data]}"
+        return Source(name, config.data, grid, lambda: read_sprites(config))
+    if config.data in BUNDLED:
+        return Source(config.data, f"bundled {config.data}", "bundled", lambda: read_mnist(config))
+    path = Path(config.data).expanduser()
+    if path.exists():
+        path = path.resolve()
+        name = path.stem if path.is_file() else path.name
+        root = path if path.is_dir() else path.parent
+
+        def read() -> RawData:
+            if path.suffix == FACTORS:
+                factors, images = read_dsprites(path)
+                return read_grid(config, factors, images)
+            return read_tables(load_local(path, config), config, root)
+
+        return Source(
+            re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data",
+            str(path),
+            local_identity(path, config),
+            read,
+            lambda: load_local(path, config),
+            root,
+        )
+    if path.suffix not in TABLES and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", config.data):
+        splits, identity = load_hub(config, _suggest(config.data))
+        name = config.data.partition("/")[2]
+        return Source(
+            *(name, config.data, identity), lambda: read_tables(splits, config), lambda: splits
+        )
+    raise DistvaeError(
+        f"there is no data called {config.data!r}",
+        f"expected {', '.join(BUNDLED)}, a file or folder that exists, or a Hub id like owner/name",
+        _suggest(config.data),
+    )
+
+
+def _suggest(data: str) -> str:
+    """The bundled name or the neighbouring file or folder that was perhaps meant."""
+    path = Path(data).expanduser()
+    neighbours = path.parent.iterdir() if path.parent.is_dir() else ()
+    return nearest(str(path), [*BUNDLED, *(str(path.with_name(file.name)) for file in neighbours)])
