@@ -31,7 +31,7 @@ class Start:
     """How a run begins."""
 
     config: str | None = None
-    """YAML recipe: a path, or a name in launch/recipes such as `mnist-tutorial`; flags beat it."""
+    """YAML recipe: a path, or the name of one that comes with distvae, such as `mnist-tutorial`; flags beat it."""
     resume: str | None = None
     """Go on exactly where a run stopped: `--resume RUN`, or `--resume` alone for --output or the newest run; `--resume auto` goes on if there is a run in the output folder and starts one if not."""
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,17 @@ class Ended:
 
 Command = Callable[..., Ended]
 """(words of a command line) -> how it ended."""
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line of a run tells how many tests were skipped, and why."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput"):
+        return
+    reports = reporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    why = ", ".join(f"{count} as {reason}" for reason, count in reasons.most_common())
+    reporter.write_line(f"{len(reports)} tests skipped{': ' if why else ''}{why}")
 
 
 def draw_shape(name: str, random: np.random.Generator) -> Image.Image:

@@ -16,7 +16,7 @@ from distvae.recipes import read_recipe
 from distvae.runs import checkpoints
 from tests.conftest import CHECKOUT, SMALL, Command
 
-RECIPES = sorted(path.stem for path in (CHECKOUT / "launch" / "recipes").glob("*.yaml"))
+RECIPES = sorted(path.stem for path in (CHECKOUT / "distvae" / "recipes").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", ["train", "sample", "inspect"])
@@ -109,7 +109,7 @@ def test_a_run_is_named_after_its_recipe_or_its_data(
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_shipped_recipe_parses(name: str) -> None:
-    content = yaml.safe_load((CHECKOUT / "launch" / "recipes" / f"{name}.yaml").read_text())
+    content = yaml.safe_load((CHECKOUT / "distvae" / "recipes" / f"{name}.yaml").read_text())
     flat = read_recipe(name).to_flat()
     for key, value in content.items():
         assert flat[key] == (tuple(value) if isinstance(value, list) else value)

@@ -125,7 +125,7 @@ def test_a_file_that_is_named_is_there(document: str) -> None:
     paths = [path for path in paths if not path.startswith(ELSEWHERE)]
     if document == "README.md":
         assert "docs/samples.png" in links
-        assert {"launch/train.py", "launch/recipes/", "distvae/data/mnist/"} <= set(paths)
+        assert {"launch/train.py", "distvae/recipes/", "distvae/data/mnist/"} <= set(paths)
     folders = (CHECKOUT, (CHECKOUT / document).parent, CHECKOUT / "distvae")
     for path in links + paths:
         assert any((folder / path).exists() for folder in folders), path
@@ -140,7 +140,7 @@ def test_a_run_folder_is_as_drawn(run: Path, command: Command) -> None:
 
 
 def test_every_recipe_is_in_both_tables() -> None:
-    recipes = {path.stem for path in (CHECKOUT / "launch" / "recipes").glob("*.yaml")}
+    recipes = {path.stem for path in (CHECKOUT / "distvae" / "recipes").glob("*.yaml")}
     for document in ("README.md", "launch/README.md"):
         told = set(re.findall(r"^\| `([\w-]+)[^`]*`", text_of(document), re.MULTILINE))
         assert told >= recipes

@@ -38,7 +38,7 @@ class BenchConfig:
     """Measure the training speed of a recipe on this machine; let nothing else use it meanwhile."""
 
     config: str = "mnist-tutorial"
-    """YAML recipe: a path, or a name in launch/recipes."""
+    """YAML recipe: a path, or the name of one that comes with distvae."""
     variants: tuple[str, ...] = ("eager", "compile")
     """What to compare with the first of them: `eager`, `compile`, `bf16`, `compile-bf16`."""
     rounds: int = 3

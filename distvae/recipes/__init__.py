@@ -1,10 +1,12 @@
-"""Settings from recipes and from what launched the process."""
+"""Settings from recipes, the YAML files in this folder, and from what launched the process."""
 
 import os
 from pathlib import Path
 
 from distvae.config import TrainConfig
 from distvae.errors import DistvaeError, nearest
+
+HERE = Path(__file__).parent
 
 
 def launched_with() -> TrainConfig:
@@ -17,12 +19,11 @@ def read_recipe(name: str) -> TrainConfig:
     """Settings from a YAML file of flat names, on top of the defaults."""
     import yaml
 
-    recipes = Path(__file__).resolve().parent.parent / "launch" / "recipes"
     path = Path(name)
-    if not path.is_file() and (recipes / f"{name}.yaml").is_file():
-        path = recipes / f"{name}.yaml"
+    if not path.is_file() and (HERE / f"{name}.yaml").is_file():
+        path = HERE / f"{name}.yaml"
     if not path.is_file():
-        known = [recipe.stem for recipe in recipes.glob("*.yaml")]
+        known = [recipe.stem for recipe in HERE.glob("*.yaml")]
         raise DistvaeError(
             f"recipe {name} is missing",
             f"expected a YAML file or one of {sorted(known)}",
