@@ -34,32 +34,48 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what is packaged: building writes beside the sources."""
     tree = tmp_path_factory.mktemp("tree")
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in ("distvae", "export"):
+    for name in ("distvae", "export", "launch", "docs"):
         shutil.copytree(CHECKOUT / name, tree / name, symlinks=True, ignore=unwanted)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, tree / name)
     return tree
+
+
+def run_python(*words: str, folder: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def build_wheel(source: Path, folder: Path) -> dict[str, bytes]:
+    """The files of the wheel that a tree or a source distribution builds."""
+    isolation = ["--no-build-isolation"] if importlib.util.find_spec("setuptools") else []
+    run_python(
+        *("-m", "pip", "wheel", str(source), "--no-deps", *isolation),
+        *("--wheel-dir", str(folder), "--quiet", "--disable-pip-version-check"),
+        folder=folder,
+    )
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 @pytest.fixture(scope="module")
 def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a built wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    isolation = ["--no-build-isolation"] if importlib.util.find_spec("setuptools") else []
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "wheel", str(tree), "--no-deps", *isolation),
-            *("--wheel-dir", str(folder), "--quiet", "--disable-pip-version-check"),
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    (path,) = folder.glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+    return build_wheel(tree, tmp_path_factory.mktemp("wheel"))
+
+
+def test_a_source_distribution_builds_the_same_wheel(
+    tree: Path, wheel: dict[str, bytes], tmp_path: Path
+) -> None:
+    pytest.importorskip("setuptools", reason="no setuptools to build a source distribution with")
+    build = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
+    run_python("-c", build, folder=tree)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    (tmp_path / "wheel").mkdir()
+    assert build_wheel(archive, tmp_path / "wheel") == wheel
 
 
 def test_the_wheel_holds_the_tree(tree: Path, wheel: dict[str, bytes]) -> None:
@@ -99,7 +115,8 @@ def test_an_installed_wheel_runs(
         path.write_bytes(content)
     words = (
         "import sys, distvae.cli, distvae.export as export; "
-        "assert distvae.cli.main(['--version']) == 0; print(export.__file__)"
+        "assert distvae.cli.main(['--version']) == 0; print(export.__file__); "
+        "from distvae.recipes import read_recipe; print(read_recipe('mnist-tutorial').optim.epochs)"
     )
     ended = subprocess.run(
         [sys.executable, "-c", words],
@@ -109,6 +126,7 @@ def test_an_installed_wheel_runs(
         text=True,
         check=True,
     )
-    version, home = ended.stdout.split()
+    version, home, epochs = ended.stdout.split()
     assert version == distvae.__version__
     assert Path(home) == tmp_path / "site" / "distvae" / "export" / "__init__.py"
+    assert epochs == "20"
