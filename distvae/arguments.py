@@ -33,7 +33,9 @@ class Start:
     config: str | None = None
     """YAML recipe: a path, or the name of one that comes with distvae, such as `mnist-tutorial`; flags beat it."""
     resume: str | None = None
-    """Go on exactly where a run stopped: `--resume RUN`, or `--resume` alone for --output or the newest run; `--resume auto` goes on if there is a run in the output folder and starts one if not."""
+    """Go on exactly where a run stopped: `--resume RUN`, or `--resume` alone for --output or the newest run; `--resume auto` goes on if there is a run in the output folder and starts one if not. With more --epochs or --max-steps a run becomes longer: see --schedule."""
+    rewind_schedule: bool = False
+    """With --resume: compute the learning rate of every step anew from the whole length, as if the run had been started with it; the rate then jumps back."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Training(NamedTuple):
     config: TrainConfig
     folder: Path
     resumes: bool
+    rewinds: bool = False
+    """Whether its schedule is computed anew."""
 
 
 def training(arguments: list[str]) -> Training:
@@ -71,7 +75,8 @@ def training(arguments: list[str]) -> Training:
     recipe, resume = given.get("config"), given.get("resume")
     run = _run_to_resume(given) if resume not in (None, AUTO) else None
     base = run.config() if run else read_recipe(recipe) if recipe else launched_with()
-    config = _settings(arguments, base)
+    parsed = _parsed(arguments, base)
+    config = TrainConfig(**_concerns(parsed))
     folder = run.folder if run else Path(config.run.output or default_folder(config, recipe))
     if resume == AUTO and config.run.overwrite:
         raise DistvaeError(
@@ -81,8 +86,14 @@ def training(arguments: list[str]) -> Training:
         )
     if resume == AUTO and is_run(folder):
         run = Run(folder, folder)
-        config = _settings(arguments, run.config())
-    return Training(config, folder, run is not None)
+        config = TrainConfig(**_concerns(_parsed(arguments, run.config())))
+    if parsed.start.rewind_schedule and resume is None:
+        raise DistvaeError(
+            "--rewind-schedule was given without --resume",
+            "a new run follows one schedule from its start",
+            "Leave it out.",
+        )
+    return Training(config, folder, run is not None, parsed.start.rewind_schedule)
 
 
 def parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
@@ -179,10 +190,10 @@ def _with_resume_value(arguments: list[str]) -> list[str]:
     return words
 
 
-def _settings(arguments: list[str], base: TrainConfig) -> TrainConfig:
+def _parsed(arguments: list[str], base: TrainConfig) -> Train:
     """The flags of `distvae train`, on top of ``base``."""
     parsed: Train = parse(Train, arguments, Train(Start(), **_concerns(base)))
-    return TrainConfig(**_concerns(parsed))
+    return parsed
 
 
 def _concerns(config: Any) -> dict[str, Any]:

@@ -175,9 +175,9 @@ class OptimConfig:
     learning_rate: float = 2e-3
     """Peak learning rate."""
     schedule: LearningRateScheduleName = "cosine"
-    """`constant`; `cosine` down to zero at the last step; `burda`, eight stages of 1, 3, 9, ... 2187 parts of the run, from one to the next lower by a seventh of a power of ten."""
+    """`constant`; `cosine` down to zero at the last step; `burda`, eight stages of 1, 3, 9, ... 2187 parts of the run, from one to the next lower by a seventh of a power of ten. A run that is resumed with another length, --learning-rate or --schedule follows it anew over the steps that are left, from the rate where it stood, but at least a tenth of --learning-rate (a cosine ends at zero), or from a --learning-rate that is changed; KL weights go on as they were; see --rewind-schedule."""
     warmup_epochs: float = 1.0
-    """Epochs over which the learning rate rises linearly from zero."""
+    """Epochs over which the learning rate rises linearly from zero, at the start of a run only."""
     weight_decay: float = 0.0
     """Decoupled weight decay of AdamW."""
     adam_eps: float = 1e-8

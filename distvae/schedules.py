@@ -4,8 +4,12 @@ Progress is counted in steps from the start of the run, so a resumed run needs n
 """
 
 import math
+from dataclasses import dataclass
 
-from distvae.config import ObjectiveConfig, OptimConfig
+from distvae.config import LearningRateScheduleName, ObjectiveConfig, OptimConfig
+
+LEAST_SHARE = 0.1
+"""Of --learning-rate, with which a run goes on whose rate has fallen below it."""
 
 
 def kl_weight(config: ObjectiveConfig, step: int, steps_per_epoch: int) -> float:
@@ -40,21 +44,92 @@ def capacity(config: ObjectiveConfig, step: int, steps_per_epoch: int) -> float:
     return (config.capacity or 0.0) * (step / rise if step < rise else 1.0)
 
 
-def learning_rate(config: OptimConfig, step: int, total_steps: int, steps_per_epoch: int) -> float:
-    """Learning rate of a step: a linear rise, then constant, half a cosine or falling stages.
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a run whose learning rate follows one schedule.
 
-    The cosine is that of Loshchilov and Hutter 2017 (arXiv:1608.03983) without restarts. The stages
-    are those of Burda et al. 2016 (arXiv:1509.00519, section 5): stage i of 0 to 7 lasts 3^i parts
-    of the run at 10^(-i/7) of the rate, parts that are epochs in a run of theirs, 3280 epochs.
+    A run has one, and one more for each time it was gone on with for another length. Which rate a
+    step has is a function of these and of nothing else.
     """
+
+    start: int
+    """Steps taken before it."""
+    end: int
+    """Steps after which the schedule is at its end."""
+    rate: float
+    """Its highest learning rate."""
+    schedule: LearningRateScheduleName
+    warmup: float = 0.0
+    """Steps over which the rate rises from zero."""
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of a step: a linear rise, then constant, half a cosine or falling stages.
+
+        The cosine is that of Loshchilov and Hutter 2017 (arXiv:1608.03983) without restarts. The
+        stages are those of Burda et al. 2016 (arXiv:1509.00519, section 5): stage i of 0 to 7 lasts
+        3^i parts of the run at 10^(-i/7) of the rate, parts that are epochs in a run of theirs,
+        3280 epochs.
+        """
+        taken = step - self.start
+        if taken < self.warmup:
+            return self.rate * (taken + 1) / (self.warmup + 1)
+        if self.schedule == "constant":
+            return self.rate
+        done, length = taken - self.warmup, max(1.0, self.end - self.start - self.warmup)
+        if self.schedule == "burda":
+            past = sum(2 * 3280 * done >= (3**stage - 1) * length for stage in range(1, 8))
+            return self.rate * math.pow(10.0, -past / 7)
+        progress = min(1.0, done / length)
+        return self.rate * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+Parts = tuple[Part, ...]
+
+
+def steps_of(config: OptimConfig, steps_per_epoch: int) -> int:
+    """Steps that a run takes which is not stopped early."""
+    steps = config.epochs * steps_per_epoch
+    return min(steps, config.max_steps or steps)
+
+
+def whole(config: OptimConfig, total_steps: int, steps_per_epoch: int) -> Parts:
+    """The one part of a run that starts at the beginning."""
     warmup = config.warmup_epochs * steps_per_epoch
-    if step < warmup:
-        return config.learning_rate * (step + 1) / (warmup + 1)
-    if config.schedule == "constant":
-        return config.learning_rate
-    done, length = step - warmup, max(1.0, total_steps - warmup)
-    if config.schedule == "burda":
-        past = sum(2 * 3280 * done >= (3**stage - 1) * length for stage in range(1, 8))
-        return config.learning_rate * math.pow(10.0, -past / 7)
-    progress = min(1.0, done / length)
-    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return (Part(0, total_steps, config.learning_rate, config.schedule, warmup),)
+
+
+def learning_rate(parts: Parts, step: int) -> float:
+    """Learning rate of a step: that of the last part that had begun by then."""
+    return next(part for part in reversed(parts) if part.start <= step).learning_rate(step)
+
+
+def gone_on(
+    parts: Parts, before: OptimConfig, now: OptimConfig, step: int, total_steps: int, per_epoch: int
+) -> Parts:
+    """The parts of a run that is gone on with.
+
+    With another length, learning rate or schedule than ``before`` it gets a part of its own from
+    here: from the rate where it stood, but at least ``LEAST_SHARE`` of ``--learning-rate``, since a
+    rate that has fallen to zero would teach nothing; or from ``--learning-rate`` where that is
+    another. In its warm-up a run has not begun to fall, and follows the new settings as a whole.
+
+    Args:
+        parts: those so far.
+        before: the settings they came of.
+        now: the settings it goes on with.
+        step: steps taken so far.
+        total_steps: of the whole run, as it is now meant.
+        per_epoch: optimizer steps in one pass over the data.
+    """
+    rises = step <= parts[0].warmup
+    names = ("learning_rate", "schedule", *(["warmup_epochs"] if rises else []))
+    same = all(getattr(before, name) == getattr(now, name) for name in names)
+    if step >= total_steps or (same and total_steps == parts[-1].end):
+        return parts
+    if rises:
+        return whole(now, total_steps, per_epoch)
+    rate = max(learning_rate(parts, step), LEAST_SHARE * now.learning_rate)
+    if now.learning_rate != before.learning_rate:
+        rate = now.learning_rate
+    behind = tuple(part for part in parts if part.start < step)
+    return (*behind, Part(step, total_steps, rate, now.schedule))

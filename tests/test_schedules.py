@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from distvae.config import ObjectiveConfig, OptimConfig
-from distvae.schedules import capacity, kl_weight, learning_rate
+from distvae.schedules import capacity, kl_weight, learning_rate, whole
 
 PER_EPOCH = 10
 KL = ObjectiveConfig(
@@ -78,7 +78,7 @@ def test_kl_weight(settings: dict[str, Any], table: list[tuple[int, float]]) -> 
 @pytest.mark.parametrize(("settings", "table"), RATE_TABLES)
 def test_learning_rate(settings: dict[str, Any], table: list[tuple[int, float]]) -> None:
     config = dataclasses.replace(RATE, **settings)
-    found = {step: learning_rate(config, step, 100, PER_EPOCH) for step, _ in table}
+    found = {step: learning_rate(whole(config, 100, PER_EPOCH), step) for step, _ in table}
     assert found == pytest.approx({step: 0.01 * rate for step, rate in table}, abs=1e-12)
 
 
@@ -86,7 +86,7 @@ def test_learning_rate(settings: dict[str, Any], table: list[tuple[int, float]])
 def test_the_eight_stages_of_burda(epochs: int) -> None:
     config = dataclasses.replace(RATE, schedule="burda")
     rates = [
-        learning_rate(config, step, epochs * PER_EPOCH, PER_EPOCH)
+        learning_rate(whole(config, epochs * PER_EPOCH, PER_EPOCH), step)
         for step in range(epochs * PER_EPOCH)
     ]
     stages = [(rate, len(list(steps))) for rate, steps in itertools.groupby(rates)]
@@ -119,7 +119,7 @@ def test_a_linear_kl_weight_has_no_jumps(start: float, beta: float, epochs: floa
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_the_learning_rate_has_no_jumps_and_is_never_zero_while_training(schedule: Any) -> None:
     config = OptimConfig(learning_rate=1.0, schedule=schedule, warmup_epochs=0.5)
-    rates = [learning_rate(config, step, 1000, 200) for step in range(1000)]
+    rates = [learning_rate(whole(config, 1000, 200), step) for step in range(1000)]
     assert min(rates) > 0
     assert max(rates) == 1.0
     assert max(abs(b - a) for a, b in itertools.pairwise(rates)) < 0.011
@@ -128,5 +128,5 @@ def test_the_learning_rate_has_no_jumps_and_is_never_zero_while_training(schedul
 
 def test_a_run_shorter_than_its_warm_up_is_all_warm_up() -> None:
     config = OptimConfig(learning_rate=1.0, schedule="cosine", warmup_epochs=5.0)
-    rates = [learning_rate(config, step, 10, PER_EPOCH) for step in range(10)]
+    rates = [learning_rate(whole(config, 10, PER_EPOCH), step) for step in range(10)]
     assert rates == pytest.approx([(step + 1) / 51 for step in range(10)])

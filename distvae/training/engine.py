@@ -34,6 +34,7 @@ from distvae.errors import DistvaeError, LostError
 from distvae.models import build_model
 from distvae.objectives import OBJECTIVES, Pressure, Setting
 from distvae.priors import VampPrior
+from distvae.schedules import Parts, steps_of, whole
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.sharding import shard_model
 from distvae.training.topology import FSDP, asked
@@ -77,9 +78,15 @@ class Engine:
     test_images: ResidentImages
     noise: NoiseSource
     steps_per_epoch: int
-    total_steps: int
+    parts: Parts
+    """What the learning rate follows."""
     conditional: bool
     binarize: str
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.parts[-1].end
 
 
 def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
@@ -136,8 +143,7 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
             f"Take --batch-size {data.train_images} or less.",
         )
     shards = _shards(config, accelerator)
-    total_steps = optim.epochs * steps_per_epoch
-    total_steps = min(total_steps, optim.max_steps or total_steps)
+    total_steps = steps_of(optim, steps_per_epoch)
     torch.manual_seed(optim.seed)
     model = build_model(config.model, data.image_shape, data.label_names)
     device = accelerator.device
@@ -197,7 +203,7 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
         test_images=ResidentImages.from_split(data.test).to(device),
         noise=noise,
         steps_per_epoch=steps_per_epoch,
-        total_steps=total_steps,
+        parts=whole(optim, total_steps, steps_per_epoch),
         conditional=model.conditional,
         binarize=config.data.binarize or "none",
     )

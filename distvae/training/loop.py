@@ -83,7 +83,7 @@ def train_step(engine: Engine, step: int, rows: Rows) -> list[Loss]:
     return engine.update(
         step,
         batches,
-        learning_rate(optim, step, engine.total_steps, engine.steps_per_epoch),
+        learning_rate(engine.parts, step),
         Pressure(
             kl_weight(objective, step, engine.steps_per_epoch),
             capacity(objective, step, engine.steps_per_epoch),
@@ -103,7 +103,7 @@ def train(sitting: Sitting) -> None:
     engine, progress = sitting.engine, sitting.progress
     optim, run = engine.config.optim, engine.config.run
     engine.forward.train()
-    while progress.step < engine.total_steps and not _stopped_early(sitting):
+    while progress.step < engine.total_steps and not stopped_early(engine, progress):
         epoch, first = divmod(progress.step, engine.steps_per_epoch)
         order = engine.order(epoch)
         for batch in range(first, engine.steps_per_epoch):
@@ -173,7 +173,7 @@ def end_epoch(sitting: Sitting, last: bool) -> bool:
     if epoch % run.eval_every == 0 or last:
         log_window(sitting)
         note_evaluation(sitting, evaluate(engine))
-        last = last or _stopped_early(sitting)
+        last = last or stopped_early(engine, sitting.progress)
     if epoch % run.sample_every == 0 or last:
         usable = whole_model(engine.trained.usable)
         on_main(engine.accelerator, lambda: draw(sitting, usable, epoch))
@@ -283,9 +283,10 @@ def _save(sitting: Sitting, trained: Trained) -> None:
         write_tensors(folder / WEIGHTS, trained.usable.state_dict())
 
 
-def _stopped_early(sitting: Sitting) -> bool:
-    patience = sitting.engine.config.optim.early_stopping
-    return patience is not None and sitting.progress.evaluations_since_best >= patience
+def stopped_early(engine: Engine, progress: Progress) -> bool:
+    """Whether as many evaluations as --early-stopping allows were without a better loss."""
+    patience = engine.config.optim.early_stopping
+    return patience is not None and progress.evaluations_since_best >= patience
 
 
 def _not_finite(sitting: Sitting, found: str, terms: str) -> DistvaeError:

@@ -1,6 +1,9 @@
 """What a run says at its end: where everything is, the test numbers, and what to type next."""
 
+import math
 import shlex
+
+from rich.console import Console
 
 from distvae.card import last_metrics
 from distvae.figures import ERROR, rows_of
@@ -16,6 +19,9 @@ def report(outcome: Outcome) -> None:
     """Print the end of a run."""
     console = make_console()
     folder, quoted = outcome.folder, shlex.quote(str(outcome.folder))
+    if outcome.idle:
+        _report_idle(outcome, console)
+        return
     if not outcome.finished:
         console.print(f"{outcome.signal_name}: a checkpoint is written. Go on exactly from it:")
         console.print(f"  distvae train --resume {quoted}", style="bold")
@@ -25,7 +31,7 @@ def report(outcome: Outcome) -> None:
     title = f"test split after epoch {measured.get('epoch', 0):g}"
     console.print(table(title, rows_of(shown)))
     samples = sorted((folder / SAMPLES).glob("epoch-*.png"))
-    console.print(f"trained in {outcome.seconds:.0f} s; everything is in {folder}/")
+    console.print(f"trained in {outcome.progress.seconds:.0f} s; everything is in {folder}/")
     if samples:
         console.print(f"  samples      {samples[-1]}")
     console.print(f"  weights      {folder}/model.safetensors")
@@ -37,3 +43,20 @@ def report(outcome: Outcome) -> None:
     console.print("next:")
     console.print(f"  distvae sample {quoted}{label} --count 64", style="bold")
     console.print(f"  distvae evaluate {quoted}", style="bold")
+
+
+def _report_idle(outcome: Outcome, console: Console) -> None:
+    """Say that the run was finished before, and what to give to go on."""
+    step, epoch = outcome.progress.step, outcome.progress.step / outcome.steps_per_epoch
+    count = outcome.progress.evaluations_since_best
+    early = f", stopped early after {count} evaluations without a better loss"
+    console.print(
+        f"{outcome.folder} is finished: it stands at step {step:,} of {outcome.total_steps:,} "
+        f"(epoch {epoch:g}){early if outcome.stopped_early else ''}. Nothing was done."
+    )
+    go_on = f"distvae train --resume {shlex.quote(str(outcome.folder))}"
+    console.print("to go on:")
+    if outcome.stopped_early:
+        console.print(f"  {go_on} --early-stopping {2 * count}", style="bold")
+    console.print(f"  {go_on} --epochs {math.ceil(2 * epoch)}", style="bold")
+    console.print(f"  {go_on} --max-steps {2 * step}", style="bold")

@@ -1,6 +1,7 @@
 """A training run from its settings to its folder: start, resume, finish."""
 
 import contextlib
+import dataclasses
 import functools
 import platform
 import shutil
@@ -14,34 +15,30 @@ from accelerate import Accelerator
 
 import distvae
 from distvae.card import EVALUATION, TABLE, write_card
-from distvae.checkpoint import Progress, Trained, load_checkpoint, load_newest
+from distvae.checkpoint import Progress
 from distvae.config import TrainConfig
-from distvae.data.batches import StreamedImages
 from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
 from distvae.files import LOCK, TEMPORARY, disk_told, write_json
-from distvae.models import WEIGHTS
 from distvae.platform import prepare
 from distvae.runs import CONFIG, Run, is_run
-from distvae.tensors import write_tensors
 from distvae.terminal import progress_bar
 from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
+from distvae.training.continuation import SCHEDULE, Earlier, load, patience_of, recorded
 from distvae.training.engine import Engine, build_accelerator, build_engine
 from distvae.training.lock import locked
-from distvae.training.loop import Sitting, train
+from distvae.training.loop import Sitting, stopped_early, train
 from distvae.training.peers import watched_peers
-from distvae.training.sharding import check_sharding, fill_parts, whole_state
+from distvae.training.sharding import check_sharding
 from distvae.training.stopping import Interrupted, StopRequest, Vote
 from distvae.training.topology import asked, check_asked, check_topology
 from distvae.training.trackers import MetricsLog, check_trackers
-from distvae.training.world import check_agreement, gathered, on_main, together
+from distvae.training.world import check_agreement, on_main, together
 
 LIBRARIES = ("torch", "accelerate", "datasets", "safetensors", "numpy")
 MAY_DIFFER = ("threads", "cache_dir")
 """Settings that belong to a machine."""
-SCRATCH = (f"{TEMPORARY}*", ".tmp??????")
-"""What a killed process may leave: our unfinished files, and those of safetensors."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +46,37 @@ class Outcome:
     """How a sitting ended."""
 
     folder: Path
-    finished: bool
-    signal_name: str | None
-    seconds: float
-    """Time spent training over all sittings, without evaluation."""
+    progress: Progress
+    total_steps: int
+    steps_per_epoch: int
+    stopped_early: bool
+    signal_name: str | None = None
+    """That of the signal that interrupted it, if one did."""
+    idle: bool = False
+    """Whether the run was finished before."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is done."""
+        return self.signal_name is None
 
 
-def run_training(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
+def _outcome(
+    folder: Path, engine: Engine, progress: Progress, signal_name: str | None, idle: bool = False
+) -> Outcome:
+    early = stopped_early(engine, progress)
+    lengths = engine.total_steps, engine.steps_per_epoch
+    return Outcome(folder, progress, *lengths, early, signal_name, idle)
+
+
+def run_training(config: TrainConfig, folder: Path, resume: bool, rewind: bool = False) -> Outcome:
     """Train in ``folder``, from the start or from its newest whole checkpoint.
+
+    Args:
+        config: all settings.
+        folder: of the run.
+        resume: whether to go on with the run that is there.
+        rewind: whether one that gets another length follows one schedule as a whole.
 
     Raises:
         DistvaeError: a setting, the data or the folder is not as it must be, another process trains
@@ -66,7 +86,7 @@ def run_training(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     check_folder(folder, config.run.overwrite, resume)
     check_trackers(config.run.tracker)
     check_asked()
-    facts = _facts(config, folder, resume)
+    facts = _facts(config, folder, resume) | {"--rewind-schedule": rewind}
     config = config.updated({"threads": prepare(config.run.threads)}, "this machine")
     accelerator = build_accelerator(config, str(folder))
     check_topology(accelerator)
@@ -78,11 +98,32 @@ def run_training(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
         on_main(accelerator, lambda: check_folder(folder, config.run.overwrite, resume))
         data = _open(config, accelerator)
         check_agreement(accelerator, {"the data's fingerprint": data.fingerprint}, names)
-        engine = build_engine(config.resolved(data.image_shape[0]), data, accelerator)
-        engine = compiled(engine)
-        progress = _load(engine, folder) if resume else Progress()
-        on_main(accelerator, lambda: _begin(folder, resume, _record(engine.config, data, engine)))
-        return _sit(engine, progress, folder, engine.config)
+        config = config.resolved(data.image_shape[0])
+        if resume:
+            return _go_on(config, data, accelerator, folder, rewind)
+        engine = compiled(build_engine(config, data, accelerator))
+        on_main(accelerator, lambda: _begin(folder, False, _record(engine.config, data, engine)))
+        return _sit(engine, Progress(), folder)
+
+
+def _go_on(
+    config: TrainConfig, data: ImageData, accelerator: Accelerator, folder: Path, rewind: bool
+) -> Outcome:
+    """Go on from the newest whole checkpoint, or say that there is nothing to go on with."""
+    earlier = together(accelerator, lambda: Earlier.of(folder))
+    config = earlier.lengthened(config, data.train_images)
+    engine = compiled(build_engine(config, data, accelerator))
+    found = load(engine, folder)
+    step = found.progress.step
+    parts, told = earlier.parts_from(engine.config.optim, step, engine.steps_per_epoch, rewind)
+    engine = dataclasses.replace(engine, parts=parts)
+    progress = patience_of(found.progress, parts)
+    if step >= engine.total_steps or stopped_early(engine, progress):
+        on_main(accelerator, lambda: found.complete(folder))
+        return _outcome(folder, engine, progress, None, idle=True)
+    on_main(accelerator, lambda: found.settle(folder))
+    on_main(accelerator, lambda: _begin(folder, True, _record(engine.config, data, engine)))
+    return _sit(engine, progress, folder, told)
 
 
 def check_folder(folder: Path, overwrite: bool, resume: bool) -> None:
@@ -138,48 +179,11 @@ def _begin(folder: Path, resume: bool, record: dict[str, Any]) -> None:
         write_json(folder / CONFIG, record)
 
 
-def _load(engine: Engine, folder: Path) -> Progress:
-    """Every process loads the checkpoint that the main one found whole."""
-    accelerator, trained = engine.accelerator, whole_state(engine.trained, "cpu")
-    main = accelerator.is_main_process
-    progress, path, damaged = together(
-        accelerator, lambda: load_newest(folder, trained) if main else (None, None, [])
-    )
-    chosen = gathered(accelerator, path and str(path))[0]
-    if chosen is not None and accelerator.num_processes > 1:
-        progress = together(accelerator, lambda: progress or load_checkpoint(Path(chosen), trained))
-        fill_parts(engine.trained, trained)
-    on_main(accelerator, lambda: _tell_and_tidy(folder, trained, progress, path, damaged))
-    if progress is None:
-        return Progress()
-    if progress.scaler is not None and engine.accelerator.scaler is not None:
-        engine.accelerator.scaler.load_state_dict(progress.scaler)
-    streams, images = progress.streams or [], engine.train_images
-    # only as many processes as then have the same parts
-    if isinstance(images, StreamedImages) and len(streams) == accelerator.num_processes:
-        images.go_on_from(streams[accelerator.process_index])
-    return progress
-
-
-def _tell_and_tidy(
-    folder: Path, trained: Trained, progress: Progress | None, path: Path | None, damaged: list[str]
-) -> None:
-    for message in damaged:
-        print(f"warning: {message}; going on from the checkpoint before")  # noqa: T201
-    where = f"{path} (step {progress.step})" if progress else "the start: no checkpoint yet"
-    print(f"resuming {folder} from {where}")  # noqa: T201
-    with disk_told(f"{folder} cannot be gone on with", folder):
-        for leftover in [found for name in SCRATCH for found in folder.rglob(name)]:
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
-        if progress is not None:  # a kill may have come between the two writes
-            write_tensors(folder / WEIGHTS, trained.usable.state_dict())
-
-
-def _sit(engine: Engine, progress: Progress, folder: Path, config: TrainConfig) -> Outcome:
+def _sit(engine: Engine, progress: Progress, folder: Path, announcement: str = "") -> Outcome:
     accelerator = engine.accelerator
     told = {
         name: value if isinstance(value, bool | int | float) else str(value)
-        for name, value in config.to_flat().items()
+        for name, value in engine.config.to_flat().items()
     }
     accelerator.init_trackers("distvae", told)  # not every tracker takes lists or nothing
     epochs = -(-engine.total_steps // engine.steps_per_epoch)
@@ -189,6 +193,8 @@ def _sit(engine: Engine, progress: Progress, folder: Path, config: TrainConfig) 
     log_of = functools.partial(MetricsLog, folder, progress.step, accelerator)
     with StopRequest() as stop, together(accelerator, log_of) as log:
         _announce(engine, console)
+        if announcement:
+            console.say(announcement)
         vote = Vote(accelerator, stop, progress.step)
         sitting = Sitting(engine, progress, folder, log, console, vote)
         try:
@@ -197,7 +203,7 @@ def _sit(engine: Engine, progress: Progress, folder: Path, config: TrainConfig) 
         except Interrupted as interrupted:
             signal_name = str(interrupted)
         on_main(accelerator, lambda: _finish(folder, progress.step > first))
-    return Outcome(folder, signal_name is None, signal_name, progress.seconds)
+    return _outcome(folder, engine, progress, signal_name)
 
 
 def _finish(folder: Path, went_on: bool) -> None:
@@ -226,6 +232,7 @@ def _record(config: TrainConfig, data: ImageData, engine: Engine) -> dict[str, A
     return {
         **engine.trained.model.hub_config(),
         "settings": _plain(config),
+        SCHEDULE: recorded(engine.parts),
         "versions": {
             "distvae": distvae.__version__,
             "python": platform.python_version(),

@@ -1,0 +1,169 @@
+"""How a run is gone on with that was stopped, or is to become longer."""
+
+import dataclasses
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from distvae.card import CARD, write_card
+from distvae.checkpoint import Progress, Trained, load_checkpoint, load_newest
+from distvae.config import OptimConfig, TrainConfig
+from distvae.data.batches import StreamedImages
+from distvae.files import TEMPORARY, disk_told, stored_checksum
+from distvae.models import WEIGHTS
+from distvae.runs import Run
+from distvae.schedules import LEAST_SHARE, Part, Parts, gone_on, learning_rate, steps_of, whole
+from distvae.tensors import checksum, write_tensors
+from distvae.training.engine import Engine
+from distvae.training.sharding import fill_parts, whole_state
+from distvae.training.world import gathered, together
+
+SCRATCH = (f"{TEMPORARY}*", ".tmp??????")
+"""What a killed process may leave: our unfinished files, and those of safetensors."""
+SCHEDULE = "schedule"
+"""Under this key config.json holds the parts of a run."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What config.json says of a run that is gone on with."""
+
+    config: TrainConfig
+    record: dict[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Earlier":
+        """What is written in a run folder.
+
+        Raises:
+            DistvaeError: it is damaged.
+        """
+        run = Run(folder, folder)
+        return cls(run.config(), run.record())
+
+    @property
+    def parts(self) -> Parts:
+        """Those of the run so far; one where it was written before there were any."""
+        if SCHEDULE in self.record:
+            return tuple(Part(**part) for part in self.record[SCHEDULE])
+        optim = self.config.optim
+        per_epoch = self.record["data"]["train_images"] // optim.batch_size
+        return whole(optim, steps_of(optim, per_epoch), per_epoch)
+
+    def lengthened(self, config: TrainConfig, train_images: int) -> TrainConfig:
+        """The settings with one length: of --epochs and --max-steps the one that was changed."""
+        before, now = self.config.optim, config.optim
+        epochs, steps = now.epochs != before.epochs, now.max_steps != before.max_steps
+        if epochs and not steps:
+            now = dataclasses.replace(now, max_steps=None)
+        elif steps and not epochs and now.max_steps is not None:
+            needed = -(-now.max_steps // max(1, train_images // now.batch_size))
+            now = dataclasses.replace(now, epochs=max(now.epochs, needed))
+        return dataclasses.replace(config, optim=now)
+
+    def parts_from(
+        self, now: OptimConfig, step: int, per_epoch: int, rewind: bool
+    ) -> tuple[Parts, str]:
+        """The parts of the run from here on, and what to say of them, if anything."""
+        total = steps_of(now, per_epoch)
+        if rewind:
+            parts = whole(now, total, per_epoch)
+        else:
+            parts = gone_on(self.parts, self.config.optim, now, step, total, per_epoch)
+        if parts == self.parts or not step:
+            return parts, ""
+        stood, rate = learning_rate(self.parts, step), parts[-1].rate
+        if parts[-1].start < step:
+            rate = learning_rate(parts, step)
+            return parts, (
+                f"the whole schedule is that of {total:,} steps now: the learning rate goes from "
+                f"{stood:.3g} to {rate:.3g}"
+            )
+        why = "where it stood"
+        if rate != stood:
+            least = f"{LEAST_SHARE:g} of --learning-rate, as it had fallen to {stood:.3g}"
+            why = least if now.learning_rate == self.config.optim.learning_rate else "as you ask"
+        return parts, (
+            f"steps {step + 1:,} to {total:,} have a schedule of their own: {now.schedule} from a "
+            f"learning rate of {rate:.3g}, {why} (--rewind-schedule: that of the whole run)"
+        )
+
+
+def patience_of(progress: Progress, parts: Parts) -> Progress:
+    """The progress with which a part begins: evaluations before it count no more."""
+    if parts[-1].start and progress.step <= parts[-1].start:
+        return dataclasses.replace(progress, evaluations_since_best=0)
+    return progress
+
+
+def recorded(parts: Parts) -> list[dict[str, Any]]:
+    """The parts as config.json holds them."""
+    return [asdict(part) for part in parts]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a run stands, as its newest whole checkpoint has it."""
+
+    progress: Progress
+    checkpoint: Path | None
+    trained: Trained
+    """What was loaded, whole."""
+
+    def settle(self, folder: Path) -> None:
+        """Say from where the run goes on, and put the folder into the state of that step."""
+        step = self.progress.step
+        where = f"{self.checkpoint} (step {step})" if self.checkpoint else "the start"
+        missing = "" if self.checkpoint else ": no checkpoint yet"
+        print(f"resuming {folder} from {where}{missing}")  # noqa: T201
+        with disk_told(f"{folder} cannot be gone on with", folder):
+            _clear(folder)
+            (folder / CARD).unlink(missing_ok=True)  # it is written when there is more to tell
+            if self.checkpoint:
+                write_tensors(folder / WEIGHTS, self.trained.usable.state_dict())
+
+    def complete(self, folder: Path) -> None:
+        """Make up for what a kill after the last checkpoint left undone, if it did."""
+        with disk_told(f"{folder} cannot be completed", folder):
+            _clear(folder)
+            weights = self.trained.usable.state_dict()
+            if stored_checksum(folder / WEIGHTS) != checksum(weights):
+                write_tensors(folder / WEIGHTS, weights)
+            if not (folder / CARD).exists():
+                write_card(folder)
+
+
+def _clear(folder: Path) -> None:
+    for leftover in [found for name in SCRATCH for found in folder.rglob(name)]:
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+
+def load(engine: Engine, folder: Path) -> Found:
+    """Fill the engine from the checkpoint that the main process found whole; all call it together.
+
+    Raises:
+        DistvaeError: all checkpoints are damaged, or of another architecture.
+    """
+    accelerator, trained = engine.accelerator, whole_state(engine.trained, "cpu")
+    main = accelerator.is_main_process
+    progress, path, damaged = together(
+        accelerator, lambda: load_newest(folder, trained) if main else (None, None, [])
+    )
+    for message in damaged:
+        print(f"warning: {message}; going on from the checkpoint before")  # noqa: T201
+    chosen = gathered(accelerator, path and str(path))[0]
+    if chosen is None:
+        return Found(Progress(), None, trained)
+    path = Path(chosen)
+    if accelerator.num_processes > 1:
+        progress = together(accelerator, lambda: progress or load_checkpoint(path, trained))
+        fill_parts(engine.trained, trained)
+    assert progress is not None
+    if progress.scaler is not None and accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(progress.scaler)
+    streams, images = progress.streams or [], engine.train_images
+    # only as many processes as then have the same parts
+    if isinstance(images, StreamedImages) and len(streams) == accelerator.num_processes:
+        images.go_on_from(streams[accelerator.process_index])
+    return Found(progress, path, trained)
