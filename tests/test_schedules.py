@@ -2,13 +2,14 @@
 
 import dataclasses
 import itertools
+import json
 import math
 from typing import Any
 
 import pytest
 
 from distvae.config import ObjectiveConfig, OptimConfig
-from distvae.schedules import capacity, kl_weight, learning_rate, whole
+from distvae.schedules import Part, capacity, gone_on, kl_weight, learning_rate, steps_of, whole
 
 PER_EPOCH = 10
 KL = ObjectiveConfig(
@@ -130,3 +131,82 @@ def test_a_run_shorter_than_its_warm_up_is_all_warm_up() -> None:
     config = OptimConfig(learning_rate=1.0, schedule="cosine", warmup_epochs=5.0)
     rates = [learning_rate(whole(config, 10, PER_EPOCH), step) for step in range(10)]
     assert rates == pytest.approx([(step + 1) / 51 for step in range(10)])
+
+
+COSINE = OptimConfig(learning_rate=0.01, schedule="cosine", warmup_epochs=1.0)
+"""With ten steps of warm-up."""
+
+
+def extended(parts: Any, step: int, total: int, **changes: Any) -> Any:
+    return gone_on(parts, COSINE, dataclasses.replace(COSINE, **changes), step, total, PER_EPOCH)
+
+
+def test_a_longer_run_goes_on_from_the_rate_where_it_stood() -> None:
+    first = whole(COSINE, 110, PER_EPOCH)
+    parts = extended(first, 60, 200)
+    assert parts == (*first, Part(60, 200, 0.005, "cosine"))
+    assert [learning_rate(parts, step) for step in range(60)] == [
+        learning_rate(first, step) for step in range(60)
+    ]
+    found = [learning_rate(parts, step) for step in (60, 130, 200)]
+    assert found == pytest.approx([0.005, 0.0025, 0.0])
+    rates = [learning_rate(parts, step) for step in range(10, 200)]
+    assert all(after <= before for before, after in itertools.pairwise(rates))
+    shorter = extended(first, 60, 80)
+    assert [learning_rate(shorter, step) for step in (60, 70, 80)] == pytest.approx(
+        [0.005, 0.0025, 0.0]
+    )
+
+
+def test_a_rate_that_has_fallen_to_zero_begins_at_a_tenth_and_falls_again_each_time() -> None:
+    parts = whole(COSINE, 110, PER_EPOCH)
+    for start, end in ((110, 200), (200, 230)):
+        parts = extended(parts, start, end)
+        found = [learning_rate(parts, step) for step in (start, (start + end) // 2, end)]
+        assert found == pytest.approx([0.001, 0.0005, 0.0])
+    assert [part.start for part in parts] == [0, 110, 200]
+    assert learning_rate(parts, 60) == pytest.approx(0.005)
+
+
+def test_what_is_gone_on_with_as_it_was_keeps_its_parts() -> None:
+    first = whole(COSINE, 110, PER_EPOCH)
+    assert extended(first, 60, 110) is first
+    assert extended(first, 110, 50) is first  # nothing is left to do
+    parts = extended(first, 60, 200)
+    assert extended(parts, 60, 200) is parts
+    assert extended(parts, 150, 200, warmup_epochs=3.0) is parts
+    # a part none of whose steps were kept is forgotten
+    assert [part.start for part in extended(parts, 60, 300)] == [0, 60]
+
+
+def test_a_rate_or_schedule_that_is_changed_begins_where_the_run_stands() -> None:
+    first = whole(COSINE, 110, PER_EPOCH)
+    assert extended(first, 60, 110, learning_rate=0.02)[-1] == Part(60, 110, 0.02, "cosine")
+    assert extended(first, 60, 110, schedule="constant")[-1] == Part(60, 110, 0.005, "constant")
+    steady = dataclasses.replace(COSINE, schedule="constant")
+    parts = gone_on(whole(steady, 110, PER_EPOCH), steady, steady, 110, 300, PER_EPOCH)
+    assert {learning_rate(parts, step) for step in range(10, 300)} == {0.01}
+
+
+def test_a_run_in_its_warm_up_follows_the_new_settings_as_a_whole() -> None:
+    first = whole(COSINE, 110, PER_EPOCH)
+    assert extended(first, 5, 300) == whole(COSINE, 300, PER_EPOCH)
+    other = dataclasses.replace(COSINE, warmup_epochs=2.0)
+    assert extended(first, 5, 110, warmup_epochs=2.0) == whole(other, 110, PER_EPOCH)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "burda"])
+@pytest.mark.parametrize("step", [3, 40, 110])
+def test_parts_are_the_same_after_json(schedule: Any, step: int) -> None:
+    config = dataclasses.replace(COSINE, schedule=schedule, warmup_epochs=0.37)
+    parts = gone_on(whole(config, 110, PER_EPOCH), config, config, step, 217, PER_EPOCH)
+    again = tuple(Part(**part) for part in json.loads(json.dumps([*map(vars, parts)])))
+    assert again == parts
+    assert [learning_rate(again, s) for s in range(217)] == [
+        learning_rate(parts, s) for s in range(217)
+    ]
+
+
+@pytest.mark.parametrize(("epochs", "most", "steps"), [(3, None, 30), (3, 7, 7), (3, 70, 30)])
+def test_the_length_of_a_run(epochs: int, most: int | None, steps: int) -> None:
+    assert steps_of(OptimConfig(epochs=epochs, max_steps=most), PER_EPOCH) == steps
