@@ -20,7 +20,7 @@ def record(run: Path) -> dict[str, Any]:
     return found
 
 
-def parts(run: Path) -> list[tuple[int, int, float]]:
+def parts(run: Path) -> list[Any]:
     return [(part["start"], part["end"], part["rate"]) for part in record(run)["schedule"]]
 
 
