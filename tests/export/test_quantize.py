@@ -13,6 +13,7 @@ from distvae.export.quantize import Feed, half, integer, manifest_of
 from distvae.export.verify import Parity, verify
 from distvae.models import VAE
 from distvae.noise import standard_normal
+from tests.export.saturation import exact, full_range, products, saturating, worst
 from tests.export.test_convert import ORIGIN
 from tests.test_models import TABLE, Row, build
 
@@ -64,6 +65,38 @@ def test_integers_stay_near_and_are_the_same_in_every_batch(row: Row, tmp_path: 
         assert "QuantizeLinear" in {node.op_type for node in changed.graph.node}
         again = integer(proto, feeds(model, manifest_of(proto).graph))
         assert again.SerializeToString(deterministic=True) == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "row", [TABLE[1], TABLE[8], TABLE[14]], ids=lambda row: "-".join(map(str, row))
+)
+def test_integers_are_right_on_a_processor_that_adds_pairs_in_16_bits(row: Row) -> None:
+    model = build(row, width=1.0)
+    wrong = 0
+    for graph in (decoder_graph, encoder_graph):
+        proto = graph(model, ORIGIN)
+        calibration = feeds(model, manifest_of(proto).graph)[:1]
+        found = products(integer(proto, calibration), proto, calibration[0])
+        assert found
+        for product in found:
+            for activations in (product.activations[:64], worst(product.weights[:, :16])):
+                there = saturating(activations, product.weights)
+                np.testing.assert_array_equal(there, exact(activations, product.weights))
+            eight_bits = full_range(product.original)
+            a = product.activations[:64]
+            wrong += int((saturating(a, eight_bits) != exact(a, eight_bits)).sum())
+    assert wrong > 0, "weights of 8 bits show no saturation: the test would find nothing"
+
+
+def test_pairs_are_added_as_the_instruction_does() -> None:
+    """By hand: both ends of 16 bits saturate, and what lies between them is exact."""
+    a = np.array([[255, 255], [255, 0], [255, 128]], np.uint8)
+    b = np.array([[127, -128, 64], [127, -128, 64]], np.int8)
+    np.testing.assert_array_equal(
+        saturating(a, b), [[32767, -32768, 32640], [32385, -32640, 16320], [32767, -32768, 24512]]
+    )
+    odd = np.array([[255, 255, 1]], np.uint8)
+    np.testing.assert_array_equal(saturating(odd, np.full((3, 1), 127, np.int8)), [[32894]])
 
 
 def test_smaller_files_are_smaller_and_clean(tmp_path: Path) -> None:
