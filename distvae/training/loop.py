@@ -6,62 +6,23 @@ Legend: B batch.
 import math
 import shlex
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
-from distvae.checkpoint import Progress, Trained, save_checkpoint
+from distvae.checkpoint import Trained, save_checkpoint
 from distvae.data.batches import StreamedImages
-from distvae.errors import DistvaeError
-from distvae.evaluation.elbo import elbo_metrics
 from distvae.files import disk_told
-from distvae.models import VAE, WEIGHTS
-from distvae.objectives import Loss, Pressure, loss_of_means
-from distvae.runs import SAMPLES, checkpoints
+from distvae.models import WEIGHTS
+from distvae.objectives import Loss, Pressure
 from distvae.schedules import capacity, kl_weight, learning_rate
 from distvae.tensors import write_tensors
-from distvae.training.console import TrainingConsole
 from distvae.training.engine import Engine, Rows
-from distvae.training.pictures import write_pictures
+from distvae.training.judging import draw, evaluate, note_evaluation, stopped_early
 from distvae.training.sharding import whole_model, whole_state
-from distvae.training.stopping import Interrupted, Vote
-from distvae.training.trackers import MetricsLog
+from distvae.training.sitting import Sitting, Window, not_finite
+from distvae.training.stopping import Interrupted
 from distvae.training.update import Batch
 from distvae.training.world import check_same_weights, gathered, on_main, together
-
-MOST_DEAD = 0.5
-TIME_TO_WAKE = 0.25
-"""Share of a run before which dead latents are not yet a collapse."""
-REMEDIES = "a KL warm-up (--kl-warmup-epochs), --free-bits, a smaller --beta or --latent-dim"
-
-
-@dataclass
-class Window:
-    """Losses since the last log line, still on the device, and the time they took."""
-
-    losses: list[Loss] = field(default_factory=list)
-    seconds: float = 0.0
-
-
-@dataclass
-class Sitting:
-    """One stretch of a run, from start or resume to its end."""
-
-    engine: Engine
-    progress: Progress
-    folder: Path
-    log: MetricsLog
-    console: TrainingConsole
-    vote: Vote
-    window: Window = field(default_factory=Window)
-    warned: bool = False
-    """Whether the collapse of the latents has been told."""
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the data so far."""
-        return self.progress.step / self.engine.steps_per_epoch
 
 
 def train_step(engine: Engine, step: int, rows: Rows) -> list[Loss]:
@@ -149,7 +110,7 @@ def log_window(sitting: Sitting) -> None:
         if not math.isfinite(loss):
             step = sitting.progress.step - steps + number // engine.config.optim.accumulate + 1
             terms = f"distortion {distortion}, rate {rate} nats per image"
-            raise _not_finite(sitting, f"the loss of step {step} is {loss}", terms)
+            raise not_finite(sitting.folder, f"the loss of step {step} is {loss}", terms)
     means = (sum(column) / len(values) for column in zip(*values, strict=True))
     loss, distortion, rate, *extras = means
     told = {
@@ -181,74 +142,6 @@ def end_epoch(sitting: Sitting, last: bool) -> bool:
     return last
 
 
-def draw(sitting: Sitting, model: VAE, epoch: int) -> None:
-    """Write the sheets of an epoch, drawn by a whole model."""
-    engine, folder = sitting.engine, sitting.folder / SAMPLES
-    with disk_told(f"the pictures of epoch {epoch} cannot be written", folder):
-        write_pictures(
-            model.eval(),
-            engine.test_images,
-            engine.binarize,
-            engine.config.optim.seed,
-            folder,
-            epoch,
-        )
-
-
-def note_evaluation(sitting: Sitting, values: dict[str, float]) -> None:
-    """Check, log and tell an evaluation, and remember whether it was the best.
-
-    Its loss is the objective at the final KL weight, so that a warm-up cannot pass for progress or
-    for the lack of it.
-    """
-    progress, model = sitting.progress, sitting.engine.trained.model
-    loss = loss_of_means(
-        values["distortion"],
-        values["rate"],
-        sitting.engine.config.objective,
-        math.prod(model.image_shape),
-    )
-    if not math.isfinite(loss):
-        terms = f"distortion {values['distortion']}, rate {values['rate']} nats per image"
-        raise _not_finite(sitting, f"the test loss after step {progress.step} is {loss}", terms)
-    better = progress.best_loss is None or loss < progress.best_loss
-    progress.best_loss = loss if better else progress.best_loss
-    progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
-    sitting.log.write(progress.step, sitting.epoch, "test", {"loss": loss, **values})
-    sitting.console.epoch(sitting.epoch, values)
-    _tell_collapse(sitting, values)
-
-
-def _tell_collapse(sitting: Sitting, values: dict[str, float]) -> None:
-    """Say once that most latents are dead, when they have had time to wake."""
-    early = sitting.progress.step < sitting.engine.total_steps * TIME_TO_WAKE
-    alive = values["active_units"] >= MOST_DEAD * values["latent_dim"]
-    if early or alive or sitting.warned:
-        return
-    sitting.warned = True
-    sitting.console.say(
-        f"only {values['active_units']:.0f} of {values['latent_dim']:.0f} latents "
-        f"are active: the others carry nothing. Remedies: {REMEDIES}",
-        style="yellow",
-    )
-
-
-def evaluate(engine: Engine) -> dict[str, float]:
-    """Elbo and latents' use over the test split, on all processes together."""
-    accelerator = engine.accelerator
-    return dict(
-        elbo_metrics(
-            whole_model(engine.trained.usable).eval(),
-            engine.test_images,
-            engine.binarize,
-            engine.config.optim.seed,
-            accelerator.process_index,
-            accelerator.num_processes,
-            lambda sums: accelerator.reduce(sums, "sum"),
-        )
-    )
-
-
 def checkpoint(sitting: Sitting) -> None:
     """Write a checkpoint and the run's own model.safetensors, unless loss or weights went wrong."""
     engine = sitting.engine
@@ -268,7 +161,7 @@ def _save(sitting: Sitting, trained: Trained) -> None:
     norms = torch._foreach_norm(list(trained.model.parameters()))
     if not torch.stack(norms).isfinite().all():
         found = f"the weights after step {sitting.progress.step} are not finite"
-        raise _not_finite(sitting, found, "the loss before was finite")
+        raise not_finite(sitting.folder, found, "the loss before was finite")
     size = sum(parameter.nbytes for parameter in trained.model.parameters())
     own = sum(value.nbytes for value in trained.own_state().values())
     with disk_told(
@@ -281,18 +174,3 @@ def _save(sitting: Sitting, trained: Trained) -> None:
     ):
         save_checkpoint(folder, trained, sitting.progress, sitting.engine.config.run.keep)
         write_tensors(folder / WEIGHTS, trained.usable.state_dict())
-
-
-def stopped_early(engine: Engine, progress: Progress) -> bool:
-    """Whether as many evaluations as --early-stopping allows were without a better loss."""
-    patience = engine.config.optim.early_stopping
-    return patience is not None and progress.evaluations_since_best >= patience
-
-
-def _not_finite(sitting: Sitting, found: str, terms: str) -> DistvaeError:
-    saved = checkpoints(sitting.folder)
-    return DistvaeError(
-        found,
-        f"{terms}; the last good checkpoint is {saved[-1] if saved else 'none'}",
-        "Try a smaller --learning-rate, --clip 1, or --mixed-precision no.",
-    )

@@ -27,10 +27,12 @@ from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
 from distvae.training.continuation import SCHEDULE, Earlier, load, patience_of, recorded
 from distvae.training.engine import Engine, build_accelerator, build_engine
+from distvae.training.judging import stopped_early
 from distvae.training.lock import locked
-from distvae.training.loop import Sitting, stopped_early, train
+from distvae.training.loop import train
 from distvae.training.peers import watched_peers
 from distvae.training.sharding import check_sharding
+from distvae.training.sitting import Sitting
 from distvae.training.stopping import Interrupted, StopRequest, Vote
 from distvae.training.topology import asked, check_asked, check_topology
 from distvae.training.trackers import MetricsLog, check_trackers

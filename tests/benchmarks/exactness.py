@@ -43,10 +43,11 @@ def free() -> None:
 def timed_checkpoints(seconds: list[float]) -> None:
     """Note how long each takes."""
     from distvae.training import loop
+    from distvae.training.sitting import Sitting
 
     whole = loop.checkpoint
 
-    def checkpoint(sitting: loop.Sitting) -> None:
+    def checkpoint(sitting: Sitting) -> None:
         loop.log_window(sitting)
         started = time.perf_counter()
         whole(sitting)

@@ -26,7 +26,8 @@ from distvae.errors import DistvaeError
 from distvae.objectives import Loss, Pressure
 from distvae.training import run
 from distvae.training.engine import Engine, build_accelerator, build_engine
-from distvae.training.loop import evaluate, train_step
+from distvae.training.judging import evaluate
+from distvae.training.loop import train_step
 from distvae.training.update import Batch
 from tests.training.conftest import WatchedImages
 

@@ -1,0 +1,51 @@
+"""One stretch of a run, from start or resume to its end, and what goes wrong in it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distvae.checkpoint import Progress
+from distvae.errors import DistvaeError
+from distvae.objectives import Loss
+from distvae.runs import checkpoints
+from distvae.training.console import TrainingConsole
+from distvae.training.engine import Engine
+from distvae.training.stopping import Vote
+from distvae.training.trackers import MetricsLog
+
+
+@dataclass
+class Window:
+    """Losses since the last log line, still on the device, and the time they took."""
+
+    losses: list[Loss] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class Sitting:
+    """One stretch of a run, from start or resume to its end."""
+
+    engine: Engine
+    progress: Progress
+    folder: Path
+    log: MetricsLog
+    console: TrainingConsole
+    vote: Vote
+    window: Window = field(default_factory=Window)
+    warned: bool = False
+    """Whether the collapse of the latents has been told."""
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the data so far."""
+        return self.progress.step / self.engine.steps_per_epoch
+
+
+def not_finite(folder: Path, found: str, terms: str) -> DistvaeError:
+    """What to say of a run in ``folder`` that went wrong, and where its last good state is."""
+    saved = checkpoints(folder)
+    return DistvaeError(
+        found,
+        f"{terms}; the last good checkpoint is {saved[-1] if saved else 'none'}",
+        "Try a smaller --learning-rate, --clip 1, or --mixed-precision no.",
+    )
