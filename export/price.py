@@ -11,7 +11,8 @@ import torch
 
 from distvae.config import DataConfig
 from distvae.data.batches import ResidentImages
-from distvae.data.store import ImageData, cache_folder
+from distvae.data.cache import cache_folder
+from distvae.data.store import ImageData
 from distvae.evaluation.generation import images_per_label
 from distvae.evaluation.judge import Judge, get_judge
 from distvae.export.convert import encoder_input

@@ -1,37 +1,55 @@
 """Decoded images on disk: one contiguous uint8 memory map per split, built once, then only opened.
 
-A store is a folder named after its data and a fingerprint of everything that decides its content.
-It is built beside its final place and renamed as a whole, so it is there completely or not at all.
+A store is a folder named after its data and a digest of everything that decides its content. It is
+built beside its final place and renamed as a whole, so it is there completely or not at all. Its
+arrays have digests, by which a damaged one is noticed and which are the identity of the data.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
+from distvae.data.cache import building, cache_folder
 from distvae.data.factors import Factor
+from distvae.data.identity import (
+    ROWS,
+    Progress,
+    array_digest,
+    combined,
+    digest_of,
+    piece_digest,
+    remember,
+    remembered,
+    state_of,
+    threads,
+)
 from distvae.data.pixels import check_size, read_pixels
 from distvae.data.sources import RawData, RawSplit, Source, load_source
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.errors import DistvaeError
+from distvae.terminal import make_console
 
-FORMAT = 1
-BATCH = 64
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+FORMAT = 2
+META, MEMORY = "meta.json", "verified.json"
+CONTENT_SETTINGS = (
+    *("image_column", "label_column", "image_size", "channels"),
+    *("split_train", "split_test", "split_seed"),
+)
+"""Settings that decide which pixels and labels a store holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +75,10 @@ class ImageData:
     ``name`` is fit for a folder name; ``label_names`` is empty where the images have no labels,
     ``factors`` where it is not known how they came about. Where there is a ``stream`` it has the
     training images, and ``train`` no more than a sample.
+
+    ``digests`` tell by name each part of what the data holds: images and labels of the splits, and
+    the names of the labels; of a stream, its files instead of the training images. ``fingerprint``
+    is one of them all. Both are the same wherever the data lies.
     """
 
     name: str
@@ -68,6 +90,7 @@ class ImageData:
     label_names: tuple[str, ...]
     factors: tuple[Factor, ...] = ()
     stream: Stream | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def train_images(self) -> int:
@@ -97,41 +120,42 @@ def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData
     Raises:
         DistvaeError: the data is unknown or unfit, an image cannot be read, or the disk is full.
     """
-    source = load_source(config)
+    progress = progress or _bar
+    source = load_source(config, progress)
     stream = open_stream(source, config) if config.streaming else None
-    data = _open_or_build(source, stream, config, progress or _bar)
-    return dataclasses.replace(data, stream=stream)
+    data = _open_or_build(source, stream, config, progress)
+    digests = data.digests
+    if stream is not None:  # of the training images there is but a sample
+        kept = {name: told for name, told in digests.items() if not name.startswith("train ")}
+        digests = {"train files": source.identity, **kept}
+    return dataclasses.replace(
+        data,
+        name=source.name,
+        source=source.address,
+        fingerprint=combined(digests)[:16],
+        stream=stream,
+        digests=digests,
+    )
 
 
 def _open_or_build(
     source: Source, stream: Stream | None, config: DataConfig, progress: Progress
 ) -> ImageData:
-    fingerprint = _fingerprint(source, config)
     cache = cache_folder(config)
-    folder = cache / f"{source.name}-{fingerprint}"
-    if data := _open_store(folder):
+    folder = cache / f"{source.name}-{_key(source, config)}"
+    if data := _open_store(folder, progress):
         return data
-    raw = source.read() if stream is None else None
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=f".{folder.name}-") as scratch:
-            if folder.exists():  # damaged: out of the way, and gone with the scratch folder
-                with suppress(FileNotFoundError):
-                    folder.rename(Path(scratch, "damaged"))
-            if stream is not None:
-                raw = resident_part(stream, Path(scratch))
-            assert raw is not None
-            built = Path(scratch, "store")
-            _build(built, source, raw, config, fingerprint, progress)
-            with suppress(OSError):  # another process was first: its store is as good
-                built.rename(folder)
-    except OSError as error:
-        raise DistvaeError(
-            f"cannot write decoded images to {cache}",
-            f"{type(error).__name__}: {error}",
-            "Choose another folder by --cache-dir.",
-        ) from error
-    if data := _open_store(folder):
+    with _cache_told(cache), building(folder) as scratch:
+        if data := _open_store(folder, progress, tell=True):  # another process was first
+            return data
+        if folder.exists():  # damaged: out of the way, and gone with the scratch folder
+            folder.rename(scratch / "damaged")
+        raw = source.read() if stream is None else resident_part(stream, scratch)
+        built = scratch / "store"
+        _build(built, source, raw, config, progress)
+        with suppress(OSError):  # where there are no locks: another's store is as good
+            built.rename(folder)
+    if data := _open_store(folder, progress):
         return data
     raise DistvaeError(
         f"cannot put decoded images into {folder}",
@@ -140,82 +164,123 @@ def _open_or_build(
     )
 
 
-def cache_folder(config: DataConfig) -> Path:
-    """Where decoded images live: as configured, else $DISTVAE_CACHE, else ~/.cache/distvae."""
-    chosen = config.cache_dir or os.environ.get("DISTVAE_CACHE") or "~/.cache/distvae"
-    return Path(chosen).expanduser()
-
-
-def _fingerprint(source: Source, config: DataConfig) -> str:
-    """16 hex digits of everything that decides which pixels and labels a store holds."""
-    settings = {
-        name: getattr(config, name)
-        for name in (
-            *("image_column", "label_column", "image_size", "channels"),
-            *("split_train", "split_test", "split_seed"),
-        )
-    }
-    content = [FORMAT, source.address, source.identity, settings]
-    content += [SAMPLE] if config.streaming else []
-    whole = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()[:16]
-
-
-def _open_store(folder: Path) -> ImageData | None:
-    """The store in a folder, or None where there is none or a file of it is not whole."""
+@contextmanager
+def _cache_told(cache: Path) -> Iterator[None]:
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        files = meta.pop("files")
-        if any((folder / name).stat().st_size != size for name, size in files.items()):
-            return None
-        meta["factors"] = tuple(
-            Factor(told["name"], tuple(told["values"]), told["categorical"])
-            for told in meta.get("factors", ())
-        )
-        train, test = (
-            Split(
-                np.load(folder / f"{name}-images.npy", mmap_mode="r"),
-                np.load(folder / f"{name}-labels.npy") if meta["label_names"] else None,
-                np.load(folder / f"{name}-rows.npy") if meta["factors"] else None,
-            )
-            for name in ("train", "test")
-        )
-        meta["label_names"] = tuple(meta["label_names"])
-        return ImageData(train=train, test=test, **meta)
-    except (OSError, ValueError, KeyError, TypeError):
+        yield
+    except OSError as error:
+        raise DistvaeError(
+            f"cannot write decoded images to {cache}",
+            f"{type(error).__name__}: {error}",
+            "Choose another folder by --cache-dir.",
+        ) from error
+
+
+def _key(source: Source, config: DataConfig) -> str:
+    """16 hex digits of everything that decides which pixels and labels a store holds."""
+    settings = {name: getattr(config, name) for name in CONTENT_SETTINGS}
+    content = [FORMAT, source.identity, settings]
+    content += [SAMPLE] if config.streaming else []
+    return combined(content)[:16]
+
+
+def _open_store(folder: Path, progress: Progress, tell: bool = False) -> ImageData | None:
+    """The store in a folder, or None where there is none or a damaged one."""
+    if not (folder / META).exists():
+        return None
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        if meta.pop("digest") != combined(meta):
+            raise ValueError(f"{META} is not what was written")
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in meta["arrays"]}
+        _verify(folder, meta["arrays"], arrays, progress)
+        return _opened(meta, arrays)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if tell:
+            why = str(error).partition("\n")[0]
+            told = f"warning: the decoded images in {folder} are damaged ({why}); decoding anew"
+            make_console(stderr=True).print(told)
         return None
 
 
-def _build(
+def _verify(
     folder: Path,
-    source: Source,
-    raw: RawData,
-    config: DataConfig,
-    fingerprint: str,
+    digests: Mapping[str, str],
+    arrays: Mapping[str, NDArray[Any]],
     progress: Progress,
 ) -> None:
-    """Decode both splits into a new folder; its metadata is written last."""
+    """Compare arrays with their digests, once for each change of a file.
+
+    Raises:
+        ValueError: one of them is not what was written.
+    """
+    state = state_of(folder, [folder / f"{name}.npy" for name in digests])
+    if remembered(folder / MEMORY, state) is not None:
+        return
+    with progress("checking decoded images", sum(map(len, arrays.values()))) as advance:
+        for name, array in arrays.items():
+            if digest_of(array, advance) != digests[name]:
+                raise ValueError(f"{name}.npy is not what was written")
+    remember(folder / MEMORY, state, combined(digests))
+
+
+def _opened(meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> ImageData:
+    """A store from its metadata and its arrays, of which only the images stay on disk."""
+    splits: dict[str, Any] = {}
+    for name in meta["splits"]:
+        labels, rows = (arrays.get(f"{name}-{part}") for part in ("labels", "rows"))
+        splits[name] = Split(
+            arrays[f"{name}-images"],
+            None if labels is None else np.array(labels),
+            None if rows is None else np.array(rows),
+        )
+    digests = {name.replace("-", " "): told for name, told in meta["arrays"].items()}
+    return ImageData(
+        name=meta["name"],
+        source=meta["source"],
+        fingerprint="",
+        **splits,
+        test_origin=meta["test_origin"],
+        label_names=tuple(meta["label_names"]),
+        factors=tuple(
+            Factor(told["name"], tuple(told["values"]), told["categorical"])
+            for told in meta["factors"]
+        ),
+        digests={**digests, "label names": combined(meta["label_names"])},
+    )
+
+
+def _build(
+    folder: Path, source: Source, raw: RawData, config: DataConfig, progress: Progress
+) -> None:
+    """Decode all splits into a new folder; its metadata is written last."""
     splits = {"train": raw.train, "test": raw.test}
     sample = _Sample.of(raw.train, config)
     _check_space(folder.parent, sum(len(split.rows) for split in splits.values()), sample.shape)
     folder.mkdir()
+    digests: dict[str, str] = {}
     for name, split in splits.items():
-        if split.labels is not None:
-            np.save(folder / f"{name}-labels.npy", split.labels.astype(np.int64))
-        if raw.factors:
-            np.save(folder / f"{name}-rows.npy", split.rows)
+        parts = {"labels": split.labels, "rows": split.rows if raw.factors else None}
+        for part, array in parts.items():
+            if array is not None:
+                np.save(folder / f"{name}-{part}.npy", array.astype(np.int64))
+                digests[f"{name}-{part}"] = digest_of(array.astype(np.int64))
         with progress(f"decoding {source.name} {name}", len(split.rows)) as advance:
-            _decode(split, sample, folder / f"{name}-images.npy", advance)
+            path = folder / f"{name}-images.npy"
+            digests[f"{name}-images"] = _decode(split, sample, path, advance)
     meta = {
         "name": source.name,
         "source": source.address,
-        "fingerprint": fingerprint,
         "test_origin": raw.test_origin,
-        "label_names": raw.label_names,
+        "label_names": list(raw.label_names),
         "factors": [dataclasses.asdict(factor) for factor in raw.factors],
-        "files": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
+        "splits": list(splits),
+        "arrays": digests,
     }
-    (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+    whole = json.dumps({**meta, "digest": combined(meta)}, indent=2) + "\n"
+    (folder / META).write_text(whole, encoding="utf-8")
+    state = state_of(folder, [folder / f"{name}.npy" for name in digests])
+    remember(folder / MEMORY, state, combined(digests))
 
 
 @dataclass(frozen=True)
@@ -234,24 +299,42 @@ class _Sample:
         return cls(where, pixels.shape, size)
 
 
-def _decode(split: RawSplit, sample: _Sample, path: Path, advance: Callable[[int], None]) -> None:
-    """Write the pixels of a split, uint8 [N, C, H, W], one small batch per thread at a time."""
+def _decode(split: RawSplit, sample: _Sample, path: Path, advance: Callable[[int], None]) -> str:
+    """Write the pixels of a split, uint8 [N, C, H, W], one piece per thread at a time.
+
+    Returns:
+        Their digest.
+    """
     shape = (len(split.rows), *sample.shape)
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    _reserve(path)
 
-    def fill(start: int) -> int:
-        rows = split.rows[start : start + BATCH]
+    def fill(start: int) -> bytes:
+        rows = split.rows[start : start + ROWS]
         for index, (row, encoded) in enumerate(zip(rows, split.fetch(rows), strict=True), start):
             where = split.where(row, encoded)
             pixels = read_pixels(split.decode, encoded, where, sample.shape[0], sample.size)
             check_size(where, pixels.shape, sample.where, sample.shape)
             images[index] = pixels
-        return len(rows)
+        return piece_digest(images[start : start + ROWS])
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for count in pool.map(fill, range(0, len(split.rows), BATCH)):
-            advance(count)
+    def pieces() -> Iterator[bytes]:
+        with ThreadPoolExecutor(threads()) as pool:
+            starts = range(0, len(split.rows), ROWS)
+            for start, piece in zip(starts, pool.map(fill, starts), strict=True):
+                advance(min(ROWS, len(split.rows) - start))
+                yield piece
+
+    digest = array_digest(images.dtype, images.shape, pieces())
     images.flush()
+    return digest
+
+
+def _reserve(path: Path) -> None:
+    """Take a file's room on the disk now: a memory map that finds none later ends by a signal."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _check_space(folder: Path, count: int, shape: tuple[int, ...]) -> None:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distvae.data.batches import ResidentImages
+from distvae.data.identity import Progress
 from distvae.data.inputs import to_input
-from distvae.data.store import ImageData, Progress
+from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.files import new_folder, read_json, write_json
 from distvae.models import CONFIG, WEIGHTS

@@ -11,7 +11,8 @@ from torch import Tensor
 from distvae.card import PICTURES
 from distvae.config import DataConfig
 from distvae.data.batches import ResidentImages
-from distvae.data.store import ImageData, cache_folder
+from distvae.data.cache import cache_folder
+from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.evaluation.augmentation import augmentation_metrics
 from distvae.evaluation.confusion import write_confusion

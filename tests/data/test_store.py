@@ -23,6 +23,11 @@ def open_path(path: Path, **settings: Any) -> ImageData:
     return open_data(DataConfig(data=str(path), **settings))
 
 
+def stores(cache: Path) -> list[Path]:
+    """What is in the cache but the digests of files."""
+    return [path for path in cache.iterdir() if path.name != ".digests"]
+
+
 def write_flat(root: Path, *images: Image.Image) -> Path:
     root.mkdir()
     for number, image in enumerate(images):
@@ -100,7 +105,7 @@ def test_stored_pixels_are_those_that_pillow_decodes(
         decoded = np.asarray(Image.open(file)).reshape(side, side, -1)
         np.testing.assert_array_equal(stored.transpose(1, 2, 0), decoded)
     assert not data.train.images.flags.writeable
-    assert [folder.name for folder in cache.iterdir()] == [f"trees-{data.fingerprint}"]
+    assert [folder.name.split("-")[0] for folder in stores(cache)] == ["trees"]
 
 
 def test_more_images_than_one_batch_keep_their_order(tmp_path: Path) -> None:
@@ -173,7 +178,7 @@ def test_mixed_sizes_are_refused_by_name(tmp_path: Path, cache: Path) -> None:
     root = write_flat(tmp_path / "mixed", picture(0, 8), picture(1, 9))
     with pytest.raises(DistvaeError, match=r"1\.png.* is 9 x 9.*0\.png.* is 8 x 8.*--image-size"):
         open_path(root, split_test="train")
-    assert list(cache.iterdir()) == []
+    assert stores(cache) == []
 
 
 def test_a_broken_image_is_refused_by_name(trees: Path, cache: Path) -> None:
@@ -181,49 +186,61 @@ def test_a_broken_image_is_refused_by_name(trees: Path, cache: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:60])
     with pytest.raises(DistvaeError, match=rf"cannot read {broken}"):
         open_path(trees, split_test="train")
-    assert list(cache.iterdir()) == []
+    assert stores(cache) == []
 
 
 def test_a_truncated_store_is_built_again(trees: Path, cache: Path) -> None:
     fresh = open_path(trees).train.images.copy()
-    [folder] = cache.iterdir()
+    [folder] = stores(cache)
     with (folder / "train-images.npy").open("r+b") as file:
         file.truncate(200)
     np.testing.assert_array_equal(open_path(trees).train.images, fresh)
     (folder / "meta.json").write_text(json.dumps({"name": "trees"}))
     np.testing.assert_array_equal(open_path(trees).train.images, fresh)
-    assert list(cache.iterdir()) == [folder]
+    assert stores(cache) == [folder]
 
 
 def test_every_setting_of_the_content_has_its_own_store(trees: Path, cache: Path) -> None:
     for settings in ({}, {"image_size": 4}, {"channels": 1}, {"split_seed": 1}, {}):
         open_path(trees, **settings)
-    assert len(list(cache.iterdir())) == 4
+    assert len(stores(cache)) == 4
     picture(50).save(trees / "oak" / "new.png")
     assert len(open_path(trees).train) + len(open_path(trees).test) == 13
 
 
-def test_builders_at_the_same_time_share_one_store(trees: Path, cache: Path) -> None:
-    both_building = threading.Barrier(2, timeout=20)
+def test_who_comes_while_another_decodes_waits_for_it(
+    trees: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decoding, done, told = threading.Event(), threading.Event(), []
 
     @contextmanager
-    def meet(description: str, total: int) -> Iterator[Callable[[int], None]]:
-        both_building.wait()
+    def slowly(description: str, total: int) -> Iterator[Callable[[int], None]]:
+        told.append(description)
+        decoding.set()
+        assert done.wait(20)
         yield lambda count: None
 
     opened: list[ImageData] = []
     config = DataConfig(data=str(trees))
     builders = [
-        threading.Thread(target=lambda: opened.append(open_data(config, meet))) for _ in range(2)
+        threading.Thread(target=lambda: opened.append(open_data(config, slowly))) for _ in range(2)
     ]
-    for builder in builders:
-        builder.start()
+    open_path(trees)  # its files are known
+    shutil.rmtree(stores(cache)[0])
+    builders[0].start()
+    assert decoding.wait(20)
+    builders[1].start()
+    heard = ""
+    while "another process decodes the same images" not in heard:
+        heard += capsys.readouterr().err
+    done.set()
     for builder in builders:
         builder.join()
     one, two = opened
     np.testing.assert_array_equal(one.train.images, two.train.images)
     assert one.fingerprint == two.fingerprint
-    assert [folder.name for folder in cache.iterdir()] == [f"trees-{one.fingerprint}"]
+    assert told == ["decoding trees train", "decoding trees test"]
+    assert len(stores(cache)) == 1
 
 
 def test_progress_counts_every_image(trees: Path) -> None:
@@ -239,7 +256,12 @@ def test_progress_counts_every_image(trees: Path) -> None:
         yield advance
 
     open_data(DataConfig(data=str(trees)), progress)
-    assert told == {"decoding trees train": [11, 11], "decoding trees test": [1, 1]}
+    size = sum(file.stat().st_size for file in trees.rglob("*.png"))
+    assert told == {
+        "reading files": [size, size],
+        "decoding trees train": [11, 11],
+        "decoding trees test": [1, 1],
+    }
 
 
 def test_a_full_disk_is_told_before_decoding(tmp_path: Path, cache: Path) -> None:
@@ -249,7 +271,7 @@ def test_a_full_disk_is_told_before_decoding(tmp_path: Path, cache: Path) -> Non
     assert free < 50_000 * 3 * 5000**2, "this disk is too large for the test"
     with pytest.raises(DistvaeError, match=r"3 x 5000 x 5000 need 3750\.00 GB in .* GB are free"):
         open_path(root, image_size=5000)
-    assert list(cache.iterdir()) == []
+    assert stores(cache) == []
 
 
 def test_a_cache_that_cannot_be_written_is_named(trees: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from distvae.config import DataConfig
 from distvae.data.factors import GRIDS, read_dsprites
+from distvae.data.identity import Progress
 from distvae.data.sources.bundled import read_grid, read_mnist, read_sprites
 from distvae.data.sources.hub import load_hub
 from distvae.data.sources.local import FACTORS, TABLES, load_local, local_identity
@@ -21,8 +22,12 @@ __all__ = ["RawData", "RawSplit", "Source", "load_source"]
 BUNDLED = ("mnist", *GRIDS)
 
 
-def load_source(config: DataConfig) -> Source:
+def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
     """Find the images that ``config.data`` names.
+
+    Args:
+        config: what to find.
+        progress: called where files must be read to be known again.
 
     Raises:
         DistvaeError: there is no such data, or the Hub cannot be reached. Splits, columns and
@@ -49,7 +54,7 @@ def load_source(config: DataConfig) -> Source:
         return Source(
             re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data",
             str(path),
-            local_identity(path, config),
+            local_identity(path, config, progress),
             read,
             lambda: load_local(path, config),
             root,

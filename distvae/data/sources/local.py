@@ -2,7 +2,6 @@
 
 import csv
 import glob
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from distvae.config import DataConfig
+from distvae.data.cache import cache_folder
+from distvae.data.identity import Progress, files_identity
 from distvae.data.sources.columns import IMAGE_COLUMNS
 from distvae.data.sources.raw import TEST_SPLITS
 from distvae.errors import DistvaeError
@@ -132,8 +133,8 @@ def _split_names(config: DataConfig) -> set[str]:
     return {config.split_train, config.split_test or "test", "train", *TEST_SPLITS}
 
 
-def local_identity(path: Path, config: DataConfig) -> str:
-    """A digest of the names, sizes and times of every file that the images depend on.
+def local_identity(path: Path, config: DataConfig, progress: Progress | None = None) -> str:
+    """The digest of every file that the images depend on; streamed ones are sampled.
 
     Raises:
         DistvaeError: the file is no table, or a file that belongs to the images is missing.
@@ -147,14 +148,8 @@ def local_identity(path: Path, config: DataConfig) -> str:
             f"{path} is no table of images",
             f"expected a file that ends in {', '.join(TABLES)}, dSprites' npz, or a folder",
         )
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            state = file.stat()
-        except OSError as error:
-            raise DistvaeError(f"cannot look at {file}", str(error), "Remove it.") from error
-        digest.update(f"{file}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+    root = path if path.is_dir() else path.parent
+    return files_identity(root, files, cache_folder(config), config.streaming, progress)
 
 
 def _csv_images(path: Path, config: DataConfig) -> Iterator[Path]:
