@@ -119,6 +119,20 @@ def parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
             str_from_instance=lambda value: [",".join(map(str, value))],
         )
 
+    @registry.primitive_rule
+    def on_or_off(
+        info: tyro.constructors.PrimitiveTypeInfo,
+    ) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+        if set(typing.get_args(info.type)) != {bool, type(None)}:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=(0, 1),
+            metavar="[on|off]",
+            instance_from_str=_on,
+            is_instance=lambda value: value is None or isinstance(value, bool),
+            str_from_instance=lambda value: [{None: "None", True: "on", False: "off"}[value]],
+        )
+
     shape = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     with registry:
         return tyro.cli(
@@ -128,6 +142,15 @@ def parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
             prog=f"distvae {_hyphenated(kind.__name__.removesuffix('Config'))}",
             **({} if default is None else {"default": default}),
         )
+
+
+def _on(words: list[str]) -> bool | None:
+    """A flag alone is on; None is what it is where it is left out."""
+    meanings = {"on": True, "true": True, "off": False, "false": False, "none": None}
+    word = words[0].lower() if words else "on"
+    if word not in meanings:
+        raise ValueError(f"expected on or off, found {words[0]}")
+    return meanings[word]
 
 
 def _hyphenated(name: str) -> str:

@@ -1,9 +1,10 @@
 """The model card of a run: what it is, what it was measured at, how to sample from it. No torch."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import read_json, write_text
@@ -12,6 +13,11 @@ from distvae.runs import CONFIG, METRICS, SAMPLES
 CARD = "README.md"
 EVALUATION = "evaluation.json"
 TABLE = "evaluation.md"
+NOT_MEASURED = (
+    *("step", "epoch", "weights_step"),
+    *("best_step", "best_epoch", "best_loss", "evaluations_since_best"),
+)
+"""What a line of metrics.jsonl holds beside what was measured."""
 PICTURES = ("confusion", "neighbours")
 """That an evaluation may have drawn."""
 
@@ -25,6 +31,35 @@ def last_metrics(folder: Path, split: str) -> dict[str, Any]:
     return next((line for line in reversed(lines) if line["split"] == split), {})
 
 
+class Best(NamedTuple):
+    """The evaluation whose weights a run keeps."""
+
+    split: str
+    step: int
+    epoch: float
+    loss: float
+    since: int
+    """Evaluations after it."""
+
+    def __str__(self) -> str:
+        """One sentence."""
+        return (
+            f"the weights are those of step {self.step} (epoch {self.epoch:g}), the best by "
+            f"{self.split} loss: {self.loss:.2f} nats; {self.since} evaluations since then were "
+            "not better"
+        )
+
+
+def best(folder: Path) -> Best | None:
+    """The best evaluation so far of a run that keeps its weights."""
+    for split in ("validation", "test"):
+        line = last_metrics(folder, split)
+        if "best_step" in line:
+            names = ("best_step", "best_epoch", "best_loss", "evaluations_since_best")
+            return Best(split, *(line[name] for name in names))
+    return None
+
+
 def measured(folder: Path) -> dict[str, float]:
     """Every number known of a run's test split: the last while training, and the evaluation's."""
     evaluated = folder / EVALUATION
@@ -35,7 +70,7 @@ def measured(folder: Path) -> dict[str, float]:
     return {
         name: value
         for name, value in numbers.items()
-        if isinstance(value, int | float) and name not in ("epoch", "step")
+        if isinstance(value, int | float) and name not in NOT_MEASURED
     }
 
 
@@ -67,11 +102,16 @@ def write_card(folder: Path) -> None:
     record = read_json(folder / CONFIG)
     settings, data = record["settings"], record["data"]
     sheets = sorted((folder / SAMPLES).glob("epoch-*.png"))
+    kept = best(folder)
+    if kept is not None:
+        own = folder / SAMPLES / f"epoch-{math.ceil(kept.epoch):04d}.png"
+        sheets = [own] if own.exists() else sheets
     picture = f"![samples](samples/{sheets[-1].name})\n" if sheets else ""
     channels, height, width = record["image_shape"]
     labels = record["label_names"]
     conditional = settings["model"] == "cvae"
     asked = f"labels=[{labels[0]!r}], " if conditional else ""
+    kept_line = f"- Of the run {kept}\n" if kept else ""
     label_line = f"- Labels: {', '.join(labels)}\n" if conditional else ""
     rows = "".join(f"| {name.strip()} | {value} |\n" for name, value in rows_of(measured(folder)))
     changed = "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
@@ -87,7 +127,7 @@ A {"conditional " if conditional else ""}variational autoencoder ({settings["net
 
 - Data: {data["source"]}, {data["train_images"]} training images
 - Tested on {data["test_images"]} images: {data["test_split"]}
-{label_line}- Binarization: {settings["binarize"]}
+{kept_line}{label_line}- Binarization: {settings["binarize"]}
 
 {picture}
 ## Measured

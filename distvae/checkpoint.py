@@ -15,6 +15,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class Progress:
     """Lowest evaluated loss, nats per image."""
     evaluations_since_best: int = 0
     """For early stopping."""
+    best_step: int | None = None
+    """Steps taken when that loss was evaluated."""
     seconds: float = 0.0
     """Time spent training, over all sittings."""
     scaler: dict[str, float] | None = None
@@ -84,8 +87,12 @@ class Trained:
         return self.averaged if self.averaged is not None else self.model
 
 
-def save_checkpoint(run: Path, trained: Trained, progress: Progress, keep: int) -> Path:
+def save_checkpoint(
+    run: Path, trained: Trained, progress: Progress, keep: int, keep_best: bool = False
+) -> Path:
     """Write a checkpoint of this step, then delete all but ``keep`` of those up to it.
+
+    With ``keep_best`` those also stay that any of the kept ones knows as the best.
 
     Raises:
         OSError: there is no room; those before are as they were.
@@ -103,8 +110,11 @@ def save_checkpoint(run: Path, trained: Trained, progress: Progress, keep: int) 
         write_json(folder / TRAINER, {**content, "sha256": _digest(content)})
     written = checkpoints(run)
     # a later one is the damaged one that the run went on without
-    for old in written[: max(0, written.index(path) + 1 - keep)]:
-        shutil.rmtree(old)
+    first = max(0, written.index(path) + 1 - keep)
+    best = {_best_of(kept) for kept in written[first:]} if keep_best else set()
+    for old in written[:first]:
+        if old not in best:
+            shutil.rmtree(old)
     for leftover in path.parent.glob(f"{TEMPORARY}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     return path
@@ -176,6 +186,14 @@ def load_newest(run: Path, trained: Trained) -> tuple[Progress | None, Path | No
             "Start anew with --overwrite.",
         )
     return None, None, damaged
+
+
+def _best_of(path: Path) -> Path | None:
+    """The checkpoint that one knows as the best, if it knows any."""
+    with suppress(DistvaeError):
+        step = read_json(path / TRAINER).get("best_step")
+        return None if step is None else checkpoint_path(path.parent.parent, step)
+    return None
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -191,7 +191,7 @@ class OptimConfig:
     compile: Literal["off", "on", "auto"] = "off"
     """torch.compile: `auto` compiles when the run is long enough to win back the compilation time."""
     early_stopping: int | None = None
-    """Stop after this many evaluations without a better loss; left out: never."""
+    """Stop after this many evaluations without a better loss, and keep the best weights (--keep-best); left out: never."""
     seed: int = 0
     """Seed of the weights, the order of the images, the latent noise and the binarization."""
 
@@ -208,6 +208,8 @@ class RunConfig:
     """Steps between checkpoints; one is also written at the end of the run and on Ctrl-C, SIGTERM, SIGHUP or SIGUSR1."""
     keep: int = 2
     """Newest checkpoints kept."""
+    keep_best: bool | None = None
+    """Make model.safetensors the weights of the evaluation with the best loss, and keep their checkpoint too; a resume still goes on from the newest. Left out: with --early-stopping; `--keep-best off`: never."""
     eval_every: int = 1
     """Epochs between evaluations on the test split; the last epoch is always evaluated."""
     sample_every: int = 5
@@ -231,6 +233,13 @@ class TrainConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best weights are kept, or only the newest."""
+        if self.run.keep_best is None:
+            return self.optim.early_stopping is not None
+        return self.run.keep_best
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other, naming the flags."""

@@ -73,32 +73,31 @@ class TrainingConsole:
             self._progress.update(self._epochs, completed=step / self._steps_per_epoch)
             self._progress.update(self._steps, completed=done, told=describe(self._values))
 
-    def epoch(self, epoch: float, values: dict[str, float]) -> None:
-        """An epoch's evaluation."""
-        self._values |= {f"test {name}": value for name, value in values.items()}
+    def epoch(self, epoch: float, values: dict[str, float], split: str) -> None:
+        """An epoch's evaluation on a split."""
+        told = describe(values)
         if self._live:
-            told = describe(self._values, "test ")
-            self._progress.update(self._epochs, completed=int(epoch), told=f"test  {told}")
+            self._progress.update(self._epochs, completed=int(epoch), told=f"{split}  {told}")
             return
         done = epoch - self._start_step / self._steps_per_epoch
         left = (
             (time.perf_counter() - self._started) / max(done, 1e-9) * (self._total_epochs - epoch)
         )
         self.console.print(
-            f"epoch {epoch:g}/{self._total_epochs}  {describe(self._values)}  |  test  "
-            f"{describe(self._values, 'test ')}  |  {left:.0f} s left"
+            f"epoch {epoch:g}/{self._total_epochs}  {describe(self._values)}  |  {split}  "
+            f"{told}  |  {left:.0f} s left"
         )
 
 
-def describe(values: dict[str, float], prefix: str = "") -> str:
+def describe(values: dict[str, float]) -> str:
     """The numbers worth a glance, in nats per image and images/s."""
     parts = []
     for name in ("elbo", "distortion", "rate"):
-        if prefix + name in values:
-            parts.append(f"{name} {values[prefix + name]:.2f}")
-    if prefix + "active_units" in values:
-        active, all_units = values[prefix + "active_units"], values[prefix + "latent_dim"]
+        if name in values:
+            parts.append(f"{name} {values[name]:.2f}")
+    if "active_units" in values:
+        active, all_units = values["active_units"], values["latent_dim"]
         parts.append(f"active {active:.0f}/{all_units:.0f}")
-    if prefix + "images_per_second" in values:
-        parts.append(f"{values[prefix + 'images_per_second']:,.0f} images/s")
+    if "images_per_second" in values:
+        parts.append(f"{values['images_per_second']:,.0f} images/s")
     return "  ".join(parts)

@@ -6,15 +6,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from distvae.card import CARD, write_card
 from distvae.checkpoint import Progress, Trained, load_checkpoint, load_newest
 from distvae.config import OptimConfig, TrainConfig
 from distvae.data.batches import StreamedImages
+from distvae.errors import DistvaeError
 from distvae.files import TEMPORARY, disk_told, stored_checksum
 from distvae.models import WEIGHTS
-from distvae.runs import Run
+from distvae.runs import Run, checkpoint_path
 from distvae.schedules import LEAST_SHARE, Part, Parts, gone_on, learning_rate, steps_of, whole
-from distvae.tensors import checksum, write_tensors
+from distvae.tensors import checksum, read_tensors, write_tensors
 from distvae.training.engine import Engine
 from distvae.training.sharding import fill_parts, whole_state
 from distvae.training.world import gathered, together
@@ -110,6 +113,16 @@ class Found:
     checkpoint: Path | None
     trained: Trained
     """What was loaded, whole."""
+    best: Path | None = None
+    """The checkpoint with the best weights, where these are kept."""
+    lost: bool = False
+    """Whether the best weights were to be kept, and are not there."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """What model.safetensors shall hold."""
+        if self.best is not None and self.best != self.checkpoint:
+            return read_tensors(self.best / WEIGHTS)
+        return self.trained.usable.state_dict()
 
     def settle(self, folder: Path) -> None:
         """Say from where the run goes on, and put the folder into the state of that step."""
@@ -121,14 +134,16 @@ class Found:
             _clear(folder)
             (folder / CARD).unlink(missing_ok=True)  # it is written when there is more to tell
             if self.checkpoint:
-                write_tensors(folder / WEIGHTS, self.trained.usable.state_dict())
+                write_tensors(folder / WEIGHTS, self.weights())
 
     def complete(self, folder: Path) -> None:
         """Make up for what a kill after the last checkpoint left undone, if it did."""
         with disk_told(f"{folder} cannot be completed", folder):
             _clear(folder)
-            weights = self.trained.usable.state_dict()
-            if stored_checksum(folder / WEIGHTS) != checksum(weights):
+            kept = self.lost and (folder / WEIGHTS).exists()  # perhaps the last copy of the best
+            if not kept and stored_checksum(folder / WEIGHTS) != checksum(
+                weights := self.weights()
+            ):
                 write_tensors(folder / WEIGHTS, weights)
             if not (folder / CARD).exists():
                 write_card(folder)
@@ -166,4 +181,26 @@ def load(engine: Engine, folder: Path) -> Found:
     # only as many processes as then have the same parts
     if isinstance(images, StreamedImages) and len(streams) == accelerator.num_processes:
         images.go_on_from(streams[accelerator.process_index])
-    return Found(progress, path, trained)
+    if not engine.config.keeps_best:
+        return Found(progress, path, trained)
+    if on_main(accelerator, lambda: _has_best(folder, progress)):
+        assert progress.best_step is not None
+        return Found(progress, path, trained, checkpoint_path(folder, progress.best_step))
+    known = dataclasses.replace(progress, best_step=None, best_loss=None)
+    return Found(known, path, trained, lost=progress.best_loss is not None)
+
+
+def _has_best(folder: Path, progress: Progress) -> bool:
+    """Whether the best weights so far are there and whole; says so where they are not."""
+    if progress.best_loss is None:
+        return False
+    found = "its best weights so far were not kept"
+    if progress.best_step is not None:
+        path = checkpoint_path(folder, progress.best_step) / WEIGHTS
+        try:
+            read_tensors(path)
+            return True
+        except DistvaeError as error:
+            found = str(error).splitlines()[0]
+    print(f"warning: {found}; the best are looked for among those from here on")  # noqa: T201
+    return False

@@ -76,12 +76,24 @@ class Engine:
     order: Callable[[int], Rows]
     """(epoch) -> the rows of ``train_images`` that it visits, one after the other."""
     test_images: ResidentImages
+    validation_images: ResidentImages | None
+    """By which the weights are judged while they are trained; None: by the test images."""
     noise: NoiseSource
     steps_per_epoch: int
     parts: Parts
     """What the learning rate follows."""
     conditional: bool
     binarize: str
+
+    @property
+    def judged_images(self) -> ResidentImages:
+        """What the weights are judged by while they are trained."""
+        return self.test_images if self.validation_images is None else self.validation_images
+
+    @property
+    def judging_split(self) -> str:
+        """The name of those in metrics.jsonl."""
+        return "test" if self.validation_images is None else "validation"
 
     @property
     def total_steps(self) -> int:
@@ -201,6 +213,7 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
         train_images=train_images,
         order=order,
         test_images=ResidentImages.from_split(data.test).to(device),
+        validation_images=None,
         noise=noise,
         steps_per_epoch=steps_per_epoch,
         parts=whole(optim, total_steps, steps_per_epoch),

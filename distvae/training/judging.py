@@ -3,15 +3,17 @@
 import math
 
 from distvae.checkpoint import Progress
+from distvae.data.batches import ResidentImages
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.files import disk_told
 from distvae.models import VAE
 from distvae.objectives import loss_of_means
-from distvae.runs import SAMPLES
+from distvae.runs import SAMPLES, checkpoint_path
 from distvae.training.engine import Engine
 from distvae.training.pictures import write_pictures
 from distvae.training.sharding import whole_model
 from distvae.training.sitting import Sitting, not_finite
+from distvae.training.world import on_main, together
 
 MOST_DEAD = 0.5
 TIME_TO_WAKE = 0.25
@@ -34,29 +36,42 @@ def draw(sitting: Sitting, model: VAE, epoch: int) -> None:
 
 
 def note_evaluation(sitting: Sitting, values: dict[str, float]) -> None:
-    """Check, log and tell an evaluation, and remember whether it was the best.
-
-    Its loss is the objective at the final KL weight, so that a warm-up cannot pass for progress or
-    for the lack of it.
-    """
-    progress, model = sitting.progress, sitting.engine.trained.model
-    loss = loss_of_means(
-        values["distortion"],
-        values["rate"],
-        sitting.engine.config.objective,
-        math.prod(model.image_shape),
-    )
+    """Check, log and tell an evaluation, and remember whether it was the best."""
+    progress, split = sitting.progress, sitting.engine.judging_split
+    loss = _loss(sitting.engine, values)
     if not math.isfinite(loss):
         terms = f"distortion {values['distortion']}, rate {values['rate']} nats per image"
         raise not_finite(
-            sitting.folder, f"the test loss after step {progress.step} is {loss}", terms
+            sitting.folder, f"the {split} loss after step {progress.step} is {loss}", terms
         )
     better = progress.best_loss is None or loss < progress.best_loss
     progress.best_loss = loss if better else progress.best_loss
+    progress.best_step = progress.step if better else progress.best_step
     progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
-    sitting.log.write(progress.step, sitting.epoch, "test", {"loss": loss, **values})
-    sitting.console.epoch(sitting.epoch, values)
+    sitting.log.write(
+        progress.step, sitting.epoch, split, {"loss": loss, **values, **_best(sitting)}
+    )
+    sitting.console.epoch(sitting.epoch, values, split)
     _tell_collapse(sitting, values)
+
+
+def _best(sitting: Sitting) -> dict[str, float]:
+    """What a line of metrics.jsonl says of the best evaluation so far, where its weights stay."""
+    engine, progress = sitting.engine, sitting.progress
+    if not engine.config.keeps_best or progress.best_step is None or progress.best_loss is None:
+        return {}
+    return {
+        "best_step": progress.best_step,
+        "best_epoch": round(progress.best_step / engine.steps_per_epoch, 4),
+        "best_loss": progress.best_loss,
+        "evaluations_since_best": progress.evaluations_since_best,
+    }
+
+
+def _loss(engine: Engine, values: dict[str, float]) -> float:
+    """The objective at the final KL weight, nats per image, which no warm-up can move."""
+    dims = math.prod(engine.trained.model.image_shape)
+    return loss_of_means(values["distortion"], values["rate"], engine.config.objective, dims)
 
 
 def _tell_collapse(sitting: Sitting, values: dict[str, float]) -> None:
@@ -73,13 +88,13 @@ def _tell_collapse(sitting: Sitting, values: dict[str, float]) -> None:
     )
 
 
-def evaluate(engine: Engine) -> dict[str, float]:
-    """Elbo and latents' use over the test split, on all processes together."""
+def evaluate(engine: Engine, images: ResidentImages, model: VAE | None = None) -> dict[str, float]:
+    """Elbo and latents' use over a split, on all processes together; of the model in training."""
     accelerator = engine.accelerator
     return dict(
         elbo_metrics(
-            whole_model(engine.trained.usable).eval(),
-            engine.test_images,
+            (model or whole_model(engine.trained.usable)).eval(),
+            images,
             engine.binarize,
             engine.config.optim.seed,
             accelerator.process_index,
@@ -87,6 +102,31 @@ def evaluate(engine: Engine) -> dict[str, float]:
             lambda sums: accelerator.reduce(sums, "sum"),
         )
     )
+
+
+def holds_best(engine: Engine, progress: Progress) -> bool:
+    """Whether the weights of this step are the best, and to be kept for that."""
+    return engine.config.keeps_best and progress.best_step == progress.step
+
+
+def present_best(sitting: Sitting) -> None:
+    """Measure and draw the weights that the run leaves behind, where that was not done yet."""
+    engine, progress = sitting.engine, sitting.progress
+    step = progress.best_step if engine.config.keeps_best else progress.step
+    assert step is not None
+    if step == progress.step:
+        model = whole_model(engine.trained.usable)
+    else:
+        path = checkpoint_path(sitting.folder, step)
+        found = together(engine.accelerator, lambda: VAE.from_pretrained(path))
+        model = found.to(engine.accelerator.device)
+        epoch = math.ceil(step / engine.steps_per_epoch)
+        on_main(engine.accelerator, lambda: draw(sitting, model, epoch))
+    if engine.validation_images is not None or step != progress.step:
+        values = evaluate(engine, engine.test_images, model)
+        loss = {"loss": _loss(engine, values), **values}
+        told = {**loss, **_best(sitting), "weights_step": step}
+        sitting.log.write(progress.step, sitting.epoch, "test", told)
 
 
 def stopped_early(engine: Engine, progress: Progress) -> bool:

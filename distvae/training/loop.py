@@ -17,7 +17,14 @@ from distvae.objectives import Loss, Pressure
 from distvae.schedules import capacity, kl_weight, learning_rate
 from distvae.tensors import write_tensors
 from distvae.training.engine import Engine, Rows
-from distvae.training.judging import draw, evaluate, note_evaluation, stopped_early
+from distvae.training.judging import (
+    draw,
+    evaluate,
+    holds_best,
+    note_evaluation,
+    present_best,
+    stopped_early,
+)
 from distvae.training.sharding import whole_model, whole_state
 from distvae.training.sitting import Sitting, Window, not_finite
 from distvae.training.stopping import Interrupted
@@ -81,7 +88,8 @@ def train(sitting: Sitting) -> None:
             stopping = sitting.vote.signal_name(progress.step, sitting.log.failure is not None)
             if sitting.vote.troubled:
                 together(engine.accelerator, sitting.log.check)
-            if progress.step % run.checkpoint_every == 0 or last or stopping:
+            due = progress.step % run.checkpoint_every == 0 or last or stopping
+            if due or holds_best(engine, progress):
                 checkpoint(sitting)
             if last:
                 break
@@ -133,11 +141,13 @@ def end_epoch(sitting: Sitting, last: bool) -> bool:
     epoch = math.ceil(sitting.epoch)
     if epoch % run.eval_every == 0 or last:
         log_window(sitting)
-        note_evaluation(sitting, evaluate(engine))
+        note_evaluation(sitting, evaluate(engine, engine.judged_images))
         last = last or stopped_early(engine, sitting.progress)
     if epoch % run.sample_every == 0 or last:
         usable = whole_model(engine.trained.usable)
         on_main(engine.accelerator, lambda: draw(sitting, usable, epoch))
+    if last:
+        present_best(sitting)
     engine.forward.train()
     return last
 
@@ -172,5 +182,7 @@ def _save(sitting: Sitting, trained: Trained) -> None:
         size * (5 if trained.averaged is not None else 4) + 3 * own,
         f"Then go on from the one before: distvae train --resume {shlex.quote(str(folder))}",
     ):
-        save_checkpoint(folder, trained, sitting.progress, sitting.engine.config.run.keep)
-        write_tensors(folder / WEIGHTS, trained.usable.state_dict())
+        config, progress = sitting.engine.config, sitting.progress
+        save_checkpoint(folder, trained, progress, config.run.keep, config.keeps_best)
+        if not config.keeps_best or progress.best_step in (None, progress.step):
+            write_tensors(folder / WEIGHTS, trained.usable.state_dict())

@@ -5,7 +5,7 @@ import shlex
 
 from rich.console import Console
 
-from distvae.card import last_metrics
+from distvae.card import best, last_metrics
 from distvae.figures import ERROR, rows_of
 from distvae.files import read_json
 from distvae.runs import CHECKPOINTS, CONFIG, METRICS, SAMPLES
@@ -28,7 +28,9 @@ def report(outcome: Outcome) -> None:
         return
     measured = last_metrics(folder, "test")
     shown = {name: value for name, value in measured.items() if name.removesuffix(ERROR) in NAMES}
-    title = f"test split after epoch {measured.get('epoch', 0):g}"
+    progress = outcome.progress
+    step = measured.get("weights_step", progress.step)
+    title = f"test split after epoch {step / outcome.steps_per_epoch:g}"
     console.print(table(title, rows_of(shown)))
     samples = sorted((folder / SAMPLES).glob("epoch-*.png"))
     console.print(f"trained in {outcome.progress.seconds:.0f} s; everything is in {folder}/")
@@ -43,6 +45,9 @@ def report(outcome: Outcome) -> None:
     console.print("next:")
     console.print(f"  distvae sample {quoted}{label} --count 64", style="bold")
     console.print(f"  distvae evaluate {quoted}", style="bold")
+    if kept := best(folder):
+        early = "stopped early: " if outcome.stopped_early else ""
+        console.print(f"{early}{kept}")
 
 
 def _report_idle(outcome: Outcome, console: Console) -> None:
