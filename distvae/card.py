@@ -42,11 +42,10 @@ class Best(NamedTuple):
     """Evaluations after it."""
 
     def __str__(self) -> str:
-        """One sentence."""
+        """Which it is, and that none was better."""
         return (
-            f"the weights are those of step {self.step} (epoch {self.epoch:g}), the best by "
-            f"{self.split} loss: {self.loss:.2f} nats; {self.since} evaluations since then were "
-            "not better"
+            f"step {self.step} (epoch {self.epoch:g}), the best by {self.split} loss: "
+            f"{self.loss:.2f} nats; {self.since} evaluations since then were not better"
         )
 
 
@@ -58,6 +57,16 @@ def best(folder: Path) -> Best | None:
             names = ("best_step", "best_epoch", "best_loss", "evaluations_since_best")
             return Best(split, *(line[name] for name in names))
     return None
+
+
+def best_sheet(folder: Path) -> Path | None:
+    """The sheet of samples of a run's best weights, else its newest."""
+    kept = best(folder)
+    if kept is not None:
+        own = folder / SAMPLES / f"epoch-{math.ceil(kept.epoch):04d}.png"
+        if own.exists():
+            return own
+    return max((folder / SAMPLES).glob("epoch-*.png"), default=None)
 
 
 def measured(folder: Path) -> dict[str, float]:
@@ -101,17 +110,13 @@ def write_card(folder: Path) -> None:
     """Write README.md of a run folder from its config.json and what has been measured."""
     record = read_json(folder / CONFIG)
     settings, data = record["settings"], record["data"]
-    sheets = sorted((folder / SAMPLES).glob("epoch-*.png"))
-    kept = best(folder)
-    if kept is not None:
-        own = folder / SAMPLES / f"epoch-{math.ceil(kept.epoch):04d}.png"
-        sheets = [own] if own.exists() else sheets
-    picture = f"![samples](samples/{sheets[-1].name})\n" if sheets else ""
+    kept, sheet = best(folder), best_sheet(folder)
+    picture = f"![samples](samples/{sheet.name})\n" if sheet else ""
     channels, height, width = record["image_shape"]
     labels = record["label_names"]
     conditional = settings["model"] == "cvae"
     asked = f"labels=[{labels[0]!r}], " if conditional else ""
-    kept_line = f"- Of the run {kept}\n" if kept else ""
+    kept_line = f"- Weights: {kept}\n" if kept else ""
     label_line = f"- Labels: {', '.join(labels)}\n" if conditional else ""
     rows = "".join(f"| {name.strip()} | {value} |\n" for name, value in rows_of(measured(folder)))
     changed = "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())

@@ -46,14 +46,14 @@ class Progress:
     """Lowest evaluated loss, nats per image."""
     evaluations_since_best: int = 0
     """For early stopping."""
-    best_step: int | None = None
-    """Steps taken when that loss was evaluated."""
     seconds: float = 0.0
     """Time spent training, over all sittings."""
     scaler: dict[str, float] | None = None
     """State of the fp16 gradient scaler."""
     streams: list[dict[str, Any]] | None = None
     """Where each rank is in its part of streamed training images."""
+    best_step: int | None = None
+    """Steps taken when the best loss was evaluated."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from distvae.schedules import LEAST_SHARE, Part, Parts, gone_on, learning_rate, 
 from distvae.tensors import checksum, read_tensors, write_tensors
 from distvae.training.engine import Engine
 from distvae.training.sharding import fill_parts, whole_state
-from distvae.training.world import gathered, together
+from distvae.training.world import gathered, on_main, together
 
 SCRATCH = (f"{TEMPORARY}*", ".tmp??????")
 """What a killed process may leave: our unfinished files, and those of safetensors."""
@@ -140,11 +140,10 @@ class Found:
         """Make up for what a kill after the last checkpoint left undone, if it did."""
         with disk_told(f"{folder} cannot be completed", folder):
             _clear(folder)
-            kept = self.lost and (folder / WEIGHTS).exists()  # perhaps the last copy of the best
-            if not kept and stored_checksum(folder / WEIGHTS) != checksum(
-                weights := self.weights()
-            ):
-                write_tensors(folder / WEIGHTS, weights)
+            weights, there = self.weights(), folder / WEIGHTS
+            other = stored_checksum(there) != checksum(weights)
+            if other and not (self.lost and there.exists()):  # it may be the last copy of the best
+                write_tensors(there, weights)
             if not (folder / CARD).exists():
                 write_card(folder)
 

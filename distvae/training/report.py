@@ -5,10 +5,10 @@ import shlex
 
 from rich.console import Console
 
-from distvae.card import best, last_metrics
+from distvae.card import best, best_sheet, last_metrics
 from distvae.figures import ERROR, rows_of
 from distvae.files import read_json
-from distvae.runs import CHECKPOINTS, CONFIG, METRICS, SAMPLES
+from distvae.runs import CHECKPOINTS, CONFIG, METRICS
 from distvae.terminal import make_console, table
 from distvae.training.run import Outcome
 
@@ -32,10 +32,10 @@ def report(outcome: Outcome) -> None:
     step = measured.get("weights_step", progress.step)
     title = f"test split after epoch {step / outcome.steps_per_epoch:g}"
     console.print(table(title, rows_of(shown)))
-    samples = sorted((folder / SAMPLES).glob("epoch-*.png"))
+    sheet = best_sheet(folder)
     console.print(f"trained in {outcome.progress.seconds:.0f} s; everything is in {folder}/")
-    if samples:
-        console.print(f"  samples      {samples[-1]}")
+    if sheet:
+        console.print(f"  samples      {sheet}")
     console.print(f"  weights      {folder}/model.safetensors")
     console.print(f"  checkpoints  {folder}/{CHECKPOINTS}/")
     console.print(f"  metrics      {folder}/{METRICS}")
@@ -46,8 +46,8 @@ def report(outcome: Outcome) -> None:
     console.print(f"  distvae sample {quoted}{label} --count 64", style="bold")
     console.print(f"  distvae evaluate {quoted}", style="bold")
     if kept := best(folder):
-        early = "stopped early: " if outcome.stopped_early else ""
-        console.print(f"{early}{kept}")
+        early = "stopped early. " if outcome.stopped_early else ""
+        console.print(f"{early}The weights are those of {kept}.")
 
 
 def _report_idle(outcome: Outcome, console: Console) -> None:
