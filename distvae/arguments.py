@@ -1,6 +1,7 @@
 """From the words of a command line to settings."""
 
 import dataclasses
+import itertools
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from distvae.config import (
     OptimConfig,
     RunConfig,
     TrainConfig,
+    usual_likelihood,
 )
 from distvae.errors import DistvaeError
 from distvae.recipes import launched_with, read_recipe
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from distvae.runs import Run
 
 NEWEST, AUTO = "newest", "auto"
+DECISIVE = ("config", "resume", "output", "init-from", "data")
+"""Flags that decide what the other flags' defaults are."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Start:
     """YAML recipe: a path, or the name of one that comes with distvae, such as `mnist-tutorial`; flags beat it."""
     resume: str | None = None
     """Go on exactly where a run stopped: `--resume RUN`, or `--resume` alone for --output or the newest run; `--resume auto` goes on if there is a run in the output folder and starts one if not. With more --epochs or --max-steps a run becomes longer: see --schedule."""
+    init_from: str | None = None
+    """Start a new run from the weights of another: a run, a checkpoint, or a folder of save_pretrained. Its parts and its data are those of the new run where you name no others. What belongs to a label is taken by the label's name, the rest where names and shapes agree; it is told what was left fresh."""
     rewind_schedule: bool = False
     """With --resume: compute the learning rate of every step anew from the whole length, as if the run had been started with it; the rate then jumps back."""
 
@@ -61,6 +67,8 @@ class Training(NamedTuple):
     resumes: bool
     rewinds: bool = False
     """Whether its schedule is computed anew."""
+    init_from: str | None = None
+    """The model from whose weights it starts."""
 
 
 def training(arguments: list[str]) -> Training:
@@ -74,7 +82,12 @@ def training(arguments: list[str]) -> Training:
     given = _given(arguments)
     recipe, resume = given.get("config"), given.get("resume")
     run = _run_to_resume(given) if resume not in (None, AUTO) else None
-    base = run.config() if run else read_recipe(recipe) if recipe else launched_with()
+    origin = given.get("init-from")
+    if run is not None:
+        base = run.config()
+    else:
+        base = read_recipe(recipe) if recipe else launched_with()
+        base = _like(origin, base, given) if origin else base
     parsed = _parsed(arguments, base)
     config = TrainConfig(**_concerns(parsed))
     folder = run.folder if run else Path(config.run.output or default_folder(config, recipe))
@@ -93,7 +106,34 @@ def training(arguments: list[str]) -> Training:
             "a new run follows one schedule from its start",
             "Leave it out.",
         )
-    return Training(config, folder, run is not None, parsed.start.rewind_schedule)
+    if origin is not None and resume not in (None, AUTO):
+        raise DistvaeError(
+            f"--init-from {origin} and --resume were both given",
+            "one starts a new run, the other goes on with one",
+            "Leave one out.",
+        )
+    return Training(config, folder, run is not None, parsed.start.rewind_schedule, origin)
+
+
+def _like(origin: str, base: TrainConfig, given: dict[str, str]) -> TrainConfig:
+    """The settings with the parts of a model, unless a recipe says them, and with its data.
+
+    A likelihood that it had because of its channels is left to those of the new images.
+    """
+    from distvae.files import read_json
+    from distvae.runs import CONFIG, find_run
+
+    run = find_run(origin)
+    record = read_json(run.model / CONFIG)
+    if "config" in given or "model" not in record:
+        return base
+    model = TrainConfig().updated(record["model"], str(run.model / CONFIG)).model
+    if model.likelihood == usual_likelihood(record["image_shape"][0]):
+        model = dataclasses.replace(model, likelihood=None)
+    data = base.data
+    if "data" not in given and "settings" in read_json(run.folder / CONFIG):
+        data = run.config().data
+    return dataclasses.replace(base, model=model, data=data)
 
 
 def parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
@@ -160,14 +200,13 @@ def _hyphenated(name: str) -> str:
 
 def _given(arguments: list[str]) -> dict[str, str]:
     """The few flags that decide what the other flags' defaults are."""
-    words = _with_resume_value(arguments)
+    words = [*_with_resume_value(arguments), ""]
     found = {}
-    for flag in ("config", "resume", "output"):
-        for number, word in enumerate(words):
-            if word == f"--{flag}" and number + 1 < len(words):
-                found[flag] = words[number + 1]
-            elif word.startswith(f"--{flag}="):
-                found[flag] = word.partition("=")[2]
+    for word, following in itertools.pairwise(words):
+        name, joined, value = word.partition("=")
+        name = name.removeprefix("--").replace("_", "-")
+        if word.startswith("--") and name in DECISIVE:
+            found[name] = value if joined else following
     return found
 
 

@@ -49,13 +49,13 @@ Each takes --help. Let nothing else use the machine meanwhile.
 
 def train(arguments: list[str]) -> int:
     """`distvae train`."""
-    config, folder, resumes, rewinds = training(arguments)
+    asked = training(arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # stack traces for a peer that is gone
     from distvae.training.report import report
     from distvae.training.run import run_training
 
-    outcome = run_training(config, folder, resumes, rewinds)
+    outcome = run_training(*asked)
     if speaks():
         report(outcome)
     return INTERRUPTED if outcome.signal_name == "SIGINT" else DONE

@@ -256,7 +256,7 @@ class TrainConfig:
         Raises:
             DistvaeError: the likelihood does not fit the images.
         """
-        likelihood = self.model.likelihood or ("bernoulli" if channels == 1 else "gaussian")
+        likelihood = self.model.likelihood or usual_likelihood(channels)
         binarize = self.data.binarize or ("dynamic" if likelihood == "bernoulli" else "none")
         if likelihood == "bernoulli" and binarize == "none" and channels > 1:
             raise DistvaeError(
@@ -302,6 +302,11 @@ class TrainConfig:
             for name, changed in changes.items()
         }
         return dataclasses.replace(self, **concerns)
+
+
+def usual_likelihood(channels: int) -> LikelihoodName:
+    """What describes images of so many channels where nothing else is asked for."""
+    return "bernoulli" if channels == 1 else "gaussian"
 
 
 def _settings() -> list[tuple[str, str, Any]]:

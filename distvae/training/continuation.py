@@ -15,11 +15,12 @@ from distvae.data.batches import StreamedImages
 from distvae.errors import DistvaeError
 from distvae.files import TEMPORARY, disk_told, stored_checksum
 from distvae.models import WEIGHTS
-from distvae.runs import Run, checkpoint_path
+from distvae.runs import Run, checkpoint_path, checkpoints
 from distvae.schedules import LEAST_SHARE, Part, Parts, gone_on, learning_rate, steps_of, whole
 from distvae.tensors import checksum, read_tensors, write_tensors
 from distvae.training.engine import Engine
 from distvae.training.sharding import fill_parts, whole_state
+from distvae.training.transfer import INIT_FROM, Origin
 from distvae.training.world import gathered, on_main, together
 
 SCRATCH = (f"{TEMPORARY}*", ".tmp??????")
@@ -53,6 +54,17 @@ class Earlier:
         optim = self.config.optim
         per_epoch = self.record["data"]["train_images"] // optim.batch_size
         return whole(optim, steps_of(optim, per_epoch), per_epoch)
+
+    def origin(self, folder: Path) -> Origin | None:
+        """The model that the run began with, where it has to begin with it again.
+
+        Raises:
+            DistvaeError: it is gone, or has other weights now.
+        """
+        told = self.record.get(INIT_FROM)
+        if told is None or checkpoints(folder):
+            return None
+        return Origin.of(told["source"], told["weights_sha256"])
 
     def lengthened(self, config: TrainConfig, train_images: int) -> TrainConfig:
         """The settings with one length: of --epochs and --max-steps the one that was changed."""

@@ -38,6 +38,7 @@ from distvae.schedules import Parts, steps_of, whole
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.sharding import shard_model
 from distvae.training.topology import FSDP, asked
+from distvae.training.transfer import Origin
 from distvae.training.update import (
     Batch,
     LossOf,
@@ -139,8 +140,19 @@ def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
         ) from error
 
 
-def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator) -> Engine:
+def build_engine(
+    config: TrainConfig,
+    data: ImageData,
+    accelerator: Accelerator,
+    origin: Origin | None = None,
+) -> Engine:
     """Model, optimizer, images and random numbers of a run.
+
+    Args:
+        config: all settings.
+        data: what to train on.
+        accelerator: with its process group up.
+        origin: a model from whose weights this one starts.
 
     Raises:
         DistvaeError: model and data do not fit, or the batch is larger than the data or cannot be
@@ -164,6 +176,8 @@ def build_engine(config: TrainConfig, data: ImageData, accelerator: Accelerator)
         model.start_at(_mean_image(images))
     if isinstance(model.prior, VampPrior):
         model.prior.start_at(_pseudo_inputs(config, model.prior, images))
+    if origin is not None:
+        origin.fill(model)
     train_images, order = _train_images(data, images, optim.seed, accelerator)
     objective = OBJECTIVES[config.objective.objective](
         Setting(

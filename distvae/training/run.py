@@ -21,7 +21,7 @@ from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
 from distvae.files import LOCK, TEMPORARY, disk_told, write_json
 from distvae.platform import prepare
-from distvae.runs import CONFIG, Run, is_run
+from distvae.runs import CONFIG, Run, find_run, is_run
 from distvae.terminal import progress_bar
 from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
@@ -36,6 +36,7 @@ from distvae.training.sitting import Sitting
 from distvae.training.stopping import Interrupted, StopRequest, Vote
 from distvae.training.topology import asked, check_asked, check_topology
 from distvae.training.trackers import MetricsLog, check_trackers
+from distvae.training.transfer import INIT_FROM, Origin
 from distvae.training.world import check_agreement, on_main, together
 
 LIBRARIES = ("torch", "accelerate", "datasets", "safetensors", "numpy")
@@ -71,7 +72,13 @@ def _outcome(
     return Outcome(folder, progress, *lengths, early, signal_name, idle)
 
 
-def run_training(config: TrainConfig, folder: Path, resume: bool, rewind: bool = False) -> Outcome:
+def run_training(
+    config: TrainConfig,
+    folder: Path,
+    resume: bool,
+    rewind: bool = False,
+    init_from: str | None = None,
+) -> Outcome:
     """Train in ``folder``, from the start or from its newest whole checkpoint.
 
     Args:
@@ -79,6 +86,7 @@ def run_training(config: TrainConfig, folder: Path, resume: bool, rewind: bool =
         folder: of the run.
         resume: whether to go on with the run that is there.
         rewind: whether one that gets another length follows one schedule as a whole.
+        init_from: the model from whose weights a new run starts; left out: from random ones.
 
     Raises:
         DistvaeError: a setting, the data or the folder is not as it must be, another process trains
@@ -86,9 +94,12 @@ def run_training(config: TrainConfig, folder: Path, resume: bool, rewind: bool =
         LostError: another process of the run was lost.
     """
     check_folder(folder, config.run.overwrite, resume)
+    if init_from is not None and not resume:
+        check_apart(folder, init_from)
     check_trackers(config.run.tracker)
     check_asked()
-    facts = _facts(config, folder, resume) | {"--rewind-schedule": rewind}
+    facts = _facts(config, folder, resume)
+    facts |= {"--rewind-schedule": rewind, "--init-from": init_from}
     config = config.updated({"threads": prepare(config.run.threads)}, "this machine")
     accelerator = build_accelerator(config, str(folder))
     check_topology(accelerator)
@@ -103,9 +114,12 @@ def run_training(config: TrainConfig, folder: Path, resume: bool, rewind: bool =
         config = config.resolved(data.image_shape[0])
         if resume:
             return _go_on(config, data, accelerator, folder, rewind)
-        engine = compiled(build_engine(config, data, accelerator))
-        on_main(accelerator, lambda: _begin(folder, False, _record(engine.config, data, engine)))
-        return _sit(engine, Progress(), folder)
+        origin = together(accelerator, lambda: Origin.of(init_from)) if init_from else None
+        engine = compiled(build_engine(config, data, accelerator, origin))
+        transfer = origin.transfer if origin else None
+        record = _record(data, engine, transfer.record() if transfer else None)
+        on_main(accelerator, lambda: _begin(folder, False, record))
+        return _sit(engine, Progress(), folder, transfer.told() if transfer else "")
 
 
 def _go_on(
@@ -114,7 +128,8 @@ def _go_on(
     """Go on from the newest whole checkpoint, or say that there is nothing to go on with."""
     earlier = together(accelerator, lambda: Earlier.of(folder))
     config = earlier.lengthened(config, data.train_images)
-    engine = compiled(build_engine(config, data, accelerator))
+    origin = together(accelerator, lambda: earlier.origin(folder))
+    engine = compiled(build_engine(config, data, accelerator, origin))
     found = load(engine, folder)
     step = found.progress.step
     parts, told = earlier.parts_from(engine.config.optim, step, engine.steps_per_epoch, rewind)
@@ -124,7 +139,8 @@ def _go_on(
         on_main(accelerator, lambda: found.complete(folder))
         return _outcome(folder, engine, progress, None, idle=True)
     on_main(accelerator, lambda: found.settle(folder))
-    on_main(accelerator, lambda: _begin(folder, True, _record(engine.config, data, engine)))
+    record = _record(data, engine, earlier.record.get(INIT_FROM))
+    on_main(accelerator, lambda: _begin(folder, True, record))
     return _sit(engine, progress, folder, told)
 
 
@@ -155,6 +171,20 @@ def check_folder(folder: Path, overwrite: bool, resume: bool) -> None:
             "Go on with it by --resume, replace it by --overwrite, or take another --output.",
         )
     Run(folder, folder).record()  # only a run is ever deleted, not any folder with a config.json
+
+
+def check_apart(folder: Path, origin: str) -> None:
+    """Refuse to replace the very run that a new one starts from.
+
+    Raises:
+        DistvaeError: it is that, or there is no such run.
+    """
+    if find_run(origin).folder.resolve() == folder.resolve():
+        raise DistvaeError(
+            f"--init-from {origin} lies in the folder of the new run, {folder}",
+            "a new run needs a folder of its own",
+            "Take another --output.",
+        )
 
 
 def _facts(config: TrainConfig, folder: Path, resume: bool) -> dict[str, Any]:
@@ -229,11 +259,12 @@ def _announce(engine: Engine, console: TrainingConsole) -> None:
     )
 
 
-def _record(config: TrainConfig, data: ImageData, engine: Engine) -> dict[str, Any]:
+def _record(data: ImageData, engine: Engine, transferred: dict[str, Any] | None) -> dict[str, Any]:
     """config.json: what from_pretrained needs, every setting, versions, origin of the data."""
     return {
         **engine.trained.model.hub_config(),
-        "settings": _plain(config),
+        "settings": _plain(engine.config),
+        **({INIT_FROM: transferred} if transferred else {}),
         SCHEDULE: recorded(engine.parts),
         "versions": {
             "distvae": distvae.__version__,
