@@ -36,6 +36,8 @@ class FitPriorConfig:
 
     run: Annotated[str | None, tyro.conf.Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
+    data: str | None = None
+    """Where the data of the run lies now, if it was moved; left out: where the run says."""
     components: int = 10
     """Gaussians for each label, or in all without labels."""
     seed: int = 0
@@ -49,7 +51,7 @@ def fit_prior(config: FitPriorConfig) -> None:
         DistvaeError: no such run, its data is gone or has changed, or a label has fewer images
             than components.
     """
-    from distvae.data.store import open_data
+    from distvae.data.provenance import open_recorded
     from distvae.models import VAE
 
     if config.components < 1:
@@ -57,15 +59,9 @@ def fit_prior(config: FitPriorConfig) -> None:
     if not 0 <= config.seed < 2**32:
         raise DistvaeError(f"--seed is {config.seed}", "expected 0 or more, less than 2**32")
     run = find_run(config.run)
-    settings, record = run.config().data, run.record()["data"]
+    settings = run.config().data
     model = VAE.from_pretrained(run.model)
-    data = open_data(settings, progress_bar)
-    if record["fingerprint"] != data.fingerprint:
-        raise DistvaeError(
-            f"{data.source} is not what the run was trained on",
-            f"its fingerprint was {record['fingerprint']} and is {data.fingerprint}",
-            "Put the data back as it was, or train anew.",
-        )
+    data = open_recorded(run, config.data, progress_bar)
     groups = _groups(model, data, config.components)
     latents = _latents(model, data, settings.binarize or "none", config.seed)
     prior, gains = _fitted(latents, groups, config)

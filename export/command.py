@@ -44,6 +44,8 @@ class ExportConfig:
     """Folder of the files; left out: onnx/ in the run."""
     precision: Precision = "fp32"
     """`fp16` and `int8` write smaller files beside the float32 ones and measure what that costs; int8 is calibrated on the training images."""
+    data: str | None = None
+    """Where the data of the run lies now, if it was moved, for the other precisions; left out: where the run says."""
     web: bool = False
     """Add web/, a static page that draws in a browser."""
     check: str | None = None
@@ -75,10 +77,10 @@ def export_run(config: ExportConfig) -> None:
     with new_folder(output) as folder:
         rows = [
             _written(folder / name, proto, model)
-            for name, proto in _graphs(run, model, origin, config.precision)
+            for name, proto in _graphs(run, model, origin, config)
         ]
         if config.precision != "fp32" and model.conditional:
-            rows = _judged(run, folder, rows)
+            rows = _judged(run, config.data, folder, rows)
         write_bundle(folder, rows, run.folder, config.web)
         if config.web:
             from distvae.export.web import write_page
@@ -159,7 +161,7 @@ def _may_replace(output: Path) -> None:
 
 
 def _graphs(
-    run: Run, model: "VAE", origin: "Origin", precision: Precision
+    run: Run, model: "VAE", origin: "Origin", config: ExportConfig
 ) -> Iterator[tuple[str, "onnx.ModelProto"]]:
     """Names and graphs of the files, float32 first."""
     from distvae.export.convert import decoder_graph, encoder_graph
@@ -167,18 +169,18 @@ def _graphs(
     graphs = {"decoder": decoder_graph(model, origin), "encoder": encoder_graph(model, origin)}
     for name, proto in graphs.items():
         yield f"{name}.onnx", proto
-    if precision == "fp32":
+    if config.precision == "fp32":
         return
     from distvae.export.quantize import half, integer
 
-    if precision == "fp16":
+    if config.precision == "fp16":
         for name, proto in graphs.items():
             yield f"{name}-fp16.onnx", half(proto)
         return
-    from distvae.data.store import open_data
+    from distvae.data.provenance import open_recorded
     from distvae.export.price import calibration
 
-    data = open_data(run.config().data, progress_bar)
+    data = open_recorded(run, config.data, progress_bar)
     for (name, proto), feeds in zip(
         graphs.items(), calibration(model, data, origin.binarize), strict=True
     ):
@@ -206,13 +208,13 @@ def _verified(path: Path, model: "VAE") -> "Parity":
         return verify(path, model, advance)
 
 
-def _judged(run: Run, folder: Path, rows: list["Row"]) -> list["Row"]:
+def _judged(run: Run, place: str | None, folder: Path, rows: list["Row"]) -> list["Row"]:
     """The rows with what a judge of the run's data says of each decoder's images."""
-    from distvae.data.store import open_data
+    from distvae.data.provenance import open_recorded
     from distvae.export.price import judge_of, judged
 
     settings = run.config().data
-    data = open_data(settings, progress_bar)
+    data = open_recorded(run, place, progress_bar)
     judge = judge_of(data, settings)
     decoders = [row.name for row in rows if row.name.startswith("decoder")]
     shares = {}

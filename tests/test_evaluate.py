@@ -165,6 +165,8 @@ def test_data_that_is_not_what_it_was_is_refused(
         name = "new.png" if change == "more" else "000.png"
         draw_shape("cross", np.random.default_rng(7)).save(data / "train" / "circle" / name)
     before = listing(here)
-    words = ("there is no data",) if change == "gone" else ("is not what the run was trained on",)
+    words = (
+        ("there is no data of",) if change == "gone" else ("is not what the run was trained on",)
+    )
     assert_refused(command("evaluate", "run"), "mine", *words)
     assert listing(here) == before

@@ -17,7 +17,6 @@ from distvae.terminal import make_console, progress_bar, table
 if TYPE_CHECKING:
     import torch
 
-    from distvae.data.store import ImageData
     from distvae.evaluation.measures import Share
 
 WEIGHTS = "weights_sha256"
@@ -35,6 +34,8 @@ class EvaluateConfig:
 
     run: Annotated[str | None, tyro.conf.Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
+    data: str | None = None
+    """Where the data of the run lies now, if it was moved; left out: where the run says."""
     metrics: tuple[str, ...] = ()
     """elbo: the bound, distortion, rate, bits per pixel and channel, active latents. likelihood:
     log p(x), for a conditional model log p(x|y), by importance sampling, overall and by label.
@@ -62,7 +63,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
             labels or factors that it has not.
     """
     from distvae.data.batches import ResidentImages
-    from distvae.data.store import open_data
+    from distvae.data.provenance import open_recorded
     from distvae.evaluation.measures import METRICS, Subject, check
     from distvae.models import VAE
     from distvae.platform import prepare
@@ -81,8 +82,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
         console.print(f"newest run: {run.folder}")
     settings = run.config().data
     model = VAE.from_pretrained(run.model).to(device)
-    data = open_data(settings, progress_bar)
-    _same_data(run.record()["data"], data)
+    data = open_recorded(run, config.data, progress_bar, quiet=share.rank > 0)
     images = ResidentImages.from_split(data.test).to(device)
     folder = run.folder if run.model == run.folder else None
     subject = Subject(model, data, images, settings, config.draws, config.seed, share, folder)
@@ -134,12 +134,3 @@ def _keep(run: Run, values: dict[str, float]) -> None:
     write_json(path, {WEIGHTS: weights, **known})
     write_evaluation(run.folder, known)
     write_card(run.folder)
-
-
-def _same_data(recorded: dict[str, str], data: "ImageData") -> None:
-    if recorded["fingerprint"] != data.fingerprint:
-        raise DistvaeError(
-            f"{data.source} is not what the run was trained on",
-            f"its fingerprint was {recorded['fingerprint']} and is {data.fingerprint}",
-            "Put the data back as it was, or train anew.",
-        )

@@ -16,13 +16,14 @@ from accelerate import Accelerator
 import distvae
 from distvae.card import EVALUATION, TABLE, write_card
 from distvae.checkpoint import Progress
-from distvae.config import TrainConfig
+from distvae.config import DataConfig, TrainConfig
+from distvae.data.provenance import check_same, data_record, located
 from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
 from distvae.files import LOCK, TEMPORARY, disk_told, write_json
 from distvae.platform import prepare
 from distvae.runs import CONFIG, Run, find_run, is_run
-from distvae.terminal import progress_bar
+from distvae.terminal import make_console, progress_bar
 from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
 from distvae.training.continuation import SCHEDULE, Earlier, load, patience_of, recorded
@@ -109,24 +110,29 @@ def run_training(
         on_main(accelerator, lambda: held.enter_context(locked(folder)))
         # another run may have begun there before this one held it
         on_main(accelerator, lambda: check_folder(folder, config.run.overwrite, resume))
-        data = _open(config, accelerator)
+        earlier = together(accelerator, lambda: Earlier.of(folder)) if resume else None
+        data = _open(config.data, accelerator, folder, earlier)
         check_agreement(accelerator, {"the data's fingerprint": data.fingerprint}, names)
         config = config.resolved(data.image_shape[0])
-        if resume:
-            return _go_on(config, data, accelerator, folder, rewind)
+        if earlier is not None:
+            return _go_on(config, data, accelerator, folder, earlier, rewind)
         origin = together(accelerator, lambda: Origin.of(init_from)) if init_from else None
         engine = compiled(build_engine(config, data, accelerator, origin))
         transfer = origin.transfer if origin else None
-        record = _record(data, engine, transfer.record() if transfer else None)
+        record = _record(data_record(data, folder), engine, transfer.record() if transfer else None)
         on_main(accelerator, lambda: _begin(folder, False, record))
         return _sit(engine, Progress(), folder, transfer.told() if transfer else "")
 
 
 def _go_on(
-    config: TrainConfig, data: ImageData, accelerator: Accelerator, folder: Path, rewind: bool
+    config: TrainConfig,
+    data: ImageData,
+    accelerator: Accelerator,
+    folder: Path,
+    earlier: Earlier,
+    rewind: bool,
 ) -> Outcome:
     """Go on from the newest whole checkpoint, or say that there is nothing to go on with."""
-    earlier = together(accelerator, lambda: Earlier.of(folder))
     config = earlier.lengthened(config, data.train_images)
     origin = together(accelerator, lambda: earlier.origin(folder))
     engine = compiled(build_engine(config, data, accelerator, origin))
@@ -139,7 +145,8 @@ def _go_on(
         on_main(accelerator, lambda: found.complete(folder))
         return _outcome(folder, engine, progress, None, idle=True)
     on_main(accelerator, lambda: found.settle(folder))
-    record = _record(data, engine, earlier.record.get(INIT_FROM))
+    same = data_record(data, folder, earlier.record["data"])
+    record = _record(same, engine, earlier.record.get(INIT_FROM))
     on_main(accelerator, lambda: _begin(folder, True, record))
     return _sit(engine, progress, folder, told)
 
@@ -195,11 +202,23 @@ def _facts(config: TrainConfig, folder: Path, resume: bool) -> dict[str, Any]:
     return {**own, **libraries, "the run": str(folder), "resume": resume, **settings}
 
 
-def _open(config: TrainConfig, accelerator: Accelerator) -> ImageData:
-    """The images; the main process comes first, as it may have to decode them."""
-    main = accelerator.is_main_process
-    first = together(accelerator, lambda: open_data(config.data, progress_bar) if main else None)
-    return together(accelerator, lambda: first or open_data(config.data))
+def _open(
+    settings: DataConfig, accelerator: Accelerator, folder: Path, earlier: Earlier | None
+) -> ImageData:
+    """The images; the main process comes first, as it may have to decode them.
+
+    Raises:
+        DistvaeError: there are none, or they are not those of the run that is gone on with.
+    """
+    main, record = accelerator.is_main_process, earlier and earlier.record
+    where = together(accelerator, lambda: located(settings, record, folder) if record else settings)
+    first = together(accelerator, lambda: open_data(where, progress_bar) if main else None)
+    data = together(accelerator, lambda: first or open_data(where))
+    if record and (
+        note := on_main(accelerator, lambda: check_same(data, settings, record, folder))
+    ):
+        make_console(quiet=not main).print(note)
+    return data
 
 
 def _begin(folder: Path, resume: bool, record: dict[str, Any]) -> None:
@@ -259,7 +278,9 @@ def _announce(engine: Engine, console: TrainingConsole) -> None:
     )
 
 
-def _record(data: ImageData, engine: Engine, transferred: dict[str, Any] | None) -> dict[str, Any]:
+def _record(
+    data: dict[str, Any], engine: Engine, transferred: dict[str, Any] | None
+) -> dict[str, Any]:
     """config.json: what from_pretrained needs, every setting, versions, origin of the data."""
     return {
         **engine.trained.model.hub_config(),
@@ -271,13 +292,7 @@ def _record(data: ImageData, engine: Engine, transferred: dict[str, Any] | None)
             "python": platform.python_version(),
             **{name: version(name) for name in LIBRARIES},
         },
-        "data": {
-            "source": data.source,
-            "fingerprint": data.fingerprint,
-            "train_images": data.train_images,
-            "test_images": len(data.test),
-            "test_split": data.test_origin,
-        },
+        "data": data,
         "world": {
             "device": engine.accelerator.device.type,
             "processes": engine.accelerator.num_processes,

@@ -1,0 +1,185 @@
+"""What a run says of its data, where that lies now, and whether it is still the same.
+
+A run is gone on with, measured and fitted on the data that it was trained on, or not at all. Same
+is what holds the same: the record has a digest of each part of the data, and no path or time
+counts.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distvae.config import DataConfig
+from distvae.data.identity import Progress
+from distvae.data.store import CONTENT_SETTINGS, ImageData, open_data
+from distvae.errors import DistvaeError
+from distvae.runs import Run
+from distvae.terminal import make_console
+
+SHOWN = 8
+"""Label names in a message."""
+
+
+def data_record(
+    data: ImageData, folder: Path, before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What config.json says of a run's data.
+
+    ``source`` is an absolute path, or the name of data that is no path; ``from_run`` leads from the
+    run folder to it.
+
+    Args:
+        data: as it was opened.
+        folder: of the run.
+        before: what it said already, of a run that is gone on with: the digests stay those of the
+            data that the run began with.
+    """
+    identity = {"fingerprint": data.fingerprint, "digests": dict(data.digests)}
+    if before is not None:
+        identity = {name: before[name] for name in identity if name in before}
+    return {
+        "source": data.source,
+        "from_run": _from_run(data.source, folder),
+        **identity,
+        "train_images": data.train_images,
+        "test_images": len(data.test),
+        "test_split": data.test_origin,
+    }
+
+
+def _from_run(source: str, folder: Path) -> str | None:
+    with contextlib.suppress(ValueError):  # another drive of Windows
+        if Path(source).is_absolute():
+            return os.path.relpath(source, folder.resolve())
+    return None
+
+
+def open_recorded(
+    run: Run, place: str | None, progress: Progress | None = None, quiet: bool = False
+) -> ImageData:
+    """The data that a run was trained on.
+
+    Args:
+        run: whose data.
+        place: where it lies now; None looks where the run says.
+        progress: as ``open_data`` takes it.
+        quiet: say nothing, as another process does.
+
+    Raises:
+        DistvaeError: it is not there, or is not what the run was trained on.
+    """
+    record, settings = run.record(), run.config().data
+    settings = settings if place is None else dataclasses.replace(settings, data=place)
+    data = open_data(located(settings, record, run.folder), progress)
+    if notes := check_same(data, settings, record, run.folder):
+        make_console(stderr=True, quiet=quiet).print(notes)
+    return data
+
+
+def located(settings: DataConfig, record: Mapping[str, Any], folder: Path) -> DataConfig:
+    """The settings with a path to the data of a run that exists.
+
+    A path other than the recorded one is taken as it is; the recorded one is tried as it was given,
+    so from this working directory, then where it was, then as it lay from the run folder.
+
+    Raises:
+        DistvaeError: it is in none of these places.
+    """
+    told, given = record["data"], settings.data
+    if not Path(told["source"]).is_absolute() or given != record["settings"]["data"]:
+        return settings
+    places = [Path(given).expanduser(), Path(told["source"])]
+    if told.get("from_run") is not None:
+        places.append(Path(os.path.normpath(folder.resolve() / told["from_run"])))
+    for place in places:
+        if place.exists():
+            return dataclasses.replace(settings, data=str(place))
+    raise DistvaeError(
+        f"there is no data of {folder} any more",
+        f"it is not at {' nor at '.join(dict.fromkeys(map(str, places)))}",
+        "Name where it lies now by --data.",
+    )
+
+
+def check_same(
+    data: ImageData, settings: DataConfig, record: Mapping[str, Any], folder: Path
+) -> str:
+    """That data is what a run was trained on.
+
+    Args:
+        data: as it was opened.
+        settings: those of the run, or with ``--data`` as it was given.
+        record: config.json of the run.
+        folder: of the run.
+
+    Returns:
+        What to say: that it was found elsewhere than where it was looked for first, or that the
+        record of an earlier version cannot be compared; or nothing.
+
+    Raises:
+        DistvaeError: it is not; the message names what differs.
+    """
+    told = record["data"]
+    then: Mapping[str, str] = told.get("digests") or {}
+    numbers = _changed_numbers(data, record)
+    names = dict.fromkeys([*then, *data.digests])
+    other = [name for name in names if then.get(name) != data.digests.get(name)]
+    if numbers if not then else other:
+        changes = [*_changed_settings(settings, record), *numbers]
+        changes = changes or [f"it has other {name}" for name in other]
+        if told["source"] != data.source:
+            changes.append(f"the run was trained on {told['source']}")
+        raise DistvaeError(
+            f"{data.source} is not what the run was trained on, {folder}",
+            "; ".join(changes),
+            "Put the data back as it was, name where it lies now by --data, or train a new run.",
+        )
+    notes = []
+    if Path(data.source).is_absolute() and data.source != str(_absolute(settings.data)):
+        notes.append(f"note: the data of {folder} was found in {data.source}")
+    if not then:
+        notes.append(
+            f"note: {folder} is of an earlier version, which recorded no digests of its data: as "
+            "many images of the same shape and labels are there, more could not be compared"
+        )
+    return "\n".join(notes)
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().resolve()
+
+
+def _changed_settings(settings: DataConfig, record: Mapping[str, Any]) -> list[str]:
+    then = {**vars(DataConfig()), **record["settings"]}
+    return [
+        f"--{name.replace('_', '-')}: {then[name]} then, {getattr(settings, name)} now"
+        for name in (*CONTENT_SETTINGS, "streaming")
+        if then[name] != getattr(settings, name)
+    ]
+
+
+def _changed_numbers(data: ImageData, record: Mapping[str, Any]) -> list[str]:
+    """What differs of the numbers of images, their shape and their labels."""
+    told = record["data"]
+    pairs = [
+        ("training images", told["train_images"], data.train_images),
+        ("test images", told["test_images"], len(data.test)),
+        ("image shape", *map(_shape, (record["image_shape"], data.image_shape))),
+    ]
+    if data.stream is not None:  # an epoch of it is as long as one likes
+        del pairs[0]
+    if record["label_names"]:  # an unconditional model knows none
+        pairs.append(("label names", *map(_some, (record["label_names"], data.label_names))))
+    return [f"{what}: {before} then, {now} now" for what, before, now in pairs if before != now]
+
+
+def _shape(sides: Sequence[int]) -> str:
+    return "x".join(map(str, sides))
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ", ".join([*names[:SHOWN], *(["..."] if len(names) > SHOWN else [])]) or "none"
