@@ -5,10 +5,12 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import read_json, write_text
-from distvae.runs import CONFIG, METRICS, SAMPLES
+from distvae.runs import CONFIG, METRICS, SAMPLES, without_folders
+from distvae.text import markdown, markdown_table, printable
 
 CARD = "README.md"
 EVALUATION = "evaluation.json"
@@ -20,6 +22,8 @@ NOT_MEASURED = (
 """What a line of metrics.jsonl holds beside what was measured."""
 PICTURES = ("confusion", "neighbours")
 """That an evaluation may have drawn."""
+OF_THE_MACHINE = ("cache_dir", "output", "threads")
+"""Settings that say nothing of the model to another machine."""
 
 
 def last_metrics(folder: Path, split: str) -> dict[str, Any]:
@@ -86,23 +90,20 @@ def measured(folder: Path) -> dict[str, float]:
 def write_evaluation(folder: Path, values: Mapping[str, float]) -> None:
     """Write evaluation.md of a run folder: what was measured, its error beside it."""
     data = read_json(folder / CONFIG)["data"]
-    lines = "".join(f"| {name.strip()} | {value} |\n" for name, value in rows_of(values))
+    tables = markdown_table(("", ""), rows_of(values))
     if by_label := rows_by_label(values):
         header, *labels = by_label
-        table = [header, ["---"] + ["---:"] * (len(header) - 1), *labels]
-        lines += "\n" + "".join(f"| {' | '.join(row)} |\n" for row in table)
+        tables += f"\n{markdown_table(header, labels)}"
     pictures = "".join(
         f"\n![{name}]({name}.png)\n" for name in PICTURES if (folder / f"{name}.png").exists()
     )
     write_text(
         folder / TABLE,
-        f"""# {folder.resolve().name}: evaluation
+        f"""# {markdown(folder.resolve().name)}: evaluation
 
-On {data["test_images"]} test images of {data["source"]}: {data["test_split"]}
+On {data["test_images"]} test images of {_source(data)}: {markdown(data["test_split"])}
 
-| | |
-| --- | ---: |
-{lines}{pictures}""",
+{tables}{pictures}""",
     )
 
 
@@ -111,27 +112,30 @@ def write_card(folder: Path) -> None:
     record = read_json(folder / CONFIG)
     settings, data = record["settings"], record["data"]
     kept, sheet = best(folder), best_sheet(folder)
-    picture = f"![samples](samples/{sheet.name})\n" if sheet else ""
+    picture = f"![samples](samples/{quote(sheet.name)})\n" if sheet else ""
     channels, height, width = record["image_shape"]
     labels = record["label_names"]
     conditional = settings["model"] == "cvae"
     asked = f"labels=[{labels[0]!r}], " if conditional else ""
     kept_line = f"- Weights: {kept}\n" if kept else ""
-    label_line = f"- Labels: {', '.join(labels)}\n" if conditional else ""
-    rows = "".join(f"| {name.strip()} | {value} |\n" for name, value in rows_of(measured(folder)))
-    changed = "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
+    label_line = f"- Labels: {', '.join(map(markdown, labels))}\n" if conditional else ""
+    changed = "".join(
+        f"{printable(name)}: {json.dumps(without_folders(value) if name == 'data' else value)}\n"
+        for name, value in settings.items()
+        if name not in OF_THE_MACHINE
+    )
     write_text(
         folder / CARD,
         f"""---
 library_name: distvae
 ---
-# {folder.resolve().name}
+# {markdown(folder.resolve().name)}
 
-A {"conditional " if conditional else ""}variational autoencoder ({settings["network"]},
+A {"conditional " if conditional else ""}variational autoencoder ({markdown(settings["network"])},
 {settings["latent_dim"]} latents) of {channels}x{height}x{width} images.
 
-- Data: {data["source"]}, {data["train_images"]} training images
-- Tested on {data["test_images"]} images: {data["test_split"]}
+- Data: {_source(data)}, {data["train_images"]} training images
+- Tested on {data["test_images"]} images: {markdown(data["test_split"])}
 {kept_line}{label_line}- Binarization: {settings["binarize"]}
 
 {picture}
@@ -139,15 +143,13 @@ A {"conditional " if conditional else ""}variational autoencoder ({settings["net
 
 On the test split. More, label by label too, is in evaluation.md where there is one.
 
-| | |
-| --- | ---: |
-{rows}
+{markdown_table(("", ""), rows_of(measured(folder)))}
 ## Sample
 
 ```python
 from distvae import VAE
 
-model = VAE.from_pretrained("{folder}")
+model = VAE.from_pretrained({_from(folder)!r})
 images = model.sample({asked}n=16, seed=0)  # [16, {channels}, {height}, {width}] in [0, 1]
 ```
 
@@ -157,3 +159,14 @@ images = model.sample({asked}n=16, seed=0)  # [16, {channels}, {height}, {width}
 {changed}```
 """,
     )
+
+
+def _source(data: Mapping[str, Any]) -> str:
+    """Where the data came from, without a folder of this machine."""
+    return markdown(without_folders(data["source"]))
+
+
+def _from(folder: Path) -> str:
+    """How a run folder is named to ``from_pretrained``: without the folders of this machine."""
+    here = not folder.is_absolute() and ".." not in folder.parts
+    return folder.as_posix() if here else f"./{folder.resolve().name}"

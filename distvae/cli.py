@@ -20,6 +20,7 @@ from distvae.errors import (
     nearest,
 )
 from distvae.streams import Streams
+from distvae.text import printable
 
 PATIENCE = 5.0
 """Seconds."""
@@ -188,9 +189,9 @@ def main(arguments: list[str] | None = None) -> int:
         return COMMANDS[words[0]](words[1:])
     except DistvaeError as error:
         if debug:
-            traceback.print_exc()
+            _warn_of_traceback()
         elif error.tells if isinstance(error, LostError) else speaks():
-            print("error:", " ".join(str(error).split("\n")), file=sys.stderr)
+            _warn(f"error: {' '.join(str(error).split())}")
         elif not isinstance(error, LostError):
             time.sleep(
                 PATIENCE
@@ -199,12 +200,21 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception:
-        traceback.print_exc()
+        _warn_of_traceback()
         return INTERNAL_FAILURE
 
 
 def _say(text: str) -> None:
     print(text)
+
+
+def _warn(line: str) -> None:
+    print(printable(line), file=sys.stderr)
+
+
+def _warn_of_traceback() -> None:
+    for line in traceback.format_exc().splitlines():
+        _warn(line)
 
 
 if __name__ == "__main__":

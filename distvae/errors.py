@@ -10,7 +10,7 @@ LOST = 3
 INTERRUPTED = 130
 
 
-class DistvaeError(Exception):
+class DistvaeError(ValueError):
     """Wrong usage or input, told in one message.
 
     The message is put together from four parts so that every error names the same things:

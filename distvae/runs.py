@@ -1,5 +1,6 @@
 """Finding, naming and describing run folders. No torch."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,12 @@ def checkpoints(folder: Path) -> list[Path]:
 def checkpoint_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
     return folder / CHECKPOINTS / f"step-{step:08d}"
+
+
+def without_folders(name: str) -> str:
+    """The last part of a path; a name of data, or a Hub id, as it is."""
+    local = name.startswith((os.sep, ".", "~")) or Path(name).exists()
+    return Path(name).expanduser().resolve().name if local else name
 
 
 def _last_change(folder: Path) -> float:

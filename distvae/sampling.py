@@ -17,6 +17,7 @@ from distvae.files import new_folder, replacing_file, stored_checksum
 from distvae.labels import parse_labels
 from distvae.runs import ONNX, SAMPLES, find_run, is_run
 from distvae.terminal import make_console, progress_bar
+from distvae.text import file_name
 
 COLUMNS, MOST_COLUMNS = 10, 20
 SEED_BITS = 128  # Philox's key
@@ -172,7 +173,7 @@ def _check_numbers(config: SampleConfig) -> None:
 def _output(config: SampleConfig, folder: Path) -> Path:
     """Where the images go, which must be a new folder if it is one."""
     if config.output is None:
-        label = f"label-{config.label}-" if config.label is not None else ""
+        label = f"label-{file_name(config.label)}-" if config.label is not None else ""
         fitted = "fitted-" if config.prior == "fitted" else ""
         return folder / SAMPLES / f"{fitted}{label}seed-{config.seed}.png"
     output = Path(config.output)
@@ -278,12 +279,12 @@ def _check_room(output: Path, needed: int) -> None:
 def _write_pictures(output: Path, drawing: Drawing) -> None:
     from distvae.images import save_png
 
-    number = 0
+    number, names = 0, [file_name(name) for name in drawing.label_names]
     with new_folder(output) as folder:
         for images, labels in drawing:
             for row, image in enumerate(images):
-                name = "" if labels is None else drawing.label_names[labels[row]] + "-"
-                save_png(folder / f"{name.replace('/', '-')}{number:05d}.png", image)
+                name = "" if labels is None else f"{names[labels[row]]}-"
+                save_png(folder / f"{name}{number:05d}.png", image)
                 number += 1
 
 

@@ -13,6 +13,7 @@ from distvae.export.manifest import Manifest
 from distvae.export.session import read_manifest
 from distvae.export.verify import Parity
 from distvae.files import write_text
+from distvae.text import markdown, markdown_table
 
 README, TEMPLATE = "README.md", "readme.md"
 SCRIPT = "sample.py"
@@ -86,7 +87,7 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
     manifest = read_manifest(folder / "decoder.onnx")
     tested = [[name, f"{value:.5g}"] for name, value in measured(run).items()]
     facts = {
-        "name": run.resolve().name,
+        "name": markdown(run.resolve().name),
         "page": PAGE if page else "",
         "files": _markdown(HEADINGS, [row.cells() for row in rows]),
         "images": f"{rows[0].parity.images:,}",
@@ -106,8 +107,8 @@ def _of_manifest(manifest: Manifest) -> dict[str, object]:
         "opset": manifest.opset,
         "noise_dim": manifest.noise_dim,
         "latent_dim": manifest.latent_dim,
-        "data": manifest.data["source"],
-        "fingerprint": manifest.data["fingerprint"],
+        "data": markdown(str(manifest.data["source"])),
+        "fingerprint": markdown(str(manifest.data["fingerprint"])),
         "licence": MNIST_LICENCE if bundled else OTHER_LICENCE,
         "network": manifest.network,
         "prior": manifest.prior,
@@ -158,7 +159,5 @@ def _table(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) 
 def _markdown(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """The same for a README."""
     kept = [number for number in range(len(headings)) if any(line[number] for line in lines)]
-    rows = [[line[number].replace("|", "\\|") for number in kept] for line in lines]
-    ruler = ["---:" if number else "---" for number in kept]
-    shown = [[headings[number] for number in kept], ruler, *rows]
-    return "".join(f"| {' | '.join(row)} |\n" for row in shown)
+    shown = [[line[number] for number in kept] for line in (headings, *lines)]
+    return markdown_table(shown[0], shown[1:])

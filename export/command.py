@@ -1,7 +1,6 @@
 """`distvae export`: a run as ONNX files that are verified or not written."""
 
 import dataclasses
-import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import tyro
 
 from distvae.errors import DistvaeError
 from distvae.files import new_folder
-from distvae.runs import ONNX, Run, checkpoints, find_run, is_run
+from distvae.runs import ONNX, Run, checkpoints, find_run, is_run, without_folders
 from distvae.terminal import make_console, progress_bar, table
 
 if TYPE_CHECKING:
@@ -137,15 +136,9 @@ def origin_of(run: Run) -> "Origin":
     for concern in (config.data, config.model, config.objective, config.optim):
         settings |= dataclasses.asdict(concern)
     del settings["cache_dir"]
-    settings["data"] = _without_folders(settings["data"])
-    source = {"source": _without_folders(data["source"]), "fingerprint": data["fingerprint"]}
+    settings["data"] = without_folders(settings["data"])
+    source = {"source": without_folders(data["source"]), "fingerprint": data["fingerprint"]}
     return Origin(settings, source, config.data.binarize or "none")
-
-
-def _without_folders(name: str) -> str:
-    """The last part of a path; a name of data, or a Hub id, as it is."""
-    local = name.startswith((os.sep, ".", "~")) or Path(name).exists()
-    return Path(name).expanduser().resolve().name if local else name
 
 
 def _may_replace(output: Path) -> None:

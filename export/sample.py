@@ -13,7 +13,8 @@ from PIL import Image
 def check(right: object, message: object) -> None:
     """Where something is not right, say so in one line and end with exit code 2."""
     if not right:
-        argparse.ArgumentParser().exit(2, f"error: {' '.join(str(message).split())}\n")
+        told = "".join(it if it.isprintable() else repr(it)[1:-1] for it in str(message))
+        argparse.ArgumentParser().exit(2, f"error: {' '.join(told.split())}\n")
 
 
 def standard_normal(seed: int, count: int, dim: int) -> Any:

@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # Ground floor first. A module imports only floors below its own; modules of one package may import
 # each other as long as they go round in no circle.
 FLOORS = [
-    ["distvae", "errors"],
+    ["distvae", "errors", "text"],
     ["combinations", "ranges", "values"],
     ["config", "files", "noise", "terminal", "platform", "streams"],
     ["schedules", "labels", "images", "runs", "tensors", "figures"],
@@ -42,6 +42,7 @@ LIGHT = [
     "recipes",
     "arguments",
     "errors",
+    "text",
     "schedules",
     "noise",
     "files",

@@ -10,11 +10,9 @@ import json
 import math
 import os
 import shutil
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +39,7 @@ from distvae.data.pixels import check_size, read_pixels
 from distvae.data.sources import RawData, RawSplit, Source, load_source
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.errors import DistvaeError
-from distvae.terminal import make_console
+from distvae.terminal import make_console, progress_bar
 
 FORMAT = 2
 META, MEMORY = "meta.json", "verified.json"
@@ -120,7 +118,7 @@ def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData
     Raises:
         DistvaeError: the data is unknown or unfit, an image cannot be read, or the disk is full.
     """
-    progress = progress or _bar
+    progress = progress or progress_bar
     source = load_source(config, progress)
     stream = open_stream(source, config) if config.streaming else None
     data = _open_or_build(source, stream, config, progress)
@@ -348,22 +346,3 @@ def _check_space(folder: Path, count: int, shape: tuple[int, ...]) -> None:
             f"{free / 1e9:.2f} GB are free",
             "Make room, choose another folder by --cache-dir, or take a smaller --image-size.",
         )
-
-
-@contextmanager
-def _bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on the terminal that appears after a second."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    bar = Bar(console=Console(stderr=True), transient=True)
-    task = bar.add_task(description, total=total)
-    patient = time.monotonic() + 1
-    with ExitStack() as stack:
-
-        def advance(count: int) -> None:
-            if not bar.live.is_started and sys.stderr.isatty() and time.monotonic() > patient:
-                stack.enter_context(bar)
-            bar.advance(task, count)
-
-        yield advance

@@ -1,0 +1,113 @@
+"""Words of others, made safe for where they go: a terminal, a page of Markdown, the name of a file.
+
+Label names, file names and messages may hold anything. One function for each medium says how they
+stand there, and whatever is shown or written goes through it. The standard library is enough.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+
+LONGEST = 64
+"""Characters of a file's name that come from a label, before what tells it from others."""
+DIGITS = 12
+"""Of the digest in a file's name, hexadecimal."""
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Control and format characters (among them those that turn the direction), surrogates, breaks."""
+_JOINERS = "\u200c\u200d"
+"""Format characters that belong to words and emoji, and do nothing else."""
+_MARKDOWN = {
+    **{ord(sign): f"\\{sign}" for sign in "\\`*_[]|~$#"},
+    **{ord(sign): f"&#{ord(sign)};" for sign in "<>&@"},
+}
+_LINKS = (("://", "&#58;//"), ("www.", "www&#46;"))
+_RESERVED = {
+    *("con", "prn", "aux", "nul", "conin$", "conout$"),
+    *(f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"),
+}
+"""Names that Windows keeps for devices, whatever their ending."""
+_PLAIN = "_-+,.= "
+"""Signs that stand in the name of a file as they are."""
+
+
+def printable(text: str) -> str:
+    r"""A text for a terminal: one line, what it would not show as an escape.
+
+    >>> printable("tulip\x1b[2J\nerror: none")
+    'tulip\\x1b[2J\\nerror: none'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign.encode("unicode_escape").decode("ascii") if _is_hidden(sign) else sign for sign in text
+    )
+
+
+def markdown(text: str) -> str:
+    r"""A text for a page of Markdown, in which it means nothing but itself.
+
+    It stands on one line, in a heading, a list or the cell of a table. What would be markup, HTML,
+    a link or a formula is shown as it was written.
+
+    >>> markdown("<b>*tulip*</b>|")
+    '&#60;b&#62;\\*tulip\\*&#60;/b&#62;\\|'
+    """
+    shown = printable(text).translate(_MARKDOWN)
+    for sign, escaped in _LINKS:
+        shown = shown.replace(sign, escaped)
+    return shown
+
+
+def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, the first column to the left and the others to the right."""
+    ruler = ["---:" if number else "---" for number in range(len(headings))]
+    rows = [[markdown(cell.strip()) for cell in line] for line in (headings, *lines)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (rows[0], ruler, *rows[1:]))
+
+
+def file_name(label: str) -> str:
+    """A name of a file for a label: the same one always, and another one for every other label.
+
+    It is one part of a path on every system: no separator, no control character, no name that
+    Windows keeps for itself, at most ``LONGEST`` characters and a digest. A label of lower-case
+    letters, digits and a few signs is its own name. Any other is written with ``_`` for what does
+    not fit and ends in a digest of the label, so that labels which differ only in case or in the
+    form of their Unicode stay apart where the file system takes these for one.
+
+    >>> file_name("tulip")
+    'tulip'
+    >>> file_name("../Tulip")
+    'Tulip-1f5c60404b9c'
+    """
+    if _is_plain(label):
+        return label
+    digest = hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
+    head = unicodedata.normalize("NFC", label[:LONGEST])
+    kept = "".join(sign if sign != "." and _is_of_a_name(sign) else "_" for sign in head).strip(
+        " _-"
+    )
+    while len(kept.encode()) > 2 * LONGEST:
+        kept = kept[:-1]
+    return f"{kept or 'label'}-{digest}"
+
+
+def _is_hidden(sign: str) -> bool:
+    return unicodedata.category(sign) in _HIDDEN and sign not in _JOINERS
+
+
+def _is_of_a_name(sign: str) -> bool:
+    """Whether a sign may stand in the name of a file: letters, marks, numbers, a few others."""
+    return sign in _PLAIN or unicodedata.category(sign)[0] in "LMN"
+
+
+def _is_plain(label: str) -> bool:
+    """Whether a label is the name of a file as it is, on every system, and of no other label."""
+    if not 0 < len(label) <= LONGEST or label.strip(" .") != label or label[0] == "-":
+        return False
+    if not all(map(_is_of_a_name, label)) or len(label.encode()) > 2 * LONGEST:
+        return False
+    bare = unicodedata.normalize("NFD", label)
+    folded = unicodedata.normalize("NFC", bare.upper().casefold())
+    tail = label.rpartition("-")[2]
+    digest = len(tail) == DIGITS and set(tail) <= set("0123456789abcdef")  # or as another would be
+    return folded == label and label.partition(".")[0].strip() not in _RESERVED and not digest
