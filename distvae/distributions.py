@@ -4,11 +4,12 @@ Legend: B batch, K samples of one posterior, Z latent dimensions. Everything is 
 """
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
 
@@ -61,3 +62,23 @@ def full_precision(device_type: str) -> AbstractContextManager[object]:
     if torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
+
+
+def wide(values: Tensor) -> Tensor:
+    """Values in float32 where they were in less."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+class Wide(nn.Module):
+    """A module whose numbers stay in float32 where the networks beside it go to less.
+
+    Densities are taken in float32, whatever computes the features.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Wide":
+        def kept(tensor: Tensor) -> Tensor:
+            changed = fn(tensor)
+            narrower = changed.dtype.itemsize < min(tensor.dtype.itemsize, torch.float32.itemsize)
+            return tensor.to(changed.device) if tensor.is_floating_point() and narrower else changed
+
+        return super()._apply(kept, recurse)  # type: ignore[no-untyped-call, no-any-return]

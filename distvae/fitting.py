@@ -109,7 +109,7 @@ def _latents(model: "VAE", data: "ImageData", binarize: str, seed: int) -> NDArr
             grey, labels = images.gather(rows)
             noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
             inputs = to_input(grey, binarize, noise.pixels)
-            posterior = model.encode(inputs, labels if model.conditional else None)
+            posterior = model.infer(inputs, labels if model.conditional else None)
             drawn.append(posterior.sample(noise.latent).double().cpu())
             advance(len(rows))
     latents: NDArray[np.float64] = torch.cat(drawn).numpy()

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distvae.config import ModelConfig
+from distvae.distributions import Wide
 
 BOUND = 2.0
 
@@ -40,7 +41,7 @@ class CouplingLayer(nn.Module):
         return latents.weight, latents.bias, context, out.weight, out.bias
 
 
-class CouplingFlow(nn.Module):
+class CouplingFlow(Wide):
     """Coupling layers for ``dim`` latents, two at least.
 
     Args:

@@ -12,12 +12,13 @@ import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from torch import Tensor, nn
 
+from distvae.checks import checked_images, checked_labels, checked_noise
 from distvae.config import ModelConfig, TrainConfig
-from distvae.distributions import DiagonalGaussian, full_precision
+from distvae.distributions import DiagonalGaussian, full_precision, wide
 from distvae.errors import DistvaeError
 from distvae.files import write_json
 from distvae.flows import build_flow
-from distvae.labels import label_index
+from distvae.labels import Labels, label_indices, refuse_twins
 from distvae.likelihoods import LIKELIHOODS
 from distvae.networks import NETWORKS
 from distvae.noise import standard_normal
@@ -73,10 +74,11 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         channels, height, width = image_shape
         self.image_shape = (channels, height, width)
         self.label_names = tuple(label_names)
+        refuse_twins(self.label_names, "this model")
         num_labels = len(self.label_names)
         encoder, decoder = NETWORKS[model.network]
         self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model)
-        self.prior = build_prior(model, num_labels, self.image_shape, self.encode)
+        self.prior = build_prior(model, num_labels, self.image_shape, self.infer)
         self.encoder = encoder(model, image_shape, num_labels)
         self.to_posterior = nn.Linear(self.encoder.out_features, 2 * model.latent_dim)
         flows = model.posterior == "flow"
@@ -84,22 +86,38 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         self.decoder = decoder(model, image_shape, num_labels, self.likelihood.maps_per_channel)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> Terms:
-        """Encode, draw, decode.
+    def forward(self, images: Tensor, labels: Labels | None, noise: Tensor) -> Terms:
+        """Encode, draw, decode; what is given is checked.
 
         Args:
-            images: ``[B, C, H, W]`` in [0, 1].
-            labels: ``[B]`` int64, None for an unconditional model.
+            images: ``[B, C, H, W]``, floating point in [0, 1].
+            labels: by name or number, one for each image ``[B]`` or one for all; None for an
+                unconditional model.
             noise: standard normal, ``[B, Z]`` for one z of each image or ``[B, K, Z]`` for K, which
                 also gives their densities.
+
+        Raises:
+            DistvaeError: type, shape or range of an argument is another, or a label is unknown.
         """
-        posterior = self.encode(images, labels)
-        z = posterior.sample(noise)
+        images = checked_images(images, self.image_shape)
+        noise = checked_noise(noise, "noise", self.config.latent_dim, rows=len(images))
+        return self.terms(images, self._indices(labels, images), noise)
+
+    def terms(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> Terms:
+        """The same, as training asks for it: nothing is checked, and nothing waits for the device.
+
+        Args:
+            images: as for :meth:`forward`.
+            labels: indices ``[B]`` int64, None for an unconditional model.
+            noise: as for :meth:`forward`.
+        """
+        posterior = self.infer(images, labels)
+        z = posterior.sample(noise.to(posterior.base.mean.dtype))
         if noise.dim() == 3:
             return self._several(images, labels, posterior, z)
-        parameters = self.decoder(z, labels)
+        parameters = self._likelihood_of(z, labels)
         with full_precision(images.device.type):
-            log_likelihood = self.likelihood.log_prob(images, parameters.float())
+            log_likelihood = self.likelihood.log_prob(images, parameters)
             rate = self.prior.rate(posterior, z, labels)
         return Terms(posterior, z, log_likelihood, rate)
 
@@ -110,9 +128,9 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         count, shape = z.shape[1], z.shape[:2]
         y = None if labels is None else labels.repeat_interleave(count)
         flat = z.flatten(0, 1)
-        parameters = self.decoder(flat, y)
+        parameters = self._likelihood_of(flat, y)
         with full_precision(images.device.type):
-            log_likelihood = self.likelihood.log_prob_of_draws(images, parameters.float())
+            log_likelihood = self.likelihood.log_prob_of_draws(images, parameters)
             log_prior = self.prior.log_prob(flat, y).view(shape)
             log_posterior = posterior.log_prob(z)
             rate = self.prior.kl(posterior, labels)
@@ -128,25 +146,72 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         """
         self.decoder.start_at(self.likelihood.parameters_of(mean_image))
 
-    def encode(self, images: Tensor, labels: Tensor | None = None) -> Posterior:
-        """Posterior of the latents, its ``mean`` and ``log_variance [B, Z]`` in float32.
+    def encode(self, images: Tensor, labels: Labels | None = None) -> Posterior:
+        """Posterior of the latents of images; what is given is checked.
 
-        The mean of a flow posterior is where the flow carries the mean of its base.
+        Args:
+            images: ``[B, C, H, W]``, floating point in [0, 1].
+            labels: by name or number, one for each image ``[B]`` or one for all; None for an
+                unconditional model.
+
+        Returns:
+            Its ``mean`` and ``log_variance [B, Z]`` are float32, or float64 of a model in float64.
+            The mean of a flow posterior is where the flow carries the mean of its base.
+
+        Raises:
+            DistvaeError: type, shape or range of the images is another, or a label is unknown.
         """
-        features = self.encoder(images, labels)
-        mean, log_variance = self.to_posterior(features).float().chunk(2, dim=1)
+        images = checked_images(images, self.image_shape)
+        return self.infer(images, self._indices(labels, images))
+
+    def infer(self, images: Tensor, labels: Tensor | None = None) -> Posterior:
+        """:meth:`encode` without checks, of labels by index, int64 ``[B]``."""
+        features = self.encoder(images.to(self._dtype), labels)
+        mean, log_variance = wide(self.to_posterior(features)).chunk(2, dim=1)
         base = DiagonalGaussian(mean, log_variance)
         if self.flow is None:
             return base
-        return FlowPosterior(base, features.float(), self.flow.weights())
+        return FlowPosterior(base, wide(features), self.flow.weights())
 
-    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Mean image of latents: ``[B, Z]`` to ``[B, C, H, W]`` in [0, 1]."""
-        return self.likelihood.mean(self.decoder(z, labels).float())
+    def decode(self, z: Tensor, labels: Labels | None = None) -> Tensor:
+        """Mean images of latents; what is given is checked.
+
+        Args:
+            z: ``[B, Z]``, floating point.
+            labels: by name or number, one for each row ``[B]`` or one for all; None for an
+                unconditional model.
+
+        Returns:
+            ``[B, C, H, W]`` in [0, 1].
+
+        Raises:
+            DistvaeError: type or shape of the latents is another, they are not finite, or a label
+                is unknown.
+        """
+        z = checked_noise(z, "z", self.config.latent_dim)
+        return self.render(z, self._indices(labels, z))
+
+    def render(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """:meth:`decode` without checks, of labels by index, int64 ``[B]``."""
+        return self.likelihood.mean(self._likelihood_of(z, labels))
+
+    def _likelihood_of(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Parameters of the likelihood ``[B, P, H, W]``."""
+        return wide(self.decoder(z.to(self._dtype), labels))
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """In which the networks compute."""
+        return self.to_posterior.weight.dtype
+
+    def _indices(self, labels: Labels | None, like: Tensor) -> Tensor | None:
+        """Labels by index ``[B]``, checked."""
+        names = self.label_names if self.conditional else ()
+        return checked_labels(labels, names, len(like), like.device)
 
     def sample(
         self,
-        labels: Sequence[int | str] | None = None,
+        labels: Labels | None = None,
         n: int = 1,
         seed: int = 0,
         temperature: float = 1.0,
@@ -157,8 +222,9 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         Image number i of a seed is the same whatever the batch size or the device.
 
         Args:
-            labels: labels by number or name, ``n`` images for each; None draws all labels in turn
-                from a conditional model.
+            labels: one label or several by name or number, ``n`` images for each: a string, a whole
+                number, or a list, tensor, array or pandas Series of them; None draws all labels in
+                turn from a conditional model. A number is a name where all names are whole numbers.
             n: images for each label, or in all without labels.
             seed: seed of the noise.
             temperature: factor of the noise; below 1 samples are more typical and less diverse.
@@ -168,7 +234,7 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
             ``[len(labels) * n, C, H, W]`` in [0, 1], label by label, on the model's device.
 
         Raises:
-            DistvaeError: a label this model does not know.
+            DistvaeError: a label this model does not know, or something that is no label.
         """
         batches = list(self.sample_batches(labels, n, seed, temperature, prior))
         return torch.cat(batches) if batches else torch.empty(0, *self.image_shape)
@@ -176,7 +242,7 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
     @torch.no_grad()
     def sample_batches(
         self,
-        labels: Sequence[int | str] | None = None,
+        labels: Labels | None = None,
         n: int = 1,
         seed: int = 0,
         temperature: float = 1.0,
@@ -185,20 +251,20 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         """The images of :meth:`sample`, in batches ``[B, C, H, W]``: memory stays flat."""
         numbers = self._label_numbers(labels, n)
         total = n if numbers is None else len(numbers)
-        device = self.to_posterior.weight.device
-        prior = self.prior if prior is None else prior.to(device)
+        device, dtype = self.to_posterior.weight.device, wide(self.to_posterior.weight).dtype
+        prior = self.prior if prior is None else prior.to(device, dtype)
         for start in range(0, total, SAMPLE_BATCH):
             count = min(SAMPLE_BATCH, total - start)
             noise = torch.from_numpy(standard_normal(seed, start, count, prior.noise_dim))
             y = None if numbers is None else numbers[start : start + count].to(device)
-            yield self.decode(prior.transform(temperature * noise.to(device), y), y)
+            yield self.render(prior.transform(temperature * noise.to(device, dtype), y), y)
 
-    def _label_numbers(self, labels: Sequence[int | str] | None, n: int) -> Tensor | None:
-        """Label of each image to draw ``[len(labels) * n]``."""
+    def _label_numbers(self, labels: Labels | None, n: int) -> Tensor | None:
+        """Index of the label of each image to draw ``[len(labels) * n]``."""
         if labels is None:
             return None
-        indices = [label_index(label, self.label_names) for label in labels]
-        return torch.tensor(indices, dtype=torch.int64).repeat_interleave(n)
+        indices = label_indices(labels, self.label_names)
+        return torch.from_numpy(indices).repeat_interleave(n)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_json(save_directory / CONFIG, self.hub_config())
@@ -257,7 +323,7 @@ class ConditionalVAE(VAE, library_name="distvae"):
 
     conditional = True
 
-    def _label_numbers(self, labels: Sequence[int | str] | None, n: int) -> Tensor:
+    def _label_numbers(self, labels: Labels | None, n: int) -> Tensor:
         if labels is None:
             return torch.arange(n) % len(self.label_names)
         numbers = super()._label_numbers(labels, n)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.files import new_folder, replacing_file, stored_checksum
-from distvae.labels import parse_labels
+from distvae.labels import numbers_of, parse_labels
 from distvae.runs import ONNX, SAMPLES, find_run, is_run
 from distvae.terminal import make_console, progress_bar
 from distvae.text import file_name
@@ -32,7 +32,7 @@ class SampleConfig:
     run: Annotated[str | None, tyro.conf.Positional] = None
     """Run folder, one of its checkpoints, or an ONNX file, which needs no PyTorch; left out: the newest run."""
     label: Annotated[str | None, tyro.conf.arg(aliases=["--labels"])] = None
-    """Labels by number, name, range or list: `7`, `shirt`, `0-9`, `3,1,4`; left out: every label."""
+    """Labels by number, name, range or list: `7`, `shirt`, `0-9`, `3,1,4`; left out: every label. Where all names are whole numbers, a number is a name. In a list, a name with a comma, a dash or spaces around it may stand in double quotes: `'"red, dark",blue'`."""
     count: int = 10
     """Images for each label."""
     seed: int = 0
@@ -195,7 +195,8 @@ def _from_onnx(config: SampleConfig, path: Path) -> Drawing:
     labels = _labels(config, sampler.label_names)
 
     def batches() -> Iterator[Images]:
-        return sampler.stream(labels, config.count, config.seed, config.temperature)
+        asked = None if labels is None else numbers_of(sampler.label_names)[labels]
+        return sampler.stream(asked, config.count, config.seed, config.temperature)
 
     shape = sampler.manifest.image_shape
     return Drawing(shape, sampler.label_names, labels, config.count, batches)
@@ -212,15 +213,16 @@ def _from_weights(config: SampleConfig, path: Path) -> Drawing:
     labels = _labels(config, names)
 
     def batches() -> Iterator[Images]:
+        asked = None if labels is None else numbers_of(names)[labels]
         drawing = config.count, config.seed, config.temperature
-        for batch in model.sample_batches(labels, *drawing, prior):
+        for batch in model.sample_batches(asked, *drawing, prior):
             yield to_uint8(batch.numpy())
 
     return Drawing(model.image_shape, names, labels, config.count, batches)
 
 
 def _labels(config: SampleConfig, names: tuple[str, ...]) -> list[int] | None:
-    """Labels that were asked for, or None for a model without."""
+    """Indices of the labels that were asked for, or None for a model without."""
     if config.label is not None:
         return parse_labels(config.label, names)  # refuses where there are none
     return list(range(len(names))) or None

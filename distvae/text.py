@@ -5,6 +5,7 @@ stand there, and whatever is shown or written goes through it. The standard libr
 """
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -17,9 +18,11 @@ _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"
 """Format characters that belong to words and emoji, and do nothing else."""
 _MARKDOWN = {
-    **{ord(sign): f"\\{sign}" for sign in "\\`*_[]|~$#"},
+    **{ord(sign): f"\\{sign}" for sign in "\\`*[]|~$#"},
     **{ord(sign): f"&#{ord(sign)};" for sign in "<>&@"},
 }
+_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+"""One that is not within a word, where it is no markup."""
 _LINKS = (("://", "&#58;//"), ("www.", "www&#46;"))
 _RESERVED = {
     *("con", "prn", "aux", "nul", "conin$", "conout$"),
@@ -43,6 +46,11 @@ def printable(text: str) -> str:
     )
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """A text of at most so many characters, the last of them dots where it is cut."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def markdown(text: str) -> str:
     r"""A text for a page of Markdown, in which it means nothing but itself.
 
@@ -52,7 +60,7 @@ def markdown(text: str) -> str:
     >>> markdown("<b>*tulip*</b>|")
     '&#60;b&#62;\\*tulip\\*&#60;/b&#62;\\|'
     """
-    shown = printable(text).translate(_MARKDOWN)
+    shown = _UNDERSCORE.sub(r"\\_", printable(text).translate(_MARKDOWN))
     for sign, escaped in _LINKS:
         shown = shown.replace(sign, escaped)
     return shown

@@ -72,7 +72,7 @@ class DecoderGraph(nn.Module):
     def forward(self, noise: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The likelihood's mean, and before it the same unrounded."""
         label = None if label is None else self.checked(label)
-        mean = self.model.decode(self.model.prior.transform(noise, label), label)
+        mean = self.model.render(self.model.prior.transform(noise, label), label)
         return (mean * 255.0).round().to(torch.uint8), mean
 
 
@@ -91,7 +91,7 @@ class EncoderGraph(nn.Module):
     def forward(self, image: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The two parts of the posterior."""
         label = None if label is None else self.checked(label)
-        posterior = self.model.encode(encoder_input(image, self.binarize), label)
+        posterior = self.model.infer(encoder_input(image, self.binarize), label)
         return posterior.mean, posterior.log_variance
 
 

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.export.inputs import Labels, checked_rows, labels_of_rows
+from distvae.export.inputs import checked_rows, labels_of_rows
 from distvae.export.manifest import ENCODER, Manifest
 from distvae.export.session import open_graph
+from distvae.labels import Labels
 
 
 class Posterior(NamedTuple):

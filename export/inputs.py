@@ -1,19 +1,13 @@
 """What callers hand in, checked before it is run. Needs numpy only."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
-from distvae.labels import label_index
-
-Label = int | str | np.integer[Any]
-"""A name or a number."""
-Labels = Label | Sequence[Label] | NDArray[Any]
-"""One label or several."""
+from distvae.labels import Labels, is_one, label_index, label_indices, numbers_are_indices
 
 _FEW = 8
 """Numbers that Python looks at faster than numpy: a model that ran has driven numpy's code out of
@@ -50,24 +44,16 @@ def checked_rows(
 
 
 def label_numbers(labels: Labels, names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Numbers of labels, int64 ``[N]``.
+    """Labels as the graph takes them, int64 ``[N]``: their indices.
 
     Raises:
         DistvaeError: the model has no such label or no labels at all.
     """
-    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.ndim == 1:
-        if not _inside(labels, len(names)):
-            outside = (labels < 0) | (labels >= len(names))
-            label_index(int(labels[np.argmax(outside)]), names)  # says what is known
-        return labels.astype(np.int64, copy=False)
-    if isinstance(labels, np.ndarray) and (labels.ndim != 1 or labels.dtype.kind not in "USO"):
-        raise DistvaeError(
-            f"labels are {labels.dtype} {list(labels.shape)}",
-            "expected whole numbers or names, one for each image",
-        )
-    if isinstance(labels, str | int | np.integer):
-        labels = [int(labels) if isinstance(labels, np.integer) else labels]
-    return np.array([_number(label, names) for label in labels], np.int64)
+    whole = isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.ndim == 1
+    if whole and _inside(labels, len(names)) and numbers_are_indices(names):
+        indices: NDArray[np.int64] = labels.astype(np.int64, copy=False)
+        return indices
+    return label_indices(labels, names)
 
 
 def labels_of_rows(
@@ -89,7 +75,7 @@ def labels_of_rows(
     numbers = label_numbers(labels, names)
     if not names:  # an empty list of labels for a model without
         label_index(0, names)
-    if isinstance(labels, str | int | np.integer):
+    if is_one(labels):
         return np.full(rows, numbers[0])
     if len(numbers) != rows:
         raise DistvaeError(f"there are {len(numbers)} labels", f"expected {rows}, one for each row")
@@ -114,9 +100,3 @@ def _inside(labels: NDArray[np.integer[Any]], end: int) -> bool:
     if len(labels) <= _FEW:
         return all(0 <= label < end for label in labels.tolist())
     return bool(labels.min() >= 0 and labels.max() < end)
-
-
-def _number(label: object, names: tuple[str, ...]) -> int:
-    if isinstance(label, bool) or not isinstance(label, int | str | np.integer):
-        raise DistvaeError(f"label {label!r} is no label", "expected a whole number or a name")
-    return label_index(str(label) if isinstance(label, str) else int(label), names)

@@ -97,6 +97,8 @@ def parse_manifest(text: str | None, source: str) -> Manifest:
         wrong = "image_shape, noise_dim and latent_dim are not five sizes"
     elif not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         wrong = "label_names is no list of names"
+    elif len(set(names)) != len(names):
+        wrong = "two of label_names are the same"
     else:
         return Manifest(image_shape=tuple(shape), label_names=tuple(names), **facts)
     raise DistvaeError(f"{source} has a damaged manifest", wrong, "Export anew.")

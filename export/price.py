@@ -39,7 +39,7 @@ def calibration(model: VAE, data: ImageData, binarize: str) -> tuple[list[Feed],
     for number, part in enumerate(torch.split(rows[:CALIBRATION_IMAGES], CALIBRATION_BATCH)):
         grey, labels = images.gather(part)
         y = labels if model.conditional else None
-        posterior = model.encode(encoder_input(grey, binarize), y)
+        posterior = model.infer(encoder_input(grey, binarize), y)
         start = number * CALIBRATION_BATCH
         if model.prior.invertible:
             noise = standard_normal(SEED, start, len(part), model.config.latent_dim)
@@ -65,7 +65,7 @@ def judged(path: Path, judge: Judge, advance: Callable[[int], None]) -> dict[str
     for label, name in enumerate(names):
         hits = []
         for images in sampler.stream(
-            [label], images_per_label(len(names)), SEED * len(names) + label
+            [name], images_per_label(len(names)), SEED * len(names) + label
         ):
             found = judge.classify(torch.from_numpy(images).float() / 255.0)
             hits.append((found == label).numpy())

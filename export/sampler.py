@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.export.inputs import (
-    Label,
-    Labels,
     checked_rows,
     label_numbers,
     labels_of_rows,
@@ -19,6 +17,7 @@ from distvae.export.inputs import (
 )
 from distvae.export.manifest import DECODER, Manifest
 from distvae.export.session import Graph, open_graph
+from distvae.labels import Label, Labels
 from distvae.noise import standard_normal
 
 Images = NDArray[np.uint8]

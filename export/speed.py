@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from distvae.export.sampler import Sampler
+from distvae.labels import numbers_of
 from distvae.noise import standard_normal
 
 IMAGES = 1024
@@ -33,7 +34,7 @@ def measure(path: Path) -> float:
     sampler = Sampler(path)
     noise = standard_normal(0, 0, IMAGES, sampler.manifest.noise_dim)
     names = sampler.manifest.label_names
-    labels = np.arange(IMAGES, dtype=np.int64) % len(names) if names else None
+    labels = numbers_of(names)[np.arange(IMAGES) % len(names)] if names else None
     sampler.decode(noise, labels)
     rates = []
     end = time.perf_counter() + SECONDS

@@ -21,6 +21,7 @@ from distvae.export.manifest import DECODER
 from distvae.export.sampler import Sampler
 from distvae.export.session import read_manifest
 from distvae.images import to_uint8
+from distvae.labels import numbers_of
 from distvae.models import VAE
 from distvae.noise import standard_normal
 from distvae.tensors import checksum
@@ -95,13 +96,14 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
             expected = _torch_images(model, noise, labels)
             feed = {"noise": noise} if labels is None else {"noise": noise, "label": labels}
             found = session.run([MEAN], feed)[0]
-            yield _compared(path, sampler, expected, found, sampler.decode(noise, labels), labels)
+            drawn = sampler.decode(noise, _asked(model, labels))
+            yield _compared(path, sampler, expected, found, drawn, labels)
             advance(NOISES)
-    labels = _labels(model, 0)
-    whole = sampler.decode(noise, labels)
+    asked = _asked(model, _labels(model, 0))
+    whole = sampler.decode(noise, asked)
     for batch, start in ((size, at) for size in BATCHES for at in range(0, NOISES, size)):
         part = slice(start, start + batch)
-        alone = sampler.decode(noise[part], None if labels is None else labels[part])
+        alone = sampler.decode(noise[part], None if asked is None else asked[part])
         if not np.array_equal(alone, whole[part]):
             raise DistvaeError(
                 f"{path} draws another image for noise {start} in a batch of {batch}",
@@ -120,9 +122,9 @@ def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
         images = to_uint8(_torch_images(model, noise, labels))
         inputs = encoder_input(torch.from_numpy(images), binarize)
         with torch.no_grad():
-            posterior = model.encode(*_on_device(model, inputs, labels))
+            posterior = model.infer(*_on_device(model, inputs, labels))
             tensors = {"mean": posterior.mean, "log_variance": posterior.log_variance}
-        for name, found in encoder.encode(images, labels)._asdict().items():
+        for name, found in encoder.encode(images, _asked(model, labels))._asdict().items():
             expected = tensors[name].cpu().numpy()
             off = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
             error = float(off.max())
@@ -145,7 +147,7 @@ def _torch_images(
     noises, y = _on_device(model, torch.from_numpy(noise), labels)
     with torch.no_grad():
         images: NDArray[np.float32] = (
-            model.decode(model.prior.transform(noises, y), y).cpu().numpy()
+            model.render(model.prior.transform(noises, y), y).cpu().numpy()
         )
     return images
 
@@ -183,13 +185,18 @@ def _compared(
 
 
 def _labels(model: VAE, turn: int) -> NDArray[np.int64] | None:
-    """Label of each noise ``[NOISES]`` in a turn: over the turns each noise meets each label."""
+    """Index of the label of each noise ``[NOISES]`` in a turn; over all each meets each."""
     if not model.conditional:
         return None
     count = len(model.label_names)
     step = 1 if count <= FULL_LABELS else NOISES
     labels: NDArray[np.int64] = (np.arange(NOISES, dtype=np.int64) + turn * step) % count
     return labels
+
+
+def _asked(model: VAE, labels: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """The numbers by which a sampler is asked for labels."""
+    return None if labels is None else numbers_of(model.label_names)[labels]
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from distvae.bench.machine import SIDE, matrix_product_peak, processor
 from distvae.errors import DistvaeError, nearest
+from distvae.labels import numbers_of
 from distvae.runs import ONNX, Run, find_run
 from distvae.terminal import make_console, progress_bar
 
@@ -168,7 +169,7 @@ def _torch_draw(folder: Path) -> Draw:
     def draw(count: int) -> object:
         labels = torch.arange(count) % len(model.label_names) if model.conditional else None
         z = model.prior.transform(torch.randn(count, model.prior.noise_dim), labels)
-        return (model.decode(z, labels) * 255.0).round().to(torch.uint8).numpy()
+        return (model.render(z, labels) * 255.0).round().to(torch.uint8).numpy()
 
     return draw
 
@@ -182,7 +183,7 @@ def _onnx_draw(path: Path) -> Draw:
     def draw(count: int) -> object:
         if not names:
             return sampler.sample(count=count)
-        return sampler.sample(np.arange(count) % len(names))
+        return sampler.sample(numbers_of(names)[np.arange(count) % len(names)])
 
     return draw
 

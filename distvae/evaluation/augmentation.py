@@ -16,6 +16,7 @@ from distvae.data.inputs import to_input
 from distvae.data.order import permutation
 from distvae.data.store import ImageData
 from distvae.evaluation.judge import JudgeNetwork, shrink, train_network
+from distvae.labels import numbers_of
 
 STEPS = 150
 """Of 256 images."""
@@ -65,7 +66,7 @@ def augmentation_metrics(
     """
     found = []
     for repeat in range(seed * seeds, (seed + 1) * seeds):
-        generated = _generated(model, data.num_labels, generated_per_label, repeat)
+        generated = _generated(model, data.label_names, generated_per_label, repeat)
         device = generated.device
         real = _few(data, real_per_label, repeat, device)
         test = ResidentImages.from_split(data.test).to(device)
@@ -84,12 +85,12 @@ def augmentation_metrics(
         yield f"augmentation_{name}_standard_error", error
 
 
-def _generated(model: LabelSampler, num_labels: int, each: int, seed: int) -> ResidentImages:
+def _generated(model: LabelSampler, names: Sequence[str], each: int, seed: int) -> ResidentImages:
     parts = [
-        _small_grey(model.sample(labels=[label], n=each, seed=seed * num_labels + label))
-        for label in range(num_labels)
+        _small_grey(model.sample(labels=[number], n=each, seed=seed * len(names) + label))
+        for label, number in enumerate(numbers_of(names).tolist())
     ]
-    labels = torch.arange(num_labels, device=parts[0].device).repeat_interleave(each)
+    labels = torch.arange(len(names), device=parts[0].device).repeat_interleave(each)
     return ResidentImages(torch.cat(parts), labels, labels.device)
 
 

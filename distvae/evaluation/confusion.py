@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from distvae.images import save_png
-from distvae.text import printable
+from distvae.text import printable, shortened
 
 SIDE = 960
 """Pixels of the matrix, about, of which a cell takes at least and at most so many:"""
@@ -76,8 +76,7 @@ def write_confusion(path: Path, counts: Tensor, label_names: Sequence[str]) -> N
 
 
 def _short(name: str) -> str:
-    name = printable(name)
-    return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…"
+    return shortened(printable(name), LETTERS)
 
 
 def _draw_cell(

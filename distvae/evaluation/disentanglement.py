@@ -51,7 +51,7 @@ def disentanglement_metrics(model: VAE, data: ImageData, seed: int) -> Iterator[
     @torch.no_grad()
     def encode(images: Tensor, labels: Tensor) -> Tensor:
         inputs = to_input(images.to(device), "none", None)
-        return model.encode(inputs, labels.to(device) if model.conditional else None).mean
+        return model.infer(inputs, labels.to(device) if model.conditional else None).mean
 
     yield from disentanglement_scores(encode, grid, seed, int(model.conditional))
 

@@ -19,6 +19,7 @@ from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.evaluation.features import Extractor, Sampler, extract, real_images, spaced
 from distvae.evaluation.probes import share_metrics
+from distvae.labels import numbers_of
 
 GROUPS = 10
 """Parts of the images that standard errors come from."""
@@ -89,7 +90,9 @@ def distance_metrics(
         )
     rows = spaced(len(test), size)
     labels = None if test.labels is None else test.labels[rows]
-    asked = labels.tolist() if model.conditional and labels is not None else None
+    asked = None
+    if model.conditional and labels is not None:
+        asked = numbers_of(data.label_names)[labels.numpy()].tolist()
     drawn = model.sample_batches(asked, n=size if asked is None else 1, seed=seed)
     alike = _alike(train, labels, size)
     real, generated, other = (

@@ -141,7 +141,7 @@ def encoded(
     codes, pixels, labels = [], [], []
     for inputs, grey, own, _ in _blocks(model, split, stream, binarize, seed, most):
         y = own if model.conditional else None
-        mean = model.encode(inputs, y).mean
+        mean = model.infer(inputs, y).mean
         if model.conditional and model.prior.invertible:
             mean = model.prior.whiten(mean, y)
         codes.append(mean.double().cpu())
@@ -178,7 +178,7 @@ def bayes_labels(
     for inputs, _, own, noise in _blocks(model, data.test, "evaluation", binarize, seed, most):
         joint = []
         for label, share in enumerate((counts / counts.sum()).log()):
-            terms = model(inputs, torch.full_like(own, label), noise)
+            terms = model.terms(inputs, torch.full_like(own, label), noise)
             bound = terms.log_likelihood.double() - terms.rate.double().sum(1)
             joint.append(share.to(bound) + bound)
             advance(len(own))

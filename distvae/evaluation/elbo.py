@@ -66,8 +66,7 @@ def elbo_metrics(
         rows = torch.arange(block * BLOCK, min(size, (block + 1) * BLOCK))
         grey, labels = images.gather(rows)
         noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
-        terms = VAE.forward(  # not model(...): Accelerate may have put lower precision around that
-            model,
+        terms = model.terms(  # not model(...): Accelerate may have put lower precision around that
             to_input(grey, binarize, noise.pixels),
             labels if model.conditional else None,
             noise.latent,

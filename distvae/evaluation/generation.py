@@ -21,6 +21,7 @@ from distvae.evaluation.confusion import confusion_metrics
 from distvae.evaluation.diversity import Ratio, diversity, diversity_metrics, evenly
 from distvae.evaluation.judge import Judge
 from distvae.evaluation.probes import share_metrics
+from distvae.labels import numbers_of
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
 
@@ -44,10 +45,10 @@ class ConditionalGenerator(Protocol):
     def sample(self, labels: Sequence[int | str] | None, n: int, seed: int) -> Tensor:
         """``n`` images of each label, ``[len(labels) * n, C, H, W]`` in [0, 1]."""
 
-    def encode(self, images: Tensor, labels: Tensor | None) -> Posterior:
+    def infer(self, images: Tensor, labels: Tensor | None) -> Posterior:
         """Posterior of the latents ``[B, Z]``."""
 
-    def decode(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def render(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Images ``[B, C, H, W]`` in [0, 1]."""
 
 
@@ -102,8 +103,8 @@ def generation_metrics(
     test = ResidentImages.from_split(data.test).to(judge.model.head.weight.device)
     counts: list[Tensor] = []
     diversities: dict[str, tuple[Ratio, Ratio]] = {}
-    for label in range(data.num_labels):
-        images = model.sample(labels=[label], n=per_label, seed=seed * data.num_labels + label)
+    for label, number in enumerate(numbers_of(data.label_names).tolist()):
+        images = model.sample(labels=[number], n=per_label, seed=seed * data.num_labels + label)
         counts.append(torch.bincount(judge.classify(images).cpu(), minlength=data.num_labels))
         advance(1)
         if ratios := diversity(images, test, label, judge):
@@ -157,12 +158,12 @@ def _swapped(
         grey, own = test.gather(part)
         assert own is not None
         noise = source.draw(block, BLOCK).at(slice(0, len(part)))
-        z = model.encode(to_input(grey, binarize, noise.pixels), own).sample(noise.latent)
+        z = model.infer(to_input(grey, binarize, noise.pixels), own).sample(noise.latent)
         turn = torch.randint(1, data.num_labels, own.shape, generator=generator)
         other = (own + turn.to(own.device)) % data.num_labels
         prior = model.prior
         moved = prior.transform(prior.whiten(z, own), other) if prior.invertible else z
         for kind, latents in enumerate((moved, z)):
-            hits[kind] += (judge.classify(model.decode(latents, other)) == other).sum().cpu()
+            hits[kind] += (judge.classify(model.render(latents, other)) == other).sum().cpu()
     moved_share, raw_share = (hits / len(rows)).tolist()
     return moved_share, raw_share

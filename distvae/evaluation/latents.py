@@ -57,7 +57,7 @@ def latent_metrics(
         noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
         inputs = to_input(grey, binarize, noise.pixels)
         y = labels if model.conditional else None
-        posterior = model.encode(inputs, y)
+        posterior = model.infer(inputs, y)
         z = posterior.sample(noise.latent)
         rate = model.prior.kl(posterior, y)
         if rate is not None:

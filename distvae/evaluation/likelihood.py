@@ -94,7 +94,7 @@ def _log_weights(model: VAE, images: Tensor, labels: Tensor | None, noise: Tenso
         part = slice(start, start + each)
         y = None if labels is None else labels[part]
         # not model(...): Accelerate may have put lower precision around that
-        terms = VAE.forward(model, images[part], y, noise[part])
+        terms = model.terms(images[part], y, noise[part])
         assert terms.log_prior is not None
         assert terms.log_posterior is not None
         parts.append(terms.log_likelihood.double() + terms.log_prior - terms.log_posterior)

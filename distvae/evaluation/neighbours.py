@@ -16,6 +16,7 @@ from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
 from distvae.evaluation.features import Sampler, Space, extract, real_images, spaced
 from distvae.images import SHEET_PIXELS, grid, save_png, to_uint8
+from distvae.labels import numbers_of
 
 COLUMNS = 10
 ROWS = 5
@@ -62,8 +63,10 @@ def find_neighbours(
     train, test = ResidentImages.from_split(data.train), ResidentImages.from_split(data.test)
     asked = pictured = None
     if model.conditional and test.labels is not None:
-        asked = test.labels[spaced(len(test), count)].tolist()
-        pictured = spaced(data.num_labels, min(data.num_labels, MOST_ROWS)).tolist()
+        numbers = numbers_of(data.label_names)
+        asked = numbers[test.labels[spaced(len(test), count)].numpy()].tolist()
+        shown = spaced(data.num_labels, min(data.num_labels, MOST_ROWS))
+        pictured = numbers[shown.numpy()].tolist()
     drawn = model.sample_batches(asked, n=count if asked is None else 1, seed=seed)
     each = COLUMNS if pictured else COLUMNS * ROWS
     images = torch.cat(list(model.sample_batches(pictured, n=each, seed=seed)))

@@ -9,12 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from distvae.distributions import Wide
 
 GREY_LEVELS = 256
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(Wide, ABC):
     """The contract of this part."""
 
     maps_per_channel: int

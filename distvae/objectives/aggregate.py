@@ -35,7 +35,7 @@ class BetaTC(Objective):
         pressure: Pressure,
     ) -> Loss:
         """The bound plus beta - 1 times the total correlation, all under the KL weight."""
-        terms = model(images, labels, noise)
+        terms = model.terms(images, labels, noise)
         bound = self.bound(terms, pressure)
         gather, beta = self.setting.gather, self.setting.config.penalty
         assert beta is not None
@@ -101,7 +101,7 @@ class DipI(Objective):
         pressure: Pressure,
     ) -> Loss:
         """The bound plus the two penalties."""
-        terms = model(images, labels, noise)
+        terms = model.terms(images, labels, noise)
         bound = self.bound(terms, pressure)
         config = self.setting.config
         with full_precision(images.device.type):
@@ -151,7 +151,7 @@ class Mmd(Objective):
         pressure: Pressure,
     ) -> Loss:
         """The bound plus the discrepancy between the batch's latents and draws of the prior."""
-        terms = model(images, labels, noise[:, 0, : self.setting.latent_dim])
+        terms = model.terms(images, labels, noise[:, 0, : self.setting.latent_dim])
         bound = self.bound(terms, pressure)
         gather, penalty = self.setting.gather, self.setting.config.penalty
         assert penalty is not None

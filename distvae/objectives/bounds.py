@@ -4,6 +4,7 @@ Legend: B batch, K draws for an image, C channels, H height, W width, Z latent d
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ class Elbo(Objective):
         pressure: Pressure,
     ) -> Loss:
         """Distortion plus weighted rate."""
-        terms = model(images, labels, noise)
+        terms = model.terms(images, labels, noise)
         config, dims, gather = self.setting.config, self.setting.dims, self.setting.gather
         return elbo(terms, pressure.kl_weight, config, dims, pressure.capacity, gather)
 
@@ -57,7 +58,7 @@ class Iwae(Objective):
         pressure: Pressure,
     ) -> Loss:
         """The bound; distortion and rate are means over the draws."""
-        terms = model(images, labels, noise)
+        terms = model.terms(images, labels, noise)
         assert terms.log_posterior is not None
         return _weighed(terms, log_weights(terms, terms.log_posterior, pressure.kl_weight))
 
@@ -85,14 +86,15 @@ class Dreg(Iwae):
         pressure: Pressure,
     ) -> Loss:
         """The value of ``iwae`` with another gradient."""
-        terms = model(images, labels, noise)
+        terms = model.terms(images, labels, noise)
         with full_precision(images.device.type):
             held = terms.posterior.detached().log_prob(terms.z)
         log_weight = log_weights(terms, held, pressure.kl_weight)
         if terms.z.requires_grad:  # not where the loss is only looked at
             share = log_weight.detach().softmax(1).unsqueeze(2)
             factor = 1.0 - pressure.kl_weight * (1.0 - share)
-            terms.z.register_hook(lambda gradient: gradient * factor)
+            z: Any = terms.z  # whose hooks have no types
+            z.register_hook(lambda gradient: gradient * factor)
         return _weighed(terms, log_weight)
 
 

@@ -43,7 +43,7 @@ class Factor(Objective):
         pressure: Pressure,
     ) -> Loss:
         """The model's loss; the discriminator's adds its gradient and nothing to the value."""
-        terms = model(images, labels, noise)
+        terms = model.terms(images, labels, noise)
         bound = self.bound(terms, pressure)
         penalty = self.setting.config.penalty
         assert penalty is not None

@@ -6,12 +6,13 @@ Legend: B batch, Z latent dimensions, L labels.
 from abc import ABC, abstractmethod
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from distvae.distributions import Wide
 from distvae.posteriors import Posterior
 
 
-class Prior(nn.Module, ABC):
+class Prior(Wide, ABC):
     """The contract of this part: a density of latents, and how noise is turned into them."""
 
     noise_dim: int

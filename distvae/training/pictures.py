@@ -23,7 +23,7 @@ def write_pictures(
     in pairs, the original above, of the first images of the split. Both use the same noise every
     time, so that two epochs can be compared.
     """
-    labels = range(min(len(model.label_names), MOST_ROWS))
+    labels = model.label_names[:MOST_ROWS]
     samples = (
         model.sample(labels=labels, n=COLUMNS, seed=seed)
         if model.conditional
@@ -36,7 +36,7 @@ def write_pictures(
     shown = grey.float() / 255.0
     inputs = shown if binarize == "dynamic" else to_input(grey, binarize, None)
     y = y if model.conditional else None
-    decoded = model.decode(model.encode(inputs, y).mean, y)
+    decoded = model.render(model.infer(inputs, y).mean, y)
     pairs = [half[i : i + COLUMNS] for i in range(0, count, COLUMNS) for half in (shown, decoded)]
     sheet = to_uint8(torch.cat(pairs).cpu().numpy())
     save_grid(folder / f"reconstructions-{epoch:04d}.png", sheet, COLUMNS)

@@ -53,14 +53,14 @@ class Replay:
         images[:count] = self.by_label[(label + 1) % 3][:count]
         return images
 
-    def encode(self, images: Tensor, labels: Tensor | None) -> DiagonalGaussian:
+    def infer(self, images: Tensor, labels: Tensor | None) -> DiagonalGaussian:
         assert labels is not None
         self.encoded.append(images)
         return DiagonalGaussian(
             10.0 * functional.one_hot(labels, 3), torch.full((len(labels), 3), -9.0)
         )
 
-    def decode(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def render(self, z: Tensor, labels: Tensor | None) -> Tensor:
         assert labels is not None
         return self.by_label[labels if self.obeys else z.argmax(dim=1), 0]
 

@@ -1,0 +1,131 @@
+"""What callers hand to a model, checked before it computes; training does without.
+
+Values are looked at, which waits for the device. Where torch compiles or exports a model they have
+none yet, and only types and shapes are looked at.
+
+Legend: B batch, K samples of one posterior, C channels, H height, W width, Z latent dimensions.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from distvae.errors import DistvaeError
+from distvae.labels import Labels, is_one, label_indices, numbers_are_indices
+
+ROUNDING = 1e-4
+"""By which a pixel may lie outside [0, 1]: whoever resizes an image rounds."""
+
+
+def checked_images(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Images as they are.
+
+    Args:
+        images: ``[B, C, H, W]``, floating point in [0, 1].
+        shape: channels, height and width that the model takes.
+
+    Raises:
+        DistvaeError: they are something else.
+    """
+    _refuse_other_types(images, "images", "Divide grey levels by 255: images / 255")
+    if images.dim() != 4 or tuple(images.shape[1:]) != shape:
+        missing = tuple(images.shape) == shape
+        raise DistvaeError(
+            f"images have shape {list(images.shape)}",
+            f"expected [B, {', '.join(map(str, shape))}] for this model",
+            "Give one image as a batch of one: images.unsqueeze(0)" if missing else "",
+        )
+    if torch.compiler.is_compiling() or not images.numel():
+        return images
+    low, high = (float(end) for end in images.detach().aminmax())
+    if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):  # nor is NaN
+        raise DistvaeError(
+            f"images are between {low:.5g} and {high:.5g}",
+            "expected values between 0 and 1, none of them NaN",
+            _way_into_range(low, high),
+        )
+    return images
+
+
+def checked_noise(noise: Tensor, name: str, dim: int, rows: int | None = None) -> Tensor:
+    """Noise or latents as they are.
+
+    Args:
+        noise: ``[B, Z]``, floating point; also ``[B, K, Z]`` where ``rows`` is given.
+        name: of the argument.
+        dim: Z.
+        rows: B, where it is known.
+
+    Raises:
+        DistvaeError: they are something else, or not finite.
+    """
+    _refuse_other_types(noise, name, "")
+    sides = (2,) if rows is None else (2, 3)
+    fits = noise.dim() in sides and noise.shape[-1] == dim
+    if not fits or rows not in (None, noise.shape[0]):
+        count = "B" if rows is None else str(rows)
+        several = "" if rows is None else f" or [{count}, K, {dim}]"
+        raise DistvaeError(
+            f"{name} has shape {list(noise.shape)}",
+            f"expected [{count}, {dim}]{several} for this model",
+        )
+    if not torch.compiler.is_compiling() and not bool(torch.isfinite(noise.detach()).all()):
+        raise DistvaeError(f"{name} is not finite", "expected numbers, no NaN or inf")
+    return noise
+
+
+def checked_labels(
+    labels: Labels | None, names: Sequence[str], rows: int, device: torch.device
+) -> Tensor | None:
+    """Indices of the labels of some images, int64 ``[B]``; None for a model without labels.
+
+    Args:
+        labels: by name or number, one for each image or one for all.
+        names: of the model's labels; empty for a model without.
+        rows: B.
+        device: on which the indices shall be.
+
+    Raises:
+        DistvaeError: a label is missing, unknown, too many, or one that the model does not take.
+    """
+    if labels is None:
+        if not names:
+            return None
+        raise DistvaeError(
+            "labels are missing",
+            f"this model knows {len(names)} labels and takes that of each image",
+            "Give one label, or one for each image.",
+        )
+    if not names:
+        raise DistvaeError(
+            "labels were given to a model without", "it was trained without them", "Leave them out."
+        )
+    if torch.compiler.is_compiling() and isinstance(labels, Tensor) and numbers_are_indices(names):
+        return labels
+    indices = torch.from_numpy(label_indices(labels, names)).to(device)
+    if is_one(labels):
+        return indices.expand(rows)
+    if len(indices) != rows:
+        raise DistvaeError(f"there are {len(indices)} labels", f"expected {rows}, one an image")
+    return indices
+
+
+def _refuse_other_types(values: Tensor, name: str, next_step: str) -> None:
+    if not isinstance(values, Tensor):
+        raise DistvaeError(
+            f"{name} are {type(values).__module__}.{type(values).__qualname__}",
+            "expected a torch tensor",
+            f"Make one: torch.as_tensor({name})",
+        )
+    if not values.is_floating_point():
+        found = str(values.dtype).removeprefix("torch.")
+        raise DistvaeError(f"{name} are {found}", "expected floating point numbers", next_step)
+
+
+def _way_into_range(low: float, high: float) -> str:
+    if low >= 0.0 and high > 1.5:
+        return f"Divide by the largest: images / {255 if high <= 255 else 65535}"
+    if low >= -1.0 - ROUNDING and high <= 1.0 + ROUNDING:
+        return "From [-1, 1] take (images + 1) / 2"
+    return ""
