@@ -91,7 +91,7 @@ def _forgiving(stream: Any, descriptor: int) -> tuple[Forgiving, io.TextIOWrappe
     text = io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=getattr(stream, "encoding", "utf-8"),
-        errors=getattr(stream, "errors", "strict"),
+        errors="backslashreplace",  # a sign that the terminal's encoding lacks is no error
         line_buffering=True,
     )
     return raw, text

@@ -1,7 +1,9 @@
 """Draw images from the decoder.onnx beside this script: needs numpy, onnxruntime and pillow."""
 
 import argparse
+import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,26 @@ def standard_normal(seed: int, count: int, dim: int) -> Any:
     return pairs.reshape(count, width)[:, :dim].astype(np.float32)
 
 
-def numbers_of(text: str, names: list[str]) -> Any:
-    """Numbers of labels such as `7`, `shirt`, `0-9` or `3,1,4`; a name goes before a number."""
-    known = {str(i): i for i in range(len(names))} | {name: i for i, name in enumerate(names)}
-    for part in (part.strip() for part in text.split(",")):
-        ends = [part] if part in known else part.split("-")
-        check(len(ends) < 3 and known.keys() >= {*ends}, f"label {part} is none of {[*known]}")
-        yield from range(known[ends[0]], known[ends[-1]] + 1)
+def labels_of(text: str, names: list[str]) -> Any:
+    """Labels as the graph takes them, of a name or a list of names, numbers and ranges.
+
+    Where all names are whole numbers, a number is a name. A name with a comma stands in quotes.
+    """
+    whole = [int(name) for name in names if re.fullmatch("-?[0-9]{1,18}", name)]
+    numbers = whole if len({*whole}) == len(names) else list(range(len(names)))
+    known = {str(number): i for i, number in enumerate(numbers)}
+    known |= {name: i for i, name in enumerate(names)}
+    parts = [text] if text in known else next(csv.reader([text], skipinitialspace=True))
+    for part in (part if part in known else part.strip() for part in parts):
+        cuts = [
+            (part[:i].strip(), part[i + 1 :].strip()) for i in range(len(part)) if part[i] == "-"
+        ]
+        ways = [way for way in [(part, part), *cuts] if known.keys() >= {*way}]
+        check(ways, f"label {part} is none of {[*known]}")
+        low, high = (numbers[known[end]] for end in ways[0])
+        check(low <= high, f"label range {part} is empty")
+        check(len(ways) == 1 or part in known, f"label range {part} can be read in two ways")
+        yield from (numbers.index(it) for it in sorted(numbers) if low <= it <= high)
 
 
 def sheet_of(images: Any, count: int) -> Any:
@@ -64,7 +79,9 @@ def main() -> None:
     manifest = json.loads(session.get_modelmeta().custom_metadata_map.get("distvae.manifest", "{}"))
     check(manifest.get("graph") == "decoder", f"{given.model} is no decoder of distvae")
     names = manifest["label_names"]
-    chosen = [*(numbers_of(given.label, names) if given.label else range(len(names) or 1))]
+    chosen = [
+        *(labels_of(given.label, names) if given.label is not None else range(len(names) or 1))
+    ]
     labels = np.repeat(np.array(chosen, np.int64), max(given.count, 0))
     check(len(labels) and 0 <= given.temperature < np.inf, "--count or --temperature is too low")
     noise = standard_normal(given.seed, len(labels), manifest["noise_dim"])

@@ -18,6 +18,7 @@ from distvae.models import WEIGHTS
 from distvae.runs import Run, checkpoint_path, checkpoints
 from distvae.schedules import LEAST_SHARE, Part, Parts, gone_on, learning_rate, steps_of, whole
 from distvae.tensors import checksum, read_tensors, write_tensors
+from distvae.terminal import make_console
 from distvae.training.engine import Engine
 from distvae.training.sharding import fill_parts, whole_state
 from distvae.training.transfer import INIT_FROM, Origin
@@ -141,7 +142,7 @@ class Found:
         step = self.progress.step
         where = f"{self.checkpoint} (step {step})" if self.checkpoint else "the start"
         missing = "" if self.checkpoint else ": no checkpoint yet"
-        print(f"resuming {folder} from {where}{missing}")  # noqa: T201
+        make_console().print(f"resuming {folder} from {where}{missing}")
         with disk_told(f"{folder} cannot be gone on with", folder):
             _clear(folder)
             (folder / CARD).unlink(missing_ok=True)  # it is written when there is more to tell
@@ -177,7 +178,7 @@ def load(engine: Engine, folder: Path) -> Found:
         accelerator, lambda: load_newest(folder, trained) if main else (None, None, [])
     )
     for message in damaged:
-        print(f"warning: {message}; going on from the checkpoint before")  # noqa: T201
+        make_console().print(f"warning: {message}; going on from the checkpoint before")
     chosen = gathered(accelerator, path and str(path))[0]
     if chosen is None:
         return Found(Progress(), None, trained)

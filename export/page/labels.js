@@ -4,6 +4,20 @@ const MANY = 20;
 const SAME_NUMBER = 800; // milliseconds within which digits make one number
 const STEPS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
 
+/** Whether all names are different whole numbers, so that a number is a name. */
+const areNumbers = (names) => {
+  const numbers = names.filter((name) => /^-?[0-9]{1,18}$/.test(name)).map(BigInt);
+  return numbers.length === names.length && new Set(numbers).size === names.length;
+};
+
+/** Where the label stands that a text asks for: by name, else by number; -1 where there is none. */
+export function findLabel(names, text) {
+  const index = names.indexOf(text);
+  if (index >= 0 || !/^[0-9]{1,18}$/.test(text)) return index;
+  if (areNumbers(names)) return names.findIndex((name) => BigInt(name) === BigInt(text));
+  return Number(text) < names.length ? Number(text) : -1;
+}
+
 /** Fills the section; `choose(label)` is called with a number. Returns `press(key)`. */
 export function makeLabels(section, names, choose) {
   section.hidden = names.length === 0;
@@ -27,8 +41,9 @@ export function makeLabels(section, names, choose) {
   filter.placeholder = `Find among ${names.length} labels`;
   filter.addEventListener("input", () => {
     const wanted = filter.value.trim().toLowerCase();
+    const asked = findLabel(names, wanted);
     radios.forEach((radio, number) => {
-      const found = names[number].toLowerCase().includes(wanted) || wanted === String(number);
+      const found = names[number].toLowerCase().includes(wanted) || number === asked;
       radio.parentElement.hidden = !found;
     });
     section.querySelector(".none").hidden = radios.some((radio) => !radio.parentElement.hidden);
@@ -45,10 +60,9 @@ export function makeLabels(section, names, choose) {
   function type(digit) {
     const now = performance.now();
     const longer = now - typedAt < SAME_NUMBER ? typed + digit : digit;
-    const find = (text) => (names.includes(text) ? names.indexOf(text) : Number(text));
-    typed = find(longer) < names.length ? longer : digit;
-    typedAt = now;
-    if (find(typed) < names.length) select(find(typed));
+    const goesOn = findLabel(names, longer) >= 0 || names.some((name) => name.startsWith(longer));
+    [typed, typedAt] = [goesOn ? longer : digit, now];
+    if (findLabel(names, typed) >= 0) select(findLabel(names, typed));
   }
 
   /** Whether the key chose a label: digits by number, arrows the one before or after. */

@@ -95,12 +95,18 @@ function showWords() {
   $("command").replaceChildren(...command(names).flatMap((word) => [" ", spanOf(word)]).slice(1));
 }
 
-/** The command that draws the same samples; a name that a shell might misread stands as its number. */
+/** A label as a word of a command line: its name, quoted where a shell might misread it. */
+function labelWord(name) {
+  if (/^[\p{L}\p{N}_][\p{L}\p{N}_.-]*$/u.test(name)) return ` ${name}`;
+  return `${name.startsWith("-") ? "=" : " "}'${name.replaceAll("'", "'\\''")}'`;
+}
+
+/** The command that draws the same samples. */
 function command(names) {
   const name = names[state.label];
   return [
     "distvae sample",
-    ...(names.length > 0 ? [`--label ${/^\w+$/.test(name) ? name : state.label}`] : []),
+    ...(names.length > 0 ? [`--label${labelWord(name)}`] : []),
     `--count ${SAMPLES}`,
     `--seed ${state.seed}`,
     ...(state.temperature === 1 ? [] : [`--temperature ${state.temperature}`]),
@@ -199,10 +205,16 @@ function makeControls() {
 const drawNoise = () => setSeed(BigInt(Math.floor(Math.random() * NEW_SEEDS)));
 const reset = () => setNoise(new Float32Array(manifest.noise_dim), null);
 
+/** A name of a file for a label, another one for every label of the model. */
+function fileName(name, number) {
+  if (/^[\p{Ll}\p{N}]{1,64}$/u.test(name)) return name;
+  return `label-${number}-${name.slice(0, 64).replace(/[^\p{L}\p{N}]+/gu, "_")}`;
+}
+
 function save() {
   $("image").toBlob((png) => {
     const link = document.createElement("a");
-    const label = (manifest.label_names[state.label] ?? "image").replace(/[^\p{L}\p{N}]+/gu, "-");
+    const label = fileName(manifest.label_names[state.label] ?? "image", state.label);
     const from = state.number === null ? "" : `-seed-${state.seed}-image-${state.number}`;
     link.download = `${label}${from}.png`;
     link.href = URL.createObjectURL(png);

@@ -23,6 +23,7 @@ MODELS: dict[str, tuple[tuple[int, int, int], int, tuple[str, ...]]] = {
     "line": ((1, 8, 8), 1, ("only",)),
     "plane": ((1, 12, 9), 2, ()),
     "colour": ((3, 16, 16), 19, STRANGE),
+    "numbers": ((1, 8, 8), 6, ("1", "2", "10", "100")),
     "many": ((3, 256, 256), 256, LONG),
 }
 SAMPLES = 24

@@ -59,7 +59,7 @@ def run(python: Path, script: Path, *words: object) -> Ended:
 
 
 def test_the_script_is_short() -> None:
-    assert len(SCRIPT.read_text(encoding="utf-8").splitlines()) < 80
+    assert len(SCRIPT.read_text(encoding="utf-8").splitlines()) < 100
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,35 @@ def test_the_script_and_the_command_write_the_same_file(
     assert script.read_bytes() == of_command.read_bytes()
     with Image.open(script) as sheet:
         assert sheet.mode == ("L" if tiny.shape[0] == 1 else "RGB")
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "drawn"),
+    [
+        (("1", "2", "3", "10"), "10,2-3", [3, 1, 2]),
+        (("1", "10", "2"), "1-2", [0, 2]),
+        (("a,b", "c", "x-y"), '"a,b",x-y', [0, 2]),
+        (("a,b", "c", "x-y"), "a,b", [0]),
+        (("7", "5", "x"), "7-5,2", [0, 1, 2]),
+    ],
+)
+def test_the_script_the_command_and_the_sampler_mean_the_same_labels(
+    python: Path,
+    command: Command,
+    bundle: Path,
+    names: tuple[str, ...],
+    label: str,
+    drawn: list[int],
+) -> None:
+    Tiny(names=names).decoder(bundle / "decoder.onnx")
+    words = ("--label", label, "--count", 2, "--output")
+    ended = run(python, bundle / "sample.py", *words, "script.png")
+    assert (ended.code, ended.err) == (0, "")
+    assert command("sample", bundle / "decoder.onnx", *words, "command.png").code == 0
+    images = Sampler(bundle / "decoder.onnx").sample([names[index] for index in drawn], count=2)
+    save_grid(bundle / "expected.png", images, columns=2)
+    for name in ("script.png", "command.png"):
+        assert (bundle.parent / name).read_bytes() == (bundle / "expected.png").read_bytes()
 
 
 @pytest.mark.parametrize(

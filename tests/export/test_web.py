@@ -233,6 +233,33 @@ def test_strange_label_names_are_shown_as_they_are(open_page: Open, site: Path) 
         assert_same(pixels(page, IMAGE, shape), draw(site / "colour.onnx", noise, label)[0])
     command = page.run("document.querySelector('#command').textContent")
     assert command == "distvae sample --label 7 --count 24 --seed 0"
+    for label in (
+        " '<b>&\"x\"'",
+        " '<script>alert(1)</script>'",
+        " 'a, b'",
+        " '  '",
+        " 'été 日本'",
+    ):
+        page.press("ArrowRight")
+        command = page.run("document.querySelector('#command').textContent")
+        assert command == f"distvae sample --label{word} --count 24 --seed 0"
+
+
+@needs_browser
+def test_a_number_is_a_name_where_all_names_are_numbers(open_page: Open, site: Path) -> None:
+    shape, dim, names = MODELS["numbers"]
+    page = open_page("numbers")
+    noise = standard_normal(0, 0, 1, dim)
+    for keys, label in (("2", 1), ("0", 1), ("1", 0), ("100", 3)):
+        for key in keys:
+            page.press(key)
+        assert_same(pixels(page, IMAGE, shape), draw(site / "numbers.onnx", noise, label)[0])
+        shown = page.run("document.querySelector('#shown-label').textContent")
+        command = page.run("document.querySelector('#command').textContent")
+        assert shown == names[label]
+        assert command == f"distvae sample --label {names[label]} --count 24 --seed 0"
+    page.press("ArrowLeft")
+    assert "--label 10 " in page.run("document.querySelector('#command').textContent")
 
 
 @needs_browser
