@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distvae.errors import DistvaeError
-from distvae.labels import Labels, is_one, label_indices, numbers_are_indices
+from distvae.labels import Labels, is_one, label_indices, numbers_of
 
 ROUNDING = 1e-4
 """By which a pixel may lie outside [0, 1]: whoever resizes an image rounds."""
@@ -101,8 +101,9 @@ def checked_labels(
         raise DistvaeError(
             "labels were given to a model without", "it was trained without them", "Leave them out."
         )
-    if torch.compiler.is_compiling() and isinstance(labels, Tensor) and numbers_are_indices(names):
-        return labels
+    if torch.compiler.is_compiling() and isinstance(labels, Tensor):
+        numbers = torch.from_numpy(numbers_of(names)).to(device)
+        return (labels.unsqueeze(1) == numbers).int().argmax(1)
     indices = torch.from_numpy(label_indices(labels, names)).to(device)
     if is_one(labels):
         return indices.expand(rows)

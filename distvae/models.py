@@ -4,7 +4,7 @@ Legend: B batch, K samples of one posterior, C channels, H height, W width, Z la
 P parameter maps.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +62,8 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
     """
 
     conditional = False
+    dtype = torch.float32
+    """In which the networks compute."""
 
     def __init__(
         self,
@@ -117,7 +119,7 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
             return self._several(images, labels, posterior, z)
         parameters = self._likelihood_of(z, labels)
         with full_precision(images.device.type):
-            log_likelihood = self.likelihood.log_prob(images, parameters)
+            log_likelihood = self.likelihood.log_prob(images.to(parameters.dtype), parameters)
             rate = self.prior.rate(posterior, z, labels)
         return Terms(posterior, z, log_likelihood, rate)
 
@@ -130,7 +132,8 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         flat = z.flatten(0, 1)
         parameters = self._likelihood_of(flat, y)
         with full_precision(images.device.type):
-            log_likelihood = self.likelihood.log_prob_of_draws(images, parameters)
+            shown = images.to(parameters.dtype)
+            log_likelihood = self.likelihood.log_prob_of_draws(shown, parameters)
             log_prior = self.prior.log_prob(flat, y).view(shape)
             log_posterior = posterior.log_prob(z)
             rate = self.prior.kl(posterior, labels)
@@ -166,7 +169,7 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
 
     def infer(self, images: Tensor, labels: Tensor | None = None) -> Posterior:
         """:meth:`encode` without checks, of labels by index, int64 ``[B]``."""
-        features = self.encoder(images.to(self._dtype), labels)
+        features = self.encoder(images.to(self.dtype), labels)
         mean, log_variance = wide(self.to_posterior(features)).chunk(2, dim=1)
         base = DiagonalGaussian(mean, log_variance)
         if self.flow is None:
@@ -197,12 +200,12 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
 
     def _likelihood_of(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Parameters of the likelihood ``[B, P, H, W]``."""
-        return wide(self.decoder(z.to(self._dtype), labels))
+        return wide(self.decoder(z.to(self.dtype), labels))
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        """In which the networks compute."""
-        return self.to_posterior.weight.dtype
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "VAE":
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.dtype = next(self.encoder.parameters()).dtype
+        return self
 
     def _indices(self, labels: Labels | None, like: Tensor) -> Tensor | None:
         """Labels by index ``[B]``, checked."""
@@ -251,7 +254,8 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         """The images of :meth:`sample`, in batches ``[B, C, H, W]``: memory stays flat."""
         numbers = self._label_numbers(labels, n)
         total = n if numbers is None else len(numbers)
-        device, dtype = self.to_posterior.weight.device, wide(self.to_posterior.weight).dtype
+        device = self.to_posterior.weight.device
+        dtype = torch.promote_types(self.dtype, torch.float32)
         prior = self.prior if prior is None else prior.to(device, dtype)
         for start in range(0, total, SAMPLE_BATCH):
             count = min(SAMPLE_BATCH, total - start)

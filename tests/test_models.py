@@ -141,6 +141,38 @@ def test_several_samples_are_as_good_as_each_alone(row: Row) -> None:
 
 
 @table
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_a_model_in_another_precision_samples_encodes_and_decodes(
+    row: Row, dtype: torch.dtype
+) -> None:
+    model, other = build(row), build(row).to(dtype)
+    images, labels, noise = batch(model)
+    asked = [0, 2] if model.conditional else None
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    off = {torch.float16: 0.01, torch.bfloat16: 0.1, torch.float64: 1e-4}[dtype]
+    drawn = other.sample(labels=asked, n=3, seed=1)
+    assert drawn.dtype == wide
+    close: dict[str, Any] = {"atol": off, "rtol": 0.0, "check_dtype": False}
+    torch.testing.assert_close(drawn, model.sample(labels=asked, n=3, seed=1), **close)
+    with torch.no_grad():
+        posterior = other.encode(images.to(dtype), labels)
+        assert posterior.mean.dtype == posterior.log_variance.dtype == wide
+        close = {"atol": 3 * off, "rtol": 3 * off, "check_dtype": False}
+        torch.testing.assert_close(posterior.mean, model.encode(images, labels).mean, **close)
+        decoded = other.decode(posterior.mean.to(dtype), labels)
+        assert decoded.dtype == wide
+        torch.testing.assert_close(
+            decoded, model.decode(noise * 0 + posterior.mean.float(), labels), **close
+        )
+        for part in (noise, noise.unsqueeze(1).repeat(1, 2, 1)):
+            terms, expected = other(images, labels, part.to(dtype)), model(images, labels, part)
+            assert terms.log_likelihood.dtype == wide
+            close = {"atol": 3 * off, "rtol": 30 * off, "check_dtype": False}
+            torch.testing.assert_close(terms.log_likelihood, expected.log_likelihood, **close)
+            assert terms.rate.isfinite().all()
+
+
+@table
 def test_every_parameter_gets_a_gradient(row: Row) -> None:
     model = build(row)
     elbo(model(*batch(model)), 1.0, ObjectiveConfig(), 1).loss.backward()

@@ -233,7 +233,7 @@ def test_strange_label_names_are_shown_as_they_are(open_page: Open, site: Path) 
         assert_same(pixels(page, IMAGE, shape), draw(site / "colour.onnx", noise, label)[0])
     command = page.run("document.querySelector('#command').textContent")
     assert command == "distvae sample --label 7 --count 24 --seed 0"
-    for label in (
+    for word in (
         " '<b>&\"x\"'",
         " '<script>alert(1)</script>'",
         " 'a, b'",
