@@ -214,5 +214,5 @@ def _has_best(folder: Path, progress: Progress) -> bool:
             return True
         except DistvaeError as error:
             found = str(error).splitlines()[0]
-    print(f"warning: {found}; the best are looked for among those from here on")  # noqa: T201
+    make_console().print(f"warning: {found}; the best are looked for among those from here on")
     return False
