@@ -91,6 +91,23 @@ def fast_exact_matmul() -> bool:
     return False
 
 
+def native_bf16(device_type: str) -> bool:
+    """Whether this machine has instructions for bf16 products, which it can emulate without.
+
+    ``ONEDNN_MAX_CPU_ISA=AVX2`` makes a processor one that has none. Of devices that are neither
+    CPUs nor CUDA's nothing is known here, so they count as those that have none.
+    """
+    if device_type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device_type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    able: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if platform.machine() in ("x86_64", "AMD64"):  # of which oneDNN counts all with AVX-512
+        cpu = torch.cpu
+        able = able and (cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
+    return able
+
+
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123

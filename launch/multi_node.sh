@@ -16,7 +16,7 @@ folder, so --output belongs on a shared file system.
   MASTER_PORT         a port that is free on it                        29500
   NPROC_PER_NODE      processes on each machine                        its GPUs, else 1
   CONFIG_FILE         Accelerate's configuration                       accelerate_configs/multi_node.yaml
-  ACCELERATE_USE_CPU  1: train on the CPU, over gloo; add --mixed-precision no
+  ACCELERATE_USE_CPU  1: train on the CPU, over gloo
   GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME
                       the network interface to use, where the one that belongs to the machine's
                       host name is not it (ip -brief address lists them)

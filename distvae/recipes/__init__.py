@@ -10,9 +10,13 @@ HERE = Path(__file__).parent
 
 
 def launched_with() -> TrainConfig:
-    """The defaults, but for the precision that `accelerate launch` was told."""
+    """The defaults, but for the precision that `accelerate launch` was told.
+
+    Its `no` is what it says where nothing was told, and leaves the choice to us.
+    """
     told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    return TrainConfig().updated({"mixed_precision": told}, "accelerate launch")
+    settings = {} if told == "no" else {"mixed_precision": told}
+    return TrainConfig().updated(settings, "accelerate launch")
 
 
 def read_recipe(name: str) -> TrainConfig:

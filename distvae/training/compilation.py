@@ -3,22 +3,20 @@
 import dataclasses
 import os
 import shutil
-import time
 
 import torch
-from accelerate.utils import broadcast_object_list
 
 from distvae.errors import DistvaeError
-from distvae.objectives import Pressure
 from distvae.training.engine import Engine
 from distvae.training.optimizer import OneCallAdamW
-from distvae.training.update import Batch, Update, autograd_update, compiled_update
+from distvae.training.probing import step_seconds
+from distvae.training.update import Update, autograd_update, compiled_update
+from distvae.training.world import gathered
 
 COMPILE_SECONDS = 40.0
 """What a cold compilation takes, forward and backward, on two cores."""
 SAVED_SHARE = 0.2
 """Share of an eager step's time that compiling saves, at the least worth counting on."""
-PROBE_STEPS = 8
 
 
 def compiled(engine: Engine) -> Engine:
@@ -66,23 +64,6 @@ def _has_compiler(engine: Engine) -> bool:
 
 def _pays(engine: Engine) -> bool:
     """Whether the steps of the whole run, timed on a few, outweigh the compilation."""
-    total = engine.total_steps * _seconds_per_step(engine)
-    answer = [total * SAVED_SHARE > COMPILE_SECONDS]
-    broadcast_object_list(answer)  # every process must do the same
-    return answer[0]
-
-
-def _seconds_per_step(engine: Engine) -> float:
-    """Time of a forward and backward pass; the gradients are thrown away, nothing else changes."""
-    noise = engine.noise.draw(0, engine.config.optim.batch_size).at(engine.shards[0])
-    grey, labels = engine.test_images.gather(torch.zeros(len(noise.latent), dtype=torch.int64))
-    batch = Batch(grey, labels if engine.conditional else None, *noise)
-    pressure = Pressure(*torch.ones(2, device=engine.accelerator.device))
-    for probe in range(2 * PROBE_STEPS):
-        if probe == PROBE_STEPS:
-            started = time.perf_counter()
-        loss = engine.loss_of(engine.forward, batch, pressure)
-        engine.accelerator.backward(loss.loss)
-    loss.loss.item()  # waits for the device
-    engine.trained.optimizer.zero_grad()
-    return (time.perf_counter() - started) / PROBE_STEPS * engine.config.optim.accumulate
+    (each,) = step_seconds([engine])
+    seconds: float = gathered(engine.accelerator, each)[0]  # every process must do the same
+    return engine.total_steps * seconds * SAVED_SHARE > COMPILE_SECONDS

@@ -115,14 +115,13 @@ def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
         with patch_environment(ACCELERATE_USE_FSDP="false"):  # distvae shards the model itself
             accelerator = Accelerator(
                 cpu=asked().cpu is True,  # a launcher of several processes drops use_cpu
-                mixed_precision=optim.mixed_precision,
+                mixed_precision="fp16" if optim.mixed_precision == "fp16" else "no",
                 gradient_accumulation_steps=optim.accumulate,
                 log_with=list(config.run.tracker) or None,
                 project_dir=project_folder,
                 kwargs_handlers=[GRADIENTS, wait],
             )
-        if optim.mixed_precision == "fp16" and accelerator.device.type == "cpu":
-            raise ValueError("on a CPU it would compute in float32 all the same")
+        _check_precision(optim.mixed_precision, accelerator.device.type)
         return accelerator
     except torch.distributed.DistError as error:
         raise LostError(
@@ -138,6 +137,13 @@ def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
             str(error),
             "fp16 needs a GPU: take bf16 or no. A tracker needs its package: pip install it.",
         ) from error
+
+
+def _check_precision(precision: str, device_type: str) -> None:
+    if precision == "fp16" and device_type == "cpu":
+        raise ValueError("on a CPU it would compute in float32 all the same")
+    if precision == "bf16" and device_type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ValueError("this GPU has no bf16")
 
 
 def build_engine(
@@ -213,7 +219,7 @@ def build_engine(
     # processes on a CPU it replaces the moments, of which OneCallAdamW keeps lists, by copies
     stepped = optimizer if accelerator.scaler is None else accelerator.prepare(optimizer)
     trained = Trained(model, averaged, optimizer, objective)
-    loss_of = loss_function(config)
+    loss_of = loss_function(config, device.type)
     engine = Engine(
         config=config,
         accelerator=accelerator,

@@ -32,6 +32,7 @@ from distvae.training.judging import stopped_early
 from distvae.training.lock import locked
 from distvae.training.loop import train
 from distvae.training.peers import watched_peers
+from distvae.training.precision import PRECISION, Decision, decided
 from distvae.training.sharding import check_sharding
 from distvae.training.sitting import Sitting
 from distvae.training.stopping import Interrupted, StopRequest, Vote
@@ -117,11 +118,13 @@ def run_training(
         if earlier is not None:
             return _go_on(config, data, accelerator, folder, earlier, rewind)
         origin = together(accelerator, lambda: Origin.of(init_from)) if init_from else None
-        engine = compiled(build_engine(config, data, accelerator, origin))
+        engine, precision = decided(build_engine(config, data, accelerator, origin))
+        engine = compiled(engine)
         transfer = origin.transfer if origin else None
-        record = _record(data_record(data, folder), engine, transfer.record() if transfer else None)
+        moved = transfer.record() if transfer else None
+        record = _record(data_record(data, folder), engine, precision, moved)
         on_main(accelerator, lambda: _begin(folder, False, record))
-        return _sit(engine, Progress(), folder, transfer.told() if transfer else "")
+        return _sit(engine, Progress(), folder, precision, transfer.told() if transfer else "")
 
 
 def _go_on(
@@ -135,7 +138,7 @@ def _go_on(
     """Go on from the newest whole checkpoint, or say that there is nothing to go on with."""
     config = earlier.lengthened(config, data.train_images)
     origin = together(accelerator, lambda: earlier.origin(folder))
-    engine = compiled(build_engine(config, data, accelerator, origin))
+    engine = build_engine(config, data, accelerator, origin)
     found = load(engine, folder)
     step = found.progress.step
     parts, told = earlier.parts_from(engine.config.optim, step, engine.steps_per_epoch, rewind)
@@ -145,10 +148,12 @@ def _go_on(
         on_main(accelerator, lambda: found.complete(folder))
         return _outcome(folder, engine, progress, None, idle=True)
     on_main(accelerator, lambda: found.settle(folder))
+    engine, precision = decided(engine, earlier.record.get(PRECISION))
+    engine = compiled(engine)
     same = data_record(data, folder, earlier.record["data"])
-    record = _record(same, engine, earlier.record.get(INIT_FROM))
+    record = _record(same, engine, precision, earlier.record.get(INIT_FROM))
     on_main(accelerator, lambda: _begin(folder, True, record))
-    return _sit(engine, progress, folder, told)
+    return _sit(engine, progress, folder, precision, told)
 
 
 def check_folder(folder: Path, overwrite: bool, resume: bool) -> None:
@@ -230,7 +235,9 @@ def _begin(folder: Path, resume: bool, record: dict[str, Any]) -> None:
         write_json(folder / CONFIG, record)
 
 
-def _sit(engine: Engine, progress: Progress, folder: Path, announcement: str = "") -> Outcome:
+def _sit(
+    engine: Engine, progress: Progress, folder: Path, precision: Decision, announcement: str = ""
+) -> Outcome:
     accelerator = engine.accelerator
     told = {
         name: value if isinstance(value, bool | int | float) else str(value)
@@ -243,7 +250,7 @@ def _sit(engine: Engine, progress: Progress, folder: Path, announcement: str = "
     signal_name, first = None, progress.step
     log_of = functools.partial(MetricsLog, folder, progress.step, accelerator)
     with StopRequest() as stop, together(accelerator, log_of) as log:
-        _announce(engine, console)
+        _announce(engine, precision, console)
         if announcement:
             console.say(announcement)
         vote = Vote(accelerator, stop, progress.step)
@@ -265,7 +272,7 @@ def _finish(folder: Path, went_on: bool) -> None:
         write_card(folder)
 
 
-def _announce(engine: Engine, console: TrainingConsole) -> None:
+def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> None:
     model, accelerator = engine.trained.model, engine.accelerator
     parameters = sum(parameter.numel() for parameter in model.parameters())
     channels, height, width = model.image_shape
@@ -273,13 +280,18 @@ def _announce(engine: Engine, console: TrainingConsole) -> None:
         f"{type(model).__name__} {model.config.network}, {parameters:,} parameters; "
         f"{len(engine.train_images):,} images {channels}x{height}x{width}, "
         f"{len(model.label_names)} labels; {accelerator.device.type} x "
-        f"{accelerator.num_processes}, precision {accelerator.mixed_precision}; "
+        f"{accelerator.num_processes}, precision {precision}; "
         f"{engine.total_steps:,} steps of {engine.config.optim.batch_size} images"
     )
+    if precision.warning:
+        console.say(precision.warning, style="yellow")
 
 
 def _record(
-    data: dict[str, Any], engine: Engine, transferred: dict[str, Any] | None
+    data: dict[str, Any],
+    engine: Engine,
+    precision: Decision,
+    transferred: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """config.json: what from_pretrained needs, every setting, versions, origin of the data."""
     return {
@@ -287,6 +299,7 @@ def _record(
         "settings": _plain(engine.config),
         **({INIT_FROM: transferred} if transferred else {}),
         SCHEDULE: recorded(engine.parts),
+        PRECISION: precision.recorded(),
         "versions": {
             "distvae": distvae.__version__,
             "python": platform.python_version(),

@@ -55,13 +55,18 @@ class Training(nn.Module):
         return loss
 
 
-def loss_function(config: TrainConfig) -> LossOf:
-    """From stored grey levels to the loss."""
+def loss_function(config: TrainConfig, device_type: str) -> LossOf:
+    """From stored grey levels to the loss, with networks in bf16 where the settings say so.
+
+    fp16, whose gradients are scaled, is Accelerate's.
+    """
     binarize = config.data.binarize or "none"
+    half = config.optim.mixed_precision == "bf16"
 
     def loss_of(training: nn.Module, batch: Batch, pressure: Pressure) -> Loss:
         inputs = to_input(batch.grey, binarize, batch.pixels)
-        loss: Loss = training(inputs, batch.labels, batch.latent, pressure)
+        with torch.autocast(device_type, torch.bfloat16, enabled=half):
+            loss: Loss = training(inputs, batch.labels, batch.latent, pressure)
         return loss
 
     return loss_of
@@ -132,8 +137,6 @@ def compiled_update(
     averages = [p.detach() for p in trained.averaged.parameters()] if trained.averaged else []
     group = optimizer.param_groups[0]
     (beta1, beta2), eps, decay = group["betas"], group["eps"], group["weight_decay"]
-    device_type = accelerator.device.type
-    precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
 
     def loss_at(
         at: list[Tensor], batch: Batch, pressure: Pressure
@@ -141,8 +144,7 @@ def compiled_update(
         def model(*inputs: Tensor | None) -> object:
             return functional_call(bare, dict(zip(names, at, strict=True)), inputs)
 
-        with torch.autocast(device_type, precision, enabled=precision is not None):
-            loss = loss_of(model, batch, pressure)  # type: ignore[arg-type]
+        loss = loss_of(model, batch, pressure)  # type: ignore[arg-type]
         return loss.loss, (loss.distortion, loss.rate, dict(loss.extras))
 
     @torch.compile(dynamic=False, fullgraph=True)

@@ -31,7 +31,8 @@ from tests.training.groups import Group, Starter, starting
 STEPS = 400
 FLAGS = shlex.split(
     "--hidden 16 --latent-dim 3 --batch-size 12 --epochs 40 --ema 0.9 --clip 50 --schedule cosine "
-    "--warmup-epochs 0.5 --kl-warmup-epochs 3 --early-stopping 40 --log-every 1 --sample-every 100"
+    "--warmup-epochs 0.5 --kl-warmup-epochs 3 --early-stopping 40 --log-every 1 --sample-every 100 "
+    "--mixed-precision no"
 )
 RARELY = 60
 

@@ -20,7 +20,13 @@ from distvae.training.run import run_training
 from distvae.training.update import Batch
 from tests.conftest import TRAIN_IMAGES
 
-SMALL: dict[str, Any] = {"hidden": [16], "latent_dim": 3, "batch_size": 12, "log_every": 1}
+SMALL: dict[str, Any] = {
+    "hidden": [16],
+    "latent_dim": 3,
+    "batch_size": 12,
+    "log_every": 1,
+    "mixed_precision": "no",  # a choice by speed would be another on another day
+}
 
 Settings = Callable[..., TrainConfig]
 """(changes by name) -> settings of a small run."""

@@ -20,9 +20,9 @@ FAULT = sys.argv[1]
 whole = loss_function
 
 
-def broken(config: TrainConfig) -> Callable[[nn.Module, Batch, Pressure], Loss]:
+def broken(config: TrainConfig, device_type: str) -> Callable[[nn.Module, Batch, Pressure], Loss]:
     """The loss of a training step, with its fault."""
-    loss_of, count = whole(config), -1  # DDP's first pass is no step
+    loss_of, count = whole(config, device_type), -1  # DDP's first pass is no step
 
     def loss_here(model: nn.Module, batch: Batch, pressure: Pressure) -> Loss:
         nonlocal count

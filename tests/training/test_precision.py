@@ -1,6 +1,8 @@
 """Half precision and compilation change the speed, not what is learned."""
 
+import json
 import os
+import platform
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from distvae.checkpoint import Progress, load_checkpoint, save_checkpoint
-from distvae.objectives import Pressure
+from distvae.objectives import OBJECTIVES, Pressure
+from distvae.recipes import launched_with
+from distvae.training import precision
+from distvae.training.precision import FEWEST_STEPS, decided
+from distvae.training.probing import step_seconds
 from distvae.training.update import Batch
 from tests.conftest import Command
 from tests.training.conftest import Settings, lines, losses, take_steps, trained, watched
@@ -86,6 +93,120 @@ def test_only_the_networks_compute_in_bf16(
         engine.loss_of(engine.forward, Batch(grey, labels, *noise), Pressure(*torch.ones(2)))
     assert calls.names & {"addmm", "linear", "mm"}
     assert calls.names <= NETWORK_CALLS, "likelihood, KL and their sums take float32"
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_losses_are_float32_under_bf16(settings: Settings, here: Path, objective: str) -> None:
+    changes = {"objective": objective, "prior": "normal", "model": "vae", "mixed_precision": "bf16"}
+    watch = watched(settings(**changes), here)
+    take_steps(watch, 1)
+    (loss,) = watch.given
+    terms = [loss.loss, loss.distortion, loss.rate, *loss.extras.values()]
+    assert {term.dtype for term in terms} == {torch.float32}
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="the variables below are for x86"
+)
+def test_without_bf16_instructions(
+    distvae: Command,
+    command: Command,
+    environment: dict[str, str],
+    shapes: Path,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(environment, "ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setitem(environment, "ATEN_CPU_CAPABILITY", "avx2")
+    flags = ("train", "--data", shapes, *FLAGS, "--max-steps", 20)
+    ended = distvae(*flags, "--output", "run")
+    assert ended.code == 0, ended.err
+    assert "precision no (auto: there is no bf16 arithmetic here)" in ended.out.splitlines()[0]
+    assert distvae(*flags, "--mixed-precision", "no", "--output", "no").code == 0
+    one, other = (here / name / "model.safetensors" for name in ("run", "no"))
+    assert one.read_bytes() == other.read_bytes()
+
+    ended = distvae(*flags, "--mixed-precision", "bf16", "--max-steps", 2, "--output", "bf16")
+    assert ended.code == 0, ended.err
+    assert "precision bf16;" in ended.out.splitlines()[0]
+    assert "emulated on this machine: a step takes " in ended.out.splitlines()[1]
+
+    # elsewhere it goes on in what was decided
+    ended = command("train", "--resume", "run", "--max-steps", 21)
+    assert ended.code == 0, ended.err
+    assert "precision no (auto: there is no bf16 arithmetic here)" in ended.out
+    record = json.loads((here / "run" / "config.json").read_text())
+    assert (record["precision"]["asked"], record["precision"]["taken"]) == ("auto", "no")
+    assert record["settings"]["mixed_precision"] == "no"
+
+
+FLAGS = ("--hidden", 16, "--latent-dim", 3, "--batch-size", 12, "--epochs", 60, "--eval-every", 60)
+
+
+@pytest.mark.parametrize(("margin", "taken"), [(0.0, "bf16"), (float("inf"), "no")])
+def test_auto_takes_what_is_faster(
+    settings: Settings, here: Path, monkeypatch: pytest.MonkeyPatch, margin: float, taken: str
+) -> None:
+    # on a processor without bf16 too, where the clock would say no
+    monkeypatch.setattr(precision, "native_bf16", lambda device_type: True)
+    monkeypatch.setattr(precision, "MARGIN", margin)
+    long = {"epochs": 60, "eval_every": 60, "sample_every": 60, "log_every": 50}
+    auto = trained(settings(mixed_precision="auto", **long), here / "auto")
+    record = json.loads((auto / "config.json").read_text())
+    assert record["precision"]["asked"] == "auto"
+    assert record["precision"]["taken"] == record["settings"]["mixed_precision"] == taken
+    assert "times as fast" in record["precision"]["why"]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    named = trained(settings(mixed_precision=taken, **long), here / "named")
+    for name in ("model.safetensors", "checkpoints/step-00000600/optimizer.safetensors"):
+        assert (auto / name).read_bytes() == (named / name).read_bytes()
+
+
+def test_a_short_run_is_not_timed(
+    settings: Settings, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "native_bf16", lambda device_type: True)
+    monkeypatch.setattr(precision, "MARGIN", 0.0)
+    for steps, taken in ((FEWEST_STEPS - 1, "no"), (FEWEST_STEPS, "bf16")):
+        config = settings(mixed_precision="auto", epochs=100, max_steps=steps)
+        engine, decision = decided(watched(config, here).engine)
+        assert decision.taken == engine.config.optim.mixed_precision == taken
+        assert ("too few to time" in decision.why) == (taken == "no")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ema": 0.9, "accumulate": 2}, {"objective": "factor", "model": "vae", "prior": "normal"}],
+)
+def test_timed_steps_leave_no_trace(
+    settings: Settings, here: Path, changes: dict[str, Any]
+) -> None:
+    watch = watched(settings(**changes), here)
+    take_steps(watch, 3)
+    engine, optimizer = watch.engine, watch.engine.trained.optimizer
+    modules = [engine.training, engine.trained.averaged]
+
+    def tensors() -> list[torch.Tensor]:
+        states = [*(module.state_dict() for module in modules if module), *optimizer.state.values()]
+        return [value.clone() for state in states for value in state.values()]
+
+    before = tensors()
+    (seconds,) = step_seconds([engine])
+    assert seconds > 0
+    assert len(watch.given) > 3
+    for one, other in zip(before, tensors(), strict=True):
+        assert torch.equal(one, other)
+    assert all(parameter.grad is None for parameter in engine.training.parameters())
+
+
+@pytest.mark.parametrize(("told", "asked"), [(None, "auto"), ("no", "auto"), ("bf16", "bf16")])
+def test_what_a_launcher_was_told(
+    told: str | None, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    if told is not None:
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", told)
+    assert launched_with().optim.mixed_precision == asked
 
 
 @pytest.fixture(scope="module")

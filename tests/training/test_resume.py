@@ -25,7 +25,7 @@ STEPS = 400
 FLAGS = shlex.split(
     "--hidden 16 --latent-dim 3 --batch-size 12 --epochs 40 --ema 0.9 --clip 50 "
     "--schedule cosine --warmup-epochs 0.5 --kl-warmup-epochs 3 --early-stopping 40 "
-    "--log-every 1 --checkpoint-every 20"
+    "--log-every 1 --checkpoint-every 20 --mixed-precision no"
 )
 
 

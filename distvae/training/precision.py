@@ -1,0 +1,101 @@
+"""Which arithmetic the networks compute in: what was asked for, or what is faster here."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from distvae.platform import native_bf16
+from distvae.training.compilation import COMPILE_SECONDS, compiled
+from distvae.training.engine import Engine
+from distvae.training.probing import TIMED, WARM_UP, step_seconds
+from distvae.training.update import autograd_update, loss_function
+from distvae.training.world import gathered
+
+AUTO, NO, BF16 = "auto", "no", "bf16"
+PRECISION = "precision"
+"""Under this key config.json holds the decision."""
+MARGIN = 1.2
+"""How many times as fast bf16 must be to be taken: it costs digits, and a clock is not exact."""
+SHARE = 0.05
+"""Most of a run that finding out may cost."""
+FEWEST_STEPS = int(2 * (WARM_UP + TIMED) / SHARE)
+"""Of a run for which it is found out."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a run computes in, and why."""
+
+    asked: str
+    taken: str
+    why: str = ""
+    """What ``auto`` found; empty where the precision was asked for by name."""
+    warning: str = ""
+    """What the precision costs on this machine, where it does more harm than good."""
+
+    def recorded(self) -> dict[str, str]:
+        """As it stands in config.json."""
+        return {"asked": self.asked, "taken": self.taken, "why": self.why}
+
+    def __str__(self) -> str:
+        return f"{self.taken} ({self.asked}: {self.why})" if self.why else self.taken
+
+
+def decided(engine: Engine, earlier: Any = None) -> tuple[Engine, Decision]:
+    """The engine in the precision of its run, which stands in its settings from then on.
+
+    Args:
+        engine: not compiled yet.
+        earlier: as config.json holds it, the decision of a run that is gone on with; it stands.
+    """
+    asked = engine.config.optim.mixed_precision
+    native = all(gathered(engine.accelerator, native_bf16(engine.accelerator.device.type)))
+    if asked != AUTO:
+        decision = Decision(asked, asked)
+        if isinstance(earlier, dict) and earlier.get("taken") == asked:
+            decision = Decision(str(earlier.get("asked")), asked, str(earlier.get("why", "")))
+        if asked == BF16 and not native:
+            decision = dataclasses.replace(decision, warning=_price(engine))
+        return engine, decision
+    taken, why = _choice(engine) if native else (NO, "there is no bf16 arithmetic here")
+    return in_precision(engine, taken), Decision(asked, taken, why)
+
+
+def in_precision(engine: Engine, precision: str) -> Engine:
+    """The same engine with networks that compute in another precision; not compiled."""
+    config = engine.config.updated({"mixed_precision": precision}, "--mixed-precision auto")
+    if (engine.config.optim.mixed_precision, precision) == (AUTO, NO):  # which it was built for
+        return dataclasses.replace(engine, config=config)
+    loss_of = loss_function(config, engine.accelerator.device.type)
+    parts = engine.accelerator, engine.forward, engine.stepped, engine.trained
+    update = autograd_update(*parts, loss_of, config.optim.clip)
+    return dataclasses.replace(engine, config=config, loss_of=loss_of, update=update)
+
+
+def _choice(engine: Engine) -> tuple[str, str]:
+    """bf16 where a few steps, compiled if the run's are, are faster by the margin."""
+    short = f"{engine.total_steps:,} steps are too few to time bf16 first"
+    if engine.total_steps < FEWEST_STEPS:
+        return NO, short
+    engines = [in_precision(engine, precision) for precision in (NO, BF16)]
+    if engine.config.optim.compile == "on":
+        (eager,) = step_seconds(engines[:1])
+        seconds = gathered(engine.accelerator, eager)[0] * engine.total_steps
+        if SHARE * seconds < 2 * COMPILE_SECONDS:
+            return NO, f"{seconds:.0f} s are too short to compile both first"
+        engines = [compiled(one) for one in engines]
+    full, half = gathered(engine.accelerator, step_seconds(engines))[0]  # as the main one sees it
+    faster = full / half
+    if faster >= MARGIN:
+        return BF16, f"its steps are {faster:.2f} times as fast"
+    return NO, f"steps in bf16 are {faster:.2f} times as fast, which is less than {MARGIN:g}"
+
+
+def _price(engine: Engine) -> str:
+    """What bf16 costs where it is emulated, by a few steps of each."""
+    engines = [in_precision(engine, precision) for precision in (NO, BF16)]
+    full, half = gathered(engine.accelerator, step_seconds(engines, warm_up=1, timed=3))[0]
+    return (
+        f"bf16 was asked for and is emulated on this machine: a step takes {1e3 * half:.3g} ms, "
+        f"and {1e3 * full:.3g} ms with --mixed-precision no"
+    )

@@ -1,0 +1,75 @@
+"""How long a step takes, found out by taking some that leave no trace.
+
+Legend: B batch.
+"""
+
+import contextlib
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from distvae.checkpoint import Trained
+from distvae.objectives import Pressure
+from distvae.training.engine import Engine
+from distvae.training.update import Batch
+
+WARM_UP = 4
+TIMED = 8
+"""Steps, of each kind that is compared."""
+
+
+def step_seconds(
+    engines: Sequence[Engine], warm_up: int = WARM_UP, timed: int = TIMED
+) -> list[float]:
+    """Median time of a whole step, with all that processes exchange, of each engine.
+
+    They take turns, so that a machine that slows down slows all. Weights, moments and averages are
+    put back afterwards. All processes call it together.
+
+    Args:
+        engines: of one run, which differ in how they compute.
+        warm_up: first steps of each that are not counted.
+        timed: steps of each that are.
+    """
+    seconds: list[list[float]] = [[] for _ in engines]
+    batches = _batches(engines[0])
+    with _undone(engines[0].trained):
+        for _ in range(warm_up + timed):
+            for engine, taken in zip(engines, seconds, strict=True):
+                started = time.perf_counter()
+                losses = engine.update(0, batches, 0.0, Pressure(1.0, 1.0), 0.0)
+                losses[-1].loss.item()  # waits for the device
+                taken.append(time.perf_counter() - started)
+    return [statistics.median(taken[warm_up:]) for taken in seconds]
+
+
+def _batches(engine: Engine) -> list[Batch]:
+    """Those of one step, of one image of the test split again and again."""
+    noise = engine.noise.draw(0, engine.config.optim.batch_size)
+    batches = []
+    for positions in engine.shards:
+        own = noise.at(positions)
+        rows = torch.zeros(len(own.latent), dtype=torch.int64)
+        grey, labels = engine.test_images.gather(rows)
+        batches.append(Batch(grey, labels if engine.conditional else None, *own))
+    return batches
+
+
+@contextlib.contextmanager
+def _undone(trained: Trained) -> Iterator[None]:
+    """Whatever is done inside, the tensors of the training are the same afterwards, bit for bit."""
+    held: dict[int, Tensor] = {}
+    modules = [trained.model, trained.averaged, trained.objective]
+    states = [module.state_dict() for module in modules if module is not None]
+    for state in (*states, *trained.optimizer.state.values()):
+        held |= {id(value): value for value in state.values() if isinstance(value, Tensor)}
+    before = {key: value.detach().clone() for key, value in held.items()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for key, value in held.items():
+                value.copy_(before[key])
