@@ -45,6 +45,8 @@ class SampleConfig:
     """Where the latents come from: the model's own prior, or the one that `distvae fit-prior` fitted to the run."""
     provider: Literal["cpu", "cuda", "tensorrt", "coreml", "openvino"] = "cpu"
     """What runs an ONNX file."""
+    verify: Literal["auto", "on", "off"] = "auto"
+    """Compare an ONNX file with its checksum, and what this machine draws with the file's probe; `auto` spares files above 200 MB the checksum."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,8 @@ def _output(config: SampleConfig, folder: Path) -> Path:
 def _from_onnx(config: SampleConfig, path: Path) -> Drawing:
     from distvae.export.sampler import Sampler
 
-    sampler = Sampler(path, config.provider)
+    verify = {"auto": None, "on": True, "off": False}[config.verify]
+    sampler = Sampler(path, config.provider, verify=verify)
     labels = _labels(config, sampler.label_names)
 
     def batches() -> Iterator[Images]:

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 import distvae
 from distvae.data.inputs import to_input
+from distvae.export import probe
+from distvae.export.checksum import append_checksum
 from distvae.export.layers import for_inference
-from distvae.export.manifest import DECODER, ENCODER, KEY, Manifest
+from distvae.export.manifest import DECODER, ENCODER, KEY, Manifest, parse_manifest
+from distvae.export.outline import metadata_entry
 from distvae.files import replacing_file
 from distvae.models import VAE
 from distvae.tensors import checksum
@@ -125,19 +128,38 @@ def encoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
 def write_graph(proto: onnx.ModelProto, path: Path, largest: int = LARGEST_FILE) -> None:
     """Check a graph and write it, whole or not at all; the same graph gives the same bytes.
 
-    Weights of more than ``largest`` bytes go to ``path`` + ``.data``, beside the file.
+    Weights of more than ``largest`` bytes go to ``path`` + ``.data``, beside the file. A probe and
+    a checksum are added (see :mod:`distvae.export.probe` and :mod:`distvae.export.checksum`).
     """
     with replacing_file(path) as temporary:
-        if proto.ByteSize() <= largest:
-            temporary.write_bytes(proto.SerializeToString(deterministic=True))
-            onnx.checker.check_model(proto, full_check=True)
-            return
-        beside = onnx.ModelProto()
-        beside.CopyFrom(proto)
-        data = path.with_name(path.name + ".data")
-        data.unlink(missing_ok=True)
-        onnx.save_model(beside, str(temporary), save_as_external_data=True, location=data.name)
-        onnx.checker.check_model(str(temporary), full_check=True)
+        beside = _write_unchecked(proto, path, temporary, largest)
+        values = probe.to_json(probe.expected_values(temporary, manifest_of(proto)))
+        with temporary.open("ab") as file:
+            file.write(metadata_entry(probe.KEY, values))
+        append_checksum(temporary, beside)
+
+
+def _write_unchecked(
+    proto: onnx.ModelProto, path: Path, temporary: Path, largest: int
+) -> list[Path]:
+    """Write a graph for ``path`` to ``temporary``; gives the files beside it."""
+    if proto.ByteSize() <= largest:
+        temporary.write_bytes(proto.SerializeToString(deterministic=True))
+        onnx.checker.check_model(proto, full_check=True)
+        return []
+    copied = onnx.ModelProto()
+    copied.CopyFrom(proto)
+    data = path.with_name(path.name + ".data")
+    data.unlink(missing_ok=True)
+    onnx.save_model(copied, str(temporary), save_as_external_data=True, location=data.name)
+    onnx.checker.check_model(str(temporary), full_check=True)
+    return [data]
+
+
+def manifest_of(proto: onnx.ModelProto) -> Manifest:
+    """What a graph says of itself."""
+    entries = {entry.key: entry.value for entry in proto.metadata_props}
+    return parse_manifest(entries.get(KEY), "the graph")
 
 
 def _export(

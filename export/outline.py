@@ -12,8 +12,9 @@ from pathlib import Path
 
 from distvae.errors import DistvaeError
 
+_METADATA = 14
 _MESSAGES: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 14: "metadata", 20: "training", 25: "function"},
+    "model": {7: "graph", _METADATA: "metadata", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
     "function": {7: "node"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -66,6 +67,24 @@ def read_outline(path: Path) -> Outline:
             "Take another copy, or export the run again.",
         ) from error
     return Outline(metadata, tuple(dict.fromkeys(locations)))
+
+
+def metadata_entry(key: str, value: str) -> bytes:
+    """An entry of a file's metadata as bytes; at the end of an ONNX file they add it."""
+    parts = [word.encode() for word in (key, value)]
+    entry = b"".join(
+        bytes([number << 3 | _LENGTH]) + _of_length(part) for number, part in enumerate(parts, 1)
+    )
+    return bytes([_METADATA << 3 | _LENGTH]) + _of_length(entry)
+
+
+def _of_length(content: bytes) -> bytes:
+    """Content after its own length, seven bits in a byte."""
+    length, words = len(content), bytearray()
+    while length > 0x7F:
+        words.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes([*words, length]) + content
 
 
 def _entries(

@@ -21,8 +21,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from distvae.export.convert import clean, described
-from distvae.export.manifest import DECODER, KEY, Manifest, parse_manifest
+from distvae.export.convert import clean, described, manifest_of
+from distvae.export.manifest import DECODER
 
 Feed = Mapping[str, NDArray[Any]]
 """Inputs of one run, by name."""
@@ -73,12 +73,6 @@ def integer(proto: onnx.ModelProto, calibration: Sequence[Feed]) -> onnx.ModelPr
         )
         changed = onnx.load(str(path))
     return _as(changed, proto, "int8")
-
-
-def manifest_of(proto: onnx.ModelProto) -> Manifest:
-    """What a graph says of itself."""
-    entries = {entry.key: entry.value for entry in proto.metadata_props}
-    return parse_manifest(entries.get(KEY), "the graph")
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]

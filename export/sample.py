@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -17,6 +18,15 @@ def check(right: object, message: object) -> None:
     if not right:
         told = "".join(it if it.isprintable() else repr(it)[1:-1] for it in str(message))
         argparse.ArgumentParser().exit(2, f"error: {' '.join(told.split())}\n")
+
+
+def check_file(path: Path) -> None:
+    """Compare a file with the SHA-256 of all before it that its last 64 bytes are, if they are."""
+    content, beside = path.read_bytes(), path.with_name(f"{path.name}.data")
+    if b"distvae.sha256" in content[-84:]:
+        digest = hashlib.sha256(content[:-84])
+        digest.update(beside.read_bytes() if beside.is_file() else b"")
+        check(digest.hexdigest().encode() == content[-64:], f"{path} is damaged: take another copy")
 
 
 def standard_normal(seed: int, count: int, dim: int) -> Any:
@@ -74,6 +84,7 @@ def main() -> None:
     add("--output", default="samples.png", help="PNG sheet (default: samples.png)")
     add("--model", default=str(model), help="ONNX file (default: decoder.onnx beside this script)")
     given = parser.parse_args()
+    check_file(Path(given.model))
     onnxruntime.set_default_logger_severity(4)
     session = onnxruntime.InferenceSession(given.model, providers=["CPUExecutionProvider"])
     manifest = json.loads(session.get_modelmeta().custom_metadata_map.get("distvae.manifest", "{}"))

@@ -32,13 +32,21 @@ class Sampler:
         path: the exported decoder.
         provider: cpu, cuda, tensorrt, coreml or openvino.
         threads: threads for one operation; ONNX Runtime's own number where None.
+        verify: whether to compare the file with its checksum and what this machine computes with
+            the file's probe; None spares files above 200 MB the checksum.
 
     Raises:
         DistvaeError: the file or the provider cannot be used (see :mod:`distvae.export.session`).
     """
 
-    def __init__(self, path: str | Path, provider: str = "cpu", threads: int | None = None) -> None:
-        self._graph = open_graph(Path(path), DECODER, provider, threads)
+    def __init__(
+        self,
+        path: str | Path,
+        provider: str = "cpu",
+        threads: int | None = None,
+        verify: bool | None = None,
+    ) -> None:
+        self._graph = open_graph(Path(path), DECODER, provider, threads, verify)
         self._noise_shape = (self.manifest.noise_dim,)
 
     @property

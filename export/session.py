@@ -11,6 +11,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError, nearest
+from distvae.export import probe
+from distvae.export.checksum import check_file
 from distvae.export.manifest import DECODER, KEY, Manifest, parse_manifest
 from distvae.export.outline import Outline, read_outline
 
@@ -60,7 +62,13 @@ class Graph:
         return wholes
 
 
-def open_graph(path: Path, graph: str, provider: str = "cpu", threads: int | None = None) -> Graph:
+def open_graph(
+    path: Path,
+    graph: str,
+    provider: str = "cpu",
+    threads: int | None = None,
+    verify: bool | None = None,
+) -> Graph:
     """Open an exported file.
 
     Nothing but the file itself has been opened when it is refused, also not what it says lies
@@ -71,10 +79,13 @@ def open_graph(path: Path, graph: str, provider: str = "cpu", threads: int | Non
         graph: ``decoder`` or ``encoder``, what is expected in it.
         provider: one of :data:`PROVIDERS`; the processor does what another provider cannot.
         threads: threads for one operation; ONNX Runtime's own number where None.
+        verify: whether to compare the file with its checksum, and what this machine computes with
+            the file's probe; None spares files above 200 MB the checksum.
 
     Raises:
         DistvaeError: the file is missing, damaged, not ours or not as its manifest says, it names
-            files outside its folder, or the provider is not there.
+            files outside its folder, the provider is not there, or it computes something else than
+            the file's probe.
     """
     outline = read_outline(path)
     manifest = parse_manifest(outline.metadata.get(KEY), str(path))
@@ -87,13 +98,17 @@ def open_graph(path: Path, graph: str, provider: str = "cpu", threads: int | Non
             f"Name {graph}.onnx, which lies beside it.",
         )
     _check_locations(path, outline)
+    check_file(path, outline, verify)
     session, found_inputs, found_outputs = _session(path, provider, threads)
     inputs, outputs = _rows(manifest)
     _check_rows(path, "inputs", inputs, found_inputs)
     _check_rows(path, "outputs", outputs, found_outputs)
     pixels = math.prod(manifest.image_shape[1:])
     chunk = max(1, min(CHUNK_ROWS, CHUNK_PIXELS // pixels))
-    return Graph(path, manifest, session, chunk, outputs)
+    opened = Graph(path, manifest, session, chunk, outputs)
+    if verify is not False:
+        _check_probe(opened, outline.metadata.get(probe.KEY))
+    return opened
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -103,6 +118,12 @@ def read_manifest(path: Path) -> Manifest:
         DistvaeError: the file is missing, damaged or not ours.
     """
     return parse_manifest(read_outline(path).metadata.get(KEY), str(path))
+
+
+def _check_probe(graph: Graph, text: str | None) -> None:
+    inputs, count = probe.probe_inputs(graph.manifest)
+    outputs = dict(zip(graph.outputs, graph.run(inputs, count), strict=True))
+    probe.check_outputs(graph.path, graph.manifest, outputs, text)
 
 
 def _check_locations(path: Path, outline: Outline) -> None:

@@ -88,7 +88,7 @@ def verify(path: Path, model: VAE, advance: Advance = lambda count: None) -> Par
 
 def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     """Every noise with every label, then one label's turn in batches of other sizes."""
-    sampler = Sampler(path)
+    sampler = Sampler(path, verify=True)
     noise = standard_normal(SEED, 0, NOISES, sampler.manifest.noise_dim)
     with _with_mean(path) as session:
         for turn in range(rounds(len(model.label_names))):
@@ -114,7 +114,7 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
 
 def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     """Posteriors of images that the model draws; errors are relative where values exceed one."""
-    encoder = Encoder(path)
+    encoder = Encoder(path, verify=True)
     binarize = str(encoder.manifest.settings.get("binarize") or "none")
     noise = standard_normal(SEED, 0, NOISES, model.prior.noise_dim)
     for turn in range(rounds(len(model.label_names))):

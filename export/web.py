@@ -15,11 +15,13 @@ import json
 import shutil
 import sys
 import zipfile
+from base64 import b64encode
 from pathlib import Path
 
 from distvae.errors import DistvaeError
 from distvae.export.manifest import DECODER, KEY, parse_manifest
 from distvae.export.outline import read_outline
+from distvae.files import write_text
 
 PAGE = Path(__file__).resolve().parent / "page"
 SOURCES = ("*.html", "*.css", "*.js")
@@ -57,7 +59,9 @@ def write_page(decoder: Path, folder: Path) -> None:
         for source in PAGE.glob(pattern):
             shutil.copyfile(source, folder / source.name)
     shutil.copyfile(decoder, folder / "decoder.onnx")
-    (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    digest = hashlib.sha256(decoder.read_bytes()).digest()
+    facts = {**json.loads(manifest.to_json()), "integrity": f"sha256-{b64encode(digest).decode()}"}
+    write_text(folder / "manifest.json", json.dumps(facts, ensure_ascii=False))
     (folder / "ort").mkdir()
     for name, content in runtime.items():
         (folder / "ort" / name).write_bytes(content)

@@ -53,7 +53,8 @@ LIGHT = [
     "card",
     "figures",
 ]
-EXPORTED = ["manifest", "outline", "inputs", "session", "sampler", "encoder", "sample"]
+EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sampler"]
+EXPORTED += ["encoder", "sample"]
 LIGHT += [
     "terminal",
     "streams",

@@ -4,20 +4,26 @@ const ERRORS = 3; // a warning says nothing to someone who looks at images
 
 const here = (name) => new URL(name, import.meta.url).href;
 
-/** A file of this folder; a copy in the browser's cache is used only if it is still the same. */
-export async function read(name) {
-  const reply = await fetch(here(name), { cache: "no-cache" });
+/**
+ * A file of this folder; a copy in the browser's cache is used only if it is still the same. With
+ * `integrity` the browser itself refuses other bytes than those with this SHA-256.
+ */
+export async function read(name, integrity = "") {
+  const reply = await fetch(here(name), { cache: "no-cache", integrity }).catch((error) => {
+    throw new Error(`${name} did not arrive${integrity && " as it was exported"}: ${error.message}`);
+  });
   if (!reply.ok) throw new Error(`${name} did not arrive: the server answered ${reply.status}`);
   return reply;
 }
 
 /** Makes `decode(noises, label)`: Float32Arrays of noise to one ImageData each. */
-export async function openDecoder({ image_shape: shape, noise_dim: dim, label_names: names }) {
+export async function openDecoder(manifest) {
+  const { image_shape: shape, noise_dim: dim, label_names: names, integrity } = manifest;
   const ort = await import("./ort/ort.wasm.min.mjs");
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.proxy = false;
   ort.env.wasm.wasmPaths = here("ort/");
-  const graph = new Uint8Array(await (await read("decoder.onnx")).arrayBuffer());
+  const graph = new Uint8Array(await (await read("decoder.onnx", integrity)).arrayBuffer());
   const options = { executionProviders: ["wasm"], logSeverityLevel: ERRORS };
   const session = await ort.InferenceSession.create(graph, options).catch((error) => {
     throw new Error(`decoder.onnx cannot be opened: ${error.message}`);

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from distvae.export import Sampler
+from distvae.export.checksum import append_checksum
 from distvae.images import save_grid
 from tests.conftest import CHECKOUT, Command, Ended, assert_refused
 from tests.export.conftest import SHAPE, Tiny
@@ -154,6 +155,16 @@ def test_the_script_refuses_in_one_line(
 def test_the_script_refuses_an_encoder(python: Path, bundle: Path) -> None:
     Tiny().encoder(bundle / "decoder.onnx")
     assert_refused(run(python, bundle / "sample.py"), "decoder.onnx is no decoder")
+
+
+def test_the_script_refuses_a_file_with_a_flipped_bit(python: Path, bundle: Path) -> None:
+    decoder = bundle / "decoder.onnx"
+    append_checksum(decoder)
+    assert run(python, bundle / "sample.py").code == 0
+    content = bytearray(decoder.read_bytes())
+    content[content.find(Tiny().matrix.tobytes()) + 3] ^= 1
+    decoder.write_bytes(content)
+    assert_refused(run(python, bundle / "sample.py"), "decoder.onnx is damaged")
 
 
 def test_the_script_teaches(python: Path, bundle: Path) -> None:

@@ -14,8 +14,13 @@ from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from distvae.errors import DistvaeError
-from distvae.export.convert import decoder_graph, described, encoder_graph, write_graph
-from distvae.export.quantize import manifest_of
+from distvae.export.convert import (
+    decoder_graph,
+    described,
+    encoder_graph,
+    manifest_of,
+    write_graph,
+)
 from distvae.export.verify import TOLERANCE, verify
 from tests.export.test_convert import ORIGIN
 from tests.test_models import TABLE, build

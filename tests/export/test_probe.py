@@ -1,0 +1,96 @@
+"""A machine that computes something else than the file says is found when the file is opened."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from distvae.errors import DistvaeError
+from distvae.export import probe
+from distvae.export.encoder import Encoder
+from distvae.export.outline import metadata_entry
+from distvae.export.sampler import Sampler
+from tests.export.conftest import SHAPE, Tiny
+
+
+def probed(path: Path, tiny: Tiny, graph: str) -> Path:
+    """A file with its probe."""
+    written = (tiny.decoder if graph == "decoder" else tiny.encoder)(path)
+    values = probe.expected_values(written, tiny.manifest(graph))
+    with written.open("ab") as file:
+        file.write(metadata_entry(probe.KEY, probe.to_json(values)))
+    return written
+
+
+def compute_otherwise(path: Path, by: float) -> None:
+    """Change what the graph computes, as other arithmetic would, and leave its probe."""
+    model = onnx.load(str(path))
+    (matrix,) = (one for one in model.graph.initializer if one.name == "matrix")
+    changed: NDArray[Any] = numpy_helper.to_array(matrix) * np.float32(by)
+    matrix.CopyFrom(numpy_helper.from_array(changed, "matrix"))
+    path.write_bytes(model.SerializeToString())
+
+
+def test_a_file_that_is_computed_right_is_opened(tmp_path: Path) -> None:
+    for tiny in (Tiny(), Tiny(names=()), Tiny(names=("one",)), Tiny(shape=(1, 40, 33))):
+        Sampler(probed(tmp_path / "decoder.onnx", tiny, "decoder"))
+        Encoder(probed(tmp_path / "encoder.onnx", tiny, "encoder"))
+
+
+def test_the_values_are_those_of_the_graph(tmp_path: Path) -> None:
+    tiny = Tiny(shape=(1, 40, 33))
+    manifest = tiny.manifest("decoder")
+    inputs, count = probe.probe_inputs(manifest)
+    assert (count, inputs["label"].tolist()) == (4, [0, 0, 1, 2])
+    found = probe.expected_values(tiny.decoder(tmp_path / "decoder.onnx"), manifest)
+    images = tiny.images(inputs["noise"], inputs["label"]).reshape(count, -1)
+    np.testing.assert_array_equal(found["image"], images[:, ::7])  # of 1,320 at most 256
+    assert found["image"].size <= 4 * 256
+    assert probe.probe_inputs(Tiny(shape=(3, 999, 999)).manifest("decoder"))[1] == 1
+
+
+@pytest.mark.parametrize("graph", ["decoder", "encoder"])
+@pytest.mark.parametrize("by", [1.0 + 1e-6, 1.5, float("nan")])
+def test_other_arithmetic_is_found(tmp_path: Path, graph: str, by: float) -> None:
+    path = probed(tmp_path / f"{graph}.onnx", Tiny(), graph)
+    compute_otherwise(path, by)
+    kind: Any = Sampler if graph == "decoder" else Encoder
+    kind(path, verify=False)
+    if by < 1.1:
+        kind(path)
+        return
+    with pytest.raises(DistvaeError) as caught:
+        kind(path)
+    for word in (str(path), "is not computed right by onnxruntime", "probe", "--verify off"):
+        assert word in str(caught.value)
+
+
+def test_integers_without_a_probe_are_compared_with_their_own_graph(tmp_path: Path) -> None:
+    tiny = Tiny(changes={"precision": "int8"})
+    path, manifest = tiny.decoder(tmp_path / "decoder.onnx"), tiny.manifest("decoder")
+    Sampler(path)
+    inputs, _ = probe.probe_inputs(manifest)
+    images = tiny.images(inputs["noise"], inputs["label"])
+    probe.check_outputs(path, manifest, {"image": images}, None)
+    wrong = {"image": (images // 2).astype(np.uint8)}
+    with pytest.raises(DistvaeError, match=r"differs by .* grey levels, at most"):
+        probe.check_outputs(path, manifest, wrong, None)
+    probe.check_outputs(path, Tiny().manifest("decoder"), wrong, None)  # floats have no such past
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "5", "[]", "{}", "null", '{"image": 5}', '{"image": "?"}', '{"image": "AAAA"}',
+     "[" * 20_000, '{"image": "\u00e9"}'],
+)  # fmt: skip
+def test_a_damaged_probe_is_told(tmp_path: Path, text: str) -> None:
+    path = Tiny().decoder(tmp_path / "decoder.onnx")
+    with path.open("ab") as file:
+        file.write(metadata_entry(probe.KEY, text))
+    with pytest.raises(DistvaeError, match=r"damaged: distvae\.probe in its metadata"):
+        Sampler(path)
+    assert Sampler(path, verify=False).manifest.image_shape == SHAPE
