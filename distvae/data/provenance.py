@@ -74,8 +74,8 @@ def open_recorded(
     record, settings = run.record(), run.config().data
     settings = settings if place is None else dataclasses.replace(settings, data=place)
     data = open_data(located(settings, record, run.folder), progress)
-    if notes := check_same(data, settings, record, run.folder):
-        make_console(stderr=True, quiet=quiet).print(notes)
+    for note in check_same(data, settings, record, run.folder):
+        make_console(stderr=True, quiet=quiet).print(note)
     return data
 
 
@@ -106,7 +106,7 @@ def located(settings: DataConfig, record: Mapping[str, Any], folder: Path) -> Da
 
 def check_same(
     data: ImageData, settings: DataConfig, record: Mapping[str, Any], folder: Path
-) -> str:
+) -> list[str]:
     """That data is what a run was trained on.
 
     Args:
@@ -145,7 +145,7 @@ def check_same(
             f"note: {folder} is of an earlier version, which recorded no digests of its data: as "
             "many images of the same shape and labels are there, more could not be compared"
         )
-    return "\n".join(notes)
+    return notes
 
 
 def _absolute(path: str) -> Path:

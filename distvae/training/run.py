@@ -16,14 +16,13 @@ from accelerate import Accelerator
 import distvae
 from distvae.card import EVALUATION, TABLE, write_card
 from distvae.checkpoint import Progress
-from distvae.config import DataConfig, TrainConfig
-from distvae.data.provenance import check_same, data_record, located
-from distvae.data.store import ImageData, open_data
+from distvae.config import TrainConfig
+from distvae.data.provenance import data_record
+from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.files import LOCK, TEMPORARY, disk_told, write_json
 from distvae.platform import prepare
 from distvae.runs import CONFIG, Run, find_run, is_run
-from distvae.terminal import make_console, progress_bar
 from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
 from distvae.training.continuation import SCHEDULE, Earlier, load, patience_of, recorded
@@ -31,6 +30,7 @@ from distvae.training.engine import Engine, build_accelerator, build_engine
 from distvae.training.judging import stopped_early
 from distvae.training.lock import locked
 from distvae.training.loop import train
+from distvae.training.opening import open_together
 from distvae.training.peers import watched_peers
 from distvae.training.precision import PRECISION, Decision, decided
 from distvae.training.sharding import check_sharding
@@ -112,7 +112,8 @@ def run_training(
         # another run may have begun there before this one held it
         on_main(accelerator, lambda: check_folder(folder, config.run.overwrite, resume))
         earlier = together(accelerator, lambda: Earlier.of(folder)) if resume else None
-        data = _open(config.data, accelerator, folder, earlier)
+        record = earlier.record if earlier else None
+        data = open_together(config.data, accelerator, folder, record)
         check_agreement(accelerator, {"the data's fingerprint": data.fingerprint}, names)
         config = config.resolved(data.image_shape[0])
         if earlier is not None:
@@ -205,25 +206,6 @@ def _facts(config: TrainConfig, folder: Path, resume: bool) -> dict[str, Any]:
     libraries = {f"the version of {name}": version(name) for name in ("torch", "accelerate")}
     own = {"the version of distvae": distvae.__version__, "the strategy": asked().strategy}
     return {**own, **libraries, "the run": str(folder), "resume": resume, **settings}
-
-
-def _open(
-    settings: DataConfig, accelerator: Accelerator, folder: Path, earlier: Earlier | None
-) -> ImageData:
-    """The images; the main process comes first, as it may have to decode them.
-
-    Raises:
-        DistvaeError: there are none, or they are not those of the run that is gone on with.
-    """
-    main, record = accelerator.is_main_process, earlier and earlier.record
-    where = together(accelerator, lambda: located(settings, record, folder) if record else settings)
-    first = together(accelerator, lambda: open_data(where, progress_bar) if main else None)
-    data = together(accelerator, lambda: first or open_data(where))
-    if record and (
-        note := on_main(accelerator, lambda: check_same(data, settings, record, folder))
-    ):
-        make_console(quiet=not main).print(note)
-    return data
 
 
 def _begin(folder: Path, resume: bool, record: dict[str, Any]) -> None:

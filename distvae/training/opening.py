@@ -1,0 +1,40 @@
+"""The data of a run, opened by all its processes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from distvae.config import DataConfig
+from distvae.data.provenance import check_same, located
+from distvae.data.store import ImageData, open_data
+from distvae.terminal import make_console, progress_bar
+from distvae.training.world import on_main, together
+
+
+def open_together(
+    settings: DataConfig,
+    accelerator: Accelerator,
+    folder: Path,
+    record: Mapping[str, Any] | None,
+) -> ImageData:
+    """The images; the main process comes first, as it may have to decode them.
+
+    Args:
+        settings: what to open.
+        accelerator: with its process group up.
+        folder: of the run.
+        record: config.json of a run that is gone on with.
+
+    Raises:
+        DistvaeError: there are none, or they are not those of the run.
+    """
+    main = accelerator.is_main_process
+    where = together(accelerator, lambda: located(settings, record, folder) if record else settings)
+    first = together(accelerator, lambda: open_data(where, progress_bar) if main else None)
+    data = together(accelerator, lambda: first or open_data(where))
+    if record is not None:
+        for note in on_main(accelerator, lambda: check_same(data, settings, record, folder)):
+            make_console(quiet=not main).print(note)
+    return data
