@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from distvae.errors import DistvaeError, MismatchError
 from distvae.files import TEMPORARY, new_folder, read_json, write_json
-from distvae.models import CONFIG, VAE, WEIGHTS
-from distvae.runs import checkpoint_path, checkpoints
+from distvae.models import VAE
+from distvae.runs import CONFIG, WEIGHTS, checkpoint_path, checkpoints
 from distvae.tensors import load_weights, read_tensors, write_tensors
 
 OPTIMIZER = "optimizer.safetensors"

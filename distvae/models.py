@@ -9,25 +9,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from distvae.checks import checked_images, checked_labels, checked_noise
 from distvae.config import ModelConfig, TrainConfig
 from distvae.distributions import DiagonalGaussian, full_precision, wide
 from distvae.errors import DistvaeError
-from distvae.files import write_json
+from distvae.files import read_json, write_json
 from distvae.flows import build_flow
+from distvae.hub import model_folder
 from distvae.labels import Labels, label_indices, refuse_twins
 from distvae.likelihoods import LIKELIHOODS
 from distvae.networks import NETWORKS
 from distvae.noise import standard_normal
 from distvae.posteriors import FlowPosterior, Posterior
 from distvae.priors import Prior, build_prior
+from distvae.runs import CONFIG, WEIGHTS
 from distvae.tensors import load_weights, write_tensors
 
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
 SAMPLE_BATCH = 256
 
 
@@ -283,40 +283,40 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         }
 
     @classmethod
-    def _from_pretrained(
+    def from_pretrained(  # type: ignore[override]
         cls,
+        pretrained_model_name_or_path: str | Path,
         *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        **model_kwargs: Any,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
     ) -> "VAE":
-        weights = Path(model_id) / WEIGHTS
-        if not Path(model_id).is_dir():
-            found = hf_hub_download(
-                model_id,
-                WEIGHTS,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                token=token,
-                local_files_only=local_files_only,
-            )
-            weights = Path(found)
-        missing = {"model", "image_shape", "label_names"} - model_kwargs.keys()
-        if missing:
-            raise DistvaeError(
-                f"{model_id} does not describe a model",
-                f"{CONFIG} lacks {', '.join(sorted(missing))}",
-            )
-        settings = vars(model_kwargs.pop("model"))
-        config = TrainConfig().updated(settings, f"{CONFIG} of {model_id}").model
-        model = build_model(config, **model_kwargs)
-        load_weights(model, weights)
-        return model.eval()
+        """A trained model, in evaluation mode.
+
+        Args:
+            pretrained_model_name_or_path: a run, a checkpoint, a folder of ``save_pretrained``, or
+                the id of one on the Hub, OWNER/NAME.
+            revision: branch, tag or commit on the Hub.
+            cache_dir: where what was downloaded is kept.
+            force_download: download again.
+            local_files_only: download nothing.
+            token: for the Hub.
+
+        Raises:
+            DistvaeError: there is no such folder or model, a file is missing or damaged, or the
+                weights are of another model.
+        """
+        folder = model_folder(
+            pretrained_model_name_or_path,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        return load_model(folder)
 
 
 class ConditionalVAE(VAE, library_name="distvae"):
@@ -352,3 +352,20 @@ def build_model(model: ModelConfig, image_shape: Sequence[int], label_names: Seq
             "Name the column with --label-column, or take --model vae --prior normal.",
         )
     return ConditionalVAE(model, shape, tuple(label_names))
+
+
+def load_model(folder: Path) -> VAE:
+    """The model of a folder, in evaluation mode.
+
+    Raises:
+        DistvaeError: a file is missing or damaged, or the weights are of another model.
+    """
+    record = read_json(folder / CONFIG)
+    if missing := {"model", "image_shape", "label_names"} - record.keys():
+        raise DistvaeError(
+            f"{folder} does not describe a model", f"{CONFIG} lacks {', '.join(sorted(missing))}"
+        )
+    config = TrainConfig().updated(record["model"], f"{CONFIG} of {folder}").model
+    model = build_model(config, record["image_shape"], record["label_names"])
+    load_weights(model, folder / WEIGHTS)
+    return model.eval()

@@ -12,6 +12,7 @@ from distvae.files import read_json
 
 RUNS = Path("runs")
 CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 SAMPLES = "samples"

@@ -20,7 +20,7 @@ from distvae.data.inputs import to_input
 from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.files import new_folder, read_json, write_json
-from distvae.models import CONFIG, WEIGHTS
+from distvae.runs import CONFIG, WEIGHTS
 from distvae.tensors import load_weights, write_tensors
 
 VERSION = 1

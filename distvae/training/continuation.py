@@ -14,8 +14,7 @@ from distvae.config import OptimConfig, TrainConfig
 from distvae.data.batches import StreamedImages
 from distvae.errors import DistvaeError
 from distvae.files import TEMPORARY, disk_told, stored_checksum
-from distvae.models import WEIGHTS
-from distvae.runs import Run, checkpoint_path, checkpoints
+from distvae.runs import WEIGHTS, Run, checkpoint_path, checkpoints
 from distvae.schedules import LEAST_SHARE, Part, Parts, gone_on, learning_rate, steps_of, whole
 from distvae.tensors import checksum, read_tensors, write_tensors
 from distvae.terminal import make_console

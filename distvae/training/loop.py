@@ -12,8 +12,8 @@ import torch
 from distvae.checkpoint import Trained, save_checkpoint
 from distvae.data.batches import StreamedImages
 from distvae.files import disk_told
-from distvae.models import WEIGHTS
 from distvae.objectives import Loss, Pressure
+from distvae.runs import WEIGHTS
 from distvae.schedules import capacity, kl_weight, learning_rate
 from distvae.tensors import write_tensors
 from distvae.training.engine import Engine, Rows
