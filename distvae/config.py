@@ -46,6 +46,8 @@ class DataConfig:
     """Name of the training split."""
     split_test: str | None = None
     """Name of the test split; left out: `test`, else `validation`, else a seeded tenth of the training split."""
+    split_validation: str | None = None
+    """Name of the split by which weights are judged while they are trained, apart from the test split; `held-out`: a tenth of the training split, by label; `auto`: the data's validation split, else that tenth. Left out: `auto` with --early-stopping or --keep-best, else none is taken and the test split is looked at."""
     image_column: str | None = None
     """Column with the images; left out: found from the features."""
     label_column: str | None = None

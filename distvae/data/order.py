@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-HELD_OUT = 2**64 - 1
-"""The stream that picks held-out rows; epochs are the streams from 0 up."""
+HELD_OUT, VALIDATION = 2**64 - 1, 2**64 - 2
+"""The streams that pick rows held out for test and validation; epochs are the streams from 0 up."""
 
 
 def permutation(size: int, seed: int, stream: int) -> NDArray[np.int64]:

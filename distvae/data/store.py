@@ -38,6 +38,7 @@ from distvae.data.identity import (
 from distvae.data.pixels import check_size, read_pixels
 from distvae.data.sources import RawData, RawSplit, Source, load_source
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
+from distvae.data.validation import with_validation
 from distvae.errors import DistvaeError
 from distvae.terminal import make_console, progress_bar
 
@@ -68,7 +69,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Both splits of a data set and where they come from.
+    """Both splits of a data set and where they come from; three, where weights are judged apart.
 
     ``name`` is fit for a folder name; ``label_names`` is empty where the images have no labels,
     ``factors`` where it is not known how they came about. Where there is a ``stream`` it has the
@@ -89,6 +90,8 @@ class ImageData:
     factors: tuple[Factor, ...] = ()
     stream: Stream | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    validation: Split | None = None
+    validation_origin: str = ""
 
     @property
     def train_images(self) -> int:
@@ -149,6 +152,7 @@ def _open_or_build(
         if folder.exists():  # damaged: out of the way, and gone with the scratch folder
             folder.rename(scratch / "damaged")
         raw = source.read() if stream is None else resident_part(stream, scratch)
+        raw = with_validation(raw, config, lambda other: _read(other, scratch))
         built = scratch / "store"
         _build(built, source, raw, config, progress)
         with suppress(OSError):  # where there are no locks: another's store is as good
@@ -160,6 +164,16 @@ def _open_or_build(
         "something else is in its place",
         "Delete it, or choose another folder by --cache-dir.",
     )
+
+
+def _read(config: DataConfig, scratch: Path) -> RawData:
+    """The splits of other settings, encoded."""
+    source = load_source(config)
+    if not config.streaming:
+        return source.read()
+    folder = scratch / f"{config.split_test}"
+    folder.mkdir()
+    return resident_part(open_stream(source, config), folder)
 
 
 @contextmanager
@@ -177,6 +191,8 @@ def _cache_told(cache: Path) -> Iterator[None]:
 def _key(source: Source, config: DataConfig) -> str:
     """16 hex digits of everything that decides which pixels and labels a store holds."""
     settings = {name: getattr(config, name) for name in CONTENT_SETTINGS}
+    if config.split_validation is not None:
+        settings["split_validation"] = config.split_validation
     content = [FORMAT, source.identity, settings]
     content += [SAMPLE] if config.streaming else []
     return combined(content)[:16]
@@ -239,6 +255,7 @@ def _opened(meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Imag
         fingerprint="",
         **splits,
         test_origin=meta["test_origin"],
+        validation_origin=meta.get("validation_origin", ""),
         label_names=tuple(meta["label_names"]),
         factors=tuple(
             Factor(told["name"], tuple(told["values"]), told["categorical"])
@@ -253,6 +270,8 @@ def _build(
 ) -> None:
     """Decode all splits into a new folder; its metadata is written last."""
     splits = {"train": raw.train, "test": raw.test}
+    if raw.validation is not None:
+        splits["validation"] = raw.validation
     sample = _Sample.of(raw.train, config)
     _check_space(folder.parent, sum(len(split.rows) for split in splits.values()), sample.shape)
     folder.mkdir()
@@ -270,6 +289,7 @@ def _build(
         "name": source.name,
         "source": source.address,
         "test_origin": raw.test_origin,
+        "validation_origin": raw.validation_origin,
         "label_names": list(raw.label_names),
         "factors": [dataclasses.asdict(factor) for factor in raw.factors],
         "splits": list(splits),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from distvae.config import DataConfig
 from distvae.data.factors import Factor
 from distvae.data.order import HELD_OUT, permutation
-from distvae.errors import DistvaeError, nearest
+from distvae.errors import DistvaeError, NoSplitError, nearest
 
 TEST_SPLITS = ("test", "validation", "valid", "val")
 
@@ -46,6 +46,8 @@ class RawData:
     test_origin: str
     label_names: tuple[str, ...]
     factors: tuple[Factor, ...] = ()
+    validation: RawSplit | None = None
+    validation_origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def choose_splits(config: DataConfig, names: Collection[str]) -> tuple[str, str 
     wishes = {"--split-train": config.split_train, "--split-test": config.split_test}
     for flag, wanted in wishes.items():
         if wanted is not None and wanted not in names:
-            raise DistvaeError(
+            raise NoSplitError(
                 f"{flag} {wanted}: {config.data} has no such split",
                 f"its splits are {', '.join(names)}",
                 nearest(wanted, names),

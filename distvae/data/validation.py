@@ -1,0 +1,111 @@
+"""The validation part: images by which weights are judged while others are trained on.
+
+It is neither trained on nor reported on, so that what is chosen by it can still be measured on the
+test split.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from distvae.config import DataConfig
+from distvae.data.order import VALIDATION, permutation
+from distvae.data.sources.raw import RawData, RawSplit
+from distvae.errors import DistvaeError, NoSplitError
+
+AUTO, HELD_OUT = "auto", "held-out"
+"""Values of --split-validation that are no names."""
+USUAL = ("validation", "valid", "val", "dev", "eval")
+SHARE = 10
+"""One in so many images of the training split is held out."""
+
+
+def with_validation(
+    raw: RawData, config: DataConfig, read: Callable[[DataConfig], RawData]
+) -> RawData:
+    """The splits with the validation part that is asked for, if one is.
+
+    Args:
+        raw: the splits without.
+        config: ``split_validation`` says which.
+        read: the splits of other settings of the same data.
+
+    Raises:
+        DistvaeError: there is no such split, it is one of the others, or none can be held out.
+    """
+    wanted = config.split_validation
+    if wanted is None:
+        return raw
+    taken = (raw.train.name, raw.test.name)
+    names = {AUTO: USUAL, HELD_OUT: ()}.get(wanted, (wanted,))
+    for name in names:
+        if name in taken and wanted != AUTO:
+            raise DistvaeError(
+                f"--split-validation {name} is the split that is "
+                f"{'trained' if name == taken[0] else 'tested'} on",
+                "what is chosen by one split is measured on another",
+                "Name another, or take --split-validation held-out.",
+            )
+        try:
+            found = read(dataclasses.replace(config, split_test=name)).test
+        except NoSplitError:
+            if wanted != AUTO:
+                raise _of_validation(name, config) from None
+            continue
+        if found.name not in taken:
+            return dataclasses.replace(raw, validation=found, validation_origin=found.name)
+    if config.streaming:
+        raise DistvaeError(
+            f"{config.data} has no validation split",
+            "--early-stopping and --keep-best judge by one, and with --streaming none can be held "
+            "out of what is not kept",
+            "Write some of the images as a split named validation, or leave these flags out.",
+        )
+    train, held = hold_out(raw.train, config.split_seed)
+    by_label = "" if raw.train.labels is None else "by label, "
+    origin = f"held-out tenth of {raw.train.name}, {by_label}seed {config.split_seed}"
+    return dataclasses.replace(raw, train=train, validation=held, validation_origin=origin)
+
+
+def hold_out(split: RawSplit, seed: int) -> tuple[RawSplit, RawSplit]:
+    """The split without a tenth of each label's images, and these: a function of seed and labels.
+
+    Each label gives at least one image where it has two.
+
+    Raises:
+        DistvaeError: there are too few images.
+    """
+    size = len(split.rows)
+    order = permutation(size, seed, VALIDATION)
+    strata = np.zeros(size, np.int64) if split.labels is None else split.labels[order]
+    taken = np.zeros(size, np.bool_)
+    for label in np.unique(strata):
+        places = np.flatnonzero(strata == label)
+        if len(places) > 1:
+            taken[places[: max(1, len(places) // SHARE)]] = True
+    if not taken.any():
+        raise DistvaeError(
+            f"split {split.name} has {size} images, none of which can be held out",
+            "--early-stopping and --keep-best judge by images that are not trained on, of labels "
+            "with two images at least",
+            "Add images, or name a split by --split-validation.",
+        )
+    parts = (np.sort(order[~taken]), np.sort(order[taken]))
+    train, held = (
+        dataclasses.replace(
+            split,
+            rows=split.rows[rows],
+            labels=None if split.labels is None else split.labels[rows],
+        )
+        for rows in parts
+    )
+    return train, held
+
+
+def _of_validation(name: str, config: DataConfig) -> DistvaeError:
+    return DistvaeError(
+        f"--split-validation {name}: {config.data} has no such split",
+        f"expected the name of one, or {AUTO} or {HELD_OUT}",
+        "`distvae inspect` tells which there are.",
+    )
