@@ -47,9 +47,10 @@ class Best(NamedTuple):
 
     def __str__(self) -> str:
         """Which it is, and that none was better."""
+        since = f"{self.since} evaluation{'' if self.since == 1 else 's'}"
         return (
             f"step {self.step} (epoch {self.epoch:g}), the best by {self.split} loss: "
-            f"{self.loss:.2f} nats; {self.since} evaluations since then were not better"
+            f"{self.loss:.2f} nats; {since} since then without a better one"
         )
 
 
@@ -117,6 +118,12 @@ def write_card(folder: Path) -> None:
     labels = record["label_names"]
     conditional = settings["model"] == "cvae"
     asked = f"labels=[{labels[0]!r}], " if conditional else ""
+    judged_line = (
+        f"- Judged while training by {data['validation_images']} other images: "
+        f"{markdown(data['validation_split'])}\n"
+        if "validation_images" in data
+        else ""
+    )
     kept_line = f"- Weights: {kept}\n" if kept else ""
     label_line = f"- Labels: {', '.join(map(markdown, labels))}\n" if conditional else ""
     changed = "".join(
@@ -136,7 +143,7 @@ A {"conditional " if conditional else ""}variational autoencoder ({markdown(sett
 
 - Data: {_source(data)}, {data["train_images"]} training images
 - Tested on {data["test_images"]} images: {markdown(data["test_split"])}
-{kept_line}{label_line}- Binarization: {settings["binarize"]}
+{judged_line}{kept_line}{label_line}- Binarization: {settings["binarize"]}
 
 {picture}
 ## Measured

@@ -36,6 +36,10 @@ class MismatchError(DistvaeError):
     """What was read is whole, but of another architecture or other settings."""
 
 
+class NoSplitError(DistvaeError):
+    """The data has no split of the name that was asked for."""
+
+
 class LostError(DistvaeError):
     """Another process of the run was lost; nothing is wrong with the input.
 

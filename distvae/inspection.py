@@ -132,6 +132,9 @@ def _inspect_data(config: DataConfig) -> None:
         ("test images", f"{len(data.test):,} ({data.test_origin})"),
         ("fingerprint", data.fingerprint),
     ]
+    if data.validation is not None:
+        told = f"{len(data.validation):,} ({data.validation_origin})"
+        rows.insert(-1, ("validation images", told))
     if data.train.labels is not None and data.stream is None:
         counts = np.bincount(data.train.labels, minlength=data.num_labels)
         rows += [

@@ -40,6 +40,12 @@ def data_record(
     identity = {"fingerprint": data.fingerprint, "digests": dict(data.digests)}
     if before is not None:
         identity = {name: before[name] for name in identity if name in before}
+    judged = {}
+    if data.validation is not None:
+        judged = {
+            "validation_images": len(data.validation),
+            "validation_split": data.validation_origin,
+        }
     return {
         "source": data.source,
         "from_run": _from_run(data.source, folder),
@@ -47,6 +53,7 @@ def data_record(
         "train_images": data.train_images,
         "test_images": len(data.test),
         "test_split": data.test_origin,
+        **judged,
     }
 
 

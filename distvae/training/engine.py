@@ -233,7 +233,9 @@ def build_engine(
         train_images=train_images,
         order=order,
         test_images=ResidentImages.from_split(data.test).to(device),
-        validation_images=None,
+        validation_images=(
+            ResidentImages.from_split(data.validation).to(device) if data.validation else None
+        ),
         noise=noise,
         steps_per_epoch=steps_per_epoch,
         parts=whole(optim, total_steps, steps_per_epoch),

@@ -19,6 +19,7 @@ from distvae.checkpoint import Progress
 from distvae.config import TrainConfig
 from distvae.data.provenance import data_record
 from distvae.data.store import ImageData
+from distvae.data.validation import AUTO
 from distvae.errors import DistvaeError
 from distvae.files import LOCK, TEMPORARY, disk_told, write_json
 from distvae.platform import prepare
@@ -100,6 +101,7 @@ def run_training(
         check_apart(folder, init_from)
     check_trackers(config.run.tracker)
     check_asked()
+    config = config if resume else judged_apart(config)
     facts = _facts(config, folder, resume)
     facts |= {"--rewind-schedule": rewind, "--init-from": init_from}
     config = config.updated({"threads": prepare(config.run.threads)}, "this machine")
@@ -125,7 +127,8 @@ def run_training(
         moved = transfer.record() if transfer else None
         record = _record(data_record(data, folder), engine, precision, moved)
         on_main(accelerator, lambda: _begin(folder, False, record))
-        return _sit(engine, Progress(), folder, precision, transfer.told() if transfer else "")
+        told = _announcement(data, engine, transfer.told() if transfer else "")
+        return _sit(engine, Progress(), folder, precision, told)
 
 
 def _go_on(
@@ -154,7 +157,14 @@ def _go_on(
     same = data_record(data, folder, earlier.record["data"])
     record = _record(same, engine, precision, earlier.record.get(INIT_FROM))
     on_main(accelerator, lambda: _begin(folder, True, record))
-    return _sit(engine, progress, folder, precision, told)
+    return _sit(engine, progress, folder, precision, _announcement(data, engine, told))
+
+
+def judged_apart(config: TrainConfig) -> TrainConfig:
+    """The settings with a validation part, where the best weights of a new run are kept."""
+    if not config.keeps_best or config.data.split_validation is not None:
+        return config
+    return config.updated({"split_validation": AUTO}, "--keep-best")
 
 
 def check_folder(folder: Path, overwrite: bool, resume: bool) -> None:
@@ -267,6 +277,22 @@ def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> 
     )
     if precision.warning:
         console.say(precision.warning, style="yellow")
+
+
+def _announcement(data: ImageData, engine: Engine, told: str) -> str:
+    """What is told beside the first line: by which images weights are judged, and ``told``."""
+    judged = ""
+    if data.validation is not None:
+        judged = (
+            f"weights are judged by {len(data.validation):,} validation images "
+            f"({data.validation_origin}); the test split is measured at the end"
+        )
+    elif engine.config.keeps_best:
+        judged = (
+            "weights are judged by the test split, on which the best then look better than they "
+            "are: the run was begun without a validation part"
+        )
+    return "\n".join(line for line in (judged, told) if line)
 
 
 def _record(

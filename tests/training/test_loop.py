@@ -111,16 +111,3 @@ def test_a_collapse_is_told(command: Command, shapes: Path) -> None:
     ended = command("train", "--data", shapes, *small, *steady, "alive", "--beta", "0.01")
     assert "active 4/4" in ended.out.partition("epoch 8/8")[2]
     assert "latents are active" not in ended.out
-
-
-def test_early_stopping_stops(settings: Settings, here: Path) -> None:
-    config = settings(epochs=60, early_stopping=2, learning_rate=0.05, checkpoint_every=1000)
-    run = trained(config, here / "run")
-    *judged, presented = losses(run, "test")
-    told = judged
-    assert len(told) < 60
-    assert presented == min(told)
-    assert told.index(min(told)) == len(told) - 3
-    assert checkpoints(run)[-1].name == f"step-{10 * len(told):08d}"
-    sheets = sorted(path.name for path in (run / "samples").glob("epoch-*.png"))
-    assert sheets[-1] == f"epoch-{len(told):04d}.png"

@@ -1,0 +1,99 @@
+"""The validation part: which images it has, and that all else stays as it was without it."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distvae.config import DataConfig
+from distvae.data.sources.raw import RawSplit
+from distvae.data.store import open_data
+from distvae.data.validation import hold_out
+from distvae.errors import DistvaeError
+from tests.conftest import write_shapes
+
+
+def split(labels: list[int] | None, size: int) -> RawSplit:
+    told = None if labels is None else np.array(labels)
+    return RawSplit("train", 1000 + np.arange(size), told, list, list)
+
+
+def held(labels: list[int] | None, size: int, seed: int = 0) -> tuple[RawSplit, RawSplit]:
+    train, part = hold_out(split(labels, size), seed)
+    assert sorted([*train.rows, *part.rows]) == [*range(1000, 1000 + size)]
+    assert all(np.all(np.diff(one.rows) > 0) for one in (train, part))
+    return train, part
+
+
+def test_a_tenth_of_each_label_is_held_out() -> None:
+    labels = [0] * 100 + [1] * 40 + [2] * 9 + [3] * 2 + [4]
+    train, part = held(labels, len(labels))
+    assert part.labels is not None
+    assert train.labels is not None
+    assert np.bincount(part.labels, minlength=5).tolist() == [10, 4, 1, 1, 0]
+    assert np.bincount(train.labels).tolist() == [90, 36, 8, 1, 1]
+    for one in (train, part):
+        assert one.labels is not None
+        assert one.labels.tolist() == [labels[row - 1000] for row in one.rows]
+
+
+def test_it_is_a_function_of_the_seed() -> None:
+    first, again, other = (held(None, 50, seed)[1].rows.tolist() for seed in (3, 3, 4))
+    assert first == again != other
+    assert len(first) == 5
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 1, 2], None])
+def test_too_few_images_are_refused(labels: list[int] | None) -> None:
+    with pytest.raises(DistvaeError, match="none of which can be held out"):
+        hold_out(split(labels, len(labels or [0])), 0)
+
+
+def test_the_other_splits_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of data without any split, test is what it was, and validation is part of what was train."""
+    monkeypatch.setenv("DISTVAE_CACHE", str(tmp_path / "cache"))
+    config = DataConfig(str(write_shapes(tmp_path / "flat", 20, 0)))
+    plain = open_data(config)
+    found = open_data(dataclasses.replace(config, split_validation="held-out"))
+    assert plain.validation is None
+    assert found.validation is not None
+    assert np.array_equal(found.test.images, plain.test.images)
+    assert len(found.train) + len(found.validation) == len(plain.train)
+    assert "by label, seed 0" in found.validation_origin
+    assert found.fingerprint != plain.fingerprint
+    again = open_data(dataclasses.replace(config, split_validation="auto"))
+    assert again.fingerprint == found.fingerprint
+    assert open_data(config).fingerprint == plain.fingerprint
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val", "dev"])
+def test_a_split_of_the_data_is_found_and_known_by_its_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("DISTVAE_CACHE", str(tmp_path / "cache"))
+    for part, count, seed in (("train", 20, 0), ("test", 3, 1), (name, 4, 2)):
+        write_shapes(tmp_path / "own" / part, count, seed)
+    config = DataConfig(str(tmp_path / "own"), split_validation="auto")
+    found = open_data(config)
+    assert found.validation is not None
+    assert (len(found.train), len(found.test)) == (60, 9)
+    assert found.validation_origin == name
+    assert found.validation.labels is not None
+    assert found.validation.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    by_name = open_data(dataclasses.replace(config, split_validation=name))
+    assert np.array_equal(by_name.validation.images, found.validation.images)  # type: ignore[union-attr]
+    with pytest.raises(DistvaeError, match="--split-validation nosuch"):
+        open_data(dataclasses.replace(config, split_validation="nosuch"))
+
+
+def test_where_validation_is_what_is_tested_on_another_is_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTVAE_CACHE", str(tmp_path / "cache"))
+    for part, count, seed in (("train", 20, 0), ("validation", 4, 2)):
+        write_shapes(tmp_path / "own" / part, count, seed)
+    found = open_data(DataConfig(str(tmp_path / "own"), split_validation="auto"))
+    assert (found.test_origin, len(found.test)) == ("validation", 12)
+    assert found.validation_origin.startswith("held-out tenth of train")
+    assert (len(found.train), len(found.validation or ())) == (54, 6)
