@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import sys
+from pathlib import Path
 
 import torch
 
@@ -106,6 +107,14 @@ def native_bf16(device_type: str) -> bool:
         cpu = torch.cpu
         able = able and (cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
     return able
+
+
+def processor() -> str:
+    """The processor's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _processor() -> str:

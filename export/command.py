@@ -202,18 +202,18 @@ def _verified(path: Path, model: "VAE") -> "Parity":
 
 
 def _judged(run: Run, place: str | None, folder: Path, rows: list["Row"]) -> list["Row"]:
-    """The rows with what a judge of the run's data says of each decoder's images."""
+    """The rows with what judges of the run's data say of each decoder's images."""
     from distvae.data.provenance import open_recorded
-    from distvae.export.price import judge_of, judged
+    from distvae.export.price import judged, judges_of
 
     settings = run.config().data
     data = open_recorded(run, place, progress_bar)
-    judge = judge_of(data, settings)
+    judges = judges_of(data, settings)
     decoders = [row.name for row in rows if row.name.startswith("decoder")]
     shares = {}
     with progress_bar("judging generated images", len(decoders) * data.num_labels) as advance:
         for name in decoders:
-            shares[name] = judged(folder / name, judge, advance)
+            shares[name] = judged(folder / name, judges, advance)
     return [dataclasses.replace(row, judged=shares.get(row.name)) for row in rows]
 
 

@@ -13,8 +13,8 @@ from distvae.config import DataConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.cache import cache_folder
 from distvae.data.store import ImageData
+from distvae.evaluation.ensemble import Ensemble, get_judges
 from distvae.evaluation.generation import images_per_label
-from distvae.evaluation.judge import Judge, get_judge
 from distvae.export.convert import encoder_input
 from distvae.export.quantize import CALIBRATION_BATCH, CALIBRATION_IMAGES, Feed
 from distvae.export.sampler import Sampler
@@ -52,13 +52,13 @@ def calibration(model: VAE, data: ImageData, binarize: str) -> tuple[list[Feed],
     return decoder, encoder
 
 
-def judge_of(data: ImageData, settings: DataConfig) -> Judge:
-    """The judge of a run's data (see :mod:`distvae.evaluation.judge`)."""
-    return get_judge(data, cache_folder(settings), "cpu", progress_bar)
+def judges_of(data: ImageData, settings: DataConfig) -> Ensemble:
+    """The judges of a run's data (see :mod:`distvae.evaluation.ensemble`)."""
+    return get_judges(data, cache_folder(settings), "cpu", progress_bar)
 
 
-def judged(path: Path, judge: Judge, advance: Callable[[int], None]) -> dict[str, float]:
-    """Share of a decoder's images that the judge takes for their label, by name of the label."""
+def judged(path: Path, judges: Ensemble, advance: Callable[[int], None]) -> dict[str, float]:
+    """Share of a decoder's images that judges take for their label, by name of the label."""
     sampler = Sampler(path)
     names = sampler.label_names
     shares = {}
@@ -67,7 +67,7 @@ def judged(path: Path, judge: Judge, advance: Callable[[int], None]) -> dict[str
         for images in sampler.stream(
             [name], images_per_label(len(names)), SEED * len(names) + label
         ):
-            found = judge.classify(torch.from_numpy(images).float() / 255.0)
+            found = judges.classify(torch.from_numpy(images).float() / 255.0)
             hits.append((found == label).numpy())
         shares[name] = float(np.concatenate(hits).mean())
         advance(1)

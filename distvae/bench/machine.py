@@ -1,8 +1,6 @@
 """The machine that a number was measured on, and the most it can do."""
 
-import platform
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,14 +8,6 @@ if TYPE_CHECKING:
 
 SIDE = 2048
 PRODUCTS = 10
-
-
-def processor() -> str:
-    """The processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def matrix_product_peak(device: "torch.device") -> float:

@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 from rich.table import Table
 
-from distvae.bench.machine import SIDE, matrix_product_peak, processor
+from distvae.bench.machine import SIDE, matrix_product_peak
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import numbers_of
 from distvae.runs import ONNX, Run, find_run
@@ -84,6 +84,8 @@ def measure_sampling(config: BenchSampleConfig) -> None:
             for variant, rounds in found.items():
                 rounds.append(_round(run, variant, config.batches))
                 advance(1)
+    from distvae.platform import processor
+
     flop, peak = _worker("probe", run.folder, ())
     console.print(
         f"{processor()}, {os.cpu_count()} cores; {flop:,.0f} FLOP an image; torch's best float32 matrix "

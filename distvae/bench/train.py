@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from distvae.bench.machine import SIDE, matrix_product_peak, processor
+from distvae.bench.machine import SIDE, matrix_product_peak
 from distvae.errors import DistvaeError, nearest
 from distvae.runs import METRICS, Run
 from distvae.terminal import make_console, progress_bar
@@ -154,7 +154,7 @@ def probe(folder: Path) -> Probe:
     from torch.utils.flop_counter import FlopCounterMode
 
     from distvae.models import VAE
-    from distvae.platform import fast_exact_matmul
+    from distvae.platform import fast_exact_matmul, processor
 
     fast_exact_matmul()
     model = VAE.from_pretrained(folder)

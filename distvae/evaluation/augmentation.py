@@ -15,11 +15,11 @@ from distvae.data.batches import ResidentImages
 from distvae.data.inputs import to_input
 from distvae.data.order import permutation
 from distvae.data.store import ImageData
-from distvae.evaluation.judge import JudgeNetwork, shrink, train_network
+from distvae.evaluation.judge import JudgeNetwork, shrink
+from distvae.evaluation.judge_training import train_network
 from distvae.labels import numbers_of
 
-STEPS = 150
-"""Of 256 images."""
+STEPS, BATCH = 150, 256
 TEST_IMAGES = 10_000
 """At most, taken evenly."""
 BLOCK = 250
@@ -42,7 +42,7 @@ def augmentation_metrics(
     seeds: int = 3,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Iterator[tuple[str, float]]:
-    """Accuracy on real test images of the judge's network trained on real and generated images.
+    """Accuracy on real test images of a judge's network trained on real and generated images.
 
     It is trained for the same number of steps on a few real images, on these and generated ones,
     and on generated ones alone. The model itself has seen every training image with its label, so
@@ -72,7 +72,7 @@ def augmentation_metrics(
         test = ResidentImages.from_split(data.test).to(device)
         accuracies = []
         for images in (real, _joined(real, generated), generated):
-            network = train_network(images, data.num_labels, STEPS, repeat)
+            network = train_network(images, data.num_labels, STEPS, BATCH, repeat)
             accuracies.append(_accuracy(network, test))
             advance(1)
         found.append([*accuracies, accuracies[1] - accuracies[0]])

@@ -1,7 +1,7 @@
 """Which labels generated images are taken for: as figures and as a picture.
 
 Legend: L labels; counts ``[L, L]`` are of images asked of a label (rows) and taken for one
-(columns).
+(columns), by all judges together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from distvae.evaluation.uncertainty import Estimate, estimate_metrics, share_error
 from distvae.images import save_png
 from distvae.text import printable, shortened
 
@@ -29,14 +30,22 @@ RIGHT, WRONG = (8, 81, 156), (178, 24, 43)
 def confusion_metrics(counts: Tensor, label_names: Sequence[str]) -> Iterator[tuple[str, float]]:
     """The share of images asked of one label that are taken for another, where there are any.
 
+    Args:
+        counts: by each of J judges, int64 ``[L, L, J]``.
+        label_names: of the labels.
+
     Yields:
-        ``judge_confusion/ASKED>TAKEN``.
+        ``judge_confusion/ASKED>TAKEN`` with its ``_standard_error``.
     """
-    shares = counts.double() / counts.sum(1, keepdim=True)
-    for asked, taken in counts.nonzero().tolist():
+    asked_of = counts.sum(1)[:, 0]
+    for asked, taken in counts.sum(2).nonzero().tolist():
         if asked != taken:
+            shares = counts[asked, taken].double() / asked_of[asked]
+            mean = float(shares.mean())
+            sampling = share_error(mean * (1.0 - mean), int(asked_of[asked]))
             names = f"{label_names[asked]}>{label_names[taken]}"
-            yield f"judge_confusion/{names}", float(shares[asked, taken])
+            found = Estimate(tuple(shares.tolist()), sampling)
+            yield from estimate_metrics(f"judge_confusion/{names}", found)
 
 
 def write_confusion(path: Path, counts: Tensor, label_names: Sequence[str]) -> None:

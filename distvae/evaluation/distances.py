@@ -19,6 +19,7 @@ from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.evaluation.features import Extractor, Sampler, extract, real_images, spaced
 from distvae.evaluation.probes import share_metrics
+from distvae.evaluation.uncertainty import estimate_metrics, pooled, spread_metrics
 from distvae.labels import numbers_of
 
 GROUPS = 10
@@ -38,7 +39,7 @@ Values = Iterator[tuple[str, float]]
 def distance_metrics(
     model: Sampler,
     data: ImageData,
-    extractor: Extractor,
+    extractors: Sequence[Extractor],
     seed: int = 0,
     count: int = 10_000,
     advance: Callable[[int], None] = lambda count: None,
@@ -52,14 +53,15 @@ def distance_metrics(
     Args:
         model: in evaluation mode.
         data: the model's.
-        extractor: see :func:`distvae.evaluation.features.find_extractor`.
+        extractors: see :func:`distvae.evaluation.features.find_extractors`; of several the mean is
+            given, and its error takes in how they differ.
         seed: of the generated images and of the parts that standard errors come from.
         count: test images taken, evenly, at most.
         advance: told the number of images done, up to three times ``count``.
 
     Yields:
-        Under these names with the extractor's suffix, of training images with ``_real`` behind it,
-        each followed by its ``_standard_error``:
+        Under these names with the extractors' suffix, of training images with ``_real`` behind it,
+        each followed by its ``_standard_error``, see :mod:`distvae.evaluation.uncertainty`:
         ``fid``: Frechet distance of Gaussians fitted to the features (Heusel et al. 2017); its
         error by a jackknife that leaves out a tenth of both sets, rough near what real images
         score;
@@ -96,19 +98,33 @@ def distance_metrics(
     drawn = model.sample_batches(asked, n=size if asked is None else 1, seed=seed)
     alike = _alike(train, labels, size)
     real, generated, other = (
-        torch.cat(list(extract(extractor, batches, advance))).double()
+        extract(extractors, batches, advance)
         for batches in (real_images(test, rows), drawn, real_images(train, alike))
     )
-    yield from _figures(generated, real, extractor, extractor.suffix, seed)
-    if len(other) >= LEAST:
-        yield from _figures(other, real, extractor, f"{extractor.suffix}_real", seed)
+    suffix = extractors[0].suffix
+    kinds = [(generated, suffix), (other, f"{suffix}_real")]
+    for found, name in kinds[: 2 if len(alike) >= LEAST else 1]:
+        figures = [
+            dict(_figures(ours.double(), theirs.double(), extractor, name, seed))
+            for ours, theirs, extractor in zip(found, real, extractors, strict=True)
+        ]
+        for figure, estimate in pooled(figures).items():
+            yield from estimate_metrics(figure, estimate)
     if asked is None:
         return
     assert labels is not None
     assert train.labels is not None
-    suffix, told = extractor.suffix, train.labels[alike]
-    for found, own, name in ((generated, labels, suffix), (other, told, f"{suffix}_real")):
-        yield from _by_label(found, own, real, labels, data.label_names, name, seed)
+    for (found, name), own in zip(kinds, (labels, train.labels[alike]), strict=True):
+        figures = [
+            dict(_by_label(*pair, own, labels, data.label_names, name, seed))
+            for pair in zip(found, real, strict=True)
+        ]
+        by_label = pooled(figures)
+        for figure, estimate in by_label.items():
+            yield from estimate_metrics(figure, estimate)
+        fids = [each for figure, each in by_label.items() if figure.startswith("fid")]
+        if fids:
+            yield from spread_metrics(f"fid{name}", fids, seed)
 
 
 def _alike(train: ResidentImages, labels: Tensor | None, size: int) -> Tensor:
@@ -133,8 +149,8 @@ def _figures(found: Tensor, real: Tensor, extractor: Extractor, name: str, seed:
 
 def _by_label(
     found: Tensor,
-    own: Tensor,
     real: Tensor,
+    own: Tensor,
     labels: Tensor,
     names: Sequence[str],
     name: str,
@@ -145,20 +161,13 @@ def _by_label(
     counts = torch.stack([torch.bincount(of, minlength=len(names)) for of in (own, labels)])
     held = [label for label, count in enumerate(counts.amin(0)) if count >= least]
     size = int(counts[:, held].min()) if held else 0
-    scores: list[tuple[float, float]] = []
     for label in held:
         pair = [
-            points[(of == label).nonzero().flatten()[:size]]
+            points[(of == label).nonzero().flatten()[:size]].double()
             for points, of in ((found, own), (real, labels))
         ]
-        values = list(_fid(f"fid{name}/{names[label]}", pair[0], pair[1], seed))
-        scores.append((values[0][1], values[1][1]))
-        yield from values
+        yield from _fid(f"fid{name}/{names[label]}", pair[0], pair[1], seed)
         yield from _precision_recall(pair[0], pair[1], name, f"/{names[label]}")
-    if scores:
-        (low, low_error), (high, high_error) = min(scores), max(scores)
-        yield f"fid{name}_spread", high - low
-        yield f"fid{name}_spread_standard_error", math.hypot(low_error, high_error)
 
 
 def _fid(name: str, found: Tensor, real: Tensor, seed: int) -> Values:

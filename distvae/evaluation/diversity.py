@@ -4,7 +4,7 @@ Legend: N images, C channels, H height, W width.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from torch.nn import functional
 from distvae.data.batches import ResidentImages
 from distvae.data.inputs import to_input
 from distvae.evaluation.judge import Judge, shrink
+from distvae.evaluation.uncertainty import Estimate, averaged, estimate_metrics, spread_metrics
 
 COMPARED = 500
 """Images of a label among which distances are taken, at most."""
@@ -28,25 +29,36 @@ class Ratio(NamedTuple):
 
 
 def diversity(
-    generated: Tensor, test: ResidentImages, label: int, judge: Judge
-) -> tuple[Ratio, Ratio] | None:
+    generated: Tensor, test: ResidentImages, label: int, judges: Sequence[Judge]
+) -> tuple[Estimate, Estimate] | None:
     """Spread of generated over that of real images of a label, in features and in pixels.
 
-    None where the real ones are too few or all alike.
+    None where the real ones are too few or all alike, to any of the judges.
 
     Args:
         generated: ``[N, C, H, W]`` in [0, 1], asked of the label.
         test: the test split.
         label: of all these images.
-        judge: of the same data; what it takes for another label does not count.
+        judges: of the same data; what one takes for another label does not count under it.
     """
-    drawn, held = (
-        _spreads(images, label, judge) for images in (generated, _real_images(test, label))
+    real = _real_images(test, label)
+    found: list[tuple[Ratio, Ratio]] = []
+    for judge in judges:
+        drawn, held = (_spreads(images, label, judge) for images in (generated, real))
+        if not all(spread.value for spread in held):
+            return None
+        features, pixels = (_over(*pair) for pair in zip(drawn, held, strict=True))
+        found.append((features, pixels))
+    features, pixels = (
+        Estimate(tuple(ratio.value for ratio in ratios), _together(ratios))
+        for ratios in zip(*found, strict=True)
     )
-    if not all(spread.value for spread in held):
-        return None
-    features, pixels = (_over(*pair) for pair in zip(drawn, held, strict=True))
     return features, pixels
+
+
+def _together(ratios: Sequence[Ratio]) -> float:
+    """The error of a mean over judges, who see the same images."""
+    return math.sqrt(math.fsum(ratio.error**2 for ratio in ratios) / len(ratios))
 
 
 def _spreads(images: Tensor, label: int, judge: Judge) -> tuple[Ratio, Ratio]:
@@ -77,29 +89,28 @@ def _over(drawn: Ratio, held: Ratio) -> Ratio:
     return Ratio(value, math.hypot(drawn.error, value * held.error) / held.value)
 
 
-def diversity_metrics(found: dict[str, tuple[Ratio, Ratio]]) -> Iterator[tuple[str, float]]:
+def diversity_metrics(
+    found: dict[str, tuple[Estimate, Estimate]], seed: int
+) -> Iterator[tuple[str, float]]:
     """Means over labels, and each label's.
 
     Args:
         found: of each label by name, in features and in pixels.
+        seed: of the bootstrap.
 
     Yields:
-        ``diversity``, ``diversity_pixels``, ``diversity/NAME``, each with its ``_standard_error``,
-        and ``diversity_spread`` from the best label to the worst.
+        ``diversity``, ``diversity_pixels``, ``diversity/NAME`` and ``diversity_spread`` from the
+        best label to the worst, as :func:`distvae.evaluation.uncertainty.estimate_metrics` and
+        ``spread_metrics`` have them.
     """
     if not found:
         return
-    for name, ratios in zip(
-        ("diversity", "diversity_pixels"), zip(*found.values(), strict=True), strict=True
-    ):
-        yield name, sum(ratio.value for ratio in ratios) / len(ratios)
-        yield f"{name}_standard_error", math.hypot(*(ratio.error for ratio in ratios)) / len(ratios)
-    features = {name: ratio for name, (ratio, _) in found.items()}
-    for name, ratio in features.items():
-        yield f"diversity/{name}", ratio.value
-        yield f"diversity/{name}_standard_error", ratio.error
-    values = [ratio.value for ratio in features.values()]
-    yield "diversity_spread", max(values) - min(values)
+    features, pixels = zip(*found.values(), strict=True)
+    yield from estimate_metrics("diversity", averaged(features))
+    yield from estimate_metrics("diversity_pixels", averaged(pixels))
+    for name, estimate in zip(found, features, strict=True):
+        yield from estimate_metrics(f"diversity/{name}", estimate)
+    yield from spread_metrics("diversity", features, seed)
 
 
 def _real_images(test: ResidentImages, label: int) -> Tensor:

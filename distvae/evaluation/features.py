@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from distvae.data.batches import ResidentImages
 from distvae.data.inputs import to_input
 from distvae.errors import DistvaeError
+from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.judge import Judge, shrink
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
@@ -109,19 +110,19 @@ class Sampler(Protocol):
         """``n`` images of each label, or ``n`` in all, in batches ``[B, C, H, W]`` in [0, 1]."""
 
 
-def find_extractor(judge: Judge | None, device: torch.device) -> Extractor | None:
-    """Inception where it can be had without a download, else the judge, if there is one.
+def find_extractors(judges: Ensemble | None, device: torch.device) -> Sequence[Extractor]:
+    """Inception where its weights are on this machine, else every judge; none without labels.
 
     Args:
-        judge: of the data, None where they have no labels.
-        device: where Inception computes; the judge stays where it is.
+        judges: of the data, None where they have no labels.
+        device: where Inception computes; the judges stay where they are.
 
     Raises:
         DistvaeError: the weights of Inception are damaged.
     """
     if path := inception_weights():
-        return load_inception(path, device)
-    return None if judge is None else JudgeFeatures(judge)
+        return [load_inception(path, device)]
+    return [] if judges is None else [JudgeFeatures(judge) for judge in judges.members]
 
 
 def inception_weights() -> Path | None:
@@ -157,12 +158,15 @@ def real_images(images: ResidentImages, rows: Tensor) -> Iterator[Tensor]:
 
 
 def extract(
-    space: Space, batches: Iterable[Tensor], advance: Callable[[int], None]
-) -> Iterator[Tensor]:
-    """Features ``[B, F]`` of each batch; ``advance`` is told the number of images."""
+    spaces: Sequence[Space], batches: Iterable[Tensor], advance: Callable[[int], None]
+) -> list[Tensor]:
+    """Features ``[N, F]`` in each space; ``advance`` is told the number of images."""
+    found: list[list[Tensor]] = [[] for _ in spaces]
     for images in batches:
-        yield space.features(images)
+        for space, parts in zip(spaces, found, strict=True):
+            parts.append(space.features(images))
         advance(len(images))
+    return [torch.cat(parts) for parts in found]
 
 
 def spaced(length: int, count: int) -> Tensor:

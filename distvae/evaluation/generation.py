@@ -3,10 +3,10 @@
 Everything here needs labels. A model that draws without a label has none to be held to, so there
 is nothing to compute for it, even where its data are labelled.
 
-Legend: B batch, C channels, H height, W width, Z latent dimensions, F features, L labels.
+Legend: B batch, C channels, H height, W width, Z latent dimensions, N images, J judges,
+L labels.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -18,9 +18,16 @@ from distvae.data.batches import ResidentImages
 from distvae.data.inputs import NoiseSource, to_input
 from distvae.data.store import ImageData
 from distvae.evaluation.confusion import confusion_metrics
-from distvae.evaluation.diversity import Ratio, diversity, diversity_metrics, evenly
-from distvae.evaluation.judge import Judge
-from distvae.evaluation.probes import share_metrics
+from distvae.evaluation.diversity import diversity, diversity_metrics, evenly
+from distvae.evaluation.ensemble import Ensemble
+from distvae.evaluation.uncertainty import (
+    Estimate,
+    averaged,
+    estimate_metrics,
+    share,
+    spread_metrics,
+    worst_metrics,
+)
 from distvae.labels import numbers_of
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
@@ -56,7 +63,7 @@ class ConditionalGenerator(Protocol):
 def generation_metrics(
     model: ConditionalGenerator,
     data: ImageData,
-    judge: Judge,
+    judges: Ensemble,
     seed: int = 0,
     per_label: int | None = None,
     binarize: str = "none",
@@ -66,27 +73,28 @@ def generation_metrics(
     """Fidelity to the label and variety of what a conditional model draws.
 
     Args:
-        model: in evaluation mode, on the judge's device.
+        model: in evaluation mode, on the judges' device.
         data: labelled images; the model knows the same labels.
-        judge: of the same data.
+        judges: of the same data.
         seed: seed of all draws.
         per_label: images to generate for each label; left out, 10 000 in all, but at least 10 and
             at most 1000 each.
         binarize: what the encoder was trained on, see :func:`distvae.data.inputs.to_input`.
         advance: told whenever a label is done.
         confusion: told how many images were asked of each label (rows) and taken for each
-            (columns), int64 ``[L, L]``.
+            (columns) by all judges together, int64 ``[L, L]``.
 
     Yields:
-        Estimates with their ``_standard_error``:
-        ``judge_accuracy``: fraction of generated images that the judge takes for their label, with
+        Means over the judges with their ``_standard_error`` over images and judges, those of all
+        labels with their deviation ``_between_judges``, see :mod:`distvae.evaluation.uncertainty`:
+        ``judge_accuracy``: fraction of generated images that a judge takes for their label, with
         ``judge_accuracy_worst_label``, ``judge_accuracy_spread`` from the best label to the worst,
         and ``judge_accuracy/NAME`` of each label;
         ``judge_confusion/ASKED>TAKEN``: fraction of a label's images taken for another, where there
         are any;
         ``judge_test_accuracy``: the same of real test images, the most to be hoped for;
         ``diversity``: mean distance between two generated images of a label over that between two
-        real test images, in the judge's features, averaged over the labels: 0 where a label always
+        real test images, in a judge's features, averaged over the labels: 0 where a label always
         gives the same image, 1 where images vary as real ones do. Only images that the judge takes
         for their label count, so that wrong images cannot pass for variety; labels with too few
         test images to compare are left out. ``diversity/NAME`` of each label;
@@ -100,34 +108,34 @@ def generation_metrics(
         prior for all both are the same. Neither is there for a single label.
     """
     per_label = per_label or images_per_label(data.num_labels)
-    test = ResidentImages.from_split(data.test).to(judge.model.head.weight.device)
+    test = ResidentImages.from_split(data.test).to(judges.device)
+    accuracies: list[Estimate] = []
     counts: list[Tensor] = []
-    diversities: dict[str, tuple[Ratio, Ratio]] = {}
-    for label, number in enumerate(numbers_of(data.label_names).tolist()):
+    diversities: dict[str, tuple[Estimate, Estimate]] = {}
+    numbers = numbers_of(data.label_names).tolist()
+    for label, (name, number) in enumerate(zip(data.label_names, numbers, strict=True)):
         images = model.sample(labels=[number], n=per_label, seed=seed * data.num_labels + label)
-        counts.append(torch.bincount(judge.classify(images).cpu(), minlength=data.num_labels))
+        taken = judges.classify(images).cpu()
+        accuracies.append(share(taken == label))
+        counts.append(torch.stack([(taken == other).sum(0) for other in range(data.num_labels)]))
         advance(1)
-        if ratios := diversity(images, test, label, judge):
-            diversities[data.label_names[label]] = ratios
+        if ratios := diversity(images, test, label, judges.members):
+            diversities[name] = ratios
     matrix = torch.stack(counts)
-    confusion(matrix)
-    hits = (matrix.diag().double() / per_label).tolist()
-    variance = sum(hit * (1.0 - hit) for hit in hits) / per_label
-    yield "judge_accuracy", sum(hits) / len(hits)
-    yield "judge_accuracy_standard_error", math.sqrt(variance) / len(hits)
-    yield "judge_accuracy_worst_label", min(hits)
-    yield "judge_accuracy_spread", max(hits) - min(hits)
-    for name, hit in zip(data.label_names, hits, strict=True):
-        yield from share_metrics(BY_LABEL + name, hit, per_label)
+    confusion(matrix.sum(2))
+    yield from estimate_metrics("judge_accuracy", averaged(accuracies))
+    yield from worst_metrics("judge_accuracy", accuracies, seed)
+    yield from spread_metrics("judge_accuracy", accuracies, seed)
+    for name, accuracy in zip(data.label_names, accuracies, strict=True):
+        yield from estimate_metrics(BY_LABEL + name, accuracy)
     yield from confusion_metrics(matrix, data.label_names)
-    yield from share_metrics("judge_test_accuracy", judge.test_accuracy, len(test.images))
-    yield from diversity_metrics(diversities)
+    yield from estimate_metrics("judge_test_accuracy", judges.test_accuracy)
+    yield from diversity_metrics(diversities, seed)
     if data.num_labels > 1:
-        moved, raw = _swapped(model, test, data, judge, seed, binarize)
-        size = min(len(test.images), IMAGES)
+        moved, raw = _swapped(model, test, data, judges, seed, binarize)
         if model.prior.invertible:
-            yield from share_metrics("label_adherence_swapped_noise", moved, size)
-        yield from share_metrics("label_adherence_swapped_z", raw, size)
+            yield from estimate_metrics("label_adherence_swapped_noise", moved)
+        yield from estimate_metrics("label_adherence_swapped_z", raw)
 
 
 def images_per_label(num_labels: int) -> int:
@@ -139,21 +147,20 @@ def _swapped(
     model: ConditionalGenerator,
     test: ResidentImages,
     data: ImageData,
-    judge: Judge,
+    judges: Ensemble,
     seed: int,
     binarize: str,
-) -> tuple[float, float]:
+) -> tuple[Estimate, Estimate]:
     """Fractions of test images taken for another label that they were decoded with.
 
     Their latents once moved with the label, by way of the prior's noise, and once as they are.
     """
     pixel_shape = data.image_shape if binarize == "dynamic" else None
-    source = NoiseSource(
-        seed, "evaluation", model.config.latent_dim, pixel_shape, judge.model.head.weight.device
-    )
+    latent_dim = model.config.latent_dim
+    source = NoiseSource(seed, "evaluation", latent_dim, pixel_shape, judges.device)
     generator = torch.Generator().manual_seed(seed)
     rows = evenly(torch.arange(len(test.images)), IMAGES)
-    hits = torch.zeros(2, dtype=torch.int64)
+    hits: tuple[list[Tensor], list[Tensor]] = ([], [])
     for block, part in enumerate(torch.split(rows, BLOCK)):
         grey, own = test.gather(part)
         assert own is not None
@@ -163,7 +170,8 @@ def _swapped(
         other = (own + turn.to(own.device)) % data.num_labels
         prior = model.prior
         moved = prior.transform(prior.whiten(z, own), other) if prior.invertible else z
-        for kind, latents in enumerate((moved, z)):
-            hits[kind] += (judge.classify(model.render(latents, other)) == other).sum().cpu()
-    moved_share, raw_share = (hits / len(rows)).tolist()
+        for found, latents in zip(hits, (moved, z), strict=True):
+            taken = judges.classify(model.render(latents, other))
+            found.append((taken == other[:, None]).cpu())
+    moved_share, raw_share = (share(torch.cat(found)) for found in hits)
     return moved_share, raw_share

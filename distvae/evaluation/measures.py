@@ -1,6 +1,6 @@
 """What `distvae evaluate --metrics` can name, and what each needs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,9 +20,9 @@ from distvae.evaluation.disentanglement import disentanglement_metrics
 from distvae.evaluation.distances import distance_metrics
 from distvae.evaluation.downstream import downstream_metrics, passes
 from distvae.evaluation.elbo import elbo_metrics
-from distvae.evaluation.features import Pixels, find_extractor, inception_weights
+from distvae.evaluation.ensemble import Ensemble, get_judges
+from distvae.evaluation.features import Pixels, Space, find_extractors, inception_weights
 from distvae.evaluation.generation import generation_metrics
-from distvae.evaluation.judge import Judge, get_judge
 from distvae.evaluation.latents import latent_metrics
 from distvae.evaluation.likelihood import likelihood_metrics, log_likelihood, marginal
 from distvae.evaluation.neighbours import find_neighbours, neighbour_metrics, write_neighbours
@@ -62,12 +62,12 @@ class Subject:
         """How the model was shown its images."""
         return self.settings.binarize or "none"
 
-    def judge(self) -> Judge | None:
-        """A classifier of the data, None where they have no labels."""
-        if not self.data.num_labels:
+    def judges(self) -> Ensemble | None:
+        """Classifiers of the data, None where they have no labels to tell apart."""
+        if self.data.num_labels < 2:
             return None
         cache: Path = cache_folder(self.settings)
-        return get_judge(self.data, cache, self.images.device, progress_bar)
+        return get_judges(self.data, cache, self.images.device, progress_bar)
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,8 @@ def _factors(subject: Subject) -> Values:
 
 
 def _judge(subject: Subject) -> Values:
-    judge, data = subject.judge(), subject.data
-    assert judge is not None
+    judges, data = subject.judges(), subject.data
+    assert judges is not None
 
     def draw(counts: Tensor) -> None:
         if subject.folder:
@@ -176,27 +176,26 @@ def _judge(subject: Subject) -> Values:
 
     with progress_bar("judging generated images", data.num_labels) as advance:
         yield from generation_metrics(
-            *(subject.model, data, judge, subject.seed),
+            *(subject.model, data, judges, subject.seed),
             binarize=subject.binarize, advance=advance, confusion=draw,
         )  # fmt: skip
 
 
 def _distances(subject: Subject) -> Values:
-    judge = None if inception_weights() else subject.judge()
-    extractor = find_extractor(judge, subject.images.device)
-    assert extractor is not None
+    judges = None if inception_weights() else subject.judges()
+    extractors = find_extractors(judges, subject.images.device)
     with progress_bar("features of images", 3 * min(IMAGES, len(subject.data.test))) as advance:
         yield from distance_metrics(
-            *(subject.model, subject.data, extractor, subject.seed, IMAGES, advance)
+            *(subject.model, subject.data, extractors, subject.seed, IMAGES, advance)
         )
 
 
 def _neighbours(subject: Subject) -> Values:
     device = subject.images.device
-    judge = None if inception_weights() else subject.judge()
-    space = find_extractor(judge, device) or Pixels(device)
+    judges = None if inception_weights() else subject.judges()
+    spaces: Sequence[Space] = find_extractors(judges, device) or [Pixels(device)]
     with progress_bar("nearest training images", len(subject.data.train)) as advance:
-        found = find_neighbours(subject.model, subject.data, space, subject.seed, advance=advance)
+        found = find_neighbours(subject.model, subject.data, spaces, subject.seed, advance=advance)
     if subject.folder:
         write_neighbours(subject.folder / NEIGHBOURS, subject.data, found)
     yield from neighbour_metrics(found)

@@ -5,7 +5,7 @@ W width.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
 from distvae.evaluation.features import Sampler, Space, extract, real_images, spaced
+from distvae.evaluation.uncertainty import ERROR, estimate_metrics, pooled, share_error
 from distvae.images import SHEET_PIXELS, grid, save_png, to_uint8
 from distvae.labels import numbers_of
 
@@ -31,21 +32,21 @@ NEAR = 0.01
 class Neighbours:
     """Distances to the nearest training image, and some pairs to look at."""
 
-    generated: Tensor
-    """Of generated images ``[N]``."""
-    test: Tensor
-    """Of test images ``[M]``."""
+    generated: tuple[Tensor, ...]
+    """Of generated images ``[N]``, in each space."""
+    test: tuple[Tensor, ...]
+    """Of test images ``[M]``, in each space."""
     images: Tensor
     """Generated ones in [0, 1], ``[P, C, H, W]``, ``COLUMNS`` of each label."""
     rows: Tensor
-    """Their nearest training images, int64 ``[P]``."""
+    """Their nearest training images in the first space, int64 ``[P]``."""
 
 
 @torch.no_grad()
 def find_neighbours(
     model: Sampler,
     data: ImageData,
-    space: Space,
+    spaces: Sequence[Space],
     seed: int = 0,
     count: int = 1000,
     advance: Callable[[int], None] = lambda count: None,
@@ -55,7 +56,7 @@ def find_neighbours(
     Args:
         model: in evaluation mode. A conditional one draws labels as they are in the test split.
         data: the model's.
-        space: what distances are taken in.
+        spaces: what distances are taken in, each for itself.
         seed: of the generated images.
         count: generated images measured.
         advance: told the number of training images done.
@@ -71,15 +72,20 @@ def find_neighbours(
     each = COLUMNS if pictured else COLUMNS * ROWS
     images = torch.cat(list(model.sample_batches(pictured, n=each, seed=seed)))
     held = real_images(test, spaced(len(test), min(len(test), TEST_IMAGES)))
-    sets = [list(extract(space, batches, _unwatched)) for batches in (drawn, held, [images])]
-    queries = [torch.cat(found) for found in sets]
-    blocks = extract(space, real_images(train, torch.arange(len(train))), advance)
-    distances, rows = nearest(torch.cat(queries), blocks)
-    generated, tested, _ = torch.split(distances, [len(found) for found in queries])
-    return Neighbours(generated, tested, images, rows[-len(images) :])
+    sets = [extract(spaces, batches, _unwatched) for batches in (drawn, held, [images])]
+    searches = [Search(torch.cat(queries)) for queries in zip(*sets, strict=True)]
+    for batch in real_images(train, torch.arange(len(train))):
+        for space, search in zip(spaces, searches, strict=True):
+            search.among(space.features(batch))
+        advance(len(batch))
+    sizes = [len(found[0]) for found in sets]
+    generated, tested, _ = zip(
+        *(torch.split(search.distances, sizes) for search in searches), strict=True
+    )
+    return Neighbours(generated, tested, images, searches[0].rows[-len(images) :])
 
 
-def nearest(queries: Tensor, blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+class Search:
     """The nearest of all points, which come block by block.
 
     The candidate of each block is found with squares multiplied out, and its distance taken anew,
@@ -87,22 +93,25 @@ def nearest(queries: Tensor, blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
     Args:
         queries: ``[N, F]``.
-        blocks: points ``[B, F]``.
-
-    Returns:
-        Distances ``[N]`` and the points' numbers int64 ``[N]``.
     """
-    best = torch.full((len(queries),), math.inf, device=queries.device, dtype=queries.dtype)
-    rows = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
-    start = 0
-    for points in blocks:
-        order = torch.addmm(points.square().sum(1), queries, points.T, alpha=-2.0)
+
+    def __init__(self, queries: Tensor) -> None:
+        self.queries = queries
+        self.distances = queries.new_full((len(queries),), math.inf)
+        """Of the nearest point so far ``[N]``."""
+        self.rows = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
+        """Its number ``[N]``."""
+        self._seen = 0
+
+    def among(self, points: Tensor) -> None:
+        """Look at another block of points ``[B, F]``."""
+        order = torch.addmm(points.square().sum(1), self.queries, points.T, alpha=-2.0)
         candidate = order.argmin(1)
-        distance = torch.linalg.vector_norm(queries - points[candidate], dim=1)
-        rows = torch.where(distance < best, candidate + start, rows)
-        best = torch.minimum(best, distance)
-        start += len(points)
-    return best, rows
+        distance = torch.linalg.vector_norm(self.queries - points[candidate], dim=1)
+        nearer = distance < self.distances
+        self.rows = torch.where(nearer, candidate + self._seen, self.rows)
+        self.distances = torch.minimum(self.distances, distance)
+        self._seen += len(points)
 
 
 def neighbour_metrics(found: Neighbours) -> Iterator[tuple[str, float]]:
@@ -111,24 +120,34 @@ def neighbour_metrics(found: Neighbours) -> Iterator[tuple[str, float]]:
     Smooth images lie near to others without being copies: look at the pairs, too.
 
     Yields:
-        Each followed by its ``_standard_error``: ``neighbour_distance_ratio``, the mean distance of
-        a generated image over that of a test image: 1 as far as images that were never seen, 0
-        copies; nothing where all test images are in the training split;
+        Each followed by its ``_standard_error``, see :mod:`distvae.evaluation.uncertainty`:
+        ``neighbour_distance_ratio``, the mean distance of a generated image over that of a test
+        image: 1 as far as images that were never seen, 0 copies; nothing where all test images are
+        in the training split;
         ``copies``, the share of generated images no farther than the nearest hundredth of the test
         images: 1 % of a model that has not memorized any.
     """
-    generated, test = found.generated.double(), found.test.double()
+    pairs = zip(found.generated, found.test, strict=True)
+    figures = [dict(_figures(generated.double(), test.double())) for generated, test in pairs]
+    for name, estimate in pooled(figures).items():
+        yield from estimate_metrics(name, estimate)
+
+
+def _figures(generated: Tensor, test: Tensor) -> Iterator[tuple[str, float]]:
+    """Those of one space."""
     if test.mean() > 0.0:
         ratio = float(generated.mean() / test.mean())
         yield "neighbour_distance_ratio", ratio
-        part = [float(x.var() / len(x)) for x in (generated, test)]
-        error = math.sqrt(part[0] + ratio**2 * part[1]) / float(test.mean())
-        yield "neighbour_distance_ratio_standard_error", error
+        if len(test) > 1:
+            part = [float(x.var() / len(x)) for x in (generated, test)]
+            error = math.sqrt(part[0] + ratio**2 * part[1]) / float(test.mean())
+            yield f"neighbour_distance_ratio{ERROR}", error
     share = float((generated <= torch.quantile(test, NEAR)).double().mean())
     yield "copies", share
     # of the share, and of the quantile that it is counted by
-    variance = share * (1.0 - share) / len(generated) + NEAR * (1.0 - NEAR) / len(test)
-    yield "copies_standard_error", math.sqrt(variance)
+    quantile = NEAR * (1.0 - NEAR) / len(test)
+    own = share_error(share * (1.0 - share), len(generated))
+    yield f"copies{ERROR}", math.hypot(own, math.sqrt(quantile))
 
 
 def write_neighbours(path: Path, data: ImageData, found: Neighbours) -> None:

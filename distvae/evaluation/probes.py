@@ -3,13 +3,19 @@
 Legend: N points, M test points, Z dimensions.
 """
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
+
+from distvae.evaluation.uncertainty import (
+    Estimate,
+    estimate_metrics,
+    share_error,
+    spread_metrics,
+)
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
@@ -20,7 +26,6 @@ PENALTY = 0.002
 PROBE_STEPS = 1000
 NEIGHBOURS = 10
 CLUSTERINGS, STARTS = 20, 5
-BOOTSTRAPS = 1000
 
 
 def linear_probe(train: Floats, labels: Ints, test: Floats) -> Ints:
@@ -109,23 +114,18 @@ def accuracy_metrics(
         seed: of the bootstrap.
 
     Yields:
-        ``NAME`` and ``NAME/LABEL`` of each label that has images, with binomial standard errors;
-        ``NAME_spread``, the label served best less the one served worst, with the deviation of
-        ``BOOTSTRAPS`` draws of each label's images with replacement as its standard error. By
-        chance alone a spread is above 0.
+        ``NAME`` and ``NAME/LABEL`` of each label that has images, see :func:`share_metrics`;
+        ``NAME_spread``, the label served best less the one served worst, see
+        :func:`distvae.evaluation.uncertainty.spread_metrics`.
     """
     yield from share_metrics(name, float(hits.mean()), len(hits))
-    shares, counts = [], []
+    by_label = []
     for number, told in enumerate(label_names):
         own = hits[labels == number]
         if len(own):
-            shares.append(own.mean())
-            counts.append(len(own))
-            yield from share_metrics(f"{name}/{told}", float(own.mean()), len(own))
-    generator = np.random.Generator(np.random.Philox(key=seed % 2**64))
-    drawn = generator.binomial(counts, shares, (BOOTSTRAPS, len(counts))) / counts
-    yield f"{name}_spread", float(max(shares) - min(shares))
-    yield f"{name}_spread_standard_error", float(np.ptp(drawn, axis=1).std())
+            by_label.append(estimate := _binomial(float(own.mean()), len(own)))
+            yield from estimate_metrics(f"{name}/{told}", estimate)
+    yield from spread_metrics(name, by_label, seed)
 
 
 @contextmanager
@@ -142,6 +142,9 @@ def _as_far_as_it_goes() -> Iterator[None]:
 
 
 def share_metrics(name: str, share: float, count: int) -> Iterator[tuple[str, float]]:
-    """``NAME``, a share of so many, and ``NAME_standard_error``, the binomial one."""
-    yield name, share
-    yield f"{name}_standard_error", math.sqrt(share * (1.0 - share) / count)
+    """``NAME``, a share of so many, and its ``_standard_error``."""
+    yield from estimate_metrics(name, _binomial(share, count))
+
+
+def _binomial(share: float, count: int) -> Estimate:
+    return Estimate((share,), share_error(share * (1.0 - share), count))

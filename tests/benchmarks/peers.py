@@ -150,7 +150,7 @@ def _print_table(
 ) -> None:
     from rich.table import Table
 
-    from distvae.bench.machine import processor
+    from distvae.platform import processor
     from distvae.terminal import make_console
 
     console = make_console()

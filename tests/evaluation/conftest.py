@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distvae.data.store import ImageData, Split
-from distvae.evaluation.judge import Judge, get_judge
+from distvae.evaluation.ensemble import Ensemble, get_judges
 
 NAMES = ("stripes", "bars", "dots")
 
@@ -40,5 +40,5 @@ def judge_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def judge(patterns: ImageData, judge_folder: Path) -> Judge:
-    return get_judge(patterns, judge_folder)
+def judges(patterns: ImageData, judge_folder: Path) -> Ensemble:
+    return get_judges(patterns, judge_folder)

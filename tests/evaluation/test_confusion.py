@@ -21,11 +21,16 @@ def cells(path: Path, count: int, cell: int) -> NDArray[np.uint8]:
 
 
 def test_tells_what_was_taken_for_something_else() -> None:
-    counts = torch.tensor([[8, 2, 0], [0, 10, 0], [5, 0, 0]])
-    assert dict(confusion_metrics(counts, ("a", "b", "c"))) == {
-        "judge_confusion/a>b": 0.2,
+    one = torch.tensor([[8, 2, 0], [0, 10, 0], [5, 0, 0]])
+    other = torch.tensor([[6, 4, 0], [0, 10, 0], [5, 0, 0]])
+    found = dict(confusion_metrics(torch.stack([one, other], 2), ("a", "b", "c")))
+    errors = [found.pop(f"{name}_standard_error") for name in list(found) if "error" not in name]
+    assert found == {
+        "judge_confusion/a>b": pytest.approx(0.3),
         "judge_confusion/c>a": 1.0,
     }
+    # ten images, and two judges that are 0.2 apart; five images on which both agree
+    assert errors == pytest.approx([(0.021 + 0.0025 + 0.01) ** 0.5, 0.1])
 
 
 def test_draws_right_labels_blue_and_wrong_ones_the_redder_the_more(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from distvae.evaluation.distances import (
     inception_scores,
     kernel_distances,
 )
+from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.features import JudgeFeatures
-from distvae.evaluation.judge import Judge
 from distvae.models import build_model
 
 NAMES = ("fid", "kid", "inception_score", "precision", "recall")
@@ -98,7 +98,7 @@ def test_errors_are_the_spread_of_repeated_measurements() -> None:
         splits = [Split(draw(300, seed + 1 + kind), labels) for kind in range(2)]
         data = ImageData("d", "d", "0", splits[0], splits[1], "own", ("a",))
         model = Given(splits[1], conditional=False)
-        scores.append(dict(distance_metrics(model, data, Colours(), seed)))
+        scores.append(dict(distance_metrics(model, data, [Colours()], seed)))
     for name in ("fid", "kid", "inception_score"):
         values, errors = (
             torch.tensor([score[f"{name}_colours{end}"] for score in scores])
@@ -189,7 +189,7 @@ def test_parts_are_disjoint_and_whole() -> None:
 def test_training_images_score_as_real_ones(patterns: ImageData) -> None:
     told: list[int] = []
     model = Replay(patterns.train)
-    scores = dict(distance_metrics(model, patterns, Colours(), 4, advance=told.append))
+    scores = dict(distance_metrics(model, patterns, [Colours()], 4, advance=told.append))
     assert model.asked == patterns.test.labels.tolist()  # type: ignore[union-attr]
     assert model.seed == 4
     assert sum(told) == 3 * 240
@@ -198,31 +198,35 @@ def test_training_images_score_as_real_ones(patterns: ImageData) -> None:
     assert 0.0 < scores["fid_colours"] < 0.001
     # the same number of each label, though other images
     assert scores["fid_colours"] == pytest.approx(scores["fid_colours_real"], abs=0.0005)
-    assert dict(distance_metrics(Replay(patterns.train), patterns, Colours(), 4)) == scores
+    assert dict(distance_metrics(Replay(patterns.train), patterns, [Colours()], 4)) == scores
 
 
-def test_test_images_are_at_no_distance(patterns: ImageData, judge: Judge) -> None:
-    scores = dict(distance_metrics(Replay(patterns.test), patterns, JudgeFeatures(judge)))
+def test_test_images_are_at_no_distance(patterns: ImageData, judges: Ensemble) -> None:
+    scores = dict(
+        distance_metrics(
+            Replay(patterns.test), patterns, [JudgeFeatures(judge) for judge in judges.members]
+        )
+    )
     assert scores["fid_judge"] == pytest.approx(0.0, abs=1e-4)
     assert scores["precision_judge"] == scores["recall_judge"] == 1.0
-    assert scores["precision_judge_standard_error"] == 0.0
+    assert scores["precision_judge_standard_error"] < 0.01
     assert scores["inception_score_judge"] > 2.0
     assert scores["fid_judge_real"] > 0.0
-    # 80 images of a label are too few for 128 features
+    # 80 images of a label are too few for 64 features
     assert not any("/" in name or "spread" in name for name in scores)
 
 
 def test_finds_the_label_that_is_served_worst(patterns: ImageData) -> None:
     model = Replay(patterns.test)
     model.images[model.labels == 1] *= 0.5
-    scores = dict(distance_metrics(model, patterns, Colours()))
+    scores = dict(distance_metrics(model, patterns, [Colours()]))
     by_label = {name: scores[f"fid_colours/{name}"] for name in patterns.label_names}
     assert by_label["bars"] > 0.01
     assert by_label["stripes"] == pytest.approx(0.0, abs=1e-9)
     assert by_label["dots"] == pytest.approx(0.0, abs=1e-9)
-    assert scores["fid_colours_spread"] == pytest.approx(by_label["bars"])
     error = scores["fid_colours/bars_standard_error"]
-    assert scores["fid_colours_spread_standard_error"] == pytest.approx(error)
+    assert scores["fid_colours_spread"] == pytest.approx(by_label["bars"], abs=0.1 * error)
+    assert scores["fid_colours_spread_standard_error"] == pytest.approx(error, rel=0.05)
     assert scores["recall_colours/stripes"] == 1.0
     assert scores["precision_colours/bars"] < 0.7
     assert scores["fid_colours_real/bars"] < 0.01
@@ -236,7 +240,7 @@ def test_takes_equally_many_of_labels_and_leaves_rare_ones_out(patterns: ImageDa
     split = Split(patterns.test.images[keep], patterns.test.labels[keep])
     uneven = dataclasses.replace(patterns, test=split)
     model = Replay(split)
-    scores = dict(distance_metrics(model, uneven, Colours()))
+    scores = dict(distance_metrics(model, uneven, [Colours()]))
     assert model.asked == split.labels.tolist()  # type: ignore[union-attr]
     assert {name for name in scores if name.startswith("fid_colours/")} == {
         f"fid_colours/{name}{end}"
@@ -252,7 +256,7 @@ def test_measures_models_of_both_kinds(kind: str, patterns: ImageData) -> None:
     config = ModelConfig(model=kind, prior="normal", latent_dim=2, hidden=(4,))  # type: ignore[arg-type]
     torch.manual_seed(0)
     model = build_model(config, patterns.image_shape, patterns.label_names).eval()
-    scores = dict(distance_metrics(model, patterns, Colours(), count=100))
+    scores = dict(distance_metrics(model, patterns, [Colours()], count=100))
     assert all(math.isfinite(value) for value in scores.values())
     assert scores["fid_colours"] > scores["fid_colours_real"]
     assert scores["precision_colours"] < scores["precision_colours_real"]
@@ -264,7 +268,7 @@ def test_measures_without_labels(patterns: ImageData) -> None:
     train, test = (Split(split.images, None) for split in (patterns.train, patterns.test))
     bare = dataclasses.replace(patterns, label_names=(), train=train, test=test)
     model = Replay(patterns.train, conditional=False)
-    scores = dict(distance_metrics(model, bare, Colours()))
+    scores = dict(distance_metrics(model, bare, [Colours()]))
     assert model.asked is None
     assert 0.0 < scores["fid_colours"] < 0.001
 
@@ -273,7 +277,7 @@ def test_refuses_a_handful_of_images(patterns: ImageData) -> None:
     assert patterns.test.labels is not None
     few = Split(patterns.test.images[:19], patterns.test.labels[:19])
     with pytest.raises(DistvaeError, match=r"19 test images are too few.*at least 20"):
-        next(distance_metrics(Replay(few), dataclasses.replace(patterns, test=few), Colours()))
+        next(distance_metrics(Replay(few), dataclasses.replace(patterns, test=few), [Colours()]))
 
 
 def test_the_real_ones_have_the_test_splits_labels() -> None:
@@ -286,9 +290,9 @@ def test_the_real_ones_have_the_test_splits_labels() -> None:
 
     test = split([30, 60, 10])
     data = ImageData("d", "d", "0", split([200, 100, 100]), test, "own", ("a", "b", "c"))
-    scores = dict(distance_metrics(Replay(test), data, Colours()))
+    scores = dict(distance_metrics(Replay(test), data, [Colours()]))
     assert scores["fid_colours_real"] == pytest.approx(0.0, abs=1e-6)
     assert scores["kid_colours_real"] == pytest.approx(0.0, abs=1e-9)
     lacking = dataclasses.replace(data, train=split([200, 10, 100]))
-    scores = dict(distance_metrics(Replay(test), lacking, Colours()))
+    scores = dict(distance_metrics(Replay(test), lacking, [Colours()]))
     assert scores["fid_colours_real"] > 0.01

@@ -118,7 +118,7 @@ def test_means_that_do_not_hold_it_are_no_better_than_chance(patterns: ImageData
 def test_a_collapsed_posterior_is_measured_without_a_warning(patterns: ImageData) -> None:
     found = measured(model_of(lambda images, labels: torch.zeros(len(images), 3)), patterns)
     assert found["linear_probe_accuracy"] == found["knn_accuracy"] == pytest.approx(1 / 3)
-    assert found["linear_probe_accuracy_spread"] == 1.0  # one label for all
+    assert found["linear_probe_accuracy_spread"] == pytest.approx(1.0, abs=0.02)  # one for all
     assert found["ari"] == found["nmi"] == 0.0
 
 
@@ -128,7 +128,7 @@ def test_bayes_takes_the_label_that_explains_the_image(
 ) -> None:
     found = measured(model_of(by_label, "normal", pattern), patterns)
     assert found["bayes_accuracy"] == expected
-    assert found["bayes_accuracy_standard_error"] == 0.0
+    assert found["bayes_accuracy_standard_error"] == pytest.approx(0.5 / 240)
     assert not [name for name in found if name.startswith(("linear_probe_acc", "knn_acc", "ari"))]
 
 
@@ -139,7 +139,7 @@ def test_bayes_counts_the_rate(patterns: ImageData) -> None:
 
     found = measured(model_of(cheap_for_bars, "normal", (0, 0, 0)), patterns)
     assert [found[f"bayes_accuracy/{name}"] for name in NAMES] == [0.0, 1.0, 0.0]
-    assert found["bayes_accuracy_spread"] == 1.0
+    assert found["bayes_accuracy_spread"] == pytest.approx(1.0, abs=0.02)
 
 
 def test_bayes_counts_how_frequent_labels_are(patterns: ImageData) -> None:
@@ -265,12 +265,15 @@ def test_errors_of_an_accuracy_are_those_of_resampled_images() -> None:
     found = dict(accuracy_metrics("it", hits, labels, names, seed=0))
     shares = {name: hits[labels == number] for number, name in enumerate(names) if number != 2}
     assert found["it"] == hits.mean()
-    assert found["it_standard_error"] == pytest.approx(hits.std() / math.sqrt(1000))
+    assert found["it_standard_error"] == pytest.approx(hits.std() / math.sqrt(1000), rel=2e-3)
     for name, own in shares.items():
         assert found[f"it/{name}"] == own.mean()
-        assert found[f"it/{name}_standard_error"] == pytest.approx(own.std() / math.sqrt(len(own)))
+        binomial = own.std() / math.sqrt(len(own))
+        assert found[f"it/{name}_standard_error"] == pytest.approx(binomial, rel=0.01)
     assert "it/elm" not in found
-    assert found["it_spread"] == shares["oak"].mean() - shares["fir"].mean()
+    # oak and fir are too far apart for chance to have chosen them
+    gap = shares["oak"].mean() - shares["fir"].mean()
+    assert found["it_spread"] == pytest.approx(gap, abs=0.003)
     drawn = [
         np.ptp([generator.choice(own, len(own)).mean() for own in shares.values()])
         for _ in range(1000)

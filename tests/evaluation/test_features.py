@@ -7,19 +7,19 @@ from torch import Tensor, nn
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
+from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.features import (
     WEIGHTS,
     Inception,
     JudgeFeatures,
     Pixels,
     extract,
-    find_extractor,
+    find_extractors,
     inception_weights,
     load_inception,
     real_images,
     spaced,
 )
-from distvae.evaluation.judge import Judge
 
 CPU = torch.device("cpu")
 
@@ -33,13 +33,13 @@ class Levels(nn.Module):
 
 
 def test_takes_the_judge_where_inception_would_have_to_be_downloaded(
-    judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    judges: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    found = find_extractor(judge, CPU)
-    assert isinstance(found, JudgeFeatures)
-    assert found.suffix == "_judge"
-    assert find_extractor(None, CPU) is None
+    found = find_extractors(judges, CPU)
+    assert [type(each) for each in found] == [JudgeFeatures] * 5
+    assert found[0].suffix == "_judge"
+    assert not find_extractors(None, CPU)
     assert inception_weights() is None
     assert list(tmp_path.iterdir()) == []
 
@@ -50,7 +50,8 @@ def test_refuses_damaged_weights(tmp_path: Path) -> None:
         load_inception(tmp_path / WEIGHTS, CPU)
 
 
-def test_the_judges_logits_are_what_it_decides_by(judge: Judge, patterns: ImageData) -> None:
+def test_the_judges_logits_are_what_it_decides_by(judges: Ensemble, patterns: ImageData) -> None:
+    judge = judges.members[0]
     extractor = JudgeFeatures(judge)
     images = torch.from_numpy(patterns.test.images.copy()).float() / 255
     logits = extractor.logits(extractor.features(images))
@@ -79,7 +80,7 @@ def test_reads_images_and_tells_how_many(patterns: ImageData) -> None:
     told: list[int] = []
     rows = torch.tensor([5, 239, 0])
     batches = real_images(ResidentImages.from_split(patterns.test), rows)
-    (found,) = extract(Pixels(CPU), batches, told.append)
+    (found,) = extract([Pixels(CPU)], batches, told.append)
     expected = torch.from_numpy(patterns.test.images[[5, 239, 0]]).float() / 255
     torch.testing.assert_close(found, expected.flatten(1))
     assert told == [3]

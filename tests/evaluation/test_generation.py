@@ -10,8 +10,8 @@ from distvae.config import ModelConfig
 from distvae.data.store import ImageData
 from distvae.distributions import DiagonalGaussian
 from distvae.evaluation.diversity import spread
+from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.generation import generation_metrics
-from distvae.evaluation.judge import Judge
 from distvae.priors import LabelPrior
 
 EACH = 80
@@ -65,14 +65,17 @@ class Replay:
         return self.by_label[labels if self.obeys else z.argmax(dim=1), 0]
 
 
-def test_real_images_score_as_real_ones(patterns: ImageData, judge: Judge) -> None:
-    scores = dict(generation_metrics(Replay(patterns), patterns, judge, per_label=EACH))
+def test_real_images_score_as_real_ones(patterns: ImageData, judges: Ensemble) -> None:
+    scores = dict(generation_metrics(Replay(patterns), patterns, judges, per_label=EACH))
     errors = {name: scores.pop(name) for name in list(scores) if name.endswith("_standard_error")}
-    assert set(errors) == {
-        f"{name}_standard_error" for name in scores if "_spread" not in name and "worst" not in name
-    }
-    assert all(error == 0.0 for name, error in errors.items() if "diversity" not in name)
-    assert all(0.0 < error < 0.1 for name, error in errors.items() if "diversity" in name)
+    between = {name: scores.pop(name) for name in list(scores) if name.endswith("_between_judges")}
+    certainty = scores.pop("judge_accuracy_worst_label_certainty")
+    assert 0.2 < certainty < 0.5  # of three alike
+    assert set(errors) == {f"{name}_standard_error" for name in scores}
+    assert all(0.0 < error < 0.1 for error in errors.values())
+    single = {name for name in scores if "/" not in name and not name.endswith(("label", "spread"))}
+    assert between.keys() == {f"{name}_between_judges" for name in single}
+    assert between["judge_accuracy_between_judges"] == 0.0
     assert scores == {
         "judge_accuracy": 1.0,
         "judge_accuracy_worst_label": 1.0,
@@ -93,20 +96,20 @@ def test_real_images_score_as_real_ones(patterns: ImageData, judge: Judge) -> No
 
 
 def test_one_image_for_each_label_is_right_but_not_diverse(
-    patterns: ImageData, judge: Judge
+    patterns: ImageData, judges: Ensemble
 ) -> None:
     model = Replay(patterns, different=1)
-    scores = dict(generation_metrics(model, patterns, judge, per_label=EACH))
+    scores = dict(generation_metrics(model, patterns, judges, per_label=EACH))
     assert scores["judge_accuracy"] == 1.0
     assert scores["diversity"] == pytest.approx(0.0, abs=1e-5)
     assert scores["diversity_pixels"] == 0.0
 
 
 def test_two_images_in_turn_are_half_as_diverse_as_their_distance(
-    patterns: ImageData, judge: Judge
+    patterns: ImageData, judges: Ensemble
 ) -> None:
     model = Replay(patterns, different=2)
-    scores = dict(generation_metrics(model, patterns, judge, per_label=EACH))
+    scores = dict(generation_metrics(model, patterns, judges, per_label=EACH))
     expected = []
     for images in model.by_label:
         points = images.flatten(1)
@@ -117,62 +120,70 @@ def test_two_images_in_turn_are_half_as_diverse_as_their_distance(
 
 
 def test_wrong_images_cost_accuracy_and_do_not_pass_for_diversity(
-    patterns: ImageData, judge: Judge
+    patterns: ImageData, judges: Ensemble
 ) -> None:
     model = Replay(patterns, wrong=(0.0, 0.5, 1.0), different=1)
-    scores = dict(generation_metrics(model, patterns, judge, per_label=EACH))
+    scores = dict(generation_metrics(model, patterns, judges, per_label=EACH))
     assert scores["judge_accuracy"] == 0.5
-    assert scores["judge_accuracy_worst_label"] == 0.0
-    assert scores["judge_accuracy_standard_error"] == pytest.approx(math.sqrt(0.25 / EACH) / 3)
+    assert scores["judge_accuracy_worst_label"] == pytest.approx(0.0, abs=0.01)
+    assert scores["judge_accuracy_worst_label_certainty"] > 0.99
+    binomial = math.sqrt(0.25 / EACH) / 3
+    assert scores["judge_accuracy_standard_error"] == pytest.approx(binomial, rel=0.02)
     assert scores["diversity"] == pytest.approx(0.0, abs=1e-5)
-    assert scores["judge_accuracy_spread"] == 1.0
+    assert scores["judge_accuracy_spread"] == pytest.approx(1.0, abs=0.02)
     by_label = {name: scores[f"judge_accuracy/{name}"] for name in patterns.label_names}
     assert by_label == {"stripes": 1.0, "bars": 0.5, "dots": 0.0}
 
 
-def test_tells_which_labels_wrong_images_are_taken_for(patterns: ImageData, judge: Judge) -> None:
+def test_tells_which_labels_wrong_images_are_taken_for(
+    patterns: ImageData, judges: Ensemble
+) -> None:
     told: list[Tensor] = []
     model = Replay(patterns, wrong=(0.0, 0.25, 1.0))
-    values = generation_metrics(model, patterns, judge, per_label=EACH, confusion=told.append)
+    values = generation_metrics(model, patterns, judges, per_label=EACH, confusion=told.append)
     scores = dict(values)
-    confused = {name: value for name, value in scores.items() if "confusion" in name}
+    confused = {
+        name: value
+        for name, value in scores.items()
+        if "confusion" in name and not name.endswith("error")
+    }
     assert confused == {"judge_confusion/bars>dots": 0.25, "judge_confusion/dots>stripes": 1.0}
-    assert [counts.tolist() for counts in told] == [[[80, 0, 0], [0, 60, 20], [80, 0, 0]]]
+    assert [counts.tolist() for counts in told] == [[[400, 0, 0], [0, 300, 100], [400, 0, 0]]]
 
 
 @pytest.mark.parametrize(("obeys", "expected"), [(True, 1.0), (False, 0.0)])
 def test_swapped_latents_show_what_decides(
-    obeys: bool, expected: float, patterns: ImageData, judge: Judge
+    obeys: bool, expected: float, patterns: ImageData, judges: Ensemble
 ) -> None:
     model = Replay(patterns, obeys=obeys)
-    scores = dict(generation_metrics(model, patterns, judge, per_label=EACH))
+    scores = dict(generation_metrics(model, patterns, judges, per_label=EACH))
     assert scores["label_adherence_swapped_z"] == expected
     assert scores["label_adherence_swapped_noise"] == expected
 
 
 def test_latents_that_a_prior_moves_with_the_label_obey_it(
-    patterns: ImageData, judge: Judge
+    patterns: ImageData, judges: Ensemble
 ) -> None:
     model = Replay(patterns, obeys=False, shift=10.0)
-    scores = dict(generation_metrics(model, patterns, judge, per_label=EACH))
+    scores = dict(generation_metrics(model, patterns, judges, per_label=EACH))
     assert scores["label_adherence_swapped_z"] == 0.0
     assert scores["label_adherence_swapped_noise"] == 1.0
 
 
 @pytest.mark.parametrize("binarize", ["none", "dynamic"])
 def test_the_encoder_sees_what_it_was_trained_on(
-    binarize: str, patterns: ImageData, judge: Judge
+    binarize: str, patterns: ImageData, judges: Ensemble
 ) -> None:
     model = Replay(patterns)
-    dict(generation_metrics(model, patterns, judge, per_label=EACH, binarize=binarize))
+    dict(generation_metrics(model, patterns, judges, per_label=EACH, binarize=binarize))
     seen = torch.cat(model.encoded)
     assert seen.shape == patterns.test.images.shape
     assert torch.equal(seen, seen.round()) == (binarize == "dynamic")
 
 
-def test_draws_a_thousand_of_few_labels(patterns: ImageData, judge: Judge) -> None:
+def test_draws_a_thousand_of_few_labels(patterns: ImageData, judges: Ensemble) -> None:
     model = Replay(patterns, wrong=(0.001, 0.0, 0.0))
-    scores = dict(generation_metrics(model, patterns, judge))
+    scores = dict(generation_metrics(model, patterns, judges))
     assert scores["judge_accuracy/stripes"] == pytest.approx(0.999)
 
 

@@ -10,13 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from distvae.data.store import ImageData, Split
+from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.features import JudgeFeatures, Pixels
-from distvae.evaluation.judge import Judge
 from distvae.evaluation.neighbours import (
     COLUMNS,
     Neighbours,
+    Search,
     find_neighbours,
-    nearest,
     neighbour_metrics,
     write_neighbours,
 )
@@ -49,7 +49,7 @@ class Replay:
 
 def found_of(generated: Sequence[float], test: Sequence[float]) -> Neighbours:
     nothing = torch.zeros(0)
-    return Neighbours(torch.tensor(generated), torch.tensor(test), nothing, nothing)
+    return Neighbours((torch.tensor(generated),), (torch.tensor(test),), nothing, nothing)
 
 
 def test_finds_the_nearest_point_in_any_number_of_blocks() -> None:
@@ -58,40 +58,43 @@ def test_finds_the_nearest_point_in_any_number_of_blocks() -> None:
     queries[3] = points[70]
     expected = torch.cdist(queries, points, compute_mode="donot_use_mm_for_euclid_dist").min(1)
     for size in (1, 13, 90):
-        distances, rows = nearest(queries, torch.split(points, size))
-        assert torch.equal(rows, expected.indices)
-        torch.testing.assert_close(distances, expected.values)
-        assert distances[3] == 0.0
+        search = Search(queries)
+        for block in torch.split(points, size):
+            search.among(block)
+        assert torch.equal(search.rows, expected.indices)
+        torch.testing.assert_close(search.distances, expected.values)
+        assert search.distances[3] == 0.0
 
 
 @pytest.mark.parametrize("conditional", [True, False])
 def test_copies_of_training_images_are_told(patterns: ImageData, conditional: bool) -> None:
     told: list[int] = []
     model = Replay(patterns.train, conditional)
-    found = find_neighbours(model, patterns, PIXELS, count=150, advance=told.append)
+    found = find_neighbours(model, patterns, [PIXELS], count=150, advance=told.append)
     scores = dict(neighbour_metrics(found))
     assert scores["neighbour_distance_ratio"] == 0.0
     assert scores["copies"] == 1.0
     assert sum(told) == 300
-    assert len(found.generated) == 150
+    assert [len(found) for found in found.generated] == [150]
     copied = torch.from_numpy(patterns.train.images[found.rows.numpy()]).float() / 255
     assert torch.equal(copied, found.images)
 
 
-def test_unseen_images_are_as_far_as_unseen_images(patterns: ImageData, judge: Judge) -> None:
-    for space in (PIXELS, JudgeFeatures(judge)):
-        found = find_neighbours(Replay(patterns.test), patterns, space, count=240)
+def test_unseen_images_are_as_far_as_unseen_images(patterns: ImageData, judges: Ensemble) -> None:
+    for spaces in ([PIXELS], [JudgeFeatures(judge) for judge in judges.members]):
+        found = find_neighbours(Replay(patterns.test), patterns, spaces, count=240)
         scores = dict(neighbour_metrics(found))
         assert scores["neighbour_distance_ratio"] == pytest.approx(1.0, abs=1e-4)
         assert scores["copies"] == pytest.approx(0.01, abs=0.005)
-    assert (found.test > 0.0).all()
+    assert all((test > 0.0).all() for test in found.test)
+    assert len(found.test) == 5
 
 
 def test_draws_labels_as_they_are_in_the_test_split(patterns: ImageData) -> None:
     assert patterns.test.labels is not None
     rare = Split(patterns.test.images[:100], np.repeat([0, 2], [80, 20]).astype(np.int64))
     model = Replay(patterns.train)
-    found = find_neighbours(model, dataclasses.replace(patterns, test=rare), PIXELS, count=50)
+    found = find_neighbours(model, dataclasses.replace(patterns, test=rare), [PIXELS], count=50)
     pictured, drawn = sorted(model.asked, key=len)
     assert np.bincount(drawn, minlength=3).tolist() == [40, 0, 10]
     assert pictured == [0, 1, 2]
@@ -107,12 +110,13 @@ def test_figures_are_means_and_shares_with_their_errors() -> None:
     expected = math.sqrt(spread + (51 / 101) ** 2 * other) / 101
     assert scores["neighbour_distance_ratio_standard_error"] == pytest.approx(expected)
     assert scores["copies"] == 0.25  # the hundredth lies at 3
-    assert scores["copies_standard_error"] == pytest.approx(math.sqrt(0.1875 / 4 + 0.0099 / 201))
+    expected = math.sqrt(0.1875 / 4 + 0.25 / 16 + 0.0099 / 201)
+    assert scores["copies_standard_error"] == pytest.approx(expected)
 
 
 def test_no_ratio_where_the_test_images_were_trained_on(patterns: ImageData) -> None:
     data = dataclasses.replace(patterns, test=patterns.train)
-    scores = dict(neighbour_metrics(find_neighbours(Replay(patterns.train), data, PIXELS)))
+    scores = dict(neighbour_metrics(find_neighbours(Replay(patterns.train), data, [PIXELS])))
     assert set(scores) == {"copies", "copies_standard_error"}
 
 
@@ -120,7 +124,7 @@ def test_no_ratio_where_the_test_images_were_trained_on(patterns: ImageData) -> 
 def test_draws_pairs_one_above_the_other(
     conditional: bool, rows: int, patterns: ImageData, tmp_path: Path
 ) -> None:
-    found = find_neighbours(Replay(patterns.test, conditional), patterns, PIXELS, count=20)
+    found = find_neighbours(Replay(patterns.test, conditional), patterns, [PIXELS], count=20)
     write_neighbours(tmp_path / "neighbours.png", patterns, found)
     with Image.open(tmp_path / "neighbours.png") as picture:
         sheet = np.asarray(picture)

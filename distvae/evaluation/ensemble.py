@@ -1,0 +1,222 @@
+"""Five judges of one data set, whose differences say how far each can be trusted.
+
+Legend: N images, C channels, H height, W width, J judges, L labels.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distvae.data.batches import ResidentImages
+from distvae.data.identity import Progress
+from distvae.data.store import ImageData
+from distvae.errors import DistvaeError
+from distvae.evaluation.judge import BLOCK, Judge, JudgeNetwork
+from distvae.evaluation.judge_training import gather, train_networks
+from distvae.evaluation.uncertainty import Estimate, share
+from distvae.files import new_folder, read_json, write_json
+from distvae.models import CONFIG, WEIGHTS
+from distvae.platform import processor
+from distvae.tensors import load_weights, write_tensors
+
+VERSION = 2
+"""Raised with every change of architecture or training, so that old caches are left alone."""
+JUDGES = 5
+BATCH = 128
+LEAST_STEPS, STEPS = 150, 500
+PASSES = 20
+"""Over the training images, as far as the steps allow."""
+MNIST = Path(__file__).with_name("mnist")
+"""Judges of the bundled MNIST: what made them says tests/benchmarks/mnist_judges.py."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Judges of one data set, alike but for the seed, and what they say of real images."""
+
+    members: tuple[Judge, ...]
+    recall: dict[str, Estimate]
+    """The share of the real test images of a label that are labelled rightly, by name of the label;
+    labels without test images are left out."""
+    test_accuracy: Estimate
+    """The same of all test images."""
+    path: Path
+    """The folder that holds it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the judges compute."""
+        return self.members[0].model.head.weight.device
+
+    def classify(self, images: Tensor) -> Tensor:
+        """What each judge takes images ``[N, C, H, W]`` in [0, 1] for, int64 ``[N, J]``."""
+        return torch.stack([judge.classify(images) for judge in self.members], 1)
+
+
+def get_judges(
+    data: ImageData,
+    cache_dir: Path,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> Ensemble:
+    """The judges of a data set, trained on its training split by the first call, then only loaded.
+
+    Each takes at most 500 steps of 128 images, shrunk to at most 32 x 32 pixels, whatever the data:
+    a pass over 60 000 images, twenty over fewer, and 150 steps at least. They are trained on the
+    CPU, each by one thread, so that the number of threads does not matter; what else decides the
+    bits, processor and version of torch, is part of the folder's name. The bundled MNIST is judged
+    by judges that were trained for longer and come with the package. A damaged cache is trained
+    anew.
+
+    Args:
+        data: images of at least two labels.
+        cache_dir: the judges live in a folder here, named after the data's fingerprint.
+        device: where they are left.
+        progress: called with a description and a number of images; its context gives a function
+            that is told how many more are done.
+
+    Raises:
+        DistvaeError: the folder cannot be written.
+    """
+    if found := _shipped(data, device):
+        return found
+    identity = _identity(data)
+    path = cache_dir / f"judges-v{VERSION}-{data.fingerprint}-{_digest(str(identity))[:8]}"
+    if found := load_ensemble(path, identity, device):
+        return found
+    steps = min(STEPS, max(LEAST_STEPS, PASSES * len(data.train) // BATCH))
+    watch = progress("training the judges", JUDGES * steps * BATCH) if progress else None
+    try:
+        with new_folder(path) as folder:
+            images = ResidentImages.from_split(data.train)
+            with watch or nullcontext(_unwatched) as advance:
+                networks = train_networks(
+                    images, data.num_labels, steps, BATCH, range(JUDGES), advance
+                )
+            write_ensemble(folder, networks, data, identity)
+    except OSError as error:
+        raise DistvaeError(
+            f"cannot write the judges to {path}",
+            f"{type(error).__name__}: {error}",
+            "Choose another folder by --cache-dir.",
+        ) from error
+    trained = load_ensemble(path, identity, device)
+    assert trained is not None
+    return trained
+
+
+def write_ensemble(
+    folder: Path,
+    networks: Sequence[JudgeNetwork],
+    data: ImageData,
+    identity: Mapping[str, object],
+) -> None:
+    """Write networks, in the precision that they have, and what they say of the test images.
+
+    Raises:
+        OSError: there is no room, or no way to write.
+    """
+    whole = nn.ModuleList(networks)
+    dtype = next(whole.parameters()).dtype
+    write_tensors(folder / WEIGHTS, whole.state_dict())
+    hits, labels = _test([Judge(network.float()) for network in networks], data)
+    recall = {
+        name: share(hits[labels == label])
+        for label, name in enumerate(data.label_names)
+        if (labels == label).any()
+    }
+    facts = {
+        **identity,
+        "judges": len(networks),
+        "dtype": str(dtype).removeprefix("torch."),
+        "test_accuracy": share(hits)._asdict(),
+        "recall": {name: found._asdict() for name, found in recall.items()},
+    }
+    write_json(folder / CONFIG, facts)
+
+
+def load_ensemble(
+    path: Path, identity: Mapping[str, object], device: torch.device | str
+) -> Ensemble | None:
+    """The judges in a folder, or None where there are none, they are damaged or of other data."""
+    try:
+        facts = read_json(path / CONFIG)
+        if any(facts[name] != value for name, value in identity.items()):
+            return None
+        channels, height, width = facts["image_shape"]
+        count, labels = facts["judges"], len(facts["label_names"])
+        with torch.random.fork_rng(devices=[]):
+            networks = [JudgeNetwork((channels, height, width), labels) for _ in range(count)]
+        whole = nn.ModuleList(networks).to(getattr(torch, facts["dtype"]))
+        load_weights(whole, path / WEIGHTS)
+        whole.eval().float().to(device)
+        recall = {name: _estimate(told) for name, told in facts["recall"].items()}
+        accuracy = _estimate(facts["test_accuracy"])
+    except (DistvaeError, OSError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return Ensemble(tuple(Judge(network) for network in networks), recall, accuracy, path)
+
+
+def contents(data: ImageData) -> dict[str, object]:
+    """What shipped judges must have been tested on: the test split of their data, to the byte."""
+    assert data.test.labels is not None
+    digest = hashlib.sha256(np.ascontiguousarray(data.test.images).data)
+    digest.update(np.ascontiguousarray(data.test.labels.astype("<i8")).data)
+    return {**_shape(data), "test_sha256": digest.hexdigest()}
+
+
+def _shipped(data: ImageData, device: torch.device | str) -> Ensemble | None:
+    """The judges that come with the package, where they are of this data."""
+    try:
+        facts = read_json(MNIST / CONFIG)
+    except DistvaeError:
+        return None
+    if any(facts[name] != value for name, value in _shape(data).items()):
+        return None
+    return load_ensemble(MNIST, contents(data), device)
+
+
+def _shape(data: ImageData) -> dict[str, object]:
+    return {
+        "version": VERSION,
+        "image_shape": list(data.image_shape),
+        "label_names": list(data.label_names),
+        "test_images": len(data.test),
+    }
+
+
+def _identity(data: ImageData) -> dict[str, object]:
+    """What cached judges must have been made of and by."""
+    made_by = [processor(), torch.backends.cpu.get_cpu_capability(), torch.__version__]
+    return {**_shape(data), "fingerprint": data.fingerprint, "made_by": made_by}
+
+
+def _estimate(told: Mapping[str, Any]) -> Estimate:
+    return Estimate(tuple(map(float, told["values"])), float(told["sampling"]))
+
+
+def _test(judges: Sequence[Judge], data: ImageData) -> tuple[Tensor, Tensor]:
+    """Whether a test image is labelled rightly by each judge ``[N, J]``, and its label ``[N]``."""
+    test = ResidentImages.from_split(data.test)
+    found, own = [], []
+    for rows in torch.split(torch.arange(len(test)), BLOCK):
+        inputs, labels = gather(test, rows)
+        guesses = [judge.classify(inputs) for judge in judges]
+        found.append(torch.stack(guesses, 1) == labels[:, None])
+        own.append(labels)
+    return torch.cat(found), torch.cat(own)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _unwatched(count: int) -> None:
+    """Progress that nobody asked for."""

@@ -1,0 +1,157 @@
+"""How judges are trained: the same bits on a processor, whatever its number of threads.
+
+Legend: B batch, C channels, H height, W width.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from distvae.data.batches import ResidentImages
+from distvae.data.inputs import to_input
+from distvae.evaluation.judge import JudgeNetwork, shrink
+
+LEARNING_RATE = 8e-3
+GROUP = 32
+"""Images of a batch that are shifted alike."""
+
+
+def train_networks(
+    images: ResidentImages,
+    num_labels: int,
+    steps: int,
+    batch: int,
+    seeds: Sequence[int],
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[JudgeNetwork]:
+    """A network of each seed, side by side, each in one thread of its own on the CPU.
+
+    A sum depends on how it is cut up, so that a network that is trained by several threads depends
+    on their number. One thread each leaves the processor and the version of torch alone to decide
+    the last bits.
+
+    Args:
+        images: with labels, on the CPU.
+        num_labels: more than the largest label.
+        steps: of each.
+        batch: images of a step.
+        seeds: of the first weights, the order of the images and their shifts.
+        advance: told the number of images done, by one thread at a time.
+    """
+    lock = threading.Lock()
+
+    def told(count: int) -> None:
+        with lock:
+            advance(count)
+
+    networks = [_fresh(images, num_labels, seed) for seed in seeds]
+
+    def train(number: int) -> JudgeNetwork:
+        return _train(networks[number], images, steps, batch, seeds[number], told)
+
+    with _exact(), ThreadPoolExecutor(min(len(seeds), _cores()), initializer=_alone) as pool:
+        return list(pool.map(train, range(len(seeds))))
+
+
+def train_network(
+    images: ResidentImages, num_labels: int, steps: int, batch: int, seed: int
+) -> JudgeNetwork:
+    """A single network, on the device of its images, with the threads of the caller."""
+    return _train(_fresh(images, num_labels, seed), images, steps, batch, seed)
+
+
+def _fresh(images: ResidentImages, num_labels: int, seed: int) -> JudgeNetwork:
+    """First weights; the global random generators are left alone."""
+    channels, height, width = images.images.shape[1:]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return JudgeNetwork((channels, height, width), num_labels).to(images.device)
+
+
+def _train(
+    network: JudgeNetwork,
+    images: ResidentImages,
+    steps: int,
+    batch: int,
+    seed: int,
+    advance: Callable[[int], None] = lambda count: None,
+) -> JudgeNetwork:
+    """AdamW with one cycle of the learning rate; the network comes back in evaluation mode."""
+    optimizer = torch.optim.AdamW(
+        network.parameters(), LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.02, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.25
+    )
+    with torch.enable_grad():
+        for inputs, labels in _batches(images, steps, batch, seed):
+            loss = functional.cross_entropy(network(inputs), labels, label_smoothing=0.1)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+            advance(batch)
+    return network.eval()
+
+
+def _batches(
+    images: ResidentImages, steps: int, batch: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Shrunk images ``[B, C, h, w]`` and labels ``[B]`` of each step, shifted group by group."""
+    generator = torch.Generator().manual_seed(seed)
+    size = len(images.images)
+    passes = [torch.randperm(size, generator=generator) for _ in range(-(-steps * batch // size))]
+    for rows in torch.split(torch.cat(passes)[: steps * batch], batch):
+        groups = [gather(images, group) for group in torch.split(rows, GROUP)]
+        inputs = torch.cat([_shift(group, generator) for group, _ in groups])
+        yield inputs, torch.cat([labels for _, labels in groups])
+
+
+def gather(images: ResidentImages, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Shrunk images ``[B, C, h, w]`` in [0, 1] and labels ``[B]`` of the rows."""
+    grey, labels = images.gather(rows)
+    assert labels is not None
+    return shrink(to_input(grey, "none", None)), labels
+
+
+def _shift(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The images moved by up to a fourteenth of their sides, all alike; edges are repeated."""
+    height, width = images.shape[2:]
+    down, right = height // 14, width // 14
+    top = int(torch.randint(2 * down + 1, (), generator=generator))
+    left = int(torch.randint(2 * right + 1, (), generator=generator))
+    padded = functional.pad(images, (right, right, down, down), mode="replicate")
+    return padded[:, :, top : top + height, left : left + width]
+
+
+def _alone() -> None:
+    """What a worker computes it computes in its own thread."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Matrix products of one kind, however torch was set up; threads and setting are put back."""
+    threads = torch.get_num_threads()
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)
+    precision = None if matmul is None else matmul.fp32_precision
+    try:
+        if matmul is not None:
+            matmul.fp32_precision = "ieee"
+        yield
+    finally:
+        if matmul is not None:
+            matmul.fp32_precision = precision
+        torch.set_num_threads(threads)
