@@ -47,18 +47,15 @@ def diversity(
         drawn, held = (_spreads(images, label, judge) for images in (generated, real))
         if not all(spread.value for spread in held):
             return None
-        features, pixels = (_over(*pair) for pair in zip(drawn, held, strict=True))
-        found.append((features, pixels))
-    features, pixels = (
-        Estimate(tuple(ratio.value for ratio in ratios), _together(ratios))
-        for ratios in zip(*found, strict=True)
-    )
-    return features, pixels
+        found.append((_over(drawn[0], held[0]), _over(drawn[1], held[1])))
+    features, pixels = zip(*found, strict=True)
+    return _together(features), _together(pixels)
 
 
-def _together(ratios: Sequence[Ratio]) -> float:
-    """The error of a mean over judges, who see the same images."""
-    return math.sqrt(math.fsum(ratio.error**2 for ratio in ratios) / len(ratios))
+def _together(ratios: Sequence[Ratio]) -> Estimate:
+    """The mean over judges, who see the same images."""
+    error = math.sqrt(math.fsum(ratio.error**2 for ratio in ratios) / len(ratios))
+    return Estimate(tuple(ratio.value for ratio in ratios), error)
 
 
 def _spreads(images: Tensor, label: int, judge: Judge) -> tuple[Ratio, Ratio]:
