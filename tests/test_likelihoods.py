@@ -13,6 +13,7 @@ from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 
 from distvae.config import ModelConfig
 from distvae.likelihoods import LIKELIHOODS, ContinuousBernoulli, DiscretizedLogistic, Gaussian
+from distvae.likelihoods.logistic import expected as logistic_mean
 
 SHAPE = (3, 4, 5)
 LEVELS = torch.arange(256) / 255
@@ -130,6 +131,16 @@ def test_each_level_has_the_mass_of_its_bin() -> None:
     assert seen.float().mean() > 0.9
     found = every_level(ORDINARY).double()
     torch.testing.assert_close(found[seen], expected[seen], rtol=2e-5, atol=2e-3)
+
+
+def test_the_mean_of_a_logistic_is_the_sum_over_its_levels() -> None:
+    """Between levels, at both edges, far outside, and from needle to all but uniform."""
+    location = torch.cat([torch.linspace(-0.02, 1.02, 521), torch.tensor([-30.0, -1.0, 2.0, 9.0])])
+    log_scale = torch.cat([torch.linspace(-7.0, 2.0, 91), torch.tensor([5.0, 18.0])])
+    grid = [part.flatten() for part in torch.meshgrid(location, log_scale, indexing="ij")]
+    levels = torch.linspace(0.0, 1.0, 256, dtype=torch.float64)
+    masses = logistic_log_mass(grid[0].double(), grid[1].double().exp()).exp()
+    torch.testing.assert_close(logistic_mean(*grid).double(), levels @ masses, rtol=0.0, atol=2e-6)
 
 
 def test_gradients_are_finite_at_extreme_parameters() -> None:
@@ -331,10 +342,10 @@ def test_levels_of_a_mixture_are_drawn_as_often_as_they_are_probable() -> None:
     likelihood = LIKELIHOODS["discretized_logistic_mixture"](config)
     draws = likelihood.sample(maps, torch.Generator().manual_seed(5)).flatten()
     assert_as_probable(draws, mixed(config, parameters[None])[:, 0].double().exp())
-    # the location of the mean, cut to what an image can be
-    weights = torch.softmax(parameters[:2], 0)
-    expected = (weights * (parameters[2:4] + 0.5).clamp(0, 1)).sum()
-    torch.testing.assert_close(likelihood.mean(maps)[0, 0, 0, 0], expected)
+    levels = torch.linspace(0.0, 1.0, 256, dtype=torch.float64)
+    expected = mixed(config, parameters[None])[:, 0].double().exp() @ levels
+    mean = likelihood.mean(maps)[0, 0, 0, 0].double()
+    torch.testing.assert_close(mean, expected, rtol=0.0, atol=2e-6)
 
 
 def assert_as_probable(draws: Tensor, probability: Tensor) -> None:
