@@ -20,6 +20,8 @@ from distvae.config import (
     usual_likelihood,
 )
 from distvae.errors import DistvaeError
+from distvae.flags import parse_plainly
+from distvae.packages import is_installed
 from distvae.recipes import launched_with, read_recipe
 
 if TYPE_CHECKING:
@@ -138,6 +140,9 @@ def _like(origin: str, base: TrainConfig, given: dict[str, str]) -> TrainConfig:
 
 def parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
     """Flags to a dataclass; `256,128` makes a tuple, `--latent_dim` and `--latent-dim` are one."""
+    prog = f"distvae {_hyphenated(kind.__name__.removesuffix('Config'))}"
+    if default is None and not is_installed("tyro"):
+        return parse_plainly(kind, arguments, prog)
     import tyro
 
     registry = tyro.constructors.ConstructorRegistry()
@@ -179,7 +184,7 @@ def parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
             kind,
             args=_with_resume_value(arguments),
             config=shape,
-            prog=f"distvae {_hyphenated(kind.__name__.removesuffix('Config'))}",
+            prog=prog,
             **({} if default is None else {"default": default}),
         )
 

@@ -19,6 +19,7 @@ from distvae.errors import (
     LostError,
     nearest,
 )
+from distvae.packages import missing_told
 from distvae.streams import Streams
 from distvae.text import printable
 
@@ -186,7 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
                 f"expected one of {', '.join(COMMANDS)}",
                 nearest(words[0], COMMANDS),
             )
-        return COMMANDS[words[0]](words[1:])
+        with missing_told(words[0]):
+            return COMMANDS[words[0]](words[1:])
     except DistvaeError as error:
         if debug:
             _warn_of_traceback()

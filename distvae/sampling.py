@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.files import new_folder, replacing_file, stored_checksum
+from distvae.flags import Positional, arg
 from distvae.labels import numbers_of, parse_labels
 from distvae.runs import ONNX, SAMPLES, find_run, is_run
 from distvae.terminal import make_console, progress_bar
@@ -29,9 +29,9 @@ Labels = NDArray[np.int64]
 class SampleConfig:
     """Draw images from a trained model, by label where it has labels."""
 
-    run: Annotated[str | None, tyro.conf.Positional] = None
+    run: Annotated[str | None, Positional] = None
     """Run folder, one of its checkpoints, or an ONNX file, which needs no PyTorch; left out: the newest run."""
-    label: Annotated[str | None, tyro.conf.arg(aliases=["--labels"])] = None
+    label: Annotated[str | None, arg(aliases=["--labels"])] = None
     """Labels by number, name, range or list: `7`, `shirt`, `0-9`, `3,1,4`; left out: every label. Where all names are whole numbers, a number is a name. In a list, a name with a comma, a dash or spaces around it may stand in double quotes: `'"red, dark",blue'`."""
     count: int = 10
     """Images for each label."""

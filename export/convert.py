@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import onnxscript
 import torch
 from torch import Tensor, nn
 
@@ -204,8 +205,6 @@ def clean(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:
-    import onnxscript
-
     config = model.config
     return Manifest(
         graph=graph,

@@ -18,8 +18,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # each other as long as they go round in no circle.
 FLOORS = [
     ["distvae", "errors", "text"],
-    ["combinations", "ranges", "values"],
-    ["config", "files", "noise", "terminal", "platform", "streams"],
+    ["combinations", "ranges", "values", "packages", "consoles"],
+    ["config", "files", "noise", "terminal", "platform", "streams", "flags"],
     ["schedules", "labels", "images", "runs", "tensors", "figures"],
     ["card", "hub"],
     ["data"],
@@ -53,6 +53,8 @@ LIGHT = [
     "runs",
     "card",
     "figures",
+    "flags",
+    "packages",
 ]
 EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sampler"]
 EXPORTED += ["encoder", "sample"]

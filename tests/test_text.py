@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from distvae.terminal import PlainConsole, table
+from distvae.consoles import PlainConsole
+from distvae.terminal import table
 from distvae.text import DIGITS, LONGEST, file_name, markdown, markdown_table, printable
 
 ANY_TEXT = st.text(st.characters(), max_size=100)

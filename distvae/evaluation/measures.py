@@ -1,5 +1,6 @@
 """What `distvae evaluate --metrics` can name, and what each needs."""
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,8 @@ class Metric:
     needs: Literal["", "conditional", "factors", "features", "labels"] = ""
     shared: bool = False
     """Whether several processes measure it together; else one does."""
+    imports: str = ""
+    """A package that is imported while it is measured; missing, it is told before."""
 
 
 def check(name: str, model: VAE, data: ImageData) -> None:
@@ -85,8 +88,11 @@ def check(name: str, model: VAE, data: ImageData) -> None:
 
     Raises:
         DistvaeError: it needs labels or factors that are not there.
+        ModuleNotFoundError: it needs a package that is not installed.
     """
     needs = METRICS[name].needs
+    if METRICS[name].imports:
+        importlib.import_module(METRICS[name].imports)
     if needs == "conditional" and not model.conditional:
         raise DistvaeError(
             f"--metrics {name} needs a conditional model and this one knows no labels",
@@ -221,10 +227,10 @@ METRICS = {
     "likelihood": Metric(_likelihood, shared=True),
     "marginal": Metric(_marginal, needs="conditional", shared=True),
     "latents": Metric(_latents),
-    "factors": Metric(_factors, needs="factors"),
+    "factors": Metric(_factors, needs="factors", imports="sklearn"),
     "judge": Metric(_judge, needs="conditional"),
     "distances": Metric(_distances, needs="features"),
     "neighbours": Metric(_neighbours),
-    "downstream": Metric(_downstream, needs="labels"),
+    "downstream": Metric(_downstream, needs="labels", imports="sklearn"),
     "augmentation": Metric(_augmentation, needs="conditional"),
 }

@@ -1,5 +1,8 @@
 """Graphs so small that they are made by hand, and what they compute said again in numpy."""
 
+import importlib.util
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -15,6 +19,7 @@ from distvae.export.manifest import KEY, Manifest
 NAMES = ("circle", "cross", "square")
 NOISE_DIM, LATENT_DIM = 3, 3
 SHAPE = (3, 4, 5)
+SHIPPED = ("numpy", "onnxruntime", "PIL")
 
 
 @dataclass(frozen=True)
@@ -143,3 +148,21 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment with numpy, onnxruntime and pillow in it and nothing else."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (packages,) = {*folder.glob("lib/python*/site-packages"), *folder.glob("Lib/site-packages")}
+    for name in SHIPPED:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        home = Path(spec.origin).parent
+        libraries = (home.parent / f"{one}.libs" for one in (name, "pillow"))
+        for part in (home, *libraries):
+            if part.is_dir() and not (packages / part.name).exists():
+                (packages / part.name).symlink_to(part)
+    return folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
