@@ -122,18 +122,18 @@ def _like(origin: str, base: TrainConfig, given: dict[str, str]) -> TrainConfig:
 
     A likelihood that it had because of its channels is left to those of the new images.
     """
-    from distvae.files import read_json
-    from distvae.runs import CONFIG, find_run
+    from distvae.records import RunRecord
+    from distvae.runs import find_run, read_model_record, settings_in
 
     run = find_run(origin)
-    record = read_json(run.model / CONFIG)
-    if "config" in given or "model" not in record:
+    record = read_model_record(run.model)
+    if "config" in given:
         return base
-    model = TrainConfig().updated(record["model"], str(run.model / CONFIG)).model
-    if model.likelihood == usual_likelihood(record["image_shape"][0]):
+    model = settings_in(run.model, record.model).model
+    if model.likelihood == usual_likelihood(record.image_shape[0]):
         model = dataclasses.replace(model, likelihood=None)
     data = base.data
-    if "data" not in given and "settings" in read_json(run.folder / CONFIG):
+    if "data" not in given and isinstance(read_model_record(run.folder), RunRecord):
         data = run.config().data
     return dataclasses.replace(base, model=model, data=data)
 

@@ -4,21 +4,22 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 from distvae.figures import rows_by_label, rows_of
-from distvae.files import read_json, write_text
-from distvae.runs import CONFIG, METRICS, SAMPLES, without_folders
+from distvae.files import write_text
+from distvae.reading import read_lines, read_record
+from distvae.records import DataRecord, Evaluation, MetricsLine, Scalar
+from distvae.runs import METRICS, SAMPLES, Run, without_folders
+from distvae.terminal import warn
 from distvae.text import markdown, markdown_table, printable
 
 CARD = "README.md"
 EVALUATION = "evaluation.json"
 TABLE = "evaluation.md"
-NOT_MEASURED = (
-    *("step", "epoch", "weights_step"),
-    *("best_step", "best_epoch", "best_loss", "evaluations_since_best"),
-)
+BEST = {"best_step", "best_epoch", "best_loss", "evaluations_since_best"}
+NOT_MEASURED = {"weights_step", *BEST}
 """What a line of metrics.jsonl holds beside what was measured."""
 PICTURES = ("confusion", "neighbours")
 """That an evaluation may have drawn."""
@@ -26,13 +27,37 @@ OF_THE_MACHINE = ("cache_dir", "output", "threads")
 """Settings that say nothing of the model to another machine."""
 
 
-def last_metrics(folder: Path, split: str) -> dict[str, Any]:
-    """The newest line of a split in metrics.jsonl, empty if there is none."""
-    path = folder / METRICS
-    if not path.exists():
-        return {}
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return next((line for line in reversed(lines) if line["split"] == split), {})
+def last_metrics(folder: Path, split: str) -> MetricsLine | None:
+    """The newest line of a split in metrics.jsonl, None if there is none.
+
+    What is damaged there is named once, and passed over.
+    """
+    path, damaged, last = folder / METRICS, list[str](), None
+    if path.exists():
+        for _, line in read_lines(path, MetricsLine, damaged):
+            last = line if line.split == split else last
+    if damaged:
+        warn(f"{path} has {len(damaged)} damaged lines, which are left out: {damaged[0]}")
+    return last
+
+
+def evaluation(folder: Path) -> Evaluation:
+    """What was measured by `distvae evaluate`, nothing before that.
+
+    Raises:
+        DistvaeError: evaluation.json is damaged.
+    """
+    path = folder / EVALUATION
+    return read_record(path, Evaluation) if path.exists() else Evaluation({})
+
+
+def numbers_of(values: Mapping[str, Scalar]) -> dict[str, float]:
+    """The values that are numbers."""
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 class Best(NamedTuple):
@@ -58,9 +83,10 @@ def best(folder: Path) -> Best | None:
     """The best evaluation so far of a run that keeps its weights."""
     for split in ("validation", "test"):
         line = last_metrics(folder, split)
-        if "best_step" in line:
-            names = ("best_step", "best_epoch", "best_loss", "evaluations_since_best")
-            return Best(split, *(line[name] for name in names))
+        told = numbers_of(line.values) if line else {}
+        if told.keys() >= BEST:
+            step, since = int(told["best_step"]), int(told["evaluations_since_best"])
+            return Best(split, step, told["best_epoch"], told["best_loss"], since)
     return None
 
 
@@ -76,21 +102,14 @@ def best_sheet(folder: Path) -> Path | None:
 
 def measured(folder: Path) -> dict[str, float]:
     """Every number known of a run's test split: the last while training, and the evaluation's."""
-    evaluated = folder / EVALUATION
-    numbers = {
-        **last_metrics(folder, "test"),
-        **(read_json(evaluated) if evaluated.exists() else {}),
-    }
-    return {
-        name: value
-        for name, value in numbers.items()
-        if isinstance(value, int | float) and name not in NOT_MEASURED
-    }
+    last = last_metrics(folder, "test")
+    numbers = numbers_of({**(last.values if last else {}), **evaluation(folder).values})
+    return {name: value for name, value in numbers.items() if name not in NOT_MEASURED}
 
 
 def write_evaluation(folder: Path, values: Mapping[str, float]) -> None:
     """Write evaluation.md of a run folder: what was measured, its error beside it."""
-    data = read_json(folder / CONFIG)["data"]
+    data = Run(folder, folder).record().data
     tables = markdown_table(("", ""), rows_of(values))
     if by_label := rows_by_label(values):
         header, *labels = by_label
@@ -102,7 +121,7 @@ def write_evaluation(folder: Path, values: Mapping[str, float]) -> None:
         folder / TABLE,
         f"""# {markdown(folder.resolve().name)}: evaluation
 
-On {data["test_images"]} test images of {_source(data)}: {markdown(data["test_split"])}
+On {data.test_images} test images of {_source(data)}: {markdown(data.test_split)}
 
 {tables}{pictures}""",
     )
@@ -110,25 +129,26 @@ On {data["test_images"]} test images of {_source(data)}: {markdown(data["test_sp
 
 def write_card(folder: Path) -> None:
     """Write README.md of a run folder from its config.json and what has been measured."""
-    record = read_json(folder / CONFIG)
-    settings, data = record["settings"], record["data"]
+    run = Run(folder, folder)
+    record, settings = run.record(), run.config()
+    data = record.data
     kept, sheet = best(folder), best_sheet(folder)
     picture = f"![samples](samples/{quote(sheet.name)})\n" if sheet else ""
-    channels, height, width = record["image_shape"]
-    labels = record["label_names"]
-    conditional = settings["model"] == "cvae"
+    channels, height, width = record.image_shape
+    labels = record.label_names
+    conditional = settings.model.model == "cvae"
     asked = f"labels=[{labels[0]!r}], " if conditional else ""
     judged_line = (
-        f"- Judged while training by {data['validation_images']} other images: "
-        f"{markdown(data['validation_split'])}\n"
-        if "validation_images" in data
+        f"- Judged while training by {data.validation_images} other images: "
+        f"{markdown(data.validation_split)}\n"
+        if data.validation_images
         else ""
     )
     kept_line = f"- Weights: {kept}\n" if kept else ""
     label_line = f"- Labels: {', '.join(map(markdown, labels))}\n" if conditional else ""
     changed = "".join(
         f"{printable(name)}: {json.dumps(without_folders(value) if name == 'data' else value)}\n"
-        for name, value in settings.items()
+        for name, value in record.settings.items()
         if name not in OF_THE_MACHINE
     )
     write_text(
@@ -138,12 +158,12 @@ library_name: distvae
 ---
 # {markdown(folder.resolve().name)}
 
-A {"conditional " if conditional else ""}variational autoencoder ({markdown(settings["network"])},
-{settings["latent_dim"]} latents) of {channels}x{height}x{width} images.
+A {"conditional " if conditional else ""}variational autoencoder ({settings.model.network},
+{settings.model.latent_dim} latents) of {channels}x{height}x{width} images.
 
-- Data: {_source(data)}, {data["train_images"]} training images
-- Tested on {data["test_images"]} images: {markdown(data["test_split"])}
-{judged_line}{kept_line}{label_line}- Binarization: {settings["binarize"]}
+- Data: {_source(data)}, {data.train_images} training images
+- Tested on {data.test_images} images: {markdown(data.test_split)}
+{judged_line}{kept_line}{label_line}- Binarization: {settings.data.binarize}
 
 {picture}
 ## Measured
@@ -168,9 +188,9 @@ images = model.sample({asked}n=16, seed=0)  # [16, {channels}, {height}, {width}
     )
 
 
-def _source(data: Mapping[str, Any]) -> str:
+def _source(data: DataRecord) -> str:
     """Where the data came from, without a folder of this machine."""
-    return markdown(without_folders(data["source"]))
+    return markdown(without_folders(data.source))
 
 
 def _from(folder: Path) -> str:

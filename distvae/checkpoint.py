@@ -11,8 +11,6 @@
 The folder appears whole or not at all.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -24,8 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from distvae.errors import DistvaeError, MismatchError
-from distvae.files import TEMPORARY, new_folder, read_json, write_json
+from distvae.files import TEMPORARY, new_folder, write_json
 from distvae.models import VAE
+from distvae.reading import read_record
+from distvae.records import Count
 from distvae.runs import CONFIG, WEIGHTS, checkpoint_path, checkpoints
 from distvae.tensors import load_weights, read_tensors, write_tensors
 
@@ -40,20 +40,21 @@ _OBJECTIVE = "objective"
 class Progress:
     """The numbers a run is at; with seed and settings they determine everything not in a tensor."""
 
-    step: int = 0
+    step: Count = 0
     """Optimizer steps taken; the epoch and the place in it follow from it."""
     best_loss: float | None = None
     """Lowest evaluated loss, nats per image."""
-    evaluations_since_best: int = 0
+    evaluations_since_best: Count = 0
     """For early stopping."""
     seconds: float = 0.0
     """Time spent training, over all sittings."""
     scaler: dict[str, float] | None = None
     """State of the fp16 gradient scaler."""
-    streams: list[dict[str, Any]] | None = None
+    streams: tuple[dict[str, Any], ...] | None = None
     """Where each rank is in its part of streamed training images."""
-    best_step: int | None = None
+    best_step: Count | None = None
     """Steps taken when the best loss was evaluated."""
+    format: int = FORMAT
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,7 @@ def save_checkpoint(
         write_json(folder / CONFIG, trained.usable.hub_config())
         write_tensors(folder / WEIGHTS, trained.usable.state_dict())
         write_tensors(folder / OPTIMIZER, tensors)
-        content = {"format": FORMAT, **asdict(progress)}
-        write_json(folder / TRAINER, {**content, "sha256": _digest(content)})
+        write_json(folder / TRAINER, asdict(progress))
     written = checkpoints(run)
     # a later one is the damaged one that the run went on without
     first = max(0, written.index(path) + 1 - keep)
@@ -127,12 +127,10 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
         DistvaeError: a file is missing or damaged.
         MismatchError: it is whole, but of another architecture or written without --ema.
     """
-    content: dict[str, Any] = read_json(path / TRAINER)
-    if content.pop("sha256", None) != _digest(content):
-        raise DistvaeError(f"{path / TRAINER} is damaged", "it does not match its checksum")
-    if content.pop("format") != FORMAT:
+    progress = read_record(path / TRAINER, Progress)
+    if progress.format != FORMAT:
         raise DistvaeError(
-            f"{path / TRAINER} has another format", f"this version reads format {FORMAT}"
+            f"{path / TRAINER} has format {progress.format}", f"this version reads format {FORMAT}"
         )
     tensors = read_tensors(path / OPTIMIZER)
     load_weights(trained.usable, path / WEIGHTS)
@@ -157,7 +155,7 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(tensors[_TRAINED + name])
-    return Progress(**content)
+    return progress
 
 
 def load_newest(run: Path, trained: Trained) -> tuple[Progress | None, Path | None, list[str]]:
@@ -172,6 +170,7 @@ def load_newest(run: Path, trained: Trained) -> tuple[Progress | None, Path | No
         MismatchError: one is whole, but of another architecture or written without --ema.
     """
     damaged: list[str] = []
+    found: list[str] = []
     for path in reversed(checkpoints(run)):
         try:
             return load_checkpoint(path, trained), path, damaged
@@ -179,10 +178,11 @@ def load_newest(run: Path, trained: Trained) -> tuple[Progress | None, Path | No
             raise
         except DistvaeError as error:
             damaged.append(str(error))
+            found.append(error.thing)
     if damaged:
         raise DistvaeError(
             f"no checkpoint of {run} can be read",
-            "; ".join(damaged),
+            "; ".join(found),
             "Start anew with --overwrite.",
         )
     return None, None, damaged
@@ -191,14 +191,9 @@ def load_newest(run: Path, trained: Trained) -> tuple[Progress | None, Path | No
 def _best_of(path: Path) -> Path | None:
     """The checkpoint that one knows as the best, if it knows any."""
     with suppress(DistvaeError):
-        step = read_json(path / TRAINER).get("best_step")
+        step = read_record(path / TRAINER, Progress).best_step
         return None if step is None else checkpoint_path(path.parent.parent, step)
     return None
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of JSON content."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def optimizer_tensors(trained: Trained) -> dict[str, Tensor]:

@@ -1,13 +1,18 @@
 """The exceptions meant for users, and the exit codes of the command line."""
 
 import difflib
+import itertools
+import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 DONE = 0
 INTERNAL_FAILURE = 1
 WRONG_INPUT = 2
 LOST = 3
 INTERRUPTED = 130
+LONGEST = 400
+"""Characters of each part of a message; what is longer loses its middle."""
 
 
 class DistvaeError(ValueError):
@@ -25,11 +30,9 @@ class DistvaeError(ValueError):
     exit_code = WRONG_INPUT
 
     def __init__(self, thing: str, expected: str = "", next_step: str = "") -> None:
-        self.thing = thing
-        self.expected = expected
-        self.next_step = next_step
-        message = thing if not expected else f"{thing}: {expected}"
-        super().__init__(message if not next_step else f"{message}. {next_step}")
+        self.thing, self.expected, self.next_step = map(shortened, (thing, expected, next_step))
+        message = f"{self.thing}: {self.expected}" if expected else self.thing
+        super().__init__(f"{message}. {self.next_step}" if next_step else message)
 
 
 class MismatchError(DistvaeError):
@@ -57,11 +60,38 @@ class LostError(DistvaeError):
         self.tells = tells
 
 
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """The text, without its middle where it is too long.
+
+    >>> shortened("abcdefghijklmnop", 11)
+    'abc ... nop'
+    """
+    if len(text) <= longest:
+        return text
+    kept = longest - 5
+    return f"{text[: kept - kept // 2]} ... {text[len(text) - kept // 2 :]}"
+
+
+def shown(value: Any) -> str:
+    """A value as Python writes it, in a line at most, however much it holds.
+
+    >>> shown([list(range(1000))] * 1000)
+    '[[0, 1, 2, 3, ...], [0, 1, 2, 3, ...], [0, 1, 2, 3, ...], [0, 1, 2, 3, ...], ...]'
+    """
+    return shortened(_SHORT.repr(value), 100)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 3, 4, 4, 4
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint naming the known word closest to ``name``, or the empty string.
 
     >>> nearest("latnet_dim", ["latent_dim", "beta"])
     'Did you mean latent_dim?'
     """
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    among = [word for word in itertools.islice(known, 1000) if len(word) <= 100]
+    matches = difflib.get_close_matches(name[:100], among, n=1, cutoff=0.5)
     return f"Did you mean {matches[0]}?" if matches else ""

@@ -9,17 +9,16 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from distvae.errors import DistvaeError
+from distvae.reading import signed
 
 TEMPORARY = ".writing-"
 LOCK = ".lock"
 """In a run folder, the file that is locked while someone trains there."""
-CHECKSUM = "distvae.sha256"
-"""Under this key the metadata of a safetensors file holds the SHA-256 of its tensors."""
 
 
 @contextlib.contextmanager
@@ -105,32 +104,6 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file whole, indented."""
+    """Write a JSON file whole, indented; an object with its digest, see :mod:`distvae.reading`."""
+    content = signed(content) if isinstance(content, Mapping) else content
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DistvaeError: the file is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DistvaeError(f"{path} is missing") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DistvaeError(f"{path} is damaged", f"expected JSON, found: {error}") from error
-
-
-def stored_checksum(path: Path) -> str | None:
-    """The checksum that a safetensors file says of its tensors, None where it says nothing.
-
-    Only the header is read: eight bytes of its length, then JSON.
-    """
-    with contextlib.suppress(OSError, ValueError, AttributeError), path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length < path.stat().st_size:
-            found: str | None = json.loads(file.read(length)).get("__metadata__", {}).get(CHECKSUM)
-            return found
-    return None

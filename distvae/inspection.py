@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from distvae.card import last_metrics
+from distvae.card import last_metrics, numbers_of
 from distvae.config import DataConfig
 from distvae.errors import DistvaeError
 from distvae.figures import ERROR
+from distvae.headers import read_header
 from distvae.runs import RUNS, Run, checkpoints, find_run, is_run
 from distvae.terminal import make_console, progress_bar, table
 
@@ -49,22 +50,23 @@ def inspect_thing(config: InspectConfig) -> None:
 
 def _inspect_run(run: Run) -> None:
     record = run.record()
-    settings, data = record["settings"], record["data"]
+    settings, data = record.settings, record.data
     parts = ("model", "network", "prior", "likelihood", "objective", "latent_dim", "binarize")
     rows = [(name, str(settings[name])) for name in parts]
     rows += [
-        ("image (C, H, W)", " x ".join(map(str, record["image_shape"]))),
-        ("labels", ", ".join(record["label_names"]) or "none"),
-        ("data", f"{data['source']}: {data['train_images']} + {data['test_images']}"),
+        ("image (C, H, W)", " x ".join(map(str, record.image_shape))),
+        ("labels", ", ".join(record.label_names) or "none"),
+        ("data", f"{data.source}: {data.train_images} + {data.test_images}"),
         ("parameters", f"{_count_parameters(run.model):,}"),
-        ("versions", ", ".join(f"{name} {number}" for name, number in record["versions"].items())),
+        ("versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())),
         ("checkpoints", ", ".join(path.name for path in checkpoints(run.folder)) or "none"),
     ]
     measured = last_metrics(run.folder, "test")
+    numbers = numbers_of(measured.values if measured else {})
     rows += [
         (f"test {name}", f"{value:.5g}")
-        for name, value in measured.items()
-        if isinstance(value, float | int) and not name.endswith(ERROR)
+        for name, value in numbers.items()
+        if not name.endswith(ERROR)
     ]
     make_console().print(table(str(run.folder), rows))
 
@@ -105,18 +107,8 @@ def _told(value: Any) -> str:
 
 def _count_parameters(model: Path) -> int:
     """Numbers in model.safetensors, read from its header alone; 0 if it is not there yet."""
-    from safetensors import safe_open
-
-    if not (model / "model.safetensors").is_file():
-        return 0
-    with safe_open(str(model / "model.safetensors"), framework="numpy") as file:
-        count = 0
-        for name in file.keys():  # noqa: SIM118
-            size = 1
-            for side in file.get_slice(name).get_shape():
-                size *= side
-            count += size
-    return count
+    weights = model / "model.safetensors"
+    return read_header(weights).numbers if weights.is_file() else 0
 
 
 def _inspect_data(config: DataConfig) -> None:

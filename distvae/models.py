@@ -13,10 +13,10 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from distvae.checks import checked_images, checked_labels, checked_noise
-from distvae.config import ModelConfig, TrainConfig
+from distvae.config import ModelConfig
 from distvae.distributions import DiagonalGaussian, full_precision, wide
 from distvae.errors import DistvaeError
-from distvae.files import read_json, write_json
+from distvae.files import write_json
 from distvae.flows import build_flow
 from distvae.hub import model_folder
 from distvae.labels import Labels, label_indices, refuse_twins
@@ -25,8 +25,8 @@ from distvae.networks import NETWORKS
 from distvae.noise import standard_normal
 from distvae.posteriors import FlowPosterior, Posterior
 from distvae.priors import Prior, build_prior
-from distvae.runs import CONFIG, WEIGHTS
-from distvae.tensors import load_weights, write_tensors
+from distvae.runs import CONFIG, WEIGHTS, read_model_record, settings_in
+from distvae.tensors import check_weights, load_weights, write_tensors
 
 SAMPLE_BATCH = 256
 
@@ -355,17 +355,15 @@ def build_model(model: ModelConfig, image_shape: Sequence[int], label_names: Seq
 
 
 def load_model(folder: Path) -> VAE:
-    """The model of a folder, in evaluation mode.
+    """The model of a folder, in evaluation mode; its weights are checked before any is allocated.
 
     Raises:
         DistvaeError: a file is missing or damaged, or the weights are of another model.
     """
-    record = read_json(folder / CONFIG)
-    if missing := {"model", "image_shape", "label_names"} - record.keys():
-        raise DistvaeError(
-            f"{folder} does not describe a model", f"{CONFIG} lacks {', '.join(sorted(missing))}"
-        )
-    config = TrainConfig().updated(record["model"], f"{CONFIG} of {folder}").model
-    model = build_model(config, record["image_shape"], record["label_names"])
+    record = read_model_record(folder)
+    config = settings_in(folder, record.model).model
+    with torch.device("meta"):
+        check_weights(build_model(config, record.image_shape, record.label_names), folder / WEIGHTS)
+    model = build_model(config, record.image_shape, record.label_names)
     load_weights(model, folder / WEIGHTS)
     return model.eval()

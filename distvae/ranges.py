@@ -1,9 +1,10 @@
 """Which numbers a setting may have, each by itself."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, shown
 
 COUNTS = (
     "epochs",
@@ -29,7 +30,26 @@ COUNTS = (
     "early_stopping",
 )
 LEAST = {**dict.fromkeys(COUNTS, 1), "flow_layers": 2, "levels": 2}
-MOST = {"levels": 256}
+MOST = {
+    **dict.fromkeys(("seed", "split_seed"), 2**63 - 1),
+    "levels": 256,
+    "latent_dim": 2**16,
+    "image_size": 2**16,
+    "flow_layers": 2**10,
+    "flow_width": 2**20,
+    "prior_components": 2**20,
+    "likelihood_components": 2**10,
+    "width": 2.0**10,
+    "accumulate": 2**20,
+    "importance_samples": 2**20,
+    "keep": 2**20,
+    "threads": 2**16,
+    "timeout": 10**9,
+    "kl_cycles": 10**9,
+}
+LARGEST = 10**15
+"""Of any other number: far beyond what makes sense, and still exact in 64 bits."""
+MOST_WIDTHS, WIDEST = 2**10, 2**20
 ABOVE_ZERO = ("learning_rate", "width", "clip", "sigma", "adam_eps")
 NOT_NEGATIVE = (
     "beta",
@@ -58,8 +78,11 @@ def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
     given = {name: value for name, value in settings.items() if value is not None}
     for name, least in LEAST.items():
         _demand(given, name, given.get(name, least) >= least, f"at least {least}")
-    for name, most in MOST.items():
-        _demand(given, name, given.get(name, most) <= most, f"at most {most}")
+    for name, value in given.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            most = MOST.get(name, LARGEST)
+            _demand(given, name, math.isfinite(value), "a finite number")
+            _demand(given, name, value <= most, f"at most {most}")
     for name in ABOVE_ZERO:  # written so that a NaN is refused too
         _demand(given, name, given.get(name, 1.0) > 0, "a number above 0")
     for name in NOT_NEGATIVE:
@@ -67,8 +90,9 @@ def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
     _demand(given, "ema", 0 <= given["ema"] < 1, "a decay from 0 to below 1")
     for name in WIDTHS:
         widths = given[name]
-        fits = bool(widths) and min(widths) >= 1
-        _demand({name: list(widths)}, name, fits, "at least one width of 1 or more")
+        fits = 1 <= len(widths) <= MOST_WIDTHS and 1 <= min(widths) <= max(widths) <= WIDEST
+        expected = f"at least one width of 1 or more, at most {MOST_WIDTHS} of {WIDEST}"
+        _demand({name: list(widths)}, name, fits, expected)
     if given["batch_size"] % given["accumulate"]:
         raise DistvaeError(
             f"--batch-size {given['batch_size']} cannot be split into --accumulate "
@@ -90,5 +114,5 @@ def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
 def _demand(settings: Mapping[str, Any], name: str, fits: bool, expected: str) -> None:
     if not fits:
         raise DistvaeError(
-            f"--{name.replace('_', '-')} is {settings[name]}", f"expected {expected}"
+            f"--{name.replace('_', '-')} is {shown(settings[name])}", f"expected {expected}"
         )

@@ -2,13 +2,16 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distvae.config import TrainConfig
 from distvae.errors import DistvaeError, nearest
-from distvae.files import read_json
+from distvae.reading import read_json
+from distvae.records import ModelRecord, RunRecord
+from distvae.values import coerce
 
 RUNS = Path("runs")
 CONFIG = "config.json"
@@ -31,22 +34,47 @@ class Run:
 
     def config(self) -> TrainConfig:
         """The settings the run was started with."""
-        return TrainConfig().updated(self.record()["settings"], str(self.folder / CONFIG))
+        return settings_in(self.folder, self.record().settings)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> RunRecord:
         """The whole of config.json.
 
         Raises:
             DistvaeError: it is damaged, or that of a bare model.
         """
-        record: dict[str, Any] = read_json(self.folder / CONFIG)
-        if missing := {"settings", "data"} - record.keys():
+        record = read_model_record(self.folder)
+        if not isinstance(record, RunRecord):
             raise DistvaeError(
                 f"{self.folder} is a model and not a run",
-                f"its {CONFIG} lacks {', '.join(sorted(missing))}",
+                f"its {CONFIG} lacks settings and data",
                 "Name the run folder that it came from.",
             )
         return record
+
+
+def read_model_record(folder: Path) -> ModelRecord:
+    """The config.json of a run, or of a bare model, such as a checkpoint.
+
+    Raises:
+        DistvaeError: it is missing or damaged.
+    """
+    path = folder / CONFIG
+    content = read_json(path)
+    is_run = isinstance(content, dict) and {"settings", "data"} & content.keys()
+    found: ModelRecord = coerce("", content, RunRecord if is_run else ModelRecord, str(path))
+    return found
+
+
+def settings_in(folder: Path, settings: Mapping[str, Any]) -> TrainConfig:
+    """The settings of a config.json.
+
+    Raises:
+        DistvaeError: one is unknown, of another type, out of range or does not fit another.
+    """
+    try:
+        return TrainConfig().updated(settings, CONFIG)
+    except DistvaeError as error:
+        raise DistvaeError(f"{folder / CONFIG} cannot be used", str(error)) from error
 
 
 def default_folder(config: TrainConfig, recipe: str | None) -> Path:
@@ -88,13 +116,13 @@ def find_run(name: str | Path | None) -> Run:
     if not folder.exists() and (RUNS / folder).exists():
         folder = RUNS / folder
     if _STEP.fullmatch(folder.name) and is_run(folder.parent.parent):
-        read_json(folder / CONFIG)
+        read_model_record(folder)
         return Run(folder.parent.parent, folder)
     if not is_run(folder):
         known = [path.name for path in RUNS.glob("*") if is_run(path)] if RUNS.is_dir() else []
         hint = nearest(folder.name, known) or (f"Known runs: {', '.join(known)}." if known else "")
         raise DistvaeError(f"{folder} is not a run", f"expected a folder with a {CONFIG}", hint)
-    read_json(folder / CONFIG)
+    read_model_record(folder)
     return Run(folder, folder)
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
-from distvae.files import new_folder, replacing_file, stored_checksum
+from distvae.files import new_folder, replacing_file
 from distvae.flags import Positional, arg
+from distvae.headers import stored_checksum
 from distvae.labels import numbers_of, parse_labels
 from distvae.runs import ONNX, SAMPLES, find_run, is_run
 from distvae.terminal import make_console, progress_bar

@@ -7,7 +7,7 @@ which lack it, are read without.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from distvae.errors import DistvaeError, MismatchError
-from distvae.files import CHECKSUM, replacing_file
+from distvae.files import replacing_file
+from distvae.headers import CHECKSUM, read_header
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -45,11 +46,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         DistvaeError: the file is missing, cut short, or its tensors are not those written.
     """
-    if not path.is_file():
-        raise DistvaeError(f"{path} is missing")
+    expected = read_header(path).checksum
     try:
         with safe_open(str(path), framework="pt") as file:
-            expected = (file.metadata() or {}).get(CHECKSUM)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise DistvaeError(
@@ -68,21 +67,66 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Fill a model from a safetensors file.
 
     Raises:
+        DistvaeError: the file is missing or damaged, or a number in it is not finite.
+        MismatchError: it is whole, but of another architecture.
+    """
+    check_weights(model, path)
+    model.load_state_dict(read_tensors(path))
+    check_finite(model.state_dict(), path)
+
+
+def check_weights(model: nn.Module, path: Path) -> None:
+    """Compare names, shapes and kinds of numbers with a file's header; reads no number.
+
+    Args:
+        model: may be on torch's ``meta`` device, where it takes no memory.
+        path: a safetensors file.
+
+    Raises:
         DistvaeError: the file is missing or damaged.
         MismatchError: it is whole, but of another architecture.
     """
-    tensors = read_tensors(path)
-    own = model.state_dict()
-    for name in sorted(own.keys() | tensors.keys()):
-        found = tuple(tensors[name].shape) if name in tensors else None
-        expected = tuple(own[name].shape) if name in own else None
+    there, own = read_header(path).tensors, model.state_dict()
+    for name in sorted(own.keys() | there.keys()):
+        found = _told(there[name].dtype, there[name].shape) if name in there else "absent"
+        expected = _told(_DTYPES[own[name].dtype], own[name].shape) if name in own else "absent"
         if found != expected:
             raise MismatchError(
                 f"{path} is of another architecture",
-                f"{name} is {found or 'absent'} there and {expected or 'absent'} in this model",
+                f"{name} is {found} there and {expected} in this model",
                 "Load it with the config.json it was saved with.",
             )
-    model.load_state_dict(tensors)
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        DistvaeError: it names the first tensor that has one.
+    """
+    for name, tensor in tensors.items():
+        if not (finite := torch.isfinite(tensor)).all():
+            count = finite.numel() - int(finite.sum())
+            raise DistvaeError(
+                f"{path} cannot be used",
+                f"{count:,} of {finite.numel():,} numbers of {name} are NaN or infinite",
+                "Use another copy, or an earlier checkpoint.",
+            )
+
+
+_DTYPES = {
+    **{getattr(torch, f"float{bits}"): f"F{bits}" for bits in (16, 32, 64)},
+    **{getattr(torch, f"int{bits}"): f"I{bits}" for bits in (8, 16, 32, 64)},
+    torch.bfloat16: "BF16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def _told(dtype: str, shape: Sequence[int]) -> str:
+    """Kind of number and shape; one float is as good as another."""
+    kind = "float" if dtype.startswith(("F", "BF")) else dtype
+    return f"{kind} {tuple(shape)}"
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -42,6 +42,11 @@ def make_console(quiet: bool = False, stderr: bool = False) -> "Console":
     )
 
 
+def warn(text: str) -> None:
+    """Say on standard error what went another way than was asked."""
+    make_console(stderr=True).print(f"warning: {text}")
+
+
 def table(title: str, rows: Sequence[Sequence[str]], header: bool = False) -> "Table":
     """A name and numbers in each row, of which the first may be the header."""
     from rich.table import Table

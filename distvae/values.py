@@ -1,54 +1,169 @@
-"""A setting's value as it stands in YAML or JSON, and as its type has it."""
+"""A value as it stands in YAML or JSON, and as its type has it."""
 
+import dataclasses
+import math
 import types
 import typing
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from distvae.errors import DistvaeError, nearest
+from distvae.errors import DistvaeError, nearest, shown
 
 YAML_WORDS = {True: ("on", "yes"), False: ("off", "no")}
 """What YAML 1.1 reads as booleans where it is not quoted."""
+REST = {"rest": True}
+"""``field(metadata=REST)`` of a dataclass takes the names that no other field has."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a number, or of how many items a list, a table or a text has: part of a type.
+
+    ``Annotated[int, Within(1, 100)]`` is a whole number from 1 to 100.
+    """
+
+    least: float
+    most: float = math.inf
+
+    def __contains__(self, value: Any) -> bool:
+        """Whether a value lies within."""
+        size = value if isinstance(value, int | float) else len(value)
+        return self.least <= size <= self.most
+
+    def __str__(self) -> str:
+        if self.most == math.inf:
+            return f"at least {self.least}"
+        return f"from {self.least} to {self.most}"
+
+
+_UNIONS = (types.UnionType, typing.Union)
 
 
 def named(kind: Any) -> Any:
     """``kind`` without None."""
-    options = typing.get_args(kind)
-    if typing.get_origin(kind) in (types.UnionType, typing.Union) and type(None) in options:
-        return next(option for option in options if option is not type(None))
-    return kind
+    if typing.get_origin(kind) not in _UNIONS:
+        return kind
+    return typing.Union[tuple(each for each in typing.get_args(kind) if each is not type(None))]  # noqa: UP007
 
 
 def coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
-    """``value`` as type ``kind``; YAML's lists become tuples and its whole numbers floats."""
-    if value is None and type(None) in typing.get_args(kind):
-        return None
-    kind = named(kind)
-    options = typing.get_args(kind)
-    if typing.get_origin(kind) is Literal:
-        if isinstance(value, bool):
-            value = next((word for word in YAML_WORDS[value] if word in options), value)
-        if value in options and type(value) in {type(option) for option in options}:
-            return value
-        expected = "one of " + ", ".join(map(str, options))
-        raise DistvaeError(
-            f"{name} is {value!r} in {origin}", expected, nearest(str(value), map(str, options))
-        )
-    if typing.get_origin(kind) is tuple:
-        if isinstance(value, list | tuple):
-            return tuple(coerce(name, item, options[0], origin) for item in value)
-    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    elif type(value) is kind:
+    """``value`` as type ``kind``, which may be a dataclass of such types.
+
+    YAML's lists become tuples and its whole numbers floats; every number is finite. Of a dataclass
+    the fields without a default must be there; what it has no field for is left out.
+
+    Args:
+        name: what the value is called, for the message; empty for a whole file.
+        value: as it was read.
+        kind: what it should be.
+        origin: where it was read, for the message.
+
+    Raises:
+        DistvaeError: it is something else.
+    """
+    if kind is Any or (value is None and type(None) in typing.get_args(kind)):
         return value
-    raise DistvaeError(f"{name} is {value!r} in {origin}", f"expected {_describe(kind)}")
+    kind = named(kind)
+    form, options = typing.get_origin(kind), typing.get_args(kind)
+    if form is Annotated:
+        return _bounded(name, value, kind, origin)
+    if form is Literal:
+        return _choice(name, value, options, origin)
+    if form in _UNIONS and type(value) in options:
+        return value
+    if form is tuple and isinstance(value, list | tuple):
+        kinds = options[:1] * len(value) if options[-1] is ... else options
+        if len(kinds) == len(value):
+            items = enumerate(zip(value, kinds, strict=True))
+            return tuple(coerce(f"{name}[{i}]", item, each, origin) for i, (item, each) in items)
+    if form is dict and isinstance(value, dict):
+        return {
+            key: coerce(_of(name, key), item, options[1], origin) for key, item in value.items()
+        }
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _record(name, value, kind, origin)
+    if kind is float and (number := _number(value)) is not None:
+        return number
+    if type(value) is kind is not float:
+        return value
+    told = f"{name} is {shown(value)} in {origin}" if name else f"{origin} holds {shown(value)}"
+    raise DistvaeError(told, f"expected {_describe(kind)}")
+
+
+def _number(value: Any) -> float | None:
+    """A finite number; YAML 1.1 reads 1e-3 as a string."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _choice(name: str, value: Any, options: tuple[Any, ...], origin: str) -> Any:
+    if isinstance(value, bool):
+        value = next((word for word in YAML_WORDS[value] if word in options), value)
+    if type(value) in {type(option) for option in options} and value in options:
+        return value
+    told, words = shown(value), list(map(str, options))
+    raise DistvaeError(
+        f"{name} is {told} in {origin}", f"one of {', '.join(words)}", nearest(told, words)
+    )
+
+
+def _bounded(name: str, value: Any, kind: Any, origin: str) -> Any:
+    plain, *bounds = typing.get_args(kind)
+    found = coerce(name, value, plain, origin)
+    for bound in bounds:
+        if found not in bound:
+            counted = "" if isinstance(found, int | float) else f"{len(found):,} items: "
+            raise DistvaeError(
+                f"{name} is {counted}{shown(value)} in {origin}",
+                f"expected {_describe(plain)}, {bound}",
+            )
+    return found
+
+
+def _record(name: str, value: dict[str, Any], kind: Any, origin: str) -> Any:
+    kinds = typing.get_type_hints(kind, include_extras=True)
+    fields = [field for field in dataclasses.fields(kind) if field.init]
+    needed = [
+        field.name
+        for field in fields
+        if field.default is field.default_factory is dataclasses.MISSING and field.metadata != REST
+    ]
+    if absent := [each for each in needed if each not in value]:
+        place = f"{name} in {origin}" if name else origin
+        raise DistvaeError(f"{place} lacks {', '.join(absent)}")
+    found = {
+        field.name: coerce(_of(name, field.name), value[field.name], kinds[field.name], origin)
+        for field in fields
+        if field.name in value and field.metadata != REST
+    }
+    taken = {field.name for field in fields if field.metadata != REST}
+    for field in fields:
+        if field.metadata == REST:
+            others = {key: item for key, item in value.items() if key not in taken}
+            found[field.name] = coerce(name, others, kinds[field.name], origin)
+    return kind(**found)
+
+
+def _of(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
 
 
 def _describe(kind: Any) -> str:
-    if typing.get_origin(kind) is tuple:
-        return f"a list of {_describe(typing.get_args(kind)[0])}"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+    form, options = typing.get_origin(kind), typing.get_args(kind)
+    if form is Annotated:
+        return _describe(options[0])
+    if form is tuple and options[-1] is ...:
+        return f"a list of {_describe(options[0])}"
+    if form is tuple:
+        return f"a list of {len(options)} values"
+    if form is dict or dataclasses.is_dataclass(kind):
+        return "names and their values"
+    if form in _UNIONS:
+        return " or ".join(map(_describe, options))
+    plain = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
+    return plain.get(kind, str(kind))

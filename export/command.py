@@ -131,13 +131,16 @@ def origin_of(run: Run) -> "Origin":
     """What of a run goes into the files: its settings, but no folder of this machine."""
     from distvae.export.convert import Origin
 
-    config, data = run.config(), run.record()["data"]
+    config, data = run.config(), run.record().data
     settings: dict[str, Any] = {}
     for concern in (config.data, config.model, config.objective, config.optim):
         settings |= dataclasses.asdict(concern)
     del settings["cache_dir"]
     settings["data"] = without_folders(settings["data"])
-    source = {"source": without_folders(data["source"]), "fingerprint": data["fingerprint"]}
+    source: dict[str, object] = {
+        "source": without_folders(data.source),
+        "fingerprint": data.fingerprint,
+    }
     return Origin(settings, source, config.data.binarize or "none")
 
 

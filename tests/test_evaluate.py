@@ -28,6 +28,7 @@ def measured(run: Path) -> dict[str, float]:
     """Its figures; beside them stands what they were measured of."""
     values: dict[str, Any] = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     weights = (run / "model.safetensors").read_bytes()
+    assert values.pop("sha256")
     assert values.pop("weights_sha256") == hashlib.sha256(weights).hexdigest()
     return values
 

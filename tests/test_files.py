@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from distvae.errors import DistvaeError
-from distvae.files import TEMPORARY, new_folder, read_json, replacing_file, write_json, write_text
+from distvae.files import TEMPORARY, new_folder, replacing_file, write_json, write_text
+from distvae.reading import read_json, signed
 
 IN_THE_MIDDLE_OF_A_FILE = """
 import sys, time
@@ -185,7 +186,7 @@ def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
     content = {"name": "café", "numbers": [1, 2.5, None], "nested": {"yes": True}}
     write_json(tmp_path / "a.json", content)
     assert read_json(tmp_path / "a.json") == content
-    assert json.loads((tmp_path / "a.json").read_bytes()) == content
+    assert json.loads((tmp_path / "a.json").read_bytes()) == signed(content)
 
 
 def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:

@@ -19,8 +19,11 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["distvae", "errors", "text"],
     ["combinations", "ranges", "values", "packages", "consoles"],
-    ["config", "files", "noise", "terminal", "platform", "streams", "flags"],
-    ["schedules", "labels", "images", "runs", "tensors", "figures"],
+    ["reading"],
+    ["config", "files", "headers", "noise", "terminal", "platform", "streams", "flags"],
+    ["schedules"],
+    ["records"],
+    ["labels", "images", "runs", "tensors", "figures"],
     ["card", "hub"],
     ["data"],
     ["distributions", "networks", "checks"],

@@ -7,7 +7,15 @@ import pytest
 
 from distvae.config import TrainConfig
 from distvae.errors import DistvaeError
-from distvae.ranges import ABOVE_ZERO, LEAST, MOST, NOT_NEGATIVE, WIDTHS
+from distvae.ranges import (
+    ABOVE_ZERO,
+    LARGEST,
+    LEAST,
+    MOST,
+    NOT_NEGATIVE,
+    WIDTHS,
+    refuse_out_of_range,
+)
 
 ANY_NUMBER = {"seed", "split_seed"}
 WRONG: dict[str, Any] = {
@@ -31,15 +39,29 @@ def test_a_number_out_of_range_is_refused_by_the_name_of_its_flag(name: str) -> 
 
 
 @pytest.mark.parametrize("name", [*ABOVE_ZERO, *NOT_NEGATIVE, "ema"])
-def test_nan_is_refused(name: str) -> None:
-    assert f"--{name.replace('_', '-')} is nan" in told({name: math.nan})
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_refused(name: str, value: float) -> None:
+    assert f"{name} is {value} in a test" in told({name: value})
+    with pytest.raises(DistvaeError, match=f"--{name.replace('_', '-')} is {value}"):
+        refuse_out_of_range({**TrainConfig().to_flat(), name: value})
 
 
-@pytest.mark.parametrize("name", MOST)
+@pytest.mark.parametrize("name", sorted({*WRONG, *ANY_NUMBER} - {*WIDTHS, "ema"}))
 def test_a_number_above_the_most_is_refused(name: str) -> None:
-    fitting = {"likelihood": "categorical", name: MOST[name]}
-    assert vars(TrainConfig().updated(fitting, "a test").model)[name] == MOST[name]
-    assert "expected at most" in told({**fitting, name: MOST[name] + 1})
+    most = MOST.get(name, LARGEST)
+    batch = 2**20 if name == "accumulate" else 1
+    settings = {**TrainConfig().to_flat(), "streaming": True, "accumulate": 1, "batch_size": batch}
+    refuse_out_of_range({**settings, name: most})
+    with pytest.raises(DistvaeError, match=f"--{name.replace('_', '-')} is .*at most {most}"):
+        refuse_out_of_range({**settings, name: most + 1})
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize("value", [(2**21,), (8,) * 2000])
+def test_widths_are_bounded(name: str, value: tuple[int, ...]) -> None:
+    message = told({name: value})
+    assert f"--{name} is " in message
+    assert len(message) < 400
 
 
 def test_no_number_is_without_a_range() -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from distvae.export.session import PROVIDERS
-from distvae.files import stored_checksum
+from distvae.headers import stored_checksum
 from distvae.models import VAE
 from distvae.noise import standard_normal
 from distvae.runs import checkpoints

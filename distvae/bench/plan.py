@@ -98,8 +98,8 @@ def plan(config: BenchConfig) -> None:
     with progress_bar("measuring", 2) as advance, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "whole")
         whole = time_run(config.config, variant, config.steps, folder).images_per_second
-        record = Run(folder, folder).record()
-        batch: int = record["settings"]["batch_size"]
+        record = Run(folder, folder).config()
+        batch = record.optim.batch_size
         few = max(1, batch // (config.gpus * config.nodes))
         advance(1)
         share = time_run(

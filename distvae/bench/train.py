@@ -18,7 +18,10 @@ from pathlib import Path
 from rich.table import Table
 
 from distvae.bench.machine import SIDE, matrix_product_peak
+from distvae.card import numbers_of
 from distvae.errors import DistvaeError, nearest
+from distvae.reading import read_lines
+from distvae.records import MetricsLine
 from distvae.runs import METRICS, Run
 from distvae.terminal import make_console, progress_bar
 
@@ -143,8 +146,10 @@ def time_run(config: str, variant: str, steps: int, folder: Path, *flags: str) -
             outcome.stderr.strip()[-2000:],
             f"The command was: {shlex.join(words)}",
         )
-    lines = map(json.loads, (folder / METRICS).read_text(encoding="utf-8").splitlines())
-    rates = [line["images_per_second"] for line in lines if line["split"] == "train"]
+    lines = [line for _, line in read_lines(folder / METRICS, MetricsLine, [])]
+    rates = [
+        numbers_of(line.values)["images_per_second"] for line in lines if line.split == "train"
+    ]
     return Speed(statistics.median(rates[len(rates) // 3 :]), seconds)
 
 
@@ -164,7 +169,7 @@ def probe(folder: Path) -> Probe:
     with FlopCounterMode(display=False) as counter:
         terms = model.terms(torch.rand(batch, *model.image_shape), labels, noise)
         (terms.rate.sum() - terms.log_likelihood.sum()).backward()  # type: ignore[no-untyped-call]
-    device = torch.device(Run(folder, folder).record()["world"]["device"])
+    device = torch.device(Run(folder, folder).record().world.device)
     return Probe(
         torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         torch.get_num_threads(),

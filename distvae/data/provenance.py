@@ -8,14 +8,14 @@ counts.
 import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from distvae.config import DataConfig
 from distvae.data.identity import Progress
 from distvae.data.store import CONTENT_SETTINGS, ImageData, open_data
 from distvae.errors import DistvaeError
+from distvae.records import DataRecord, RunRecord
 from distvae.runs import Run
 from distvae.terminal import make_console
 
@@ -23,9 +23,7 @@ SHOWN = 8
 """Label names in a message."""
 
 
-def data_record(
-    data: ImageData, folder: Path, before: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def data_record(data: ImageData, folder: Path, before: DataRecord | None = None) -> DataRecord:
     """What config.json says of a run's data.
 
     ``source`` is an absolute path, or the name of data that is no path; ``from_run`` leads from the
@@ -37,24 +35,17 @@ def data_record(
         before: what it said already, of a run that is gone on with: the digests stay those of the
             data that the run began with.
     """
-    identity = {"fingerprint": data.fingerprint, "digests": dict(data.digests)}
-    if before is not None:
-        identity = {name: before[name] for name in identity if name in before}
-    judged = {}
-    if data.validation is not None:
-        judged = {
-            "validation_images": len(data.validation),
-            "validation_split": data.validation_origin,
-        }
-    return {
-        "source": data.source,
-        "from_run": _from_run(data.source, folder),
-        **identity,
-        "train_images": data.train_images,
-        "test_images": len(data.test),
-        "test_split": data.test_origin,
-        **judged,
-    }
+    return DataRecord(
+        source=data.source,
+        from_run=_from_run(data.source, folder),
+        fingerprint=before.fingerprint if before else data.fingerprint,
+        digests=before.digests if before else dict(data.digests),
+        train_images=data.train_images,
+        test_images=len(data.test),
+        test_split=data.test_origin,
+        validation_images=0 if data.validation is None else len(data.validation),
+        validation_split=data.validation_origin,
+    )
 
 
 def _from_run(source: str, folder: Path) -> str | None:
@@ -86,7 +77,7 @@ def open_recorded(
     return data
 
 
-def located(settings: DataConfig, record: Mapping[str, Any], folder: Path) -> DataConfig:
+def located(settings: DataConfig, record: RunRecord, folder: Path) -> DataConfig:
     """The settings with a path to the data of a run that exists.
 
     A path other than the recorded one is taken as it is; the recorded one is tried as it was given,
@@ -95,12 +86,12 @@ def located(settings: DataConfig, record: Mapping[str, Any], folder: Path) -> Da
     Raises:
         DistvaeError: it is in none of these places.
     """
-    told, given = record["data"], settings.data
-    if not Path(told["source"]).is_absolute() or given != record["settings"]["data"]:
+    told, given = record.data, settings.data
+    if not Path(told.source).is_absolute() or given != record.settings.get("data"):
         return settings
-    places = [Path(given).expanduser(), Path(told["source"])]
-    if told.get("from_run") is not None:
-        places.append(Path(os.path.normpath(folder.resolve() / told["from_run"])))
+    places = [Path(given).expanduser(), Path(told.source)]
+    if told.from_run is not None:
+        places.append(Path(os.path.normpath(folder.resolve() / told.from_run)))
     for place in places:
         if place.exists():
             return dataclasses.replace(settings, data=str(place))
@@ -111,9 +102,7 @@ def located(settings: DataConfig, record: Mapping[str, Any], folder: Path) -> Da
     )
 
 
-def check_same(
-    data: ImageData, settings: DataConfig, record: Mapping[str, Any], folder: Path
-) -> list[str]:
+def check_same(data: ImageData, settings: DataConfig, record: RunRecord, folder: Path) -> list[str]:
     """That data is what a run was trained on.
 
     Args:
@@ -129,16 +118,16 @@ def check_same(
     Raises:
         DistvaeError: it is not; the message names what differs.
     """
-    told = record["data"]
-    then: Mapping[str, str] = told.get("digests") or {}
+    told = record.data
+    then = told.digests
     numbers = _changed_numbers(data, record)
     names = dict.fromkeys([*then, *data.digests])
     other = [name for name in names if then.get(name) != data.digests.get(name)]
     if numbers if not then else other:
         changes = [*_changed_settings(settings, record), *numbers]
         changes = changes or [f"it has other {name}" for name in other]
-        if told["source"] != data.source:
-            changes.append(f"the run was trained on {told['source']}")
+        if told.source != data.source:
+            changes.append(f"the run was trained on {told.source}")
         raise DistvaeError(
             f"{data.source} is not what the run was trained on, {folder}",
             "; ".join(changes),
@@ -159,8 +148,8 @@ def _absolute(path: str) -> Path:
     return Path(path).expanduser().resolve()
 
 
-def _changed_settings(settings: DataConfig, record: Mapping[str, Any]) -> list[str]:
-    then = {**vars(DataConfig()), **record["settings"]}
+def _changed_settings(settings: DataConfig, record: RunRecord) -> list[str]:
+    then = {**vars(DataConfig()), **record.settings}
     return [
         f"--{name.replace('_', '-')}: {then[name]} then, {getattr(settings, name)} now"
         for name in (*CONTENT_SETTINGS, "streaming")
@@ -168,18 +157,18 @@ def _changed_settings(settings: DataConfig, record: Mapping[str, Any]) -> list[s
     ]
 
 
-def _changed_numbers(data: ImageData, record: Mapping[str, Any]) -> list[str]:
+def _changed_numbers(data: ImageData, record: RunRecord) -> list[str]:
     """What differs of the numbers of images, their shape and their labels."""
-    told = record["data"]
+    told = record.data
     pairs = [
-        ("training images", told["train_images"], data.train_images),
-        ("test images", told["test_images"], len(data.test)),
-        ("image shape", *map(_shape, (record["image_shape"], data.image_shape))),
+        ("training images", told.train_images, data.train_images),
+        ("test images", told.test_images, len(data.test)),
+        ("image shape", *map(_shape, (record.image_shape, data.image_shape))),
     ]
     if data.stream is not None:  # an epoch of it is as long as one likes
         del pairs[0]
-    if record["label_names"]:  # an unconditional model knows none
-        pairs.append(("label names", *map(_some, (record["label_names"], data.label_names))))
+    if record.label_names:  # an unconditional model knows none
+        pairs.append(("label names", *map(_some, (record.label_names, data.label_names))))
     return [f"{what}: {before} then, {now} now" for what, before, now in pairs if before != now]
 
 

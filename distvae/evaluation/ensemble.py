@@ -21,8 +21,9 @@ from distvae.errors import DistvaeError
 from distvae.evaluation.judge import BLOCK, Judge, JudgeNetwork
 from distvae.evaluation.judge_training import gather, train_networks
 from distvae.evaluation.uncertainty import Estimate, share
-from distvae.files import new_folder, read_json, write_json
+from distvae.files import new_folder, write_json
 from distvae.platform import processor
+from distvae.reading import read_json
 from distvae.runs import CONFIG, WEIGHTS
 from distvae.tensors import load_weights, write_tensors
 

@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from distvae.card import CARD, EVALUATION, TABLE, write_card, write_evaluation
+from distvae.card import (
+    CARD,
+    EVALUATION,
+    TABLE,
+    evaluation,
+    numbers_of,
+    write_card,
+    write_evaluation,
+)
 from distvae.errors import DistvaeError, nearest
 from distvae.figures import rows_by_label, rows_of
-from distvae.files import read_json, write_json
+from distvae.files import write_json
 from distvae.runs import Run, find_run
 from distvae.terminal import make_console, progress_bar, table
 
@@ -75,6 +83,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
     if config.draws < 1:
         raise DistvaeError(f"--draws is {config.draws}", "expected at least 1")
     run = find_run(config.run)
+    evaluation(run.folder)  # what is damaged is told before the work
     prepare(None)
     share, device = _share()
     console = make_console(quiet=share.rank > 0)
@@ -127,10 +136,8 @@ def _keep(run: Run, values: dict[str, float]) -> None:
     """Add to what was measured of the same weights; what was measured of others is gone."""
     path = run.folder / EVALUATION
     weights = hashlib.sha256((run.model / "model.safetensors").read_bytes()).hexdigest()
-    known = read_json(path) if path.exists() else {}
-    if known.pop(WEIGHTS, None) != weights:
-        known = {}
-    known |= values
+    before = evaluation(run.folder)
+    known = {**(before.values if before.weights_sha256 == weights else {}), **values}
     write_json(path, {WEIGHTS: weights, **known})
-    write_evaluation(run.folder, known)
+    write_evaluation(run.folder, numbers_of(known))
     write_card(run.folder)

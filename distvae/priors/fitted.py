@@ -4,20 +4,36 @@ Legend: B batch, Z latent dimensions, M components, G sets of them: one for each
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from distvae.errors import DistvaeError
-from distvae.files import read_json, stored_checksum, write_json
+from distvae.files import write_json
+from distvae.headers import stored_checksum
 from distvae.priors.base import Prior, of_label
 from distvae.priors.mixture import EXTRA, choose, of_row, thresholds_of
+from distvae.reading import read_record
 from distvae.tensors import read_tensors, write_tensors
 
 TENSORS, FACTS = "fitted-prior.safetensors", "fitted-prior.json"
 WEIGHTS = "model.safetensors"
 ANEW = "Fit it again: distvae fit-prior"
+
+
+@dataclass(frozen=True)
+class FittedFacts:
+    """fitted-prior.json."""
+
+    weights_sha256: str | None
+    """Checksum of the weights whose latents it was fitted to."""
+    components: int
+    seed: int
+    images: int
+    log_density: dict[str, float]
+    """Mean of the training images' latents under it, nats, by label."""
 
 
 class FittedPrior(Prior):
@@ -77,7 +93,8 @@ class FittedPrior(Prior):
                 f"expected {TENSORS} and {FACTS}",
                 f"Fit one: distvae fit-prior {folder}",
             )
-        if read_json(folder / FACTS).get("weights_sha256") != stored_checksum(folder / WEIGHTS):
+        facts = read_record(folder / FACTS, FittedFacts)
+        if facts.weights_sha256 != stored_checksum(folder / WEIGHTS):
             raise DistvaeError(
                 f"{folder / TENSORS} was fitted to other weights",
                 f"{WEIGHTS} has changed since",

@@ -13,14 +13,16 @@ from distvae.checkpoint import Progress, Trained, load_checkpoint, load_newest
 from distvae.config import OptimConfig, TrainConfig
 from distvae.data.batches import StreamedImages
 from distvae.errors import DistvaeError
-from distvae.files import TEMPORARY, disk_told, stored_checksum
+from distvae.files import TEMPORARY, disk_told
+from distvae.headers import stored_checksum
+from distvae.records import RunRecord
 from distvae.runs import WEIGHTS, Run, checkpoint_path, checkpoints
-from distvae.schedules import LEAST_SHARE, Part, Parts, gone_on, learning_rate, steps_of, whole
+from distvae.schedules import LEAST_SHARE, Parts, gone_on, learning_rate, steps_of, whole
 from distvae.tensors import checksum, read_tensors, write_tensors
 from distvae.terminal import make_console
 from distvae.training.engine import Engine
 from distvae.training.sharding import fill_parts, whole_state
-from distvae.training.transfer import INIT_FROM, Origin
+from distvae.training.transfer import Origin
 from distvae.training.world import gathered, on_main, together
 
 SCRATCH = (f"{TEMPORARY}*", ".tmp??????")
@@ -34,7 +36,7 @@ class Earlier:
     """What config.json says of a run that is gone on with."""
 
     config: TrainConfig
-    record: dict[str, Any]
+    record: RunRecord
 
     @classmethod
     def of(cls, folder: Path) -> "Earlier":
@@ -49,11 +51,17 @@ class Earlier:
     @property
     def parts(self) -> Parts:
         """Those of the run so far; one where it was written before there were any."""
-        if SCHEDULE in self.record:
-            return tuple(Part(**part) for part in self.record[SCHEDULE])
+        if self.record.schedule:
+            return self.record.schedule
         optim = self.config.optim
-        per_epoch = self.record["data"]["train_images"] // optim.batch_size
+        per_epoch = self.record.data.train_images // optim.batch_size
         return whole(optim, steps_of(optim, per_epoch), per_epoch)
+
+    @property
+    def transferred(self) -> dict[str, Any] | None:
+        """What config.json says of the model that the run began with."""
+        told = self.record.init_from
+        return asdict(told) if told else None
 
     def origin(self, folder: Path) -> Origin | None:
         """The model that the run began with, where it has to begin with it again.
@@ -61,10 +69,10 @@ class Earlier:
         Raises:
             DistvaeError: it is gone, or has other weights now.
         """
-        told = self.record.get(INIT_FROM)
+        told = self.record.init_from
         if told is None or checkpoints(folder):
             return None
-        return Origin.of(told["source"], told["weights_sha256"])
+        return Origin.of(told.source, told.weights_sha256)
 
     def lengthened(self, config: TrainConfig, train_images: int) -> TrainConfig:
         """The settings with one length: of --epochs and --max-steps the one that was changed."""
@@ -188,7 +196,7 @@ def load(engine: Engine, folder: Path) -> Found:
     assert progress is not None
     if progress.scaler is not None and accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(progress.scaler)
-    streams, images = progress.streams or [], engine.train_images
+    streams, images = progress.streams or (), engine.train_images
     # only as many processes as then have the same parts
     if isinstance(images, StreamedImages) and len(streams) == accelerator.num_processes:
         images.go_on_from(streams[accelerator.process_index])

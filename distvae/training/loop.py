@@ -160,7 +160,7 @@ def checkpoint(sitting: Sitting) -> None:
     if engine.accelerator.scaler is not None:
         sitting.progress.scaler = engine.accelerator.scaler.state_dict()
     if isinstance(engine.train_images, StreamedImages):
-        sitting.progress.streams = gathered(engine.accelerator, engine.train_images.state)
+        sitting.progress.streams = tuple(gathered(engine.accelerator, engine.train_images.state))
     trained = whole_state(engine.trained, "cpu" if engine.accelerator.is_main_process else "meta")
     on_main(engine.accelerator, lambda: _save(sitting, trained))
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from distvae.platform import native_bf16
+from distvae.records import PrecisionRecord
 from distvae.training.compilation import COMPILE_SECONDS, compiled
 from distvae.training.engine import Engine
 from distvae.training.probing import TIMED, WARM_UP, step_seconds
@@ -41,7 +41,7 @@ class Decision:
         return f"{self.taken} ({self.asked}: {self.why})" if self.why else self.taken
 
 
-def decided(engine: Engine, earlier: Any = None) -> tuple[Engine, Decision]:
+def decided(engine: Engine, earlier: PrecisionRecord | None = None) -> tuple[Engine, Decision]:
     """The engine in the precision of its run, which stands in its settings from then on.
 
     Args:
@@ -52,8 +52,8 @@ def decided(engine: Engine, earlier: Any = None) -> tuple[Engine, Decision]:
     native = all(gathered(engine.accelerator, native_bf16(engine.accelerator.device.type)))
     if asked != AUTO:
         decision = Decision(asked, asked)
-        if isinstance(earlier, dict) and earlier.get("taken") == asked:
-            decision = Decision(str(earlier.get("asked")), asked, str(earlier.get("why", "")))
+        if earlier is not None and earlier.taken == asked:
+            decision = Decision(earlier.asked, asked, earlier.why)
         if asked == BF16 and not native:
             decision = dataclasses.replace(decision, warning=_price(engine))
         return engine, decision

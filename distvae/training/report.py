@@ -5,10 +5,9 @@ import shlex
 
 from rich.console import Console
 
-from distvae.card import best, best_sheet, last_metrics
+from distvae.card import best, best_sheet, last_metrics, numbers_of
 from distvae.figures import ERROR, rows_of
-from distvae.files import read_json
-from distvae.runs import CHECKPOINTS, CONFIG, METRICS
+from distvae.runs import CHECKPOINTS, METRICS, Run
 from distvae.terminal import make_console, table
 from distvae.training.run import Outcome
 
@@ -27,9 +26,10 @@ def report(outcome: Outcome) -> None:
         console.print(f"  distvae train --resume {quoted}", style="bold")
         return
     measured = last_metrics(folder, "test")
-    shown = {name: value for name, value in measured.items() if name.removesuffix(ERROR) in NAMES}
+    numbers = numbers_of(measured.values if measured else {})
+    shown = {name: value for name, value in numbers.items() if name.removesuffix(ERROR) in NAMES}
     progress = outcome.progress
-    step = measured.get("weights_step", progress.step)
+    step = numbers.get("weights_step", progress.step)
     title = f"test split after epoch {step / outcome.steps_per_epoch:g}"
     console.print(table(title, rows_of(shown)))
     sheet = best_sheet(folder)
@@ -39,9 +39,9 @@ def report(outcome: Outcome) -> None:
     console.print(f"  weights      {folder}/model.safetensors")
     console.print(f"  checkpoints  {folder}/{CHECKPOINTS}/")
     console.print(f"  metrics      {folder}/{METRICS}")
-    record = read_json(folder / CONFIG)
-    conditional = record["settings"]["model"] == "cvae"
-    label = f" --label {shlex.quote(record['label_names'][-1])}" if conditional else ""
+    run = Run(folder, folder)
+    conditional = run.config().model.model == "cvae"
+    label = f" --label {shlex.quote(run.record().label_names[-1])}" if conditional else ""
     console.print("next:")
     console.print(f"  distvae sample {quoted}{label} --count 64", style="bold")
     console.print(f"  distvae evaluate {quoted}", style="bold")

@@ -23,6 +23,7 @@ from distvae.data.validation import AUTO
 from distvae.errors import DistvaeError
 from distvae.files import LOCK, TEMPORARY, disk_told, write_json
 from distvae.platform import prepare
+from distvae.records import DataRecord
 from distvae.runs import CONFIG, Run, find_run, is_run
 from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
@@ -152,10 +153,10 @@ def _go_on(
         on_main(accelerator, lambda: found.complete(folder))
         return _outcome(folder, engine, progress, None, idle=True)
     on_main(accelerator, lambda: found.settle(folder))
-    engine, precision = decided(engine, earlier.record.get(PRECISION))
+    engine, precision = decided(engine, earlier.record.precision)
     engine = compiled(engine)
-    same = data_record(data, folder, earlier.record["data"])
-    record = _record(same, engine, precision, earlier.record.get(INIT_FROM))
+    same = data_record(data, folder, earlier.record.data)
+    record = _record(same, engine, precision, earlier.transferred)
     on_main(accelerator, lambda: _begin(folder, True, record))
     return _sit(engine, progress, folder, precision, _announcement(data, engine, told))
 
@@ -296,7 +297,7 @@ def _announcement(data: ImageData, engine: Engine, told: str) -> str:
 
 
 def _record(
-    data: dict[str, Any],
+    data: DataRecord,
     engine: Engine,
     precision: Decision,
     transferred: dict[str, Any] | None,
@@ -313,7 +314,7 @@ def _record(
             "python": platform.python_version(),
             **{name: version(name) for name in LIBRARIES},
         },
-        "data": data,
+        "data": dataclasses.asdict(data),
         "world": {
             "device": engine.accelerator.device.type,
             "processes": engine.accelerator.num_processes,

@@ -4,14 +4,16 @@ import importlib.util
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import LoggerType
 
 from distvae.errors import DistvaeError, nearest
 from distvae.files import disk_told, replacing_file
+from distvae.reading import read_lines
+from distvae.records import MetricsLine
 from distvae.runs import METRICS
+from distvae.terminal import warn
 
 
 def check_trackers(names: tuple[str, ...]) -> None:
@@ -54,7 +56,7 @@ class MetricsLog:
         with disk_told(f"{path} cannot be written", folder):
             if path.exists():
                 with replacing_file(path) as temporary:
-                    temporary.write_text("".join(_lines_until(path, step)), encoding="utf-8")
+                    temporary.write_bytes(b"".join(_lines_until(path, step)))
             self._file = path.open("ab", buffering=0)  # a failed write leaves nothing for later
 
     def __enter__(self) -> "MetricsLog":
@@ -101,14 +103,11 @@ class MetricsLog:
             self.failure = error
 
 
-def _lines_until(path: Path, step: int) -> list[str]:
+def _lines_until(path: Path, step: int) -> list[bytes]:
     """Whole lines of steps up to ``step``; a line cut short by a crash is dropped."""
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        try:
-            content: Any = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if content["step"] <= step:
-            kept.append(line)
+    damaged: list[str] = []
+    lines = read_lines(path, MetricsLine, damaged)
+    kept = [line for line, found in lines if found.step <= step]
+    if damaged:
+        warn(f"{path} had {len(damaged)} damaged lines, which are left out: {damaged[0]}")
     return kept

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from distvae.export.sampler import Sampler
-from distvae.files import read_json, write_json
+from distvae.files import write_json
 from distvae.models import VAE
+from distvae.reading import read_json
 from distvae.tensors import read_tensors, write_tensors
 from tests.conftest import SHAPES, Command, assert_refused, listing
 

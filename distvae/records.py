@@ -1,0 +1,109 @@
+"""The shape of the files of a run folder, each said once. No torch."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from distvae.schedules import Part
+from distvae.values import REST, Within
+
+Scalar = str | int | float | bool | None
+Count = Annotated[int, Within(0)]
+Side = Annotated[int, Within(1, 2**16)]
+Name = Annotated[str, Within(0, 10_000)]
+Names = Annotated[tuple[Name, ...], Within(0, 100_000)]
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """config.json of a bare model: what ``from_pretrained`` needs."""
+
+    model: dict[str, Any]
+    """Settings of :class:`distvae.config.ModelConfig`."""
+    image_shape: tuple[Annotated[int, Within(1, 1024)], Side, Side]
+    """Channels, height and width."""
+    label_names: Names
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """What a run says of its data."""
+
+    source: str
+    fingerprint: str
+    train_images: Count
+    test_images: Count
+    test_split: str
+    validation_images: Count = 0
+    validation_split: str = ""
+    """Those that judge while training, where they are others than the test images."""
+    from_run: str | None = None
+    """The way from the run folder to a source that is a path."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of each part of what the data holds, by name; empty in runs of earlier versions."""
+
+
+@dataclass(frozen=True)
+class WorldRecord:
+    """What a run was trained on."""
+
+    device: str = "cpu"
+    processes: Annotated[int, Within(1)] = 1
+    threads: Annotated[int, Within(1)] = 1
+
+
+@dataclass(frozen=True)
+class PrecisionRecord:
+    """What a run computes in, and why."""
+
+    asked: str
+    taken: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class TransferRecord:
+    """What a run began with, where it was the weights of another model."""
+
+    source: str
+    weights_sha256: str
+    taken: Names = ()
+    fresh: Names = ()
+    labels: Names = ()
+    new_labels: Names = ()
+
+
+@dataclass(frozen=True)
+class RunRecord(ModelRecord):
+    """config.json of a run."""
+
+    settings: dict[str, Any]
+    """Settings of :class:`distvae.config.TrainConfig`, flat."""
+    data: DataRecord
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of Python and of packages."""
+    world: WorldRecord = WorldRecord()
+    precision: PrecisionRecord | None = None
+    init_from: TransferRecord | None = None
+    schedule: tuple[Part, ...] = ()
+    """The parts of the run, each with a schedule of its own; none where it was written before."""
+
+
+@dataclass(frozen=True)
+class MetricsLine:
+    """A line of metrics.jsonl."""
+
+    step: Count
+    epoch: float
+    split: str
+    values: dict[str, Scalar] = field(metadata=REST)
+    """What was measured, by name."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """evaluation.json."""
+
+    values: dict[str, Scalar] = field(metadata=REST)
+    """What was measured, by name."""
+    weights_sha256: str = ""
+    """Of the file of weights that it was measured on."""
