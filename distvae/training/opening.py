@@ -1,14 +1,13 @@
 """The data of a run, opened by all its processes."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 
 from distvae.config import DataConfig
 from distvae.data.provenance import check_same, located
 from distvae.data.store import ImageData, open_data
+from distvae.records import RunRecord
 from distvae.terminal import make_console, progress_bar
 from distvae.training.world import on_main, together
 
@@ -17,7 +16,7 @@ def open_together(
     settings: DataConfig,
     accelerator: Accelerator,
     folder: Path,
-    record: Mapping[str, Any] | None,
+    record: RunRecord | None,
 ) -> ImageData:
     """The images; the main process comes first, as it may have to decode them.
 

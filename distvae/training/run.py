@@ -115,8 +115,8 @@ def run_training(
         # another run may have begun there before this one held it
         on_main(accelerator, lambda: check_folder(folder, config.run.overwrite, resume))
         earlier = together(accelerator, lambda: Earlier.of(folder)) if resume else None
-        record = earlier.record if earlier else None
-        data = open_together(config.data, accelerator, folder, record)
+        known = earlier.record if earlier else None
+        data = open_together(config.data, accelerator, folder, known)
         check_agreement(accelerator, {"the data's fingerprint": data.fingerprint}, names)
         config = config.resolved(data.image_shape[0])
         if earlier is not None:
