@@ -41,11 +41,11 @@ class DataConfig:
     """Where the images come from and how they become tensors."""
 
     data: str = "mnist"
-    """What to train on: the bundled `mnist`, `sprites` or `sprites:small` (drawn, with known factors), a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a parquet, csv (image paths beside it) or arrow file or folder, a `save_to_disk` folder, or dSprites' npz."""
+    """What to train on: the bundled `mnist`, `sprites` or `sprites:small` (drawn, with known factors), a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a zip of one, a parquet, csv, tsv, jsonl (image paths beside it, or pixels) or arrow file or folder, npz or npy arrays, IDX files, CIFAR's binary batches, a `save_to_disk` folder, or dSprites' npz."""
     split_train: str = "train"
-    """Name of the training split."""
+    """Name of the training split; `Train`, `training` and the like are found too."""
     split_test: str | None = None
-    """Name of the test split; left out: `test`, else `validation`, else a seeded tenth of the training split."""
+    """Name of the test split; left out: `test`, else `validation`, or whatever is called so (`Testing`, `val`, `dev`), else a seeded tenth of the training split, of each label at least one image where it has two."""
     split_validation: str | None = None
     """Name of the split by which weights are judged while they are trained, apart from the test split; `held-out`: a tenth of the training split, by label; `auto`: the data's validation split, else that tenth. Left out: `auto` with --early-stopping or --keep-best, else none is taken and the test split is looked at."""
     image_column: str | None = None
@@ -55,7 +55,9 @@ class DataConfig:
     image_size: int | None = None
     """Side in pixels to which every image is resized (shorter side, then a centre crop); needed when sizes are mixed."""
     channels: Literal[1, 3] | None = None
-    """1 for grey, 3 for colour; left out: as the images are."""
+    """1 for grey, 3 for colour; left out: as the images are, colour where some are."""
+    white: float | None = None
+    """The value of a white pixel, for images of more or fewer than 256 levels: 4095 for 12 bits, 1 for masks of 0 and 1; left out: told from the images, by the bits that their largest value takes."""
     binarize: Literal["none", "dynamic", "threshold"] | None = None
     """`none` keeps grey levels in [0, 1]; `dynamic` draws a fresh Bernoulli pixel from each grey level every epoch; `threshold` cuts at one half; left out: `dynamic` for the bernoulli likelihood, else `none`."""
     split_seed: int = 0

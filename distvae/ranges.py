@@ -50,7 +50,7 @@ MOST = {
 LARGEST = 10**15
 """Of any other number: far beyond what makes sense, and still exact in 64 bits."""
 MOST_WIDTHS, WIDEST = 2**10, 2**20
-ABOVE_ZERO = ("learning_rate", "width", "clip", "sigma", "adam_eps")
+ABOVE_ZERO = ("learning_rate", "width", "clip", "sigma", "adam_eps", "white")
 NOT_NEGATIVE = (
     "beta",
     "kl_start",

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.data.encoded import decode_image
 from distvae.data.order import permutation
-from distvae.data.pixels import check_size, read_pixels
+from distvae.data.pixels import check_size, read_picture
 from distvae.data.shards import Example, State
-from distvae.data.sources.tables import decode_image
 from distvae.data.streaming import Stream
 from distvae.errors import DistvaeError
 
@@ -204,10 +204,11 @@ class StreamedImages:
         examples, state = read.result()
         images = np.empty((len(examples), *self._shape), np.uint8)
         labels = np.empty(len(examples), np.int64)
-        stream, size = self._stream, self._stream.config.image_size
+        stream, reading = self._stream, self._stream.reading
+        assert reading is not None
         for index, example in enumerate(examples):
             encoded, where = stream.encoded(example), stream.where(example)
-            pixels = read_pixels(decode_image, encoded, where, self._shape[0], size)
+            pixels = read_picture(decode_image, encoded, where, reading, settled=True).pixels
             check_size(where, pixels.shape, "read at the start of the run", self._shape)
             images[index], labels[index] = pixels, stream.number(example)
         return images, labels, state

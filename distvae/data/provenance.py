@@ -69,9 +69,11 @@ def open_recorded(
     Raises:
         DistvaeError: it is not there, or is not what the run was trained on.
     """
-    record, settings = run.record(), run.config().data
+    record, config = run.record(), run.config()
+    settings = config.data
     settings = settings if place is None else dataclasses.replace(settings, data=place)
     data = open_data(located(settings, record, run.folder), progress)
+    data = data.labelled() if config.model.model == "cvae" else data
     for note in check_same(data, settings, record, run.folder):
         make_console(stderr=True, quiet=quiet).print(note)
     return data

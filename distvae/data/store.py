@@ -7,11 +7,7 @@ arrays have digests, by which a damaged one is noticed and which are the identit
 
 import dataclasses
 import json
-import math
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,30 +18,28 @@ from numpy.typing import NDArray
 
 from distvae.config import DataConfig
 from distvae.data.cache import building, cache_folder
+from distvae.data.decoding import write_arrays
 from distvae.data.factors import Factor
 from distvae.data.identity import (
-    ROWS,
     Progress,
-    array_digest,
     combined,
     digest_of,
-    piece_digest,
     remember,
     remembered,
     state_of,
-    threads,
 )
-from distvae.data.pixels import check_size, read_pixels
-from distvae.data.sources import RawData, RawSplit, Source, load_source
+from distvae.data.pixels import NOTHING, Reading, Seen
+from distvae.data.sources import RawData, Source, load_source
+from distvae.data.sources.raw import UNLABELLED
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
 from distvae.errors import DistvaeError
 from distvae.terminal import make_console, progress_bar
 
-FORMAT = 2
+FORMAT = 3
 META, MEMORY = "meta.json", "verified.json"
 CONTENT_SETTINGS = (
-    *("image_column", "label_column", "image_size", "channels"),
+    *("image_column", "label_column", "image_size", "channels", "white"),
     *("split_train", "split_test", "split_seed"),
 )
 """Settings that decide which pixels and labels a store holds."""
@@ -54,6 +48,8 @@ CONTENT_SETTINGS = (
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images uint8 [N, C, H, W], a read-only memory map, and labels int64 [N] or None.
+
+    Labels are -1 where one is missing; these images come last.
 
     ``rows`` int64 [N] are the images' places in the grid of their factors, where these are known.
     """
@@ -66,6 +62,20 @@ class Split:
         """The number of images."""
         return len(self.images)
 
+    @property
+    def labelled(self) -> int:
+        """How many images have a label; they come before the others."""
+        return 0 if self.labels is None else int((self.labels != UNLABELLED).sum())
+
+    def first(self, count: int) -> "Split":
+        """The split without the images from ``count`` on; nothing is copied."""
+        labels, rows = self.labels, self.rows
+        return Split(
+            self.images[:count],
+            None if labels is None else labels[:count],
+            None if rows is None else rows[:count],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
@@ -77,7 +87,9 @@ class ImageData:
 
     ``digests`` tell by name each part of what the data holds: images and labels of the splits, and
     the names of the labels; of a stream, its files instead of the training images. ``fingerprint``
-    is one of them all. Both are the same wherever the data lies.
+    is one of them all. Both are the same wherever the data lies. ``notes`` say what was recognized,
+    chosen, skipped or changed when the data was read, in a sentence each; ``seen`` is what
+    kinds of numbers the images hold.
     """
 
     name: str
@@ -88,6 +100,8 @@ class ImageData:
     test_origin: str
     label_names: tuple[str, ...]
     factors: tuple[Factor, ...] = ()
+    notes: tuple[str, ...] = ()
+    seen: Seen = NOTHING
     stream: Stream | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     validation: Split | None = None
@@ -103,6 +117,30 @@ class ImageData:
         """Channels, height and width of every image."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
+
+    def labelled(self) -> "ImageData":
+        """The same without the images that have no label, where others have one.
+
+        Raises:
+            DistvaeError: no image of a split has one.
+        """
+        if not self.label_names or self.train.labels is None or self.stream is not None:
+            return self
+        counts = {"train": self.train.labelled, "test": self.test.labelled}
+        sizes = {"train": len(self.train), "test": len(self.test)}
+        if counts == sizes:
+            return self
+        if not all(counts.values()):
+            raise DistvaeError(
+                f"no image of the {'test' if counts['train'] else 'training'} split of "
+                f"{self.source} has a label",
+                "a conditional model is trained and tested on labelled images",
+                "Choose other splits by --split-train and --split-test, or take --model vae.",
+            )
+        told = ", ".join(f"{counts[name]:,} of {sizes[name]:,} {name}" for name in counts)
+        note = f"only labelled images are used, as labels are needed: {told} images"
+        splits = self.train.first(counts["train"]), self.test.first(counts["test"])
+        return dataclasses.replace(self, train=splits[0], test=splits[1], notes=(*self.notes, note))
 
     @property
     def num_labels(self) -> int:
@@ -134,7 +172,7 @@ def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData
         name=source.name,
         source=source.address,
         fingerprint=combined(digests)[:16],
-        stream=stream,
+        stream=stream and dataclasses.replace(stream, reading=Reading.of(data.seen, config)),
         digests=digests,
     )
 
@@ -261,6 +299,8 @@ def _opened(meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Imag
             Factor(told["name"], tuple(told["values"]), told["categorical"])
             for told in meta["factors"]
         ),
+        notes=tuple(meta["notes"]),
+        seen=Seen.from_json(meta["seen"]),
         digests={**digests, "label names": combined(meta["label_names"])},
     )
 
@@ -272,19 +312,14 @@ def _build(
     splits = {"train": raw.train, "test": raw.test}
     if raw.validation is not None:
         splits["validation"] = raw.validation
-    sample = _Sample.of(raw.train, config)
-    _check_space(folder.parent, sum(len(split.rows) for split in splits.values()), sample.shape)
     folder.mkdir()
-    digests: dict[str, str] = {}
-    for name, split in splits.items():
-        parts = {"labels": split.labels, "rows": split.rows if raw.factors else None}
-        for part, array in parts.items():
-            if array is not None:
-                np.save(folder / f"{name}-{part}.npy", array.astype(np.int64))
-                digests[f"{name}-{part}"] = digest_of(array.astype(np.int64))
-        with progress(f"decoding {source.name} {name}", len(split.rows)) as advance:
-            path = folder / f"{name}-images.npy"
-            digests[f"{name}-images"] = _decode(split, sample, path, advance)
+    written = write_arrays(
+        folder,
+        splits,
+        bool(raw.factors),
+        config,
+        lambda split, total: progress(f"decoding {source.name} {split}", total),
+    )
     meta = {
         "name": source.name,
         "source": source.address,
@@ -292,77 +327,12 @@ def _build(
         "validation_origin": raw.validation_origin,
         "label_names": list(raw.label_names),
         "factors": [dataclasses.asdict(factor) for factor in raw.factors],
+        "notes": [*raw.notes, *written.notes],
+        "seen": list(written.seen),
         "splits": list(splits),
-        "arrays": digests,
+        "arrays": written.digests,
     }
     whole = json.dumps({**meta, "digest": combined(meta)}, indent=2) + "\n"
     (folder / META).write_text(whole, encoding="utf-8")
-    state = state_of(folder, [folder / f"{name}.npy" for name in digests])
-    remember(folder / MEMORY, state, combined(digests))
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """What the first image of the training split says about all: its shape and channels."""
-
-    where: str
-    shape: tuple[int, ...]
-    size: int | None
-
-    @classmethod
-    def of(cls, split: RawSplit, config: DataConfig) -> "_Sample":
-        row, encoded = int(split.rows[0]), split.fetch(split.rows[:1])[0]
-        where, size = split.where(row, encoded), config.image_size
-        pixels = read_pixels(split.decode, encoded, where, config.channels, size)
-        return cls(where, pixels.shape, size)
-
-
-def _decode(split: RawSplit, sample: _Sample, path: Path, advance: Callable[[int], None]) -> str:
-    """Write the pixels of a split, uint8 [N, C, H, W], one piece per thread at a time.
-
-    Returns:
-        Their digest.
-    """
-    shape = (len(split.rows), *sample.shape)
-    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    _reserve(path)
-
-    def fill(start: int) -> bytes:
-        rows = split.rows[start : start + ROWS]
-        for index, (row, encoded) in enumerate(zip(rows, split.fetch(rows), strict=True), start):
-            where = split.where(row, encoded)
-            pixels = read_pixels(split.decode, encoded, where, sample.shape[0], sample.size)
-            check_size(where, pixels.shape, sample.where, sample.shape)
-            images[index] = pixels
-        return piece_digest(images[start : start + ROWS])
-
-    def pieces() -> Iterator[bytes]:
-        with ThreadPoolExecutor(threads()) as pool:
-            starts = range(0, len(split.rows), ROWS)
-            for start, piece in zip(starts, pool.map(fill, starts), strict=True):
-                advance(min(ROWS, len(split.rows) - start))
-                yield piece
-
-    digest = array_digest(images.dtype, images.shape, pieces())
-    images.flush()
-    return digest
-
-
-def _reserve(path: Path) -> None:
-    """Take a file's room on the disk now: a memory map that finds none later ends by a signal."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
-def _check_space(folder: Path, count: int, shape: tuple[int, ...]) -> None:
-    """Refuse before decoding what would not fit: a full disk ends a memory map by a signal."""
-    needed = count * (math.prod(shape) + 8)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DistvaeError(
-            f"{count} images of {' x '.join(map(str, shape))} need {needed / 1e9:.2f} GB in "
-            f"{folder.parent}",
-            f"{free / 1e9:.2f} GB are free",
-            "Make room, choose another folder by --cache-dir, or take a smaller --image-size.",
-        )
+    state = state_of(folder, [folder / f"{name}.npy" for name in written.digests])
+    remember(folder / MEMORY, state, combined(written.digests))

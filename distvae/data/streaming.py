@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from distvae.config import DataConfig
-from distvae.data.pixels import read_pixels
+from distvae.data.encoded import decode_image, encoded_image
+from distvae.data.pixels import Reading, first_reading, read_picture
 from distvae.data.shards import Example, StreamOrder, finely
-from distvae.data.sources.raw import RawData, Source, choose_splits
-from distvae.data.sources.tables import choose_columns, decode_image, encoded_image, read_tables
+from distvae.data.sources.columns import is_array
+from distvae.data.sources.raw import Notes, RawData, Source, Tables
+from distvae.data.sources.tables import choose, choose_columns, read_tables
 from distvae.errors import DistvaeError
 
 SAMPLE = 10_000
@@ -37,6 +39,9 @@ class Stream:
     label_count: int
     images: int
     root: Path | None
+    notes: tuple[str, ...] = ()
+    reading: Reading | None = None
+    """How its images become pixels, once some of them were looked at."""
 
     @property
     def name(self) -> str:
@@ -84,39 +89,59 @@ def open_stream(source: Source, config: DataConfig) -> Stream:
         DistvaeError: the source cannot be streamed, has no test split, labels without names, or
             does not say how many images it has.
     """
-    import datasets
-
-    if source.tables is None:
+    found = source.tables() if source.tables else None
+    if found is None:
         raise DistvaeError(
-            f"--streaming does not go with the bundled {config.data}",
-            "it fits the memory of any machine and is always decoded whole",
+            f"--streaming does not go with {config.data}",
+            "it is no table or folder of encoded images, and is always decoded whole",
             "Leave out --streaming.",
         )
-    tables = source.tables()
-    train, test = choose_splits(config, tables)
+    notes = list(found.notes)
+    train, test = choose(found.splits, config, notes)
     if test is None:
         raise DistvaeError(
             f"--streaming finds no test split in {config.data}",
-            f"its splits are {', '.join(tables)}, and none can be held out of what is not kept",
+            f"its splits are {', '.join(found.splits)}, and none can be held out of what is not "
+            "kept",
             "Write some of the images as a split of their own, and name it by --split-test.",
         )
-    tables = {name: tables[name] for name in (train, test)}
-    image, label = choose_columns(tables, config)
-    kind = tables[train].features[label] if label else None
-    if kind is not None and not isinstance(kind, datasets.ClassLabel):
-        if config.label_column is not None:
-            raise DistvaeError(
-                f"--label-column {label} of {config.data} holds {kind.dtype} without names",
-                "with --streaming expected a ClassLabel, as not all labels are seen before the end",
-                "Cast the column to datasets.ClassLabel(names=...) and write the data anew.",
-            )
-        label = None
+    tables = {name: found.splits[name] for name in (train, test)}
+    image, labels = choose_columns(tables, config, [])
+    features = tables[train].features
+    if is_array(features[image]):
+        raise DistvaeError(
+            f"--streaming does not go with {config.data}",
+            f"its column {image} holds numbers, which are always read whole",
+            "Leave out --streaming.",
+        )
+    label = _label(features, labels, config, notes)
+    kind = None if label is None else features[label]
     count = config.epoch_images or _length(tables[train], train, config.data)
     if not count:
         raise DistvaeError(f"split {train} of {config.data} has no images", "expected some")
     splits = {name: _as_stream(table, image, label) for name, table in tables.items()}
-    names = len(kind.names) if label else 0  # type: ignore[union-attr]
-    return Stream(config, splits, image, label, names, count, source.root)
+    names = 0 if kind is None else len(kind.names)
+    return Stream(config, splits, image, label, names, count, source.root, tuple(notes))
+
+
+def _label(
+    features: Mapping[str, Any], candidates: list[str], config: DataConfig, notes: Notes
+) -> str | None:
+    """The first column whose labels have names."""
+    import datasets
+
+    for column in candidates:
+        if isinstance(features[column], datasets.ClassLabel):
+            return column
+        if config.label_column is not None:
+            raise DistvaeError(
+                f"--label-column {column} of {config.data} holds {features[column].dtype} without "
+                "names",
+                "with --streaming expected a ClassLabel, as not all labels are seen before the end",
+                "Cast the column to datasets.ClassLabel(names=...) and write the data anew.",
+            )
+        notes.append(f"column {column} has no names of labels, which --streaming needs: left out")
+    return None
 
 
 def _length(table: Any, name: str, data: str) -> int:
@@ -151,8 +176,9 @@ def resident_part(stream: Stream, scratch: Path) -> RawData:
     train, test = stream.splits
     order = stream.order(config.split_seed, 0, 1)
     first, _ = next(order.examples(0))
-    where, size = stream.where(first), config.image_size
-    pixels = read_pixels(decode_image, stream.encoded(first), where, config.channels, size)
+    where = stream.where(first)
+    reading = first_reading(decode_image, [(where, stream.encoded(first))], config)
+    pixels = read_picture(decode_image, stream.encoded(first), where, reading).pixels
     count = min(SAMPLE, stream.images, max(1, SAMPLE_BYTES // pixels.size))
     taken = (example for example, _ in islice(order.examples(0), count))
     splits: dict[str, Iterable[Example]] = {train: taken, test: finely(stream.splits[test])}
@@ -160,7 +186,7 @@ def resident_part(stream: Stream, scratch: Path) -> RawData:
         name: _written(examples, stream.splits[name].features, scratch / f"{name}.arrow")
         for name, examples in splits.items()
     }
-    return read_tables(tables, config, stream.root)
+    return read_tables(Tables(tables, list(stream.notes)), config, stream.root)
 
 
 def _written(examples: Iterable[Example], features: Any, path: Path) -> Any:

@@ -7,18 +7,15 @@ test split.
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
-
 from distvae.config import DataConfig
-from distvae.data.order import VALIDATION, permutation
-from distvae.data.sources.raw import RawData, RawSplit
+from distvae.data.order import VALIDATION
+from distvae.data.sources.raw import RawData
+from distvae.data.sources.splits import hold_out
 from distvae.errors import DistvaeError, NoSplitError
 
 AUTO, HELD_OUT = "auto", "held-out"
 """Values of --split-validation that are no names."""
 USUAL = ("validation", "valid", "val", "dev", "eval")
-SHARE = 10
-"""One in so many images of the training split is held out."""
 
 
 def with_validation(
@@ -62,45 +59,10 @@ def with_validation(
             "out of what is not kept",
             "Write some of the images as a split named validation, or leave these flags out.",
         )
-    train, held = hold_out(raw.train, config.split_seed)
+    train, held = hold_out(raw.train, config.split_seed, VALIDATION, "a validation split")
     by_label = "" if raw.train.labels is None else "by label, "
     origin = f"held-out tenth of {raw.train.name}, {by_label}seed {config.split_seed}"
     return dataclasses.replace(raw, train=train, validation=held, validation_origin=origin)
-
-
-def hold_out(split: RawSplit, seed: int) -> tuple[RawSplit, RawSplit]:
-    """The split without a tenth of each label's images, and these: a function of seed and labels.
-
-    Each label gives at least one image where it has two.
-
-    Raises:
-        DistvaeError: there are too few images.
-    """
-    size = len(split.rows)
-    order = permutation(size, seed, VALIDATION)
-    strata = np.zeros(size, np.int64) if split.labels is None else split.labels[order]
-    taken = np.zeros(size, np.bool_)
-    for label in np.unique(strata):
-        places = np.flatnonzero(strata == label)
-        if len(places) > 1:
-            taken[places[: max(1, len(places) // SHARE)]] = True
-    if not taken.any():
-        raise DistvaeError(
-            f"split {split.name} has {size} images, none of which can be held out",
-            "--early-stopping and --keep-best judge by images that are not trained on, of labels "
-            "with two images at least",
-            "Add images, or name a split by --split-validation.",
-        )
-    parts = (np.sort(order[~taken]), np.sort(order[taken]))
-    train, held = (
-        dataclasses.replace(
-            split,
-            rows=split.rows[rows],
-            labels=None if split.labels is None else split.labels[rows],
-        )
-        for rows in parts
-    )
-    return train, held
 
 
 def _of_validation(name: str, config: DataConfig) -> DistvaeError:

@@ -77,7 +77,8 @@ def elbo_metrics(
         sums += torch.cat([values.sum(1), values.square().sum(1)])
         if label_names and labels is not None:
             powers = torch.stack([torch.ones_like(bound), bound, bound.square()], 1)
-            by_label.index_add_(0, labels.to(device), powers)
+            known = labels.to(device) >= 0
+            by_label.index_add_(0, labels.to(device)[known], powers[known])
         mean = terms.posterior.mean.double()
         moments += torch.stack([mean.sum(0), mean.square().sum(0)])
         advance(len(rows))

@@ -102,8 +102,10 @@ def evaluate_run(config: EvaluateConfig) -> None:
     for name in chosen:
         if share.rank > 0 and not METRICS[name].shared:
             continue
-        found = dict(METRICS[name].measure(subject))
-        console.print(table(f"{name}: {run.model}, {len(data.test):,} test images", rows_of(found)))
+        measured = subject if METRICS[name].unlabelled else subject.labelled()
+        found = dict(METRICS[name].measure(measured))
+        told = f"{len(measured.data.test):,} test images"
+        console.print(table(f"{name}: {run.model}, {told}", rows_of(found)))
         if by_label := rows_by_label(found):
             console.print(table(f"{name}, label by label", by_label, header=True))
         values |= found

@@ -127,7 +127,8 @@ def likelihood_metrics(
         if len(own):
             means.append(float(own.mean()))
             yield from _mean(f"{name}/{told}", own)
-    yield f"{name}_spread", max(means) - min(means)
+    if means:
+        yield f"{name}_spread", max(means) - min(means)
 
 
 def marginal(by_label: Sequence[Estimate], shares: Tensor) -> Estimate:

@@ -1,5 +1,6 @@
 """What `distvae evaluate --metrics` can name, and what each needs."""
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,14 @@ class Subject:
         """How the model was shown its images."""
         return self.settings.binarize or "none"
 
+    def labelled(self) -> "Subject":
+        """The same on labelled images only, where some are."""
+        data = self.data.labelled()
+        if data is self.data:
+            return self
+        images = ResidentImages.from_split(data.test).to(self.images.device)
+        return dataclasses.replace(self, data=data, images=images)
+
     def judges(self) -> Ensemble | None:
         """Classifiers of the data, None where they have no labels to tell apart."""
         if self.data.num_labels < 2:
@@ -77,6 +86,8 @@ class Metric:
 
     measure: Callable[[Subject], Values]
     needs: Literal["", "conditional", "factors", "features", "labels"] = ""
+    unlabelled: bool = False
+    """Whether images without a label are measured too, where others have one."""
     shared: bool = False
     """Whether several processes measure it together; else one does."""
     imports: str = ""
@@ -223,8 +234,8 @@ def _augmentation(subject: Subject) -> Values:
 IMAGES, REPEATS = 10_000, 3
 CONFUSION, NEIGHBOURS = (f"{name}.png" for name in PICTURES)
 METRICS = {
-    "elbo": Metric(_elbo, shared=True),
-    "likelihood": Metric(_likelihood, shared=True),
+    "elbo": Metric(_elbo, unlabelled=True, shared=True),
+    "likelihood": Metric(_likelihood, unlabelled=True, shared=True),
     "marginal": Metric(_marginal, needs="conditional", shared=True),
     "latents": Metric(_latents),
     "factors": Metric(_factors, needs="factors", imports="sklearn"),

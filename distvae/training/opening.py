@@ -4,7 +4,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from distvae.config import DataConfig
+from distvae.config import TrainConfig
 from distvae.data.provenance import check_same, located
 from distvae.data.store import ImageData, open_data
 from distvae.records import RunRecord
@@ -13,7 +13,7 @@ from distvae.training.world import on_main, together
 
 
 def open_together(
-    settings: DataConfig,
+    config: TrainConfig,
     accelerator: Accelerator,
     folder: Path,
     record: RunRecord | None,
@@ -21,7 +21,7 @@ def open_together(
     """The images; the main process comes first, as it may have to decode them.
 
     Args:
-        settings: what to open.
+        config: of the run; a conditional model sees labelled images only.
         accelerator: with its process group up.
         folder: of the run.
         record: config.json of a run that is gone on with.
@@ -29,11 +29,16 @@ def open_together(
     Raises:
         DistvaeError: there are none, or they are not those of the run.
     """
-    main = accelerator.is_main_process
+    main, settings = accelerator.is_main_process, config.data
     where = together(accelerator, lambda: located(settings, record, folder) if record else settings)
     first = together(accelerator, lambda: open_data(where, progress_bar) if main else None)
     data = together(accelerator, lambda: first or open_data(where))
-    if record is not None:
+    if config.model.model == "cvae":
+        data = together(accelerator, data.labelled)
+    if record is None:
+        for note in data.notes:
+            make_console(quiet=not main).print(f"data: {note}")
+    else:
         for note in on_main(accelerator, lambda: check_same(data, settings, record, folder)):
             make_console(quiet=not main).print(note)
     return data

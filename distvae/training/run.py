@@ -116,7 +116,7 @@ def run_training(
         on_main(accelerator, lambda: check_folder(folder, config.run.overwrite, resume))
         earlier = together(accelerator, lambda: Earlier.of(folder)) if resume else None
         known = earlier.record if earlier else None
-        data = open_together(config.data, accelerator, folder, known)
+        data = open_together(config, accelerator, folder, known)
         check_agreement(accelerator, {"the data's fingerprint": data.fingerprint}, names)
         config = config.resolved(data.image_shape[0])
         if earlier is not None:

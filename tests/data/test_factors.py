@@ -231,7 +231,7 @@ def test_another_npz_is_refused(tmp_path: Path, changed: Any, words: str) -> Non
 def test_a_damaged_npz_is_refused(tmp_path: Path) -> None:
     path = write_grid(tmp_path / "cut.npz")
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(DistvaeError, match=r"cut\.npz cannot be read as dSprites"):
+    with pytest.raises(DistvaeError, match=r"cut\.npz cannot be read"):
         open_data(DataConfig(data=str(path)))
 
 

@@ -314,7 +314,7 @@ def test_leftovers_of_a_killed_decode_go_and_those_of_a_live_one_stay(
         stopped.kill()
         stopped.wait()
     assert not list(cache.glob(f".*{SUFFIX}"))
-    assert len(open_path(other).train) == 8
+    assert len(open_path(other).train) == 6
 
 
 def test_a_lock_that_was_left_alone_is_taken_over(trees: Path, cache: Path) -> None:

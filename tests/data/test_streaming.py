@@ -241,7 +241,7 @@ def test_batches_are_the_order_cut_in_pieces_wherever_they_begin(tmp_path: Path)
 
 
 def test_the_mnist_of_the_package_is_not_streamed() -> None:
-    with pytest.raises(DistvaeError, match=r"bundled mnist.*Leave out --streaming"):
+    with pytest.raises(DistvaeError, match=r"not go with mnist.*Leave out --streaming"):
         opened("mnist")
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from distvae.config import DataConfig
+from distvae.data.order import VALIDATION
 from distvae.data.sources.raw import RawSplit
+from distvae.data.sources.splits import hold_out
 from distvae.data.store import open_data
-from distvae.data.validation import hold_out
 from distvae.errors import DistvaeError
 from tests.conftest import write_shapes
 
@@ -20,7 +21,7 @@ def split(labels: list[int] | None, size: int) -> RawSplit:
 
 
 def held(labels: list[int] | None, size: int, seed: int = 0) -> tuple[RawSplit, RawSplit]:
-    train, part = hold_out(split(labels, size), seed)
+    train, part = hold_out(split(labels, size), seed, VALIDATION, "a validation split")
     assert sorted([*train.rows, *part.rows]) == [*range(1000, 1000 + size)]
     assert all(np.all(np.diff(one.rows) > 0) for one in (train, part))
     return train, part
@@ -44,10 +45,14 @@ def test_it_is_a_function_of_the_seed() -> None:
     assert len(first) == 5
 
 
-@pytest.mark.parametrize("labels", [[0], [0, 1, 2], None])
-def test_too_few_images_are_refused(labels: list[int] | None) -> None:
-    with pytest.raises(DistvaeError, match="none of which can be held out"):
-        hold_out(split(labels, len(labels or [0])), 0)
+@pytest.mark.parametrize("labels", [[0], None])
+def test_one_image_is_refused(labels: list[int] | None) -> None:
+    with pytest.raises(DistvaeError, match=r"at least 2 are needed .*--split-validation"):
+        hold_out(split(labels, 1), 0, VALIDATION, "a validation split")
+
+
+def test_of_labels_with_one_image_each_one_is_held_out() -> None:
+    assert len(held([0, 1, 2], 3)[1].rows) == 1
 
 
 def test_the_other_splits_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

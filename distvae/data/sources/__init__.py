@@ -8,12 +8,13 @@ import re
 from pathlib import Path
 
 from distvae.config import DataConfig
-from distvae.data.factors import GRIDS, read_dsprites
+from distvae.data.factors import GRIDS
 from distvae.data.identity import Progress
-from distvae.data.sources.bundled import read_grid, read_mnist, read_sprites
+from distvae.data.sources.bundled import read_mnist, read_sprites
 from distvae.data.sources.hub import load_hub
-from distvae.data.sources.local import FACTORS, TABLES, load_local, local_identity
-from distvae.data.sources.raw import RawData, RawSplit, Source
+from distvae.data.sources.local import FILES, load_local, local_identity, read_local, root_of
+from distvae.data.sources.raw import RawData, RawSplit, Source, Tables
+from distvae.data.sources.refused import ending
 from distvae.data.sources.tables import read_tables
 from distvae.errors import DistvaeError, nearest
 
@@ -43,27 +44,21 @@ def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
     if path.exists():
         path = path.resolve()
         name = path.stem if path.is_file() else path.name
-        root = path if path.is_dir() else path.parent
-
-        def read() -> RawData:
-            if path.suffix == FACTORS:
-                factors, images = read_dsprites(path)
-                return read_grid(config, factors, images)
-            return read_tables(load_local(path, config), config, root)
-
         return Source(
             re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data",
             str(path),
             local_identity(path, config, progress),
-            read,
+            lambda: read_local(path, config),
             lambda: load_local(path, config),
-            root,
+            root_of(path),
         )
-    if path.suffix not in TABLES and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", config.data):
+    if ending(path.name) not in FILES and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", config.data):
         splits, identity = load_hub(config, _suggest(config.data))
         name = config.data.partition("/")[2]
         return Source(
-            *(name, config.data, identity), lambda: read_tables(splits, config), lambda: splits
+            *(name, config.data, identity),
+            lambda: read_tables(Tables(splits, []), config),
+            lambda: Tables(splits, []),
         )
     raise DistvaeError(
         f"there is no data called {config.data!r}",

@@ -1,6 +1,5 @@
 """Images that come with the package or are drawn by it."""
 
-import gzip
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,24 +9,25 @@ from numpy.typing import NDArray
 
 from distvae.config import DataConfig
 from distvae.data.factors import GRIDS, Factor, classes_of, shape_names
-from distvae.data.sources.raw import RawData, RawSplit, choose_splits, finish
+from distvae.data.sources.idx import read_idx
+from distvae.data.sources.raw import Notes, RawData, RawSplit
+from distvae.data.sources.splits import choose_splits, finish
 
 
 def read_mnist(config: DataConfig) -> RawData:
-    """The bundled MNIST: gzip over IDX, big-endian headers of 16 and 8 bytes."""
+    """The bundled MNIST."""
     from PIL import Image
 
     def read(name: str) -> RawSplit:
         stem = Path(__file__).parent.parent / "mnist" / {"train": "train", "test": "t10k"}[name]
-        with gzip.open(f"{stem}-images-idx3-ubyte.gz") as file:
-            pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
-        with gzip.open(f"{stem}-labels-idx1-ubyte.gz") as file:
-            labels = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
+        pixels = read_idx(stem.with_name(f"{stem.name}-images-idx3-ubyte.gz"))
+        labels = read_idx(stem.with_name(f"{stem.name}-labels-idx1-ubyte.gz")).astype(np.int64)
         return RawSplit(name, np.arange(len(labels)), labels, pixels.__getitem__, Image.fromarray)
 
-    train, test = choose_splits(config, ("train", "test"))
+    notes: Notes = []
+    train, test = choose_splits(config, ("train", "test"), notes)
     label_names = tuple(map(str, range(10)))
-    return finish(config, read(train), read(test) if test else None, label_names)
+    return finish(config, read(train), read(test) if test else None, label_names, notes)
 
 
 def read_sprites(config: DataConfig) -> RawData:
@@ -45,8 +45,9 @@ def read_grid(
     """A whole grid of images, labelled by the first factor, their shape."""
     from PIL import Image
 
-    (name, _) = choose_splits(config, ("train",))
+    notes: Notes = []
+    name, _ = choose_splits(config, ("train",), notes)
     rows = np.arange(math.prod(len(factor.values) for factor in factors))
     labels = classes_of(factors, rows)[:, 0]
     split = RawSplit(name, rows, labels, lambda rows: list(fetch(rows)), Image.fromarray)
-    return finish(config, split, None, shape_names(factors), factors)
+    return finish(config, split, None, shape_names(factors), notes, factors)

@@ -1,179 +1,199 @@
 """Images in local files: what a file or folder holds, and which files decide its content."""
 
-import csv
-import glob
-import os
-import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from distvae.config import DataConfig
 from distvae.data.cache import cache_folder
+from distvae.data.encoded import pictures
 from distvae.data.identity import Progress, files_identity
+from distvae.data.sources.arrays import read_arrays
+from distvae.data.sources.cifar import is_batch, label_files, read_cifar, refuse_pickles
 from distvae.data.sources.columns import IMAGE_COLUMNS
-from distvae.data.sources.raw import TEST_SPLITS
-from distvae.errors import DistvaeError
-from distvae.labels import natural_order
-
-TABLES = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv"}
-FACTORS = ".npz"
-PICTURES = frozenset(
-    f".{name}" for name in ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm")
+from distvae.data.sources.idx import is_idx, kin, read_idx_files
+from distvae.data.sources.numpy_files import NUMPY, read_numpy
+from distvae.data.sources.pictures import (
+    arrange,
+    folder_tree,
+    read_pictures,
+    visible_files,
+    zip_tree,
 )
+from distvae.data.sources.raw import RawData, Tables
+from distvae.data.sources.refused import ending, refuse_file
+from distvae.data.sources.tables import load_tables, picture_tables, read_tables
+from distvae.data.sources.text import SEPARATED, TEXT, TextTables, read_text_tables
+from distvae.errors import DistvaeError
+
+TABLES = {".parquet": "parquet", ".arrow": "arrow"}
+FILES = (*TABLES, *TEXT, *NUMPY, ".zip", ".bin")
+ANNOTATION = "metadata"
+"""What a table beside images may be called in a subfolder, where others are none of the data's."""
 
 
-def load_local(path: Path, config: DataConfig) -> Mapping[str, Any]:
-    """All splits of a file or folder; parquet and arrow files as streams where so configured.
+class Found(NamedTuple):
+    """What a path holds: the kind, and the files that are of it."""
+
+    kind: str
+    files: list[Path]
+    notes: list[str]
+
+
+def find(path: Path) -> Found:
+    """What a file or folder holds.
+
+    Raises:
+        DistvaeError: nothing that is read here.
+    """
+    if path.is_file():
+        return Found(_kind_of_file(path), kin(path) if is_idx(path) else [path], [])
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        return Found("saved", [path], [])
+    files = list(visible_files(path))
+    top = [file for file in files if file.parent == path]
+    by_kind = {
+        "cifar": [file for file in files if is_batch(file)],
+        "idx": [file for file in files if is_idx(file)],
+        **{
+            kind: [file for file in files if ending(file.name) == suffix]
+            for suffix, kind in TABLES.items()
+        },
+        "text": [
+            file
+            for file in files
+            if ending(file.name) in TEXT and (file in top or file.stem.lower() == ANNOTATION)
+        ],
+        "numpy": [file for file in top if ending(file.name) in NUMPY],
+    }
+    refuse_pickles(files)
+    for kind, chosen in by_kind.items():
+        if chosen:
+            return Found(kind, chosen, _left(files, chosen, kind))
+    return Found("pictures", [path], [])
+
+
+def _kind_of_file(path: Path) -> str:
+    suffix = ending(path.name)
+    kinds = {**TABLES, **dict.fromkeys(TEXT, "text"), **dict.fromkeys(NUMPY, "numpy")}
+    kind = kinds.get(suffix) or {".zip": "zip", ".bin": "cifar"}.get(suffix)
+    kind = "idx" if is_idx(path) else kind
+    if kind is None:
+        raise refuse_file(path, FILES)
+    return kind
+
+
+def _left(files: Sequence[Path], chosen: Sequence[Path], kind: str) -> list[str]:
+    """What is said of files that could be data too; images beside a table are perhaps its own."""
+    others = set(files) - set(chosen)
+    endings = {*TABLES, *TEXT, *NUMPY, ".zip", *(() if kind == "text" else pictures())}
+    counts = Counter(ending(file.name) for file in others if ending(file.name) in endings)
+    told = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    return [f"the {kind} files are read; left out: {told} files"] if told else []
+
+
+def read_local(path: Path, config: DataConfig) -> RawData:
+    """Both splits of a file or folder.
 
     Raises:
         DistvaeError: it holds neither images nor a table, or cannot be read.
     """
-    import datasets
-
-    # A csv deeper down is an annotation beside images, not the table itself.
-    files = list(_files(path)) if path.is_dir() else [path]
-    tables = [file for file in files if file.suffix != ".csv" or file.parent in (path, path.parent)]
-    try:
-        if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-            loaded = datasets.load_from_disk(str(path))
-            return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
-        for suffix, kind in TABLES.items():
-            if chosen := [file for file in tables if file.suffix == suffix]:
-                splits = _splits_of_tables(path, chosen, config)
-                if config.streaming and kind != "csv":  # a csv holds no more than paths
-                    return _streams(kind, splits)
-                return dict(datasets.load_dataset(kind, data_files=splits))
-    except Exception as error:  # an empty split alone raises three kinds, by format
-        cause = error.__cause__ or error
-        raise DistvaeError(
-            f"{path} could not be read by datasets",
-            f"{type(cause).__name__}: {cause}".splitlines()[0].rstrip(". "),
-            "Every split needs at least one row, and every file must be whole.",
-        ) from error
-    pictures = [file for file in files if file.suffix.lower() in PICTURES]
-    if not pictures:
-        raise DistvaeError(
-            f"{path} holds no images",
-            "expected one subfolder of images per class, parquet, csv or arrow files, or what "
-            "save_to_disk wrote",
-        )
-    return _image_folder(path, pictures, config)
+    found = find(path)
+    match found.kind:
+        case "cifar":
+            return read_cifar(found.files, config, found.notes)
+        case "idx":
+            return read_idx_files(found.files, config, found.notes)
+        case "numpy":
+            return read_numpy(found.files, config, found.notes)
+        case "zip":
+            return read_pictures(zip_tree(path), config)
+        case "pictures":
+            return read_pictures(folder_tree(path), config)
+    if found.kind == "text":
+        text = read_text_tables(path, found.files, config, found.notes)
+        if (arrays := text.pixels(config)) is not None:
+            return read_arrays(config, arrays, (), text.notes)
+        if _only_beside(path, text, config):
+            return read_pictures(folder_tree(path), config)
+        return read_tables(text.as_tables(), config, root_of(path))
+    return read_tables(_tables(path, found, config), config, root_of(path))
 
 
-def _image_folder(path: Path, pictures: list[Path], config: DataConfig) -> dict[str, Any]:
-    """Splits of a folder of images; the first folder below the split is the class.
+def load_local(path: Path, config: DataConfig) -> Tables | None:
+    """A file or folder as tables of ``datasets``, as streams where so configured and possible.
 
-    Subfolders are splits where all of them bear the name of one, or the training split has
-    subfolders of its own. Built here and not by the ``imagefolder`` builder, which guesses splits
-    from any ``test`` in a file's name and reads ``[`` in a path as a pattern.
+    None says that it holds arrays or a zip, which are no tables.
+
+    Raises:
+        DistvaeError: it holds neither images nor a table, or cannot be read.
     """
-    parts = {file: file.relative_to(path).parts for file in pictures}
-    names = _split_names(config)
-    folders = {part[0] for part in parts.values() if len(part) > 1}
-    nested = any(part[0] == config.split_train and len(part) > 2 for part in parts.values())
-    if config.split_train in folders and (nested or folders <= names):
-        splits = {
-            name: {file: part[1:] for file, part in parts.items() if part[0] == name}
-            for name in sorted(folders & names)
-        }
-    else:
-        splits = {"train": parts}
-    return {name: _labelled_by_folder(split) for name, split in splits.items()}
+    found = find(path)
+    if found.kind in ("cifar", "idx", "numpy", "zip"):
+        return None
+    if found.kind == "text":
+        text = read_text_tables(path, found.files, config, found.notes)
+        if text.pixels(config) is not None:
+            return None
+        if not _only_beside(path, text, config):
+            return text.as_tables()
+    elif found.kind != "pictures":
+        return _tables(path, found, config)
+    return picture_tables(path, *arrange(folder_tree(path), config))
 
 
-def _labelled_by_folder(parts: Mapping[Path, tuple[str, ...]]) -> Any:
-    """A table of image files, with labels where they lie in two or more class folders."""
-    import datasets
-
-    features = datasets.Features(image=datasets.Image())
-    cells: dict[str, list[Any]] = {"image": [str(file) for file in parts]}
-    classes = sorted({part[0] for part in parts.values() if len(part) > 1}, key=natural_order)
-    if len(classes) > 1:
-        stray = next((file for file, part in parts.items() if len(part) == 1), None)
-        if stray is not None:
-            raise DistvaeError(
-                f"{stray} lies beside the class folders {', '.join(classes[:8])}",
-                "expected every image inside one of them",
-                "Move or remove it.",
-            )
-        index = {name: number for number, name in enumerate(classes)}
-        features["label"] = datasets.ClassLabel(names=classes)
-        cells["label"] = [index[part[0]] for part in parts.values()]
-    return datasets.Dataset.from_dict(cells, features=features)
+def _tables(path: Path, found: Found, config: DataConfig) -> Tables:
+    return Tables(load_tables(path, found.kind, found.files, config), found.notes)
 
 
-def _splits_of_tables(path: Path, tables: list[Path], config: DataConfig) -> dict[str, list[str]]:
-    """Table files by split: the first word in a file's path that is the name of one, else train."""
-    names = _split_names(config)
-    splits: dict[str, list[str]] = {}
-    for file in tables:
-        below = file.relative_to(path)
-        words = [below.stem, *re.split(r"[^A-Za-z0-9]", str(below))]
-        split = next((word for word in words if word in names), "train")
-        splits.setdefault(split, []).append(glob.escape(str(file)))
-    return splits
+def _only_beside(path: Path, text: TextTables, config: DataConfig) -> bool:
+    """Whether a folder has images, and tables beside them that name none."""
+    if text.names_images(config) or not path.is_dir() or config.image_column is not None:
+        return False
+    return any(ending(file.name) in pictures() for file in visible_files(path))
 
 
-def _streams(kind: str, splits: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Streams of table files; those of parquet know their number of rows from its footers."""
-    import datasets
-    from pyarrow import parquet
-
-    streams = dict(datasets.load_dataset(kind, data_files=dict(splits), streaming=True))
-    for name, stream in streams.items() if kind == "parquet" else ():
-        files = [file for pattern in splits[name] for file in glob.glob(pattern)]  # noqa: PTH207
-        rows = sum(parquet.read_metadata(file).num_rows for file in files)
-        stream.info.splits = datasets.SplitDict()
-        stream.info.splits.add(datasets.SplitInfo(name, num_examples=rows))
-    return streams
-
-
-def _split_names(config: DataConfig) -> set[str]:
-    return {config.split_train, config.split_test or "test", "train", *TEST_SPLITS}
+def root_of(path: Path) -> Path:
+    """The folder that paths of images in a table are relative to."""
+    return path if path.is_dir() else path.parent
 
 
 def local_identity(path: Path, config: DataConfig, progress: Progress | None = None) -> str:
     """The digest of every file that the images depend on; streamed ones are sampled.
 
     Raises:
-        DistvaeError: the file is no table, or a file that belongs to the images is missing.
+        DistvaeError: the file is no data, or a file that belongs to the images is missing.
     """
     if path.is_dir():
-        files = list(_files(path))
-    elif path.suffix in (*TABLES, FACTORS):
-        files = [path, *(_csv_images(path, config) if path.suffix == ".csv" else ())]
+        files = list(visible_files(path))
     else:
-        raise DistvaeError(
-            f"{path} is no table of images",
-            f"expected a file that ends in {', '.join(TABLES)}, dSprites' npz, or a folder",
-        )
-    root = path if path.is_dir() else path.parent
-    return files_identity(root, files, cache_folder(config), config.streaming, progress)
+        found = find(path)
+        files = found.files
+        if found.kind == "text":
+            files += _named_images(path, config)
+        elif found.kind == "cifar":
+            files += label_files(path.parent)
+    return files_identity(root_of(path), files, cache_folder(config), config.streaming, progress)
 
 
-def _csv_images(path: Path, config: DataConfig) -> Iterator[Path]:
-    """The image files that a csv names.
+def _named_images(path: Path, config: DataConfig) -> Iterator[Path]:
+    """The image files that a table of text names.
 
     Raises:
         DistvaeError: one of them does not exist.
     """
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.DictReader(file)
-        usual = (name for name in IMAGE_COLUMNS if name in (reader.fieldnames or ()))
-        column = config.image_column or next(usual, None)
-        for row in reader:
-            if name := row.get(column or ""):
-                if not (image := path.parent / name).is_file():
-                    raise DistvaeError(
-                        f"{path}, line {reader.line_num}: there is no image file {image}",
-                        f"column {column} holds paths relative to {path.parent}",
-                    )
-                yield image
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder that is not hidden, in a fixed order."""
-    for root, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+    text = read_text_tables(path, [path], config, [])
+    (table,) = text.splits.values()
+    usual = (name for name in IMAGE_COLUMNS if name in table.column_names)
+    column = config.image_column or next(usual, None)
+    cells: list[Any] = table[column].to_pylist() if column in table.column_names else []
+    header = ending(path.name) in SEPARATED
+    for number, name in enumerate(cells, start=1):
+        if isinstance(name, str):
+            if not (image := path.parent / name).is_file():
+                raise DistvaeError(
+                    f"{path}, line {number + header}: there is no image file {image}",
+                    f"column {column} holds paths relative to {path.parent}",
+                )
+            yield image

@@ -1,25 +1,30 @@
 """What every source of images gives: both splits, encoded, with checked labels."""
 
-import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.config import DataConfig
 from distvae.data.factors import Factor
-from distvae.data.order import HELD_OUT, permutation
-from distvae.errors import DistvaeError, NoSplitError, nearest
 
-TEST_SPLITS = ("test", "validation", "valid", "val")
+UNLABELLED = -1
+"""Stands for a label that is missing."""
+Notes = list[str]
+"""What was recognized, chosen, skipped or changed on the way, one plain sentence each.
+
+Whoever decides something about a person's data says so here; it is told once, by ``inspect`` and
+at the start of a run."""
 
 
 @dataclass(frozen=True, eq=False)
 class RawSplit:
-    """One split before decoding: the ``rows`` int64 [N] that ``fetch`` reads, and labels [N]."""
+    """One split before decoding: the ``rows`` int64 [N] that ``fetch`` reads, and labels [N].
+
+    Labels are int64, :data:`UNLABELLED` where one is missing, or None where all are.
+    """
 
     name: str
     rows: NDArray[np.int64]
@@ -38,7 +43,8 @@ class RawSplit:
 class RawData:
     """Both splits of a source; ``label_names`` is empty where the images have no labels.
 
-    ``factors`` are those of the grid that the splits' rows number, where there is one.
+    ``factors`` are those of the grid that the splits' rows number, where there is one; ``notes``
+    say what was decided on the way.
     """
 
     train: RawSplit
@@ -46,78 +52,28 @@ class RawData:
     test_origin: str
     label_names: tuple[str, ...]
     factors: tuple[Factor, ...] = ()
+    notes: tuple[str, ...] = ()
     validation: RawSplit | None = None
     validation_origin: str = ""
+
+
+class Tables(NamedTuple):
+    """What ``datasets`` knows of some images by split: tables, or streams where so configured."""
+
+    splits: Mapping[str, Any]
+    notes: Notes
 
 
 @dataclass(frozen=True)
 class Source:
     """Where images come from; two sources with the same identity hold the same images.
 
-    ``tables`` gives what ``datasets`` knows of them by split, tables or streams as configured; the
-    image paths in them are relative to ``root``.
+    ``tables`` is None where the images are no tables; image paths in them are relative to ``root``.
     """
 
     name: str
     address: str
     identity: str
     read: Callable[[], RawData]
-    tables: Callable[[], Mapping[str, Any]] | None = None
+    tables: Callable[[], Tables | None] | None = None
     root: Path | None = None
-
-
-def choose_splits(config: DataConfig, names: Collection[str]) -> tuple[str, str | None]:
-    """The names of the train and of the test split; None where one must be held out.
-
-    Raises:
-        DistvaeError: a configured split is not among the names.
-    """
-    wishes = {"--split-train": config.split_train, "--split-test": config.split_test}
-    for flag, wanted in wishes.items():
-        if wanted is not None and wanted not in names:
-            raise NoSplitError(
-                f"{flag} {wanted}: {config.data} has no such split",
-                f"its splits are {', '.join(names)}",
-                nearest(wanted, names),
-            )
-    usual = (name for name in TEST_SPLITS if name in names and name != config.split_train)
-    return config.split_train, config.split_test or next(usual, None)
-
-
-def hold_out(split: RawSplit, seed: int) -> tuple[RawSplit, RawSplit]:
-    """The split without a tenth of its rows, and that tenth: a pure function of seed and size.
-
-    Raises:
-        DistvaeError: the split is too small to be divided.
-    """
-    if len(split.rows) < 2:
-        raise DistvaeError(
-            f"split {split.name} has {len(split.rows)} image",
-            "at least 2 are needed to hold out a test split",
-            "Name a test split by --split-test, or add images.",
-        )
-    order = permutation(len(split.rows), seed, HELD_OUT)
-    count = max(1, len(order) // 10)
-    train, test = (
-        dataclasses.replace(
-            split,
-            rows=split.rows[rows],
-            labels=None if split.labels is None else split.labels[rows],
-        )
-        for rows in (np.sort(order[count:]), np.sort(order[:count]))
-    )
-    return train, test
-
-
-def finish(
-    config: DataConfig,
-    train: RawSplit,
-    test: RawSplit | None,
-    label_names: tuple[str, ...],
-    factors: tuple[Factor, ...] = (),
-) -> RawData:
-    """Both splits, of which a test split that is not there is held out of the other."""
-    if test is not None:
-        return RawData(train, test, test.name, label_names, factors)
-    origin = f"held-out tenth of {train.name}, seed {config.split_seed}"
-    return RawData(*hold_out(train, config.split_seed), origin, label_names, factors)

@@ -1,6 +1,9 @@
 """Both splits from tables of `datasets`."""
 
-from collections.abc import Mapping
+import glob
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,39 +11,126 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
+from distvae.data.encoded import decode_image, encoded_image
 from distvae.data.sources import columns
-from distvae.data.sources.raw import RawData, RawSplit, choose_splits, finish
+from distvae.data.sources.arrays import array_splits
+from distvae.data.sources.labels import (
+    NoLabelsError,
+    Numbers,
+    clean_names,
+    from_numbers,
+    from_values,
+    some,
+)
+from distvae.data.sources.pictures import PictureSplit
+from distvae.data.sources.raw import UNLABELLED, Notes, RawData, RawSplit, Tables
+from distvae.data.sources.splits import choose_splits, finish, splits_of_files
 from distvae.errors import DistvaeError
 
 
-def choose_columns(tables: Mapping[str, Any], config: DataConfig) -> tuple[str, str | None]:
-    """The columns of images and labels, by the features of the first table; all must have them.
+def load_tables(path: Path, kind: str, files: Sequence[Path], config: DataConfig) -> dict[str, Any]:
+    """Parquet or arrow files, as streams where so configured, or what ``save_to_disk`` wrote.
 
     Raises:
-        DistvaeError: they are not found, or a table lacks one.
+        DistvaeError: they cannot be read.
+    """
+    import datasets
+
+    try:
+        if kind == "saved":
+            loaded = datasets.load_from_disk(str(path))
+            return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
+        splits = {
+            name: [glob.escape(str(file)) for file in chosen]
+            for name, chosen in splits_of_files(path, files, config).items()
+        }
+        if config.streaming:
+            return _streams(kind, splits)
+        return dict(datasets.load_dataset(kind, data_files=splits))
+    except Exception as error:  # an empty split alone raises three kinds, by format
+        cause = error.__cause__ or error
+        raise DistvaeError(
+            f"{path} could not be read by datasets",
+            f"{type(cause).__name__}: {cause}".splitlines()[0].rstrip(". "),
+            "Every split needs at least one row, and every file must be whole.",
+        ) from error
+
+
+def _streams(kind: str, splits: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Streams of table files; those of parquet know their number of rows from its footers."""
+    import datasets
+    from pyarrow import parquet
+
+    streams = dict(datasets.load_dataset(kind, data_files=dict(splits), streaming=True))
+    for name, stream in streams.items() if kind == "parquet" else ():
+        files = [file for pattern in splits[name] for file in glob.glob(pattern)]  # noqa: PTH207
+        rows = sum(parquet.read_metadata(file).num_rows for file in files)
+        stream.info.splits = datasets.SplitDict()
+        stream.info.splits.add(datasets.SplitInfo(name, num_examples=rows))
+    return streams
+
+
+def picture_tables(
+    path: Path, splits: Mapping[str, PictureSplit], names: tuple[str, ...], notes: Notes
+) -> Tables:
+    """The images of a folder as tables of ``datasets``."""
+    import datasets
+
+    tables = {}
+    for name, split in splits.items():
+        features = datasets.Features(image=datasets.Image())
+        cells: dict[str, list[Any]] = {
+            "image": [str(path.joinpath(*place)) for place in split.places]
+        }
+        if split.labels is not None:
+            features["label"] = datasets.ClassLabel(names=list(names))
+            cells["label"] = split.labels.tolist()
+        tables[name] = datasets.Dataset.from_dict(cells, features=features)
+    return Tables(tables, notes)
+
+
+def choose(tables: Mapping[str, Any], config: DataConfig, notes: Notes) -> tuple[str, str | None]:
+    """The names of the train and the test split; one is not tested on that lacks the labels."""
+    train, _ = choose_splits(config, list(tables), [])
+    wanted = columns.label_columns(tables[train].features, config.label_column, config.data)
+    bare = [name for name, table in tables.items() if not set(wanted) <= set(table.features)]
+    return choose_splits(config, list(tables), notes, bare)
+
+
+def choose_columns(
+    tables: Mapping[str, Any], config: DataConfig, notes: Notes
+) -> tuple[str, list[str]]:
+    """The column of images and those that may hold labels, by the features of the first table.
+
+    Raises:
+        DistvaeError: they are not found, or a table lacks the images.
     """
     features = next(iter(tables.values())).features
-    image = columns.image_column(features, config.image_column, config.data)
-    label = columns.label_column(features, config.label_column, config.data)
+    image = columns.image_column(features, config.image_column, config.data, notes)
+    labels = columns.label_columns(features, config.label_column, config.data)
     for name, table in tables.items():
-        for column in (image, label):
-            if column is not None and column not in table.features:
-                raise DistvaeError(
-                    f"split {name} of {config.data} has no column {column}",
-                    f"its columns are {', '.join(table.features)}",
-                    "Choose another split by --split-test.",
-                )
-    return image, label
+        if image not in table.features:
+            raise DistvaeError(
+                f"split {name} of {config.data} has no column {image}",
+                f"its columns are {some(table.features, 20)}",
+                "Choose another split by --split-test.",
+            )
+    return image, [label for label in labels if label != image]
 
 
-def read_tables(tables: Mapping[str, Any], config: DataConfig, root: Path | None = None) -> RawData:
+def read_tables(found: Tables, config: DataConfig, root: Path | None = None) -> RawData:
     """Both splits from ``datasets`` tables; image paths in them are relative to ``root``."""
     import datasets
 
-    chosen = [name for name in choose_splits(config, tables) if name is not None]
-    tables = {name: tables[name] for name in chosen}
-    image, label = choose_columns(tables, config)
-    labels, label_names = columns.read_labels(tables, label, config.data) if label else ({}, ())
+    notes = list(found.notes)
+    train, test = choose(found.splits, config, notes)
+    tables = {name: found.splits[name] for name in (train, test) if name is not None}
+    image, candidates = choose_columns(tables, config, notes)
+    labels, label_names = _labels(tables, candidates, config, notes)
+    if columns.is_array(tables[train].features[image]):
+        lists = {name: ListColumn.of(table, image, config) for name, table in tables.items()}
+        splits = array_splits(config, lists, labels, notes)
+        return finish(config, splits[train], splits[test] if test else None, label_names, notes)
 
     def raw(name: str) -> RawSplit:
         table = tables[name].with_format(None).select_columns([image])
@@ -52,25 +142,117 @@ def read_tables(tables: Mapping[str, Any], config: DataConfig, root: Path | None
 
         return RawSplit(name, np.arange(len(table)), labels.get(name), fetch, decode_image)
 
-    return finish(config, raw(chosen[0]), raw(chosen[1]) if len(chosen) > 1 else None, label_names)
+    return finish(config, raw(train), raw(test) if test else None, label_names, notes)
 
 
-def encoded_image(value: Any, root: Path | None) -> dict[str, Any]:
-    """A cell as the ``bytes`` and ``path`` of one image."""
-    if isinstance(value, str):
-        value = {"path": value}
-    elif not isinstance(value, dict):
-        value = {"bytes": value}
-    encoded, path = value.get("bytes"), value.get("path")
-    if encoded is None and path is not None and root is not None:
-        path = str(root / path)
-    return {"bytes": encoded, "path": path}
+def _labels(
+    tables: Mapping[str, Any], candidates: list[str], config: DataConfig, notes: Notes
+) -> tuple[Numbers, tuple[str, ...]]:
+    """The labels of the first column that holds some, and their names."""
+    first = next(iter(tables))
+    for place, column in enumerate(candidates):
+        try:
+            numbers, names = _column_labels(tables, column, config, notes)
+            if not names or (numbers[first] == UNLABELLED).all():
+                raise NoLabelsError("all are missing")
+        except NoLabelsError as error:
+            if config.label_column is not None:
+                raise DistvaeError(
+                    f"--label-column {column} of {config.data} holds no labels",
+                    f"{error}, expected one whole number or text per image",
+                ) from error
+            notes.append(f"column {column} holds no labels: {error}")
+            continue
+        if left := candidates[place + 1 :]:
+            told = f"labels are taken from column {column}; left out: {some(left)}"
+            notes.append(f"{told} (--label-column)")
+        elif column not in ("label", config.label_column):
+            notes.append(f"labels are taken from column {column}")
+        return numbers, names
+    return {}, ()
 
 
-def decode_image(encoded: dict[str, Any]) -> Any:
-    """The picture in what :func:`encoded_image` gave."""
+def _column_labels(
+    tables: Mapping[str, Any], column: str, config: DataConfig, notes: Notes
+) -> tuple[Numbers, tuple[str, ...]]:
     import datasets
 
-    if encoded["bytes"] is None and (path := encoded["path"]) and Path(path).is_file():
-        encoded = {**encoded, "bytes": Path(path).read_bytes()}
-    return datasets.Image().decode_example(encoded)
+    first, named = next(iter(tables)), {}
+    for split, table in tables.items():
+        kind = table.features.get(column)
+        if kind is not None:
+            named[split] = tuple(kind.names) if isinstance(kind, datasets.ClassLabel) else None
+    for split, names in named.items():
+        if names != named[first]:
+            raise DistvaeError(
+                f"splits {first} and {split} of {config.data} have different labels in {column}",
+                f"{some(named[first])} against {some(names)}",
+                "Make them the same, or choose other splits by --split-train and --split-test.",
+            )
+    values = {split: _cells(table, column) for split, table in tables.items()}
+    if names := named[first]:
+        names = clean_names(names, config.data)
+        return from_numbers(values, names, column, config.data), names
+    return from_values(values, column, config.data, notes)
+
+
+def _cells(table: Any, column: str) -> list[Any]:
+    """A column as it is stored; nothing for each row where the table lacks it."""
+    if column not in table.features:
+        return [None] * len(table)
+    cells: list[Any] = table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+    return cells
+
+
+@dataclass(frozen=True, eq=False)
+class ListColumn:
+    """A column of lists of numbers as one array ``[N, ...]`` that is read where it is asked for."""
+
+    table: Any
+    column: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    where: str
+
+    @classmethod
+    def of(cls, table: Any, column: str, config: DataConfig) -> "ListColumn":
+        """The column of a table; its first row says which shape all have."""
+        table = table.select_columns([column]).with_format("arrow")
+        where = f"column {column} of {config.data}"
+        values, shape = _nested(table[:1][column]) if len(table) else (np.empty(0), ())
+        return cls(table, column, (len(table), *shape), values.dtype, where)
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """The values of these rows, an array or a slice.
+
+        Raises:
+            DistvaeError: they are not all as large as the first.
+        """
+        chosen = rows if isinstance(rows, slice) else rows.tolist()
+        cells = self.table[chosen][self.column]
+        count, expected = len(cells), math.prod(self.shape[1:])
+        values, shape = _nested(cells)
+        if shape != self.shape[1:] or values.size != count * expected:
+            raise DistvaeError(
+                f"{self.where} holds arrays of different shapes",
+                f"the first is {' x '.join(map(str, self.shape[1:]))}",
+                "Bring all to one size before they are written.",
+            )
+        return values.reshape(count, *shape)
+
+
+def _nested(cells: Any) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """All numbers of nested lists in order, and the shape of the first one.
+
+    Lists of other lengths are found by how many numbers there are, or by a length that differs.
+    """
+    import pyarrow as pa
+
+    cells = cells.combine_chunks()
+    cells = cells.storage if isinstance(cells, pa.ExtensionArray) else cells
+    shape: list[int] = []
+    while pa.types.is_nested(cells.type):
+        lengths = cells.value_lengths().unique().to_pylist()
+        shape.append(-1 if len(lengths) != 1 or lengths[0] is None else lengths[0])
+        cells = cells.flatten()
+    return cells.to_numpy(zero_copy_only=False), tuple(shape)

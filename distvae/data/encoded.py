@@ -1,0 +1,69 @@
+"""Encoded images: which files Pillow reads, and how one is decoded."""
+
+import functools
+import importlib.util
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+_PICTURES = frozenset(
+    f".{name}"
+    for name in (
+        *("png", "apng", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "tif", "tiff"),
+        *("ppm", "pgm", "pbm", "pnm", "tga", "jp2", "j2k", "jpx"),
+    )
+)
+HEIF = (".heic", ".heif", ".hif")
+AVIF = (".avif", ".avifs")
+
+
+@functools.cache
+def pictures() -> frozenset[str]:
+    """The endings of files that can be read here, in lower case."""
+    from PIL import features
+
+    found = set(_PICTURES)
+    if features.check("avif"):
+        found |= set(AVIF)
+    if importlib.util.find_spec("pillow_heif"):
+        import pillow_heif  # type: ignore[import-not-found, unused-ignore]
+
+        pillow_heif.register_heif_opener()
+        found |= {*HEIF, *AVIF}
+    return frozenset(found)
+
+
+def encoded_image(value: Any, root: Path | None) -> dict[str, Any]:
+    """A cell as the ``bytes`` and ``path`` of one image."""
+    if isinstance(value, str):
+        value = {"path": value}
+    elif not isinstance(value, dict):
+        value = {"bytes": value}
+    encoded, path = value.get("bytes"), value.get("path")
+    if encoded is None and path is not None and root is not None:
+        path = str(root / path)
+    return {"bytes": encoded, "path": path}
+
+
+def decode_image(encoded: dict[str, Any]) -> Any:
+    """The picture in what :func:`encoded_image` gave, turned as its camera was held.
+
+    Raises:
+        OSError: there is none.
+    """
+    from PIL import Image, ImageOps
+
+    pictures()
+    encoded_bytes, path = encoded["bytes"], encoded["path"]
+    if encoded_bytes is None and path and not Path(path).is_file():  # an address on the Hub
+        import datasets
+
+        return datasets.Image().decode_example(encoded)
+    if encoded_bytes is None and not path:
+        raise OSError("the row has no image")
+    with Image.open(path if encoded_bytes is None else BytesIO(encoded_bytes)) as image:
+        image.load()
+        frames = getattr(image, "n_frames", 1)
+        turned = ImageOps.exif_transpose(image)
+    turned.info["frames"] = frames
+    return turned

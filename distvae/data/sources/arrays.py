@@ -1,0 +1,225 @@
+"""Images that are numbers already: their layout, their levels, their labels.
+
+Legend: N images, H height, W width, C channels.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.config import DataConfig
+from distvae.data.layout import Layout, find_layout
+from distvae.data.levels import Levels, real_levels, whole_levels
+from distvae.data.sources import labels as told_labels
+from distvae.data.sources.labels import NoLabelsError, Numbers
+from distvae.data.sources.raw import Notes, RawData, RawSplit
+from distvae.data.sources.splits import choose_splits, finish
+from distvae.errors import DistvaeError
+
+CHUNK, SAMPLE = 1024, 64
+
+
+class Values(Protocol):
+    """An array ``[N, ...]`` that is perhaps not in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The whole shape, N first."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its numbers."""
+        ...
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """The values of these rows, an array or a slice."""
+        ...
+
+
+class ArraySplit(NamedTuple):
+    """The images of a split and, where there are any, labels ``[N]``, ``[N, 1]`` or one-hot."""
+
+    images: Values
+    labels: NDArray[Any] | None
+
+
+def read_arrays(
+    config: DataConfig, splits: Mapping[str, ArraySplit], names: tuple[str, ...], notes: Notes
+) -> RawData:
+    """Both splits of arrays; ``names`` are those of labels that are whole numbers, if known.
+
+    Raises:
+        DistvaeError: the splits, shapes, values or labels are not those of images.
+    """
+    bare = {name for name, split in splits.items() if split.labels is None}
+    bare = bare if len(bare) < len(splits) else set()
+    chosen = [name for name in choose_splits(config, list(splits), notes, bare) if name]
+    splits = {name: splits[name] for name in chosen}
+    labels, label_names = _labels(config, splits, names, notes)
+    images = {name: split.images for name, split in splits.items()}
+    raw = array_splits(config, images, labels, notes)
+    test = raw[chosen[1]] if len(chosen) > 1 else None
+    return finish(config, raw[chosen[0]], test, label_names, notes)
+
+
+def array_splits(
+    config: DataConfig, images: Mapping[str, Values], labels: Numbers, notes: Notes
+) -> dict[str, RawSplit]:
+    """Arrays of images and numbers of labels by split, which all have one layout and one range.
+
+    Raises:
+        DistvaeError: they are no images, or of different shapes.
+    """
+    layout = _layout(config, images, notes)
+    levels = _levels(config, images, notes)
+    return {
+        name: RawSplit(
+            name,
+            np.arange(values.shape[0]),
+            labels.get(name),
+            _fetch(values, layout, levels),
+            _decode,
+        )
+        for name, values in images.items()
+    }
+
+
+def _fetch(
+    images: Values, layout: Layout, levels: Levels
+) -> Callable[[NDArray[np.int64]], list[NDArray[np.uint8]]]:
+    def fetch(rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        return list(levels.to_bytes(layout.arrange(np.asarray(images[rows]))))
+
+    return fetch
+
+
+def _decode(values: NDArray[np.uint8]) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(values))
+
+
+def _labels(
+    config: DataConfig, splits: Mapping[str, ArraySplit], names: tuple[str, ...], notes: Notes
+) -> tuple[Numbers, tuple[str, ...]]:
+    """Labels by split, and their names; none where there are none or they are no single label."""
+    first = next(iter(splits))
+    if splits[first].labels is None:
+        return {}, ()
+    missing = [name for name, split in splits.items() if split.labels is None]
+    values = {
+        name: np.full(split.images.shape[0], np.nan) if split.labels is None else split.labels
+        for name, split in splits.items()
+    }
+    for name, found in values.items():
+        count = splits[name].images.shape[0]
+        if len(found) != count:
+            raise DistvaeError(
+                f"split {name} of {config.data} has {count} images and {len(found)} labels",
+                f"their arrays are {splits[name].images.shape} and {found.shape}",
+                "Make them as many.",
+            )
+    try:
+        flat = {name: _flat(found) for name, found in values.items()}
+        width = values[first].shape[-1] if values[first].ndim == 2 else 1
+        known = names or (tuple(map(str, range(width))) if width > 1 else ())
+        if known and not missing and all(found.dtype.kind in "iu" for found in flat.values()):
+            known = told_labels.clean_names(known, config.data)
+            return told_labels.from_numbers(flat, known, "labels", config.data), known
+        listed = {name: found.tolist() for name, found in flat.items()}
+        return told_labels.from_values(listed, "labels", config.data, notes)
+    except NoLabelsError as error:
+        notes.append(f"labels are left out: {error}")
+        return {}, ()
+
+
+def _flat(labels: NDArray[Any]) -> NDArray[Any]:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return labels[:, 0]
+    if labels.ndim == 2:
+        return told_labels.from_one_hot(labels)
+    if labels.ndim != 1:
+        raise NoLabelsError(f"an array of shape {labels.shape} holds no label for each image")
+    return labels
+
+
+def _layout(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> Layout:
+    """The one layout of all splits."""
+    first, values = next(iter(images.items()))
+    inner = values.shape[1:]
+    for name, other in images.items():
+        if not other.shape[0]:
+            raise DistvaeError(f"split {name} of {config.data} has no images", "expected some")
+        if other.shape[1:] != inner:
+            raise DistvaeError(
+                f"images of split {name} of {config.data} are {_times(other.shape[1:])}",
+                f"those of {first} are {_times(inner)}",
+                "Bring all to one size before they are written.",
+            )
+    sample = values[np.unique(np.linspace(0, values.shape[0] - 1, SAMPLE).astype(np.int64))]
+    layout = find_layout(sample)
+    if layout is None or 0 in inner:
+        raise DistvaeError(
+            f"an image of {config.data} is an array of {_times(inner) or 'one value'}",
+            "expected height x width, height x width x channels, channels x height x width with 1 "
+            "to 4 channels, or one row of a square image",
+            "Reshape the arrays before they are written.",
+        )
+    if len(inner) == 1 or layout.order == "CHW":
+        height, width, *channels = layout.arrange(sample).shape[1:]
+        told = f"{height} high, {width} wide" + (f", {channels[0]} channels" if channels else "")
+        notes.append(f"arrays of {_times(inner)} are read as {layout.order}: {told}")
+    return layout
+
+
+def _levels(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> Levels:
+    """The levels of the values of all splits."""
+    ranges = [_range(values) for values in images.values()]
+    kind = next(iter(images.values())).dtype
+    lowest, highest = min(low for low, _, _ in ranges), max(high for _, high, _ in ranges)
+    whole = all(told for _, _, told in ranges)
+    try:
+        if config.white is not None:
+            levels = Levels(-config.white if lowest < 0 else 0, config.white)
+        elif kind.kind in "biu":
+            levels = whole_levels(int(lowest), int(highest))
+        elif kind.kind == "f":
+            levels = real_levels(lowest, highest, whole)
+        else:
+            raise ValueError(f"they hold {kind}, which are no grey levels")
+    except ValueError as error:
+        raise DistvaeError(
+            f"the images of {config.data} are of no known range",
+            str(error),
+            "Say which value is white by --white, or rescale them to 0..255 and write them as "
+            "uint8.",
+        ) from error
+    if levels != (0, 255):
+        notes.append(
+            f"{kind} values from {lowest:g} to {highest:g}: {levels.white:g} is white and "
+            f"{levels.black:g} black (--white chooses another)"
+        )
+    return levels
+
+
+def _range(images: Values) -> tuple[float, float, bool]:
+    """The lowest and the highest value, NaN where one is, and whether all are whole."""
+    lowest, highest, whole = math.inf, -math.inf, True
+    if images.dtype.kind not in "biuf":
+        return lowest, highest, whole
+    for start in range(0, images.shape[0], CHUNK):
+        values = np.asarray(images[start : start + CHUNK])
+        if not values.size:
+            continue
+        lowest = float(np.minimum(lowest, values.min()))
+        highest = float(np.maximum(highest, values.max()))
+        whole = whole and (values.dtype.kind != "f" or bool((values == np.rint(values)).all()))
+    return lowest, highest, whole
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,204 @@
+"""``.npz`` and ``.npy`` files: arrays whose names say what they are."""
+
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.config import DataConfig
+from distvae.data.factors import read_dsprites
+from distvae.data.sources.arrays import ArraySplit, read_arrays
+from distvae.data.sources.bundled import read_grid
+from distvae.data.sources.labels import some
+from distvae.data.sources.raw import Notes, RawData
+from distvae.data.sources.splits import WORDS, words_of
+from distvae.errors import DistvaeError
+
+NUMPY = (".npz", ".npy")
+IMAGES = frozenset(("x", "images", "image", "imgs", "img", "data", "pixels", "samples", "arr"))
+LABELS = frozenset(("y", "labels", "label", "targets", "target", "classes", "class", "digits"))
+NAMES = frozenset(("class_names", "label_names", "classnames", "labelnames", "names", "categories"))
+FACTORS = "latents_"
+Arrays = dict[str, NDArray[Any]]
+
+
+class Meaning(NamedTuple):
+    """What an array's name says: its split, and ``images``, ``labels``, ``names`` or nothing."""
+
+    split: str
+    part: str
+
+
+def read_numpy(files: Sequence[Path], config: DataConfig, notes: Notes) -> RawData:
+    """Both splits of the arrays in these files.
+
+    Raises:
+        DistvaeError: a file cannot be read, or holds no images.
+    """
+    if len(files) == 1 and any(name.startswith(FACTORS) for name in _members(files[0])):
+        factors, images = read_dsprites(files[0])
+        return read_grid(config, factors, images)
+    arrays: Arrays = {}
+    for file in files:
+        arrays |= _load(file, len(files) == 1, notes)
+    splits, names = _splits(arrays, config, notes)
+    return read_arrays(config, splits, names, notes)
+
+
+def _members(path: Path) -> list[str]:
+    """The names of the arrays in an npz; none of a single array."""
+    if path.suffix.lower() == ".npy":
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [member.removesuffix(".npy") for member in archive.namelist()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
+
+
+def _load(path: Path, alone: bool, notes: Notes) -> Arrays:
+    """The arrays of a file by name; a ``.npy`` file's is its own. Objects are left out."""
+    try:
+        if path.suffix.lower() == ".npy":
+            return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
+        _check_memory(path)
+        arrays: Arrays = {}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            for name in archive.files:
+                try:
+                    arrays[name if alone else f"{path.stem}_{name}"] = archive[name]
+                except ValueError as error:
+                    if "Object arrays" not in str(error):
+                        raise
+                    told = f"left out: array {name} of {path.name} holds Python objects"
+                    notes.append(f"{told}, which are never unpickled")
+        return arrays
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise _damaged(path, error) from error
+
+
+def _check_memory(path: Path) -> None:
+    """Refuse what would not fit, before any of it is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        needed = sum(member.file_size for member in archive.infolist())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise MemoryError(
+            f"it unpacks to {needed / 1e9:.1f} GB and this machine has {memory / 1e9:.1f}; "
+            ".npy files are read where they lie"
+        )
+
+
+def _damaged(path: Path, error: Exception) -> DistvaeError:
+    objects = "Object arrays" in str(error) or "pickle" in str(error)
+    return DistvaeError(
+        f"{path} cannot be read",
+        "it holds Python objects, which are never unpickled"
+        if objects
+        else f"{type(error).__name__}: {error}",
+        "Save plain arrays: np.savez('data.npz', images=np.stack(images), labels=labels)."
+        if objects
+        else "Expected whole arrays as np.save or np.savez write them.",
+    )
+
+
+def meaning(name: str) -> Meaning:
+    """What an array is by its name, such as ``train_images``, ``x_test``, ``yval`` or ``X``."""
+    words = words_of(name)
+    if len(words) == 1 and (found := re.fullmatch(r"([xy])_?(.+)", words[0])):
+        words = list(found.groups()) if found[2] in WORDS else words
+    if "_".join(word for word in words if word not in WORDS) in NAMES:
+        return Meaning("train", "names")
+    split = next((word for word in words if word in WORDS), "train")
+    rest = {word for word in words if word not in WORDS and not word.isdigit()}
+    if rest <= IMAGES:
+        return Meaning(split, "images")
+    return Meaning(split, "labels" if rest <= LABELS else "")
+
+
+def _splits(
+    arrays: Mapping[str, NDArray[Any]], config: DataConfig, notes: Notes
+) -> tuple[dict[str, ArraySplit], tuple[str, ...]]:
+    """Images and labels by split, by the names of the arrays or, where these are silent, shapes."""
+    found: dict[Meaning, str] = {}
+    for name in arrays:
+        if (wished := _wished(name, config)) or name not in (
+            config.image_column,
+            config.label_column,
+        ):
+            said = wished or meaning(name)
+            if said.part and (wished or _fits(arrays[name], said.part)):
+                found.setdefault(said, name)
+    if not any(said.part == "images" for said in found):
+        found = _by_shape(arrays)
+    splits = {
+        said.split: ArraySplit(arrays[name], _labels_of(arrays, found, said.split))
+        for said, name in found.items()
+        if said.part == "images"
+    }
+    told = {name: f"{array.dtype} {list(array.shape)}" for name, array in arrays.items()}
+    if not splits:
+        raise DistvaeError(
+            f"{config.data} has no array of images",
+            f"its arrays are {some([f'{name} {kind}' for name, kind in told.items()]) or 'none'}"
+            + "".join(f"; {note}" for note in notes),
+            "Call them images and labels, or train_images, train_labels, test_images and "
+            "test_labels, or name one by --image-column.",
+        )
+    used = [name for said, name in found.items() if said.split in splits or said.part == "names"]
+    notes.append(f"arrays: {', '.join(f'{name} {told[name]}' for name in used)}")
+    if left := [name for name in arrays if name not in used]:
+        notes.append(f"left out: arrays {some(left)} (--image-column, --label-column)")
+    splits = {name: _aligned(split) for name, split in splits.items()}
+    names = next((arrays[name] for said, name in found.items() if said.part == "names"), None)
+    return splits, () if names is None else tuple(map(str, names.tolist()))
+
+
+def _wished(name: str, config: DataConfig) -> Meaning | None:
+    """What the columns that are asked for say of an array: also of that of another split."""
+    bare = [word for word in words_of(name) if word not in WORDS]
+    for part, wanted in (("images", config.image_column), ("labels", config.label_column)):
+        if wanted is not None and (
+            name == wanted or bare == [word for word in words_of(wanted) if word not in WORDS]
+        ):
+            return Meaning(meaning(name).split, part)
+    return None
+
+
+def _fits(array: NDArray[Any], part: str) -> bool:
+    if part == "images":
+        return array.ndim > 1 and array.dtype.kind in "biuf"
+    return array.ndim == 1 if part == "names" else array.ndim in (1, 2)
+
+
+def _by_shape(arrays: Mapping[str, NDArray[Any]]) -> dict[Meaning, str]:
+    """One array of images, and the one beside it that has as many labels."""
+    images = [name for name, array in arrays.items() if array.ndim > 2 and _fits(array, "images")]
+    if len(images) != 1:
+        return {}
+    count = len(arrays[images[0]])
+    labels = [name for name, array in arrays.items() if array.shape in ((count,), (count, 1))]
+    found = {Meaning("train", "images"): images[0]}
+    return found | ({Meaning("train", "labels"): labels[0]} if len(labels) == 1 else {})
+
+
+def _labels_of(
+    arrays: Mapping[str, NDArray[Any]], found: Mapping[Meaning, str], split: str
+) -> NDArray[Any] | None:
+    name = found.get(Meaning(split, "labels"))
+    return None if name is None else arrays[name]
+
+
+def _aligned(split: ArraySplit) -> ArraySplit:
+    """Images whose number comes last, as MATLAB writes them, with it first."""
+    images, labels = split
+    shape = images.shape
+    if labels is None or len(shape) < 3 or len(labels) == shape[0] or labels.size != shape[-1]:
+        return split
+    return ArraySplit(np.moveaxis(np.asarray(images[:]), -1, 0), labels.reshape(-1))
