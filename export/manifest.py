@@ -3,18 +3,23 @@
 It is all that a sampler needs to know, and all that a reader needs to find the model again.
 """
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from distvae.errors import DistvaeError
+from distvae.reading import parse_json
+from distvae.values import Within, coerce
 
 KEY = "distvae.manifest"
 """Metadata key under which the object stands."""
 FORMAT = 1
 """Raised when an older reader would misread a newer file."""
 DECODER, ENCODER = "decoder", "encoder"
+_Size = Annotated[int, Within(1, 2**24)]
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,11 @@ class Manifest:
     """``decoder`` (noise to image) or ``encoder`` (image to posterior)."""
     precision: str
     """``fp32``, ``fp16`` or ``int8``."""
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[_Size, _Size, _Size]
     """Channels, height and width; an image is uint8, 0 to 255."""
-    noise_dim: int
+    noise_dim: _Size
     """Length of the noise vector that becomes one image."""
-    latent_dim: int
+    latent_dim: _Size
     label_names: tuple[str, ...]
     """Names of the labels in the order of their numbers; empty for a model without labels."""
     prior: str
@@ -72,33 +77,37 @@ def parse_manifest(text: str | None, source: str) -> Manifest:
             f"its metadata has no {KEY}",
             "Export a run: distvae export --onnx",
         )
-    try:
-        facts = json.loads(text)
-        found = facts["format"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DistvaeError(
-            f"{source} has a damaged manifest", f"{KEY} in its metadata is not ours", "Export anew."
-        ) from error
+    with _damage_told(source):
+        facts = parse_json(text, KEY)
+        found = coerce("", facts, _Format, KEY).format
     if found != FORMAT:
         raise DistvaeError(
-            f"{source} has manifest format {found!r}",
+            f"{source} has manifest format {found}",
             f"this distvae reads format {FORMAT}",
             "Upgrade distvae, or export the run again.",
         )
-    fields = {field.name for field in dataclasses.fields(Manifest)}
-    if facts.keys() != fields:
-        wrong = ", ".join(sorted(facts.keys() ^ fields))
-        raise DistvaeError(
-            f"{source} has a damaged manifest", f"missing or unknown: {wrong}", "Export anew."
-        )
-    shape, names = facts.pop("image_shape"), facts.pop("label_names")
-    sizes = [*(shape if isinstance(shape, list) else []), facts["noise_dim"], facts["latent_dim"]]
-    if len(sizes) != 5 or not all(type(size) is int and size > 0 for size in sizes):
-        wrong = "image_shape, noise_dim and latent_dim are not five sizes"
-    elif not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        wrong = "label_names is no list of names"
-    elif len(set(names)) != len(names):
-        wrong = "two of label_names are the same"
-    else:
-        return Manifest(image_shape=tuple(shape), label_names=tuple(names), **facts)
-    raise DistvaeError(f"{source} has a damaged manifest", wrong, "Export anew.")
+    with _damage_told(source):
+        manifest: Manifest = coerce("", facts, Manifest, KEY)
+    unknown = facts.keys() - {field.name for field in dataclasses.fields(Manifest)}
+    if unknown:
+        raise _damaged(source, f"unknown: {', '.join(sorted(unknown))}")
+    if len(set(manifest.label_names)) != len(manifest.label_names):
+        raise _damaged(source, "two of label_names are the same")
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Format:
+    format: int
+
+
+@contextlib.contextmanager
+def _damage_told(source: str) -> Iterator[None]:
+    try:
+        yield
+    except DistvaeError as error:
+        raise _damaged(source, f"{error.thing}: {error.expected}") from error
+
+
+def _damaged(source: str, found: str) -> DistvaeError:
+    return DistvaeError(f"{source} has a damaged manifest", found, "Export anew.")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from distvae.config import TrainConfig
 from distvae.errors import DistvaeError, nearest
+from distvae.yaml_files import read_yaml
 
 HERE = Path(__file__).parent
 
@@ -21,22 +22,17 @@ def launched_with() -> TrainConfig:
 
 def read_recipe(name: str) -> TrainConfig:
     """Settings from a YAML file of flat names, on top of the defaults."""
-    import yaml
-
     path = Path(name)
     if not path.is_file() and (HERE / f"{name}.yaml").is_file():
         path = HERE / f"{name}.yaml"
-    if not path.is_file():
+    if not path.exists():
         known = [recipe.stem for recipe in HERE.glob("*.yaml")]
         raise DistvaeError(
             f"recipe {name} is missing",
             f"expected a YAML file or one of {sorted(known)}",
             nearest(path.stem, known),
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DistvaeError(f"recipe {path} cannot be read", str(error)) from error
-    if not isinstance(content, dict):
+    content = read_yaml(path)
+    if content is not None and not isinstance(content, dict):
         raise DistvaeError(f"recipe {path} holds no settings", "expected lines of `name: value`")
-    return launched_with().updated(content, str(path))
+    return launched_with().updated(content or {}, str(path))

@@ -107,7 +107,7 @@ def test_a_file_that_is_not_ours_is_refused(path: Path) -> None:
     ("change", "message"),
     [
         ({"format": 2}, "manifest format 2"),
-        ({"format": "1"}, "manifest format '1'"),
+        ({"format": "1"}, "format is '1'"),
         ({"image_shape": [1, 28]}, "damaged manifest"),
         ({"image_shape": None}, "damaged manifest"),
         ({"noise_dim": "3"}, "damaged manifest"),
