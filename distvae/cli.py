@@ -21,7 +21,7 @@ from distvae.errors import (
 )
 from distvae.packages import missing_told
 from distvae.streams import Streams
-from distvae.text import printable
+from distvae.text import printable, shortened
 
 PATIENCE = 5.0
 """Seconds."""
@@ -181,14 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say(distvae.__version__)
         return DONE
     try:
-        if words[0] not in COMMANDS:
-            raise DistvaeError(
-                f"unknown command {words[0]!r}",
-                f"expected one of {', '.join(COMMANDS)}",
-                nearest(words[0], COMMANDS),
-            )
-        with missing_told(words[0]):
-            return COMMANDS[words[0]](words[1:])
+        return _run(words)
     except DistvaeError as error:
         if debug:
             _warn_of_traceback()
@@ -204,6 +197,30 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception:
         _warn_of_traceback()
         return INTERNAL_FAILURE
+
+
+def _run(words: list[str]) -> int:
+    """Run a command; what the system refuses to do with a file is told as what it is."""
+    if words[0] not in COMMANDS:
+        raise DistvaeError(
+            f"unknown command {words[0]!r}",
+            f"expected one of {', '.join(COMMANDS)}",
+            nearest(words[0], COMMANDS),
+        )
+    for word in words:
+        if "\0" in word:
+            raise DistvaeError(f"{word!r} holds a NUL byte", "no name of a file or flag can")
+    try:
+        with missing_told(words[0]):
+            return COMMANDS[words[0]](words[1:])
+    except OSError as error:
+        if error.errno is None or isinstance(error, ConnectionError | TimeoutError):
+            raise
+        named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        raise DistvaeError(
+            f"{shortened(' and '.join(named), 200) or words[0]}: {os.strerror(error.errno)}",
+            "expected a file or folder that can be read and written, and room on the disk",
+        ) from error
 
 
 def _say(text: str) -> None:

@@ -38,7 +38,8 @@ def disk_told(thing: str, folder: Path, needed: int = 0, next_step: str = "") ->
         yield
     except OSError as error:
         found = os.strerror(error.errno) if error.errno else str(error)
-        near = next((path for path in (folder, *folder.parents) if path.exists()), Path())
+        above = (folder, *folder.parents)
+        near = next((path for path in above if os.path.exists(path)), Path())  # noqa: PTH110
         free = f"{shutil.disk_usage(near).free / 1e6:,.1f} MB are free"
         room = f"it takes {needed / 1e6:,.1f} MB and {free}" if needed else free
         raise DistvaeError(
@@ -58,17 +59,32 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def _folders_for(path: Path) -> Iterator[None]:
+    """Makes the folders above a path; if the block fails, those that stayed empty go again."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
     """Gives a temporary path; what is written there becomes ``path`` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _folders_for(path):
+        try:
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -78,23 +94,33 @@ def new_folder(path: Path) -> Iterator[Path]:
     A folder that is already at ``path`` is replaced; between the two there is an instant with
     neither, never one with a part of either.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    old = temporary.with_name(f"{temporary.name}-old")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        for file in temporary.iterdir():
-            sync(file)
-        sync(temporary)
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-        sync(path.parent)
-    finally:
+    with _folders_for(path):
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            for file in temporary.iterdir():
+                sync(file)
+            sync(temporary)
+            _put_in_place(temporary, path)
+            sync(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """A folder to where it shall be; what is there goes, or stays if that fails."""
+    old = new.with_name(f"{new.name}-old")
+    if path.exists():
+        path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

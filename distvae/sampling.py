@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
-from distvae.files import new_folder, replacing_file
+from distvae.files import disk_told, new_folder, replacing_file
 from distvae.flags import Positional, arg
 from distvae.headers import stored_checksum
 from distvae.labels import numbers_of, parse_labels
@@ -107,7 +107,8 @@ def write_samples(config: SampleConfig) -> None:
             "Export it first: distvae export --onnx",
         )
     drawing = (_from_onnx if source.onnx else _from_weights)(config, source.weights)
-    WRITERS[output.suffix](output, drawing)
+    with disk_told(f"the images cannot be written to {output}", output.parent):
+        WRITERS[output.suffix](output, drawing)
     console = make_console()
     if config.run is None:
         console.print(f"newest run: {source.folder}")

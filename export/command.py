@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from distvae.errors import DistvaeError
-from distvae.files import new_folder
+from distvae.files import disk_told, new_folder
 from distvae.runs import ONNX, Run, checkpoints, find_run, is_run, without_folders
 from distvae.terminal import make_console, progress_bar, table
 
@@ -73,7 +73,8 @@ def export_run(config: ExportConfig) -> None:
 
     origin = origin_of(run)
     model = VAE.from_pretrained(run.model)
-    with new_folder(output) as folder:
+    told = disk_told(f"the export cannot be written to {output}", output.parent)
+    with told, new_folder(output) as folder:
         rows = [
             _written(folder / name, proto, model)
             for name, proto in _graphs(run, model, origin, config)

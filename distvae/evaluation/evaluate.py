@@ -18,7 +18,7 @@ from distvae.card import (
 )
 from distvae.errors import DistvaeError, nearest
 from distvae.figures import rows_by_label, rows_of
-from distvae.files import write_json
+from distvae.files import disk_told, write_json
 from distvae.runs import Run, find_run
 from distvae.terminal import make_console, progress_bar, table
 
@@ -103,14 +103,16 @@ def evaluate_run(config: EvaluateConfig) -> None:
         if share.rank > 0 and not METRICS[name].shared:
             continue
         measured = subject if METRICS[name].unlabelled else subject.labelled()
-        found = dict(METRICS[name].measure(measured))
+        with disk_told(f"the pictures of {name} cannot be written to {run.folder}", run.folder):
+            found = dict(METRICS[name].measure(measured))
         told = f"{len(measured.data.test):,} test images"
         console.print(table(f"{name}: {run.model}, {told}", rows_of(found)))
         if by_label := rows_by_label(found):
             console.print(table(f"{name}, label by label", by_label, header=True))
         values |= found
     if folder and share.rank == 0:
-        _keep(run, values)
+        with disk_told(f"the evaluation cannot be written to {run.folder}", run.folder):
+            _keep(run, values)
         console.print(f"written to {run.folder}: {EVALUATION}, {TABLE} and {CARD}")
 
 
