@@ -87,7 +87,7 @@ class Earlier:
 
     def parts_from(
         self, now: OptimConfig, step: int, per_epoch: int, rewind: bool
-    ) -> tuple[Parts, str]:
+    ) -> tuple[Parts, list[str]]:
         """The parts of the run from here on, and what to say of them, if anything."""
         total = steps_of(now, per_epoch)
         if rewind:
@@ -95,22 +95,22 @@ class Earlier:
         else:
             parts = gone_on(self.parts, self.config.optim, now, step, total, per_epoch)
         if parts == self.parts or not step:
-            return parts, ""
+            return parts, []
         stood, rate = learning_rate(self.parts, step), parts[-1].rate
         if parts[-1].start < step:
             rate = learning_rate(parts, step)
-            return parts, (
+            return parts, [
                 f"the whole schedule is that of {total:,} steps now: the learning rate goes from "
                 f"{stood:.3g} to {rate:.3g}"
-            )
+            ]
         why = "where it stood"
         if rate != stood:
             least = f"{LEAST_SHARE:g} of --learning-rate, as it had fallen to {stood:.3g}"
             why = least if now.learning_rate == self.config.optim.learning_rate else "as you ask"
-        return parts, (
+        return parts, [
             f"steps {step + 1:,} to {total:,} have a schedule of their own: {now.schedule} from a "
             f"learning rate of {rate:.3g}, {why} (--rewind-schedule: that of the whole run)"
-        )
+        ]
 
 
 def patience_of(progress: Progress, parts: Parts) -> Progress:

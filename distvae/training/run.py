@@ -3,49 +3,45 @@
 import contextlib
 import dataclasses
 import functools
-import platform
-import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
 from accelerate import Accelerator
 
-import distvae
-from distvae.card import EVALUATION, TABLE, write_card
 from distvae.checkpoint import Progress
 from distvae.config import TrainConfig
 from distvae.data.provenance import data_record
 from distvae.data.store import ImageData
 from distvae.data.validation import AUTO
-from distvae.errors import DistvaeError
-from distvae.files import LOCK, TEMPORARY, disk_told, write_json
+from distvae.headers import stored_checksum
 from distvae.platform import prepare
-from distvae.records import DataRecord
-from distvae.runs import CONFIG, Run, find_run, is_run
+from distvae.runs import WEIGHTS
 from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
-from distvae.training.continuation import SCHEDULE, Earlier, load, patience_of, recorded
+from distvae.training.continuation import Earlier, load, patience_of
 from distvae.training.engine import Engine, build_accelerator, build_engine
+from distvae.training.folder import (
+    begin,
+    check_apart,
+    check_folder,
+    facts_of,
+    finish,
+    record_of,
+)
 from distvae.training.judging import stopped_early
 from distvae.training.lock import locked
 from distvae.training.loop import train
 from distvae.training.opening import open_together
 from distvae.training.peers import watched_peers
-from distvae.training.precision import PRECISION, Decision, decided
+from distvae.training.precision import Decision, decided
 from distvae.training.sharding import check_sharding
 from distvae.training.sitting import Sitting
 from distvae.training.stopping import Interrupted, StopRequest, Vote
-from distvae.training.topology import asked, check_asked, check_topology
+from distvae.training.topology import check_asked, check_topology
 from distvae.training.trackers import MetricsLog, check_trackers
-from distvae.training.transfer import INIT_FROM, Origin
+from distvae.training.transfer import Origin
 from distvae.training.world import check_agreement, on_main, together
-
-LIBRARIES = ("torch", "accelerate", "datasets", "safetensors", "numpy")
-MAY_DIFFER = ("threads", "cache_dir")
-"""Settings that belong to a machine."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ def run_training(
     check_trackers(config.run.tracker)
     check_asked()
     config = config if resume else judged_apart(config)
-    facts = _facts(config, folder, resume)
+    facts = facts_of(config, folder, resume)
     facts |= {"--rewind-schedule": rewind, "--init-from": init_from}
     config = config.updated({"threads": prepare(config.run.threads)}, "this machine")
     accelerator = build_accelerator(config, str(folder))
@@ -126,9 +122,9 @@ def run_training(
         engine = compiled(engine)
         transfer = origin.transfer if origin else None
         moved = transfer.record() if transfer else None
-        record = _record(data_record(data, folder), engine, precision, moved)
-        on_main(accelerator, lambda: _begin(folder, False, record))
-        told = _announcement(data, engine, transfer.told() if transfer else "")
+        record = record_of(data_record(data, folder), engine, precision, moved)
+        on_main(accelerator, lambda: begin(folder, False, record))
+        told = [*_judge(data, engine), *(transfer.lines() if transfer else ())]
         return _sit(engine, Progress(), folder, precision, told)
 
 
@@ -156,9 +152,9 @@ def _go_on(
     engine, precision = decided(engine, earlier.record.precision)
     engine = compiled(engine)
     same = data_record(data, folder, earlier.record.data)
-    record = _record(same, engine, precision, earlier.transferred)
-    on_main(accelerator, lambda: _begin(folder, True, record))
-    return _sit(engine, progress, folder, precision, _announcement(data, engine, told))
+    record = record_of(same, engine, precision, earlier.transferred)
+    on_main(accelerator, lambda: begin(folder, True, record))
+    return _sit(engine, progress, folder, precision, [*_judge(data, engine), *told])
 
 
 def judged_apart(config: TrainConfig) -> TrainConfig:
@@ -168,84 +164,24 @@ def judged_apart(config: TrainConfig) -> TrainConfig:
     return config.updated({"split_validation": AUTO}, "--keep-best")
 
 
-def check_folder(folder: Path, overwrite: bool, resume: bool) -> None:
-    """Refuse a folder that holds something else.
-
-    Raises:
-        DistvaeError: it holds a run and neither --resume nor --overwrite was given, or files that
-            are no run.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise DistvaeError(
-            f"--output {folder} is a file", "expected a new folder", "Take another --output."
-        )
-    held = folder.iterdir() if folder.exists() else ()
-    if resume or all(path.name.startswith((TEMPORARY, LOCK)) for path in held):
-        return
-    if not is_run(folder):
-        raise DistvaeError(
-            f"{folder} is not empty and holds no run",
-            "expected a new folder",
-            "Take another --output.",
-        )
-    if not overwrite:
-        raise DistvaeError(
-            f"{folder} already holds a run",
-            "a new run needs a folder of its own",
-            "Go on with it by --resume, replace it by --overwrite, or take another --output.",
-        )
-    Run(folder, folder).record()  # only a run is ever deleted, not any folder with a config.json
-
-
-def check_apart(folder: Path, origin: str) -> None:
-    """Refuse to replace the very run that a new one starts from.
-
-    Raises:
-        DistvaeError: it is that, or there is no such run.
-    """
-    if find_run(origin).folder.resolve() == folder.resolve():
-        raise DistvaeError(
-            f"--init-from {origin} lies in the folder of the new run, {folder}",
-            "a new run needs a folder of its own",
-            "Take another --output.",
-        )
-
-
-def _facts(config: TrainConfig, folder: Path, resume: bool) -> dict[str, Any]:
-    """What must be the same in every process of a run."""
-    settings = {name: told for name, told in _plain(config).items() if name not in MAY_DIFFER}
-    libraries = {f"the version of {name}": version(name) for name in ("torch", "accelerate")}
-    own = {"the version of distvae": distvae.__version__, "the strategy": asked().strategy}
-    return {**own, **libraries, "the run": str(folder), "resume": resume, **settings}
-
-
-def _begin(folder: Path, resume: bool, record: dict[str, Any]) -> None:
-    """Clear the folder for a new run, and write down what it is."""
-    with disk_told(f"a run cannot begin in {folder}", folder):
-        for path in folder.iterdir():
-            if path.name != LOCK and not resume:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        write_json(folder / CONFIG, record)
-
-
 def _sit(
-    engine: Engine, progress: Progress, folder: Path, precision: Decision, announcement: str = ""
+    engine: Engine, progress: Progress, folder: Path, precision: Decision, told: Sequence[str] = ()
 ) -> Outcome:
     accelerator = engine.accelerator
-    told = {
+    settings = {
         name: value if isinstance(value, bool | int | float) else str(value)
         for name, value in engine.config.to_flat().items()
     }
-    accelerator.init_trackers("distvae", told)  # not every tracker takes lists or nothing
+    accelerator.init_trackers("distvae", settings)  # not every tracker takes lists or nothing
     epochs = -(-engine.total_steps // engine.steps_per_epoch)
     speak = accelerator.is_main_process
     console = TrainingConsole(speak, epochs, engine.steps_per_epoch, progress.step)
-    signal_name, first = None, progress.step
+    signal_name, before = None, stored_checksum(folder / WEIGHTS)
     log_of = functools.partial(MetricsLog, folder, progress.step, accelerator)
     with StopRequest() as stop, together(accelerator, log_of) as log:
         _announce(engine, precision, console)
-        if announcement:
-            console.say(announcement)
+        for line in told:
+            console.say(line)
         vote = Vote(accelerator, stop, progress.step)
         sitting = Sitting(engine, progress, folder, log, console, vote)
         try:
@@ -253,16 +189,8 @@ def _sit(
                 train(sitting)
         except Interrupted as interrupted:
             signal_name = str(interrupted)
-        on_main(accelerator, lambda: _finish(folder, progress.step > first))
+        on_main(accelerator, lambda: finish(folder, stored_checksum(folder / WEIGHTS) != before))
     return _outcome(folder, engine, progress, signal_name)
-
-
-def _finish(folder: Path, went_on: bool) -> None:
-    with disk_told(f"the model card of {folder} cannot be written", folder):
-        if went_on:  # it was measured on other weights
-            for name in (EVALUATION, TABLE):
-                (folder / name).unlink(missing_ok=True)
-        write_card(folder)
 
 
 def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> None:
@@ -280,52 +208,16 @@ def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> 
         console.say(precision.warning, style="yellow")
 
 
-def _announcement(data: ImageData, engine: Engine, told: str) -> str:
-    """What is told beside the first line: by which images weights are judged, and ``told``."""
-    judged = ""
+def _judge(data: ImageData, engine: Engine) -> list[str]:
+    """By which images weights are judged, where it matters: a line or none."""
     if data.validation is not None:
-        judged = (
+        return [
             f"weights are judged by {len(data.validation):,} validation images "
             f"({data.validation_origin}); the test split is measured at the end"
-        )
-    elif engine.config.keeps_best:
-        judged = (
-            "weights are judged by the test split, on which the best then look better than they "
-            "are: the run was begun without a validation part"
-        )
-    return "\n".join(line for line in (judged, told) if line)
-
-
-def _record(
-    data: DataRecord,
-    engine: Engine,
-    precision: Decision,
-    transferred: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """config.json: what from_pretrained needs, every setting, versions, origin of the data."""
-    return {
-        **engine.trained.model.hub_config(),
-        "settings": _plain(engine.config),
-        **({INIT_FROM: transferred} if transferred else {}),
-        SCHEDULE: recorded(engine.parts),
-        PRECISION: precision.recorded(),
-        "versions": {
-            "distvae": distvae.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
-        },
-        "data": dataclasses.asdict(data),
-        "world": {
-            "device": engine.accelerator.device.type,
-            "processes": engine.accelerator.num_processes,
-            "threads": torch.get_num_threads(),
-        },
-    }
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    """Settings as JSON takes them."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in config.to_flat().items()
-    }
+        ]
+    if not engine.config.keeps_best:
+        return []
+    return [
+        "weights are judged by the test split, on which the best then look better than they are: "
+        "the run was begun without a validation part"
+    ]

@@ -54,11 +54,8 @@ class Transfer:
     new_labels: tuple[str, ...]
     """Labels that only the new model knows."""
 
-    def told(self) -> str:
+    def lines(self) -> Iterator[str]:
         """What was taken and what was left fresh, for the person who started it."""
-        return "\n".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
         count = len(self.taken) + len(self.fresh)
         yield f"weights of {self.source}: {len(self.taken)} of {count} tensors taken"
         if self.labels:

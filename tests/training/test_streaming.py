@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,3 +145,21 @@ def test_a_set_larger_than_the_memory_that_is_left(
     limit = small["VmData"] + 60.0
     assert megabytes(14_400) > limit - small["RssAnon"], "more than could still be held"
     train(14_400, limit)
+
+
+def test_the_best_is_judged_by_a_validation_split(
+    shards: Path, command: Command, here: Path
+) -> None:
+    """None can be held out of what is not kept."""
+    flags = [*FLAGS, "--max-steps", 30, "--early-stopping", 2, "--output", "run"]
+    refused = command("train", "--data", shards, *flags)
+    assert_refused(refused, "has no validation split", "a split named validation")
+    own = shutil.copytree(shards, here / "own")
+    shutil.copy(own / "test-0.parquet", own / "validation-0.parquet")
+    ended = command("train", "--data", own, *flags)
+    assert ended.code == 0, ended.err
+    assert "weights are judged by 51 validation images (validation)" in ended.out
+    record = json.loads((here / "run" / "config.json").read_text(encoding="utf-8"))
+    assert record["data"]["train_images"] == 120
+    assert len(lines(here / "run", "validation")) > len(lines(here / "run", "test")) == 1
+    assert command("train", "--resume", "run", "--max-steps", 40).code == 0
