@@ -5,8 +5,10 @@ Progress is counted in steps from the start of the run, so a resumed run needs n
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 from distvae.config import LearningRateScheduleName, ObjectiveConfig, OptimConfig
+from distvae.values import Within
 
 LEAST_SHARE = 0.1
 """Of --learning-rate, with which a run goes on whose rate has fallen below it."""
@@ -52,14 +54,14 @@ class Part:
     step has is a function of these and of nothing else.
     """
 
-    start: int
+    start: Annotated[int, Within(0)]
     """Steps taken before it."""
-    end: int
+    end: Annotated[int, Within(1)]
     """Steps after which the schedule is at its end."""
-    rate: float
+    rate: Annotated[float, Within(0)]
     """Its highest learning rate."""
     schedule: LearningRateScheduleName
-    warmup: float = 0.0
+    warmup: Annotated[float, Within(0)] = 0.0
     """Steps over which the rate rises from zero."""
 
     def learning_rate(self, step: int) -> float:
@@ -100,7 +102,8 @@ def whole(config: OptimConfig, total_steps: int, steps_per_epoch: int) -> Parts:
 
 def learning_rate(parts: Parts, step: int) -> float:
     """Learning rate of a step: that of the last part that had begun by then."""
-    return next(part for part in reversed(parts) if part.start <= step).learning_rate(step)
+    begun = (part for part in reversed(parts) if part.start <= step)
+    return next(begun, parts[0]).learning_rate(step)
 
 
 def gone_on(
