@@ -107,9 +107,8 @@ def measured(folder: Path) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if name not in NOT_MEASURED}
 
 
-def write_evaluation(folder: Path, values: Mapping[str, float]) -> None:
-    """Write evaluation.md of a run folder: what was measured, its error beside it."""
-    data = Run(folder, folder).record().data
+def write_evaluation(folder: Path, values: Mapping[str, float], data: DataRecord) -> None:
+    """Write evaluation.md of a folder: what was measured on this data, its error beside it."""
     tables = markdown_table(("", ""), rows_of(values))
     if by_label := rows_by_label(values):
         header, *labels = by_label

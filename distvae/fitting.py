@@ -60,7 +60,7 @@ def fit_prior(config: FitPriorConfig) -> None:
     if not 0 <= config.seed < 2**32:
         raise DistvaeError(f"--seed is {config.seed}", "expected 0 or more, less than 2**32")
     run = find_run(config.run)
-    settings = run.config().data
+    settings = run.settings().data
     model = VAE.from_pretrained(run.model)
     data = open_recorded(run, config.data, progress_bar)
     groups = _groups(model, data, config.components)

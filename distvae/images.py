@@ -31,6 +31,19 @@ def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     return sheet[:, :-PADDING, :-PADDING]
 
 
+def paired(above: NDArray[np.uint8], below: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Two sets of images ``[N, C, H, W]``, row by row above each other, for a sheet.
+
+    Returns:
+        Images ``[2 * rows * columns, C, H, W]``; where the last rows are short, black ones.
+    """
+    rows = -(-len(above) // columns)
+    sheet = np.zeros((2, rows * columns, *above.shape[1:]), np.uint8)
+    sheet[0, : len(above)], sheet[1, : len(below)] = above, below
+    by_row = sheet.reshape(2, rows, columns, *above.shape[1:]).swapaxes(0, 1)
+    return by_row.reshape(-1, *above.shape[1:])
+
+
 def save_png(path: Path, image: NDArray[np.uint8]) -> None:
     """Write one image ``[C, H, W]``, grey (C = 1) or colour (C = 3), whole or not at all."""
     picture = Image.fromarray(image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0))

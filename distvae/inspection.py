@@ -11,7 +11,7 @@ from distvae.config import DataConfig
 from distvae.errors import DistvaeError
 from distvae.figures import ERROR
 from distvae.headers import read_header
-from distvae.runs import RUNS, Run, checkpoints, find_run, is_run
+from distvae.runs import RUNS, Run, checkpoints, find_run, is_run, read_model_record
 from distvae.terminal import make_console, progress_bar, table
 
 
@@ -49,6 +49,9 @@ def inspect_thing(config: InspectConfig) -> None:
 
 
 def _inspect_run(run: Run) -> None:
+    if run.bare:
+        _inspect_model(run)
+        return
     record = run.record()
     settings, data = record.settings, record.data
     parts = ("model", "network", "prior", "likelihood", "objective", "latent_dim", "binarize")
@@ -67,6 +70,18 @@ def _inspect_run(run: Run) -> None:
         (f"test {name}", f"{value:.5g}")
         for name, value in numbers.items()
         if not name.endswith(ERROR)
+    ]
+    make_console().print(table(str(run.folder), rows))
+
+
+def _inspect_model(run: Run) -> None:
+    record = read_model_record(run.folder)
+    rows = [
+        *((name, str(value)) for name, value in record.model.items() if value is not None),
+        ("image (C, H, W)", " x ".join(map(str, record.image_shape))),
+        ("labels", ", ".join(record.label_names) or "none"),
+        ("parameters", f"{_count_parameters(run.model):,}"),
+        ("data and training", "not recorded: a model and not a run"),
     ]
     make_console().print(table(str(run.folder), rows))
 

@@ -36,6 +36,26 @@ class Run:
         """The settings the run was started with."""
         return settings_in(self.folder, self.record().settings)
 
+    @property
+    def bare(self) -> bool:
+        """Whether it is but a model, saved by ``save_pretrained``, and says nothing of a run."""
+        return not isinstance(read_model_record(self.folder), RunRecord)
+
+    def settings(self) -> TrainConfig:
+        """The settings of a run; of a bare model its own, and of its images what it takes.
+
+        What a bare model was trained with is not known: the rest is as it is by default.
+        """
+        if not self.bare:
+            return self.config()
+        record = read_model_record(self.folder)
+        channels, height, width = record.image_shape
+        images = {
+            "image_size": height if height == width else None,
+            "channels": channels if channels in (1, 3) else None,
+        }
+        return settings_in(self.folder, {**record.model, **images})
+
     def record(self) -> RunRecord:
         """The whole of config.json.
 

@@ -1,5 +1,6 @@
 """What lies beside the exported files for whoever deploys them: a README and a sampling script."""
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from distvae.export.manifest import Manifest
 from distvae.export.session import read_manifest
 from distvae.export.verify import Parity
 from distvae.files import write_text
-from distvae.text import markdown, markdown_table
+from distvae.labels import label_index, numbers_of
+from distvae.text import markdown, markdown_table, printable
 
 README, TEMPLATE = "README.md", "readme.md"
 SCRIPT = "sample.py"
@@ -126,13 +128,16 @@ def _of_labels(names: tuple[str, ...]) -> dict[str, object]:
         more = ("javascript_label", "cpp_label", "cpp_value", "cpp_name")
         return {**dict.fromkeys((*words, *more), ""), "inputs": 1}
     last = len(names) - 1
+    number = int(numbers_of(names)[last])
+    numbered_so = label_index(str(number), names) == last  # a name goes before a number
+    word = str(number) if numbered_so else shlex.quote(printable(names[last]))
     numbered = [[str(number), name] for number, name in enumerate(names)]
     return {
-        "asked": f"--label {last} ",
+        "asked": f"--label {word} ",
         "label_row": f"| input `label` | int64 `[batch]` | 0 to {last} |\n",
         "label_table": f"{_markdown(('label', 'name'), numbered)}\n",
         "python_label": f', "label": np.full(16, {last})',
-        "sampler_label": f"labels=[{last}], ",
+        "sampler_label": f"labels=[{number}], ",
         "javascript_label": (
             f', label: new ort.Tensor("int64", new BigInt64Array(16).fill({last}n), [16])'
         ),

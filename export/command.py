@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "fp16", "int8"]
 WEB = "web"
+NOT_RECORDED = "not recorded"
+"""Stands for the data of a model that no run says anything of."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ def export_run(config: ExportConfig) -> None:
     from distvae.models import VAE
 
     origin = origin_of(run)
+    if run.bare:
+        console.print(
+            f"{run.folder} is a model and not a run: its files will not say what data it was "
+            "trained on, nor with which settings, and its encoder takes grey levels as they are"
+        )
     model = VAE.from_pretrained(run.model)
     told = disk_told(f"the export cannot be written to {output}", output.parent)
     with told, new_folder(output) as folder:
@@ -132,6 +139,9 @@ def origin_of(run: Run) -> "Origin":
     """What of a run goes into the files: its settings, but no folder of this machine."""
     from distvae.export.convert import Origin
 
+    if run.bare:
+        unknown: dict[str, object] = dict.fromkeys(("source", "fingerprint"), NOT_RECORDED)
+        return Origin(dataclasses.asdict(run.settings().model), unknown, "none")
     config, data = run.config(), run.record().data
     settings: dict[str, Any] = {}
     for concern in (config.data, config.model, config.objective, config.optim):
@@ -210,7 +220,7 @@ def _judged(run: Run, place: str | None, folder: Path, rows: list["Row"]) -> lis
     from distvae.data.provenance import open_recorded
     from distvae.export.price import judged, judges_of
 
-    settings = run.config().data
+    settings = run.settings().data
     data = open_recorded(run, place, progress_bar)
     judges = judges_of(data, settings)
     decoders = [row.name for row in rows if row.name.startswith("decoder")]

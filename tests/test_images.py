@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from distvae.images import PADDING, SHEET_PIXELS, grid, save_grid, save_png, to_uint8
+from distvae.images import PADDING, SHEET_PIXELS, grid, paired, save_grid, save_png, to_uint8
 
 
 def random_images(count: int, channels: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -70,3 +70,20 @@ def test_a_small_sheet_is_enlarged_by_a_whole_factor(tmp_path: Path, side: int) 
     assert factor >= 1
     assert factor == 1 or SHEET_PIXELS / 2 < found.shape[1] <= SHEET_PIXELS
     np.testing.assert_array_equal(found, np.kron(small, np.ones((1, factor, factor), np.uint8)))
+
+
+@pytest.mark.parametrize(("count", "columns"), [(7, 3), (6, 3), (1, 1), (2, 3), (51, 10), (0, 4)])
+def test_each_image_of_a_pair_lies_above_the_other(count: int, columns: int) -> None:
+    above, below = random_images(2 * count, 3, 4, 6).reshape(2, count, 3, 4, 6)
+    cells = paired(above, below, columns)
+    rows = -(-count // columns)
+    assert cells.shape == (2 * rows * columns, 3, 4, 6)
+    for number in range(rows * columns):
+        row, column = divmod(number, columns)
+        top, bottom = (cells[(2 * row + half) * columns + column] for half in (0, 1))
+        if number < count:
+            np.testing.assert_array_equal(top, above[number])
+            np.testing.assert_array_equal(bottom, below[number])
+        else:
+            assert not top.any()
+            assert not bottom.any()

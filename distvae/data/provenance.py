@@ -16,7 +16,7 @@ from distvae.data.identity import Progress
 from distvae.data.store import CONTENT_SETTINGS, ImageData, open_data
 from distvae.errors import DistvaeError
 from distvae.records import DataRecord, RunRecord
-from distvae.runs import Run
+from distvae.runs import Run, read_model_record
 from distvae.terminal import make_console
 
 SHOWN = 8
@@ -69,6 +69,8 @@ def open_recorded(
     Raises:
         DistvaeError: it is not there, or is not what the run was trained on.
     """
+    if run.bare:
+        return _open_for_model(run, place, progress)
     record, config = run.record(), run.config()
     settings = config.data
     settings = settings if place is None else dataclasses.replace(settings, data=place)
@@ -76,6 +78,30 @@ def open_recorded(
     data = data.labelled() if config.model.model == "cvae" else data
     for note in check_same(data, settings, record, run.folder):
         make_console(stderr=True, quiet=quiet).print(note)
+    return data
+
+
+def _open_for_model(run: Run, place: str | None, progress: Progress | None) -> ImageData:
+    """The data that a bare model is to be measured on, as it takes it."""
+    model = read_model_record(run.folder)
+    if place is None:
+        raise DistvaeError(
+            f"{run.folder} is a model and not a run",
+            "it does not say what data it was trained on",
+            "Name data by --data.",
+        )
+    data = open_data(dataclasses.replace(run.settings().data, data=place), progress)
+    wrong = []
+    if model.image_shape != data.image_shape:
+        wrong.append(f"images are {_shape(data.image_shape)}, not {_shape(model.image_shape)}")
+    if model.label_names and model.label_names != data.label_names:
+        wrong.append(f"labels are {_some(data.label_names)}, not {_some(model.label_names)}")
+    if wrong:
+        raise DistvaeError(
+            f"{data.source} does not fit the model {run.folder}",
+            "; ".join(wrong),
+            "Name data of the same images and labels.",
+        )
     return data
 
 

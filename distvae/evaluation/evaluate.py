@@ -25,6 +25,7 @@ from distvae.terminal import make_console, progress_bar, table
 if TYPE_CHECKING:
     import torch
 
+    from distvae.data.store import ImageData
     from distvae.evaluation.measures import Share
 
 WEIGHTS = "weights_sha256"
@@ -89,7 +90,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
     console = make_console(quiet=share.rank > 0)
     if config.run is None:
         console.print(f"newest run: {run.folder}")
-    settings = run.config().data
+    settings = run.settings().data
     model = VAE.from_pretrained(run.model).to(device)
     data = open_recorded(run, config.data, progress_bar, quiet=share.rank > 0)
     images = ResidentImages.from_split(data.test).to(device)
@@ -112,8 +113,8 @@ def evaluate_run(config: EvaluateConfig) -> None:
         values |= found
     if folder and share.rank == 0:
         with disk_told(f"the evaluation cannot be written to {run.folder}", run.folder):
-            _keep(run, values)
-        console.print(f"written to {run.folder}: {EVALUATION}, {TABLE} and {CARD}")
+            written = _keep(run, values, data)
+        console.print(f"written to {run.folder}: {' and '.join(written)}")
 
 
 def _share() -> "tuple[Share, torch.device]":
@@ -136,12 +137,22 @@ def _share() -> "tuple[Share, torch.device]":
     return Share(state.process_index, state.num_processes, add), state.device
 
 
-def _keep(run: Run, values: dict[str, float]) -> None:
-    """Add to what was measured of the same weights; what was measured of others is gone."""
+def _keep(run: Run, values: dict[str, float], data: "ImageData") -> list[str]:
+    """Add to what was measured of the same weights; what was measured of others is gone.
+
+    Returns:
+        Names of the files that were written: a bare model keeps the card that it came with.
+    """
+    from distvae.data.provenance import data_record
+
     path = run.folder / EVALUATION
     weights = hashlib.sha256((run.model / "model.safetensors").read_bytes()).hexdigest()
     before = evaluation(run.folder)
     known = {**(before.values if before.weights_sha256 == weights else {}), **values}
     write_json(path, {WEIGHTS: weights, **known})
-    write_evaluation(run.folder, numbers_of(known))
+    told = data_record(data, run.folder) if run.bare else run.record().data
+    write_evaluation(run.folder, numbers_of(known), told)
+    if run.bare:
+        return [EVALUATION, TABLE]
     write_card(run.folder)
+    return [EVALUATION, TABLE, CARD]

@@ -6,7 +6,7 @@ import torch
 
 from distvae.data.batches import ResidentImages
 from distvae.data.inputs import to_input
-from distvae.images import save_grid, to_uint8
+from distvae.images import paired, save_grid, to_uint8
 from distvae.models import VAE
 
 COLUMNS = 10
@@ -32,11 +32,14 @@ def write_pictures(
     save_grid(folder / f"epoch-{epoch:04d}.png", to_uint8(samples.cpu().numpy()), COLUMNS)
 
     count = min(5 * COLUMNS, len(images.images))
+    if not count:
+        return
     grey, y = images.gather(torch.arange(count))
     shown = grey.float() / 255.0
     inputs = shown if binarize == "dynamic" else to_input(grey, binarize, None)
     y = y if model.conditional else None
     decoded = model.render(model.infer(inputs, y).mean, y)
-    pairs = [half[i : i + COLUMNS] for i in range(0, count, COLUMNS) for half in (shown, decoded)]
-    sheet = to_uint8(torch.cat(pairs).cpu().numpy())
-    save_grid(folder / f"reconstructions-{epoch:04d}.png", sheet, COLUMNS)
+    columns = min(COLUMNS, count)
+    halves = [to_uint8(half.cpu().numpy()) for half in (shown, decoded)]
+    sheet = paired(halves[0], halves[1], columns)
+    save_grid(folder / f"reconstructions-{epoch:04d}.png", sheet, columns)
