@@ -112,6 +112,17 @@ class Earlier:
             f"learning rate of {rate:.3g}, {why} (--rewind-schedule: that of the whole run)"
         ]
 
+    def comparable(self, now: TrainConfig, progress: Progress) -> tuple[Progress, list[str]]:
+        """The progress without a best loss where losses are others now, and what to say of it."""
+        same = self.config.objective == now.objective
+        if progress.best_loss is None or (same and self.config.data.binarize == now.data.binarize):
+            return progress, []
+        cleared = dataclasses.replace(
+            progress, best_loss=None, best_step=None, evaluations_since_best=0
+        )
+        said = "the loss is another now and does not compare: the best are looked for from here on"
+        return cleared, [said]
+
 
 def patience_of(progress: Progress, parts: Parts) -> Progress:
     """The progress with which a part begins: evaluations before it count no more."""

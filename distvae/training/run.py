@@ -144,7 +144,7 @@ def _go_on(
     step = found.progress.step
     parts, told = earlier.parts_from(engine.config.optim, step, engine.steps_per_epoch, rewind)
     engine = dataclasses.replace(engine, parts=parts)
-    progress = patience_of(found.progress, parts)
+    progress, other = earlier.comparable(engine.config, patience_of(found.progress, parts))
     if step >= engine.total_steps or stopped_early(engine, progress):
         on_main(accelerator, lambda: found.complete(folder))
         return _outcome(folder, engine, progress, None, idle=True)
@@ -154,7 +154,7 @@ def _go_on(
     same = data_record(data, folder, earlier.record.data)
     record = record_of(same, engine, precision, earlier.transferred)
     on_main(accelerator, lambda: begin(folder, True, record))
-    return _sit(engine, progress, folder, precision, [*_judge(data, engine), *told])
+    return _sit(engine, progress, folder, precision, [*_judge(data, engine), *other, *told])
 
 
 def judged_apart(config: TrainConfig) -> TrainConfig:

@@ -231,3 +231,18 @@ def test_two_processes_keep_the_same_best(
         found, wanted = (load_file(run / "model.safetensors") for run in (group.run, one))
         for key, value in wanted.items():
             np.testing.assert_allclose(found[key], value, rtol=1e-2, atol=1e-3, err_msg=key)
+
+
+def test_losses_of_another_objective_do_not_compare(
+    stopped: tuple[Path, str], command: Command
+) -> None:
+    run, _ = stopped
+    before = len(losses(run, "validation"))
+    ended = command("train", "--resume", run, "--beta", 40)
+    assert ended.code == 0, ended.err
+    assert "does not compare" in ended.out
+    # all of these are above the best by the other, and the best of them is kept
+    judged = lines(run, "validation")[before:]
+    assert len(judged) > 3
+    best = min(judged, key=lambda line: line["loss"])["step"]
+    assert weights(run) == weights(checkpoint(run, best))
