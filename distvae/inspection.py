@@ -60,7 +60,7 @@ def _inspect_run(run: Run) -> None:
         ("image (C, H, W)", " x ".join(map(str, record.image_shape))),
         ("labels", ", ".join(record.label_names) or "none"),
         ("data", f"{data.source}: {data.train_images} + {data.test_images}"),
-        ("parameters", f"{_count_parameters(run.model):,}"),
+        ("parameters", _parameters(run.model)),
         ("versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())),
         ("checkpoints", ", ".join(path.name for path in checkpoints(run.folder)) or "none"),
     ]
@@ -120,10 +120,10 @@ def _told(value: Any) -> str:
     return f"{value.name}: {value.type.removeprefix('tensor')} {value.shape}"
 
 
-def _count_parameters(model: Path) -> int:
-    """Numbers in model.safetensors, read from its header alone; 0 if it is not there yet."""
+def _parameters(model: Path) -> str:
+    """How many numbers model.safetensors holds, read from its header alone."""
     weights = model / "model.safetensors"
-    return read_header(weights).numbers if weights.is_file() else 0
+    return f"{read_header(weights).numbers:,}" if weights.exists() else "no weights yet"
 
 
 def _inspect_data(config: DataConfig) -> None:

@@ -212,9 +212,11 @@ def _from_weights(config: SampleConfig, path: Path) -> Drawing:
     from distvae.models import VAE
     from distvae.priors.fitted import FittedPrior
 
-    prior = FittedPrior.load(path.parent) if config.prior == "fitted" else None
     model = VAE.from_pretrained(path.parent)
     names = model.label_names if model.conditional else ()
+    prior = None
+    if config.prior == "fitted":
+        prior = FittedPrior.load(path.parent, model.config.latent_dim, len(names))
     labels = _labels(config, names)
 
     def batches() -> Iterator[Images]:

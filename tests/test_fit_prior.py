@@ -68,7 +68,7 @@ def test_a_fit_is_saved_and_drawn_from(run: Path, command: Command) -> None:
     assert all(name in fitted.out for name in SHAPES)
     facts = json.loads((run / FACTS).read_text())
     assert (facts["components"], facts["seed"], facts["images"]) == (2, 3, 120)
-    prior = FittedPrior.load(run)
+    prior = FittedPrior.load(run, 3, len(SHAPES))
     assert prior.mean.shape == (len(SHAPES), 2, 3)
     first = (run / TENSORS).read_bytes()
     assert command("fit-prior", run, "--components", 2, "--seed", 3).code == 0
@@ -89,7 +89,7 @@ def test_a_fit_knows_the_latents_better_than_the_models_own_prior(
     run: Path, command: Command
 ) -> None:
     assert command("fit-prior", run, "--components", 1).code == 0
-    model, prior = VAE.from_pretrained(run), FittedPrior.load(run)
+    model, prior = VAE.from_pretrained(run), FittedPrior.load(run, 3, len(SHAPES))
     told = json.loads((run / FACTS).read_text())["log_density"]
     assert told.keys() == set(SHAPES)
     # the moments of one Gaussian are those of the latents: its density is known from them alone
@@ -117,7 +117,7 @@ def test_wrong_use_is_refused(run: Path, command: Command) -> None:
         next(run.glob("checkpoints/*/optimizer.safetensors")).read_bytes()
     )
     with pytest.raises(DistvaeError, match=r"was fitted to other weights.*Fit it again"):
-        FittedPrior.load(run)
+        FittedPrior.load(run, 3, len(SHAPES))
 
 
 def test_a_damaged_fit_is_refused(run: Path, command: Command) -> None:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.files import write_json
+from distvae.reading import read_json
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(description, how many) -> a context that gives a function to tell how many more are done."""
@@ -108,7 +109,7 @@ def state_of(root: Path, files: Iterable[Path]) -> str:
 def remembered(memory: Path, state: str) -> str | None:
     """What was remembered of files in this very state, None where nothing was."""
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        told = json.loads(memory.read_text(encoding="utf-8"))
+        told = read_json(memory)
         if told["state"] == state and isinstance(told["digest"], str):
             found: str = told["digest"]
             return found

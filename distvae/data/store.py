@@ -6,7 +6,6 @@ arrays have digests, by which a damaged one is noticed and which are the identit
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,10 +33,14 @@ from distvae.data.sources.raw import UNLABELLED
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
 from distvae.errors import DistvaeError
+from distvae.files import write_json
+from distvae.reading import open_file, read_json
 from distvae.terminal import make_console, progress_bar
 
 FORMAT = 3
 META, MEMORY = "meta.json", "verified.json"
+LARGEST = 2**50
+"""Bytes of an array."""
 CONTENT_SETTINGS = (
     *("image_column", "label_column", "image_size", "channels", "white"),
     *("split_train", "split_test", "split_seed"),
@@ -241,10 +244,8 @@ def _open_store(folder: Path, progress: Progress, tell: bool = False) -> ImageDa
     if not (folder / META).exists():
         return None
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        if meta.pop("digest") != combined(meta):
-            raise ValueError(f"{META} is not what was written")
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in meta["arrays"]}
+        meta = read_json(folder / META)
+        arrays = {name: _array(folder / f"{name}.npy") for name in meta["arrays"]}
         _verify(folder, meta["arrays"], arrays, progress)
         return _opened(meta, arrays)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -253,6 +254,12 @@ def _open_store(folder: Path, progress: Progress, tell: bool = False) -> ImageDa
             told = f"warning: the decoded images in {folder} are damaged ({why}); decoding anew"
             make_console(stderr=True).print(told)
         return None
+
+
+def _array(path: Path) -> NDArray[Any]:
+    open_file(path, LARGEST).close()  # a pipe in its place would be waited for
+    found: NDArray[Any] = np.load(path, mmap_mode="r")
+    return found
 
 
 def _verify(
@@ -332,7 +339,6 @@ def _build(
         "splits": list(splits),
         "arrays": written.digests,
     }
-    whole = json.dumps({**meta, "digest": combined(meta)}, indent=2) + "\n"
-    (folder / META).write_text(whole, encoding="utf-8")
+    write_json(folder / META, meta)
     state = state_of(folder, [folder / f"{name}.npy" for name in written.digests])
     remember(folder / MEMORY, state, combined(written.digests))

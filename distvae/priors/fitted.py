@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, shown
 from distvae.files import write_json
-from distvae.headers import stored_checksum
+from distvae.headers import read_header, stored_checksum
 from distvae.priors.base import Prior, of_label
 from distvae.priors.mixture import EXTRA, choose, of_row, thresholds_of
 from distvae.reading import read_record
-from distvae.tensors import read_tensors, write_tensors
+from distvae.tensors import check_finite, read_tensors, write_tensors
 
 TENSORS, FACTS = "fitted-prior.safetensors", "fitted-prior.json"
 WEIGHTS = "model.safetensors"
@@ -81,8 +81,13 @@ class FittedPrior(Prior):
         write_json(folder / FACTS, {**facts, "weights_sha256": stored_checksum(folder / WEIGHTS)})
 
     @classmethod
-    def load(cls, folder: Path) -> "FittedPrior":
+    def load(cls, folder: Path, latent_dim: int, num_labels: int) -> "FittedPrior":
         """The prior that was fitted to the model of this folder.
+
+        Args:
+            folder: of the model.
+            latent_dim: Z of the model.
+            num_labels: of the model; 0 for one without.
 
         Raises:
             DistvaeError: there is none, it is damaged, or the model has changed since.
@@ -100,11 +105,20 @@ class FittedPrior(Prior):
                 f"{WEIGHTS} has changed since",
                 f"{ANEW} {folder}",
             )
-        tensors = read_tensors(folder / TENSORS)
-        if tensors.keys() != {"mean", "factor", "log_weights"}:
+        sets, components = max(1, num_labels), facts.components
+        expected = {
+            "mean": (sets, components, latent_dim),
+            "factor": (sets, components, latent_dim, latent_dim),
+            "log_weights": (sets, components),
+        }
+        header = read_header(folder / TENSORS).tensors
+        found = {name: tensor.shape for name, tensor in header.items()}
+        if found != expected or {tensor.dtype for tensor in header.values()} != {"F32"}:
             raise DistvaeError(
-                f"{folder / TENSORS} is no fitted prior",
-                f"it holds {', '.join(sorted(tensors))}",
+                f"{folder / TENSORS} is no fitted prior of this model",
+                f"it holds {shown(found)} and should hold {shown(expected)}",
                 f"{ANEW} {folder}",
             )
+        tensors = read_tensors(folder / TENSORS)
+        check_finite(tensors, folder / TENSORS)
         return cls(**tensors)

@@ -9,6 +9,7 @@ code 2 and one line. The others are wrong, and each is printed.
 
 import argparse
 import collections
+import dataclasses
 import multiprocessing
 import os
 import sys
@@ -38,10 +39,9 @@ def work(pristine: Path, seeds: range, answers: "multiprocessing.Queue[Outcome |
 def told(pristine: Path, scratch: Path, case: Case, file: str, seed: int) -> Outcome:
     """One outcome, without what cannot be sent."""
     found = outcome(pristine, scratch, case, file, seed)
-    return Outcome(
-        Case(case.words, case.files, print),
-        *(found.file, f"seed {seed}: {found.damage}", found.code),
-        *("", found.err[:3000], found.same, found.meant),
+    plain = Case(case.words, case.files, print)
+    return dataclasses.replace(
+        found, case=plain, damage=f"seed {seed}: {found.damage}", out="", err=found.err[:3000]
     )
 
 
