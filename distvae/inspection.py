@@ -80,7 +80,7 @@ def _inspect_model(run: Run) -> None:
         *((name, str(value)) for name, value in record.model.items() if value is not None),
         ("image (C, H, W)", " x ".join(map(str, record.image_shape))),
         ("labels", ", ".join(record.label_names) or "none"),
-        ("parameters", f"{_count_parameters(run.model):,}"),
+        ("parameters", _parameters(run.model)),
         ("data and training", "not recorded: a model and not a run"),
     ]
     make_console().print(table(str(run.folder), rows))

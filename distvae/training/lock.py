@@ -7,11 +7,12 @@ import os
 import platform
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from distvae.errors import DistvaeError
 from distvae.files import LOCK, disk_told
+from distvae.reading import read_record
 
 try:
     import fcntl
@@ -71,16 +72,23 @@ def _take(folder: Path) -> int:
         os.close(descriptor)
 
 
+@dataclass(frozen=True)
+class Holder:
+    """What stands in the locked file."""
+
+    pid: int | str = "(unknown)"
+    host: str = "(unknown)"
+
+
 def _taken(folder: Path) -> DistvaeError:
-    holder: dict[str, Any] = {}
+    holder = Holder()
     for _ in range(20):  # it may be about to write its name
-        with contextlib.suppress(OSError, ValueError):
-            holder = json.loads((folder / LOCK).read_text(encoding="utf-8"))
+        with contextlib.suppress(DistvaeError):
+            holder = read_record(folder / LOCK, Holder)
             break
         time.sleep(0.02)
     return DistvaeError(
-        f"{folder} is being trained in by process {holder.get('pid', '(unknown)')} on "
-        f"{holder.get('host', '(unknown)')}",
+        f"{folder} is being trained in by process {holder.pid} on {holder.host}",
         "a folder takes one run at a time",
         "Wait for it or stop it, or take another --output.",
     )
