@@ -72,10 +72,10 @@ class Best(NamedTuple):
 
     def __str__(self) -> str:
         """Which it is, and that none was better."""
-        since = f"{self.since} evaluation{'' if self.since == 1 else 's'}"
+        since = f"{self.since} evaluation{'' if self.since == 1 else 's'} since then without a"
         return (
             f"step {self.step} (epoch {self.epoch:g}), the best by {self.split} loss: "
-            f"{self.loss:.2f} nats; {since} since then without a better one"
+            f"{self.loss:.2f} nats; {f'{since} better one' if self.since else 'it is the newest'}"
         )
 
 
@@ -92,12 +92,9 @@ def best(folder: Path) -> Best | None:
 
 def best_sheet(folder: Path) -> Path | None:
     """The sheet of samples of a run's best weights, else its newest."""
-    kept = best(folder)
-    if kept is not None:
-        own = folder / SAMPLES / f"epoch-{math.ceil(kept.epoch):04d}.png"
-        if own.exists():
-            return own
-    return max((folder / SAMPLES).glob("epoch-*.png"), default=None)
+    kept, sheets = best(folder), sorted((folder / SAMPLES).glob("epoch-*.png"))
+    own = f"epoch-{math.ceil(kept.epoch):04d}.png" if kept else ""
+    return next((sheet for sheet in sheets if sheet.name == own), sheets[-1] if sheets else None)
 
 
 def measured(folder: Path) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from distvae.card import last_metrics, numbers_of
+from distvae.card import NOT_MEASURED, best, last_metrics, numbers_of
 from distvae.config import DataConfig
 from distvae.errors import DistvaeError
 from distvae.figures import ERROR
@@ -69,8 +69,10 @@ def _inspect_run(run: Run) -> None:
     rows += [
         (f"test {name}", f"{value:.5g}")
         for name, value in numbers.items()
-        if not name.endswith(ERROR)
+        if not name.endswith(ERROR) and name not in NOT_MEASURED
     ]
+    if (kept := best(run.folder)) is not None and run.model == run.folder:
+        rows.append(("weights", str(kept)))
     make_console().print(table(str(run.folder), rows))
 
 

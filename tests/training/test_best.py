@@ -87,6 +87,9 @@ def test_what_is_left_behind_is_the_best(stopped: tuple[Path, str], command: Com
     assert f"Weights: step {best} (epoch {best / 9:g}), the best by validation loss" in card
     assert f"samples/epoch-{best // 9:04d}.png" in card
     assert "weights are judged by 12 validation images" in told
+    shown = command("inspect", run).out
+    assert f"step {best} (epoch {best / 9:g})" in shown
+    assert "test best_step" not in shown
 
 
 def test_it_says_that_it_is_finished(stopped: tuple[Path, str], command: Command) -> None:
