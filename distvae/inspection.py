@@ -89,12 +89,15 @@ def _inspect_model(run: Run) -> None:
 
 
 def _inspect_onnx(path: Path) -> None:
+    from distvae.export import checksum
     from distvae.export.outline import read_outline
     from distvae.export.session import open_graph, read_manifest
 
     manifest = read_manifest(path)
-    session = open_graph(path, manifest.graph).session
-    files = [path, *(path.parent / name for name in read_outline(path).locations)]
+    session = open_graph(path, manifest.graph, verify=True).session
+    outline = read_outline(path)
+    files = [path, *(path.parent / name for name in outline.locations)]
+    found = outline.metadata.get(checksum.KEY)
     rows = [
         ("graph", f"{manifest.graph}, {manifest.precision}, opset {manifest.opset}"),
         ("file size", f"{sum(file.stat().st_size for file in files):,} bytes"),
@@ -106,6 +109,7 @@ def _inspect_onnx(path: Path) -> None:
         ("network", manifest.network),
         ("prior", manifest.prior),
         ("likelihood", manifest.likelihood),
+        ("file (SHA-256)", f"{found[:16]}, matches" if found else "none: of an earlier version"),
         ("weights (SHA-256)", manifest.weights_sha256[:16]),
         ("versions", ", ".join(f"{name} {number}" for name, number in manifest.versions.items())),
         *((f"data {name}", str(value)) for name, value in manifest.data.items()),

@@ -106,4 +106,4 @@ class Evaluation:
     values: dict[str, Scalar] = field(metadata=REST)
     """What was measured, by name."""
     weights_sha256: str = ""
-    """Of the file of weights that it was measured on."""
+    """Of the tensors that it was measured on; earlier versions wrote that of their file."""

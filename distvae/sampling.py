@@ -197,6 +197,8 @@ def _from_onnx(config: SampleConfig, path: Path) -> Drawing:
 
     verify = {"auto": None, "on": True, "off": False}[config.verify]
     sampler = Sampler(path, config.provider, verify=verify)
+    if sampler.spared:
+        make_console().print(f"{path} is large: not compared with its checksum; --verify on does")
     labels = _labels(config, sampler.label_names)
 
     def batches() -> Iterator[Images]:

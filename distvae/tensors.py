@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from distvae.errors import DistvaeError, MismatchError
 from distvae.files import replacing_file
-from distvae.headers import CHECKSUM, read_header
+from distvae.headers import CHECKSUM, read_header, stored_checksum
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -137,3 +137,12 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def weights_checksum(path: Path) -> str:
+    """The :func:`checksum` of a file's tensors, as the file says it, or computed where it does not.
+
+    Raises:
+        DistvaeError: the file is missing or damaged.
+    """
+    return stored_checksum(path) or checksum(read_tensors(path))

@@ -32,7 +32,7 @@ def append_checksum(path: Path, beside: Sequence[Path] = ()) -> None:
         file.write(metadata_entry(KEY, digest))
 
 
-def check_file(path: Path, outline: Outline, verify: bool | None) -> None:
+def check_file(path: Path, outline: Outline, verify: bool | None) -> bool:
     """Compare a file and what lies beside it with its checksum, if it has one.
 
     Args:
@@ -40,15 +40,17 @@ def check_file(path: Path, outline: Outline, verify: bool | None) -> None:
         outline: what it says of itself.
         verify: whether to; None for files of at most :data:`LARGEST` bytes.
 
+    Returns:
+        Whether it was spared because it is large.
+
     Raises:
         DistvaeError: some byte is not the one that was exported, or it cannot be read.
     """
     expected = outline.metadata.get(KEY)  # earlier versions wrote none
     beside = [path.parent / location for location in outline.locations]
-    if verify is None:
-        verify = sum(part.stat().st_size for part in (path, *beside)) <= LARGEST
-    if expected is None or not verify:
-        return
+    large = sum(part.stat().st_size for part in (path, *beside)) > LARGEST
+    if expected is None or verify is False or (large and verify is None):
+        return expected is not None and verify is None
     end = max(0, path.stat().st_size - LENGTH)
     with path.open("rb") as file:
         file.seek(end)
@@ -60,6 +62,7 @@ def check_file(path: Path, outline: Outline, verify: bool | None) -> None:
             f"{names} is not as it was exported: its SHA-256 is not {expected[:12]}...",
             "Take another copy, or export the run again; --verify off takes it as it is.",
         )
+    return False
 
 
 def _digest(path: Path, size: int, beside: Sequence[Path]) -> str:

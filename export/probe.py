@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from distvae.errors import DistvaeError
 from distvae.export.manifest import Manifest
 from distvae.noise import standard_normal
+from distvae.reading import parse_json
 
 KEY = "distvae.probe"
 """Metadata key; under it a JSON object of each output's values in base64."""
@@ -76,14 +77,14 @@ def parse_probe(text: str, outputs: Mapping[str, NDArray[Any]], source: str) -> 
         DistvaeError: it is none of ours.
     """
     try:
-        facts = json.loads(text)
+        facts = parse_json(text, KEY)
         return {
             name: np.frombuffer(base64.b64decode(facts[name], validate=True), like.dtype).reshape(
                 like.shape
             )
             for name, like in outputs.items()
         }
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (DistvaeError, ValueError, KeyError, TypeError) as error:
         raise DistvaeError(
             f"{source} is damaged", f"{KEY} in its metadata is not ours", "Export the run again."
         ) from error

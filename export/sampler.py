@@ -55,6 +55,11 @@ class Sampler:
         return self._graph.manifest
 
     @property
+    def spared(self) -> bool:
+        """Whether the file was not compared with its checksum because it is large."""
+        return self._graph.spared
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels in the order of their numbers; empty for a model without labels."""
         return self._graph.manifest.label_names

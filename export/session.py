@@ -46,6 +46,8 @@ class Graph:
     session: onnxruntime.InferenceSession
     chunk: int
     outputs: dict[str, Row]
+    spared: bool = False
+    """Whether the file was not compared with its checksum because it is large."""
 
     def run(self, inputs: dict[str, NDArray[Any]], rows: int) -> list[NDArray[Any]]:
         """The outputs, ``[rows, ...]`` each, for inputs that were checked; many rows in chunks."""
@@ -98,14 +100,14 @@ def open_graph(
             f"Name {graph}.onnx, which lies beside it.",
         )
     _check_locations(path, outline)
-    check_file(path, outline, verify)
+    spared = check_file(path, outline, verify)
     session, found_inputs, found_outputs = _session(path, provider, threads)
     inputs, outputs = _rows(manifest)
     _check_rows(path, "inputs", inputs, found_inputs)
     _check_rows(path, "outputs", outputs, found_outputs)
     pixels = math.prod(manifest.image_shape[1:])
     chunk = max(1, min(CHUNK_ROWS, CHUNK_PIXELS // pixels))
-    opened = Graph(path, manifest, session, chunk, outputs)
+    opened = Graph(path, manifest, session, chunk, outputs, spared)
     if verify is not False:
         _check_probe(opened, outline.metadata.get(probe.KEY))
     return opened

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from distvae.runs import checkpoints
+from distvae.tensors import checksum, read_tensors
 from tests.conftest import SHAPES, SMALL, Command, assert_refused, draw_shape, listing
 
 BOUND = {"elbo", "distortion", "rate", "bits_per_dim", "active_units"}
@@ -27,9 +28,8 @@ JUDGED = {
 def measured(run: Path) -> dict[str, float]:
     """Its figures; beside them stands what they were measured of."""
     values: dict[str, Any] = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
-    weights = (run / "model.safetensors").read_bytes()
     assert values.pop("sha256")
-    assert values.pop("weights_sha256") == hashlib.sha256(weights).hexdigest()
+    assert values.pop("weights_sha256") == checksum(read_tensors(run / "model.safetensors"))
     return values
 
 
@@ -54,6 +54,22 @@ def test_a_conditional_run_is_measured(run: Path, command: Command) -> None:
     told = (run / "evaluation.md").read_text(encoding="utf-8")
     for name in SHAPES:
         assert f"| {name} | {values[f'elbo/{name}']:.5g} ±" in told
+
+
+def test_figures_of_the_same_weights_are_kept_and_others_dropped(
+    run: Path, command: Command
+) -> None:
+    assert command("evaluate", run, "--metrics", "elbo").code == 0
+    elbo = measured(run)["elbo"]
+    of_file = hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+    for recorded, kept in ((of_file, True), ("0" * 64, False)):  # the first by earlier versions
+        content = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+        del content["sha256"]
+        (run / "evaluation.json").write_text(json.dumps({**content, "weights_sha256": recorded}))
+        ended = command("evaluate", run, "--metrics", "latents")
+        assert ended.code == 0, ended.err
+        assert measured(run).get("elbo") == (elbo if kept else None)
+        assert ("figures of other weights: they were dropped" in ended.out) is not kept
 
 
 def test_evaluation_agrees_with_training(run: Path, command: Command) -> None:

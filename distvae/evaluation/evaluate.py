@@ -19,11 +19,13 @@ from distvae.card import (
 from distvae.errors import DistvaeError, nearest
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import disk_told, write_json
+from distvae.records import Scalar
 from distvae.runs import Run, find_run
 from distvae.terminal import make_console, progress_bar, table
 
 if TYPE_CHECKING:
     import torch
+    from rich.console import Console
 
     from distvae.data.store import ImageData
     from distvae.evaluation.measures import Share
@@ -113,7 +115,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
         values |= found
     if folder and share.rank == 0:
         with disk_told(f"the evaluation cannot be written to {run.folder}", run.folder):
-            written = _keep(run, values, data)
+            written = _keep(run, {**_known(run, console), **values}, data)
         console.print(f"written to {run.folder}: {' and '.join(written)}")
 
 
@@ -137,21 +139,32 @@ def _share() -> "tuple[Share, torch.device]":
     return Share(state.process_index, state.num_processes, add), state.device
 
 
-def _keep(run: Run, values: dict[str, float], data: "ImageData") -> list[str]:
-    """Add to what was measured of the same weights; what was measured of others is gone.
+def _known(run: Run, console: "Console") -> dict[str, Scalar]:
+    """What was measured before of the same weights; of others it is dropped."""
+    from distvae.tensors import weights_checksum
+
+    before, file = evaluation(run.folder), run.model / "model.safetensors"
+    of_file = hashlib.sha256(file.read_bytes()).hexdigest()  # what earlier versions recorded
+    if before.weights_sha256 in (weights_checksum(file), of_file):
+        return before.values
+    if before.values:
+        console.print(f"{EVALUATION} held figures of other weights: they were dropped")
+    return {}
+
+
+def _keep(run: Run, values: dict[str, Scalar], data: "ImageData") -> list[str]:
+    """Write what is known of the weights.
 
     Returns:
         Names of the files that were written: a bare model keeps the card that it came with.
     """
     from distvae.data.provenance import data_record
+    from distvae.tensors import weights_checksum
 
-    path = run.folder / EVALUATION
-    weights = hashlib.sha256((run.model / "model.safetensors").read_bytes()).hexdigest()
-    before = evaluation(run.folder)
-    known = {**(before.values if before.weights_sha256 == weights else {}), **values}
-    write_json(path, {WEIGHTS: weights, **known})
+    weights = weights_checksum(run.model / "model.safetensors")
+    write_json(run.folder / EVALUATION, {WEIGHTS: weights, **values})
     told = data_record(data, run.folder) if run.bare else run.record().data
-    write_evaluation(run.folder, numbers_of(known), told)
+    write_evaluation(run.folder, numbers_of(values), told)
     if run.bare:
         return [EVALUATION, TABLE]
     write_card(run.folder)

@@ -97,7 +97,7 @@ def test_the_file_beside_is_part_of_it(beside: Path) -> None:
 
 
 def test_large_files_are_compared_when_asked(
-    path: Path, beside: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, beside: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checksum, "LARGEST", 10)
     matrix = path.read_bytes().find(Tiny().matrix.tobytes())
@@ -106,7 +106,9 @@ def test_large_files_are_compared_when_asked(
         Sampler(file.parent / "decoder.onnx", verify=False)
         with pytest.raises(DistvaeError, match="damaged"):
             Sampler(file.parent / "decoder.onnx", verify=True)
-    assert Sampler(beside).sample().any()
+    assert Sampler(beside).spared
+    assert "not compared with its checksum; --verify on" in command("sample", beside).out
+    assert not Sampler(Tiny().decoder(path.parent / "earlier.onnx")).spared
 
 
 def test_encoders_have_one_too(tmp_path: Path) -> None:
@@ -119,6 +121,9 @@ def test_encoders_have_one_too(tmp_path: Path) -> None:
 
 
 def test_commands_refuse_a_flipped_bit(path: Path, command: Command) -> None:
+    assert ", matches" in command("inspect", path).out
+    earlier = Tiny().decoder(path.parent / "earlier.onnx")
+    assert "none: of an earlier version" in command("inspect", earlier).out
     flip(path, path.read_bytes().find(Tiny().matrix.tobytes()) + 3)
     for words in (("sample",), ("sample", "--verify", "on"), ("inspect",)):
         assert_refused(command(words[0], path, *words[1:]), "decoder.onnx is damaged")
