@@ -46,6 +46,10 @@ class Progress:
     """Lowest evaluated loss, nats per image."""
     evaluations_since_best: Count = 0
     """For early stopping."""
+    first_loss: float | None = None
+    """Training loss of the first step."""
+    lowest_loss: float | None = None
+    """Lowest training loss of a step."""
     seconds: float = 0.0
     """Time spent training, over all sittings."""
     scaler: dict[str, float] | None = None

@@ -6,7 +6,7 @@ Legend: B batch, K samples of one posterior, Z latent dimensions. Everything is 
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,33 @@ def log_normal(x: Tensor, mean: Tensor | float, log_variance: Tensor | float) ->
     """Elementwise log-density of N(mean, exp(log_variance)), nats, in the shape of ``x``."""
     log_variance = torch.as_tensor(log_variance, dtype=x.dtype, device=x.device)
     return -0.5 * (LOG_TWO_PI + log_variance + (x - mean).square() * torch.exp(-log_variance))
+
+
+def floored(value: Tensor, least: float) -> Tensor:
+    """Values no smaller than ``least``; the gradient still moves those below it up, never down.
+
+    For a learned logarithm of a scale, which a likelihood of what never varies would press towards
+    minus infinity.
+    """
+    held: Tensor = _Floored.apply(value, least)  # type: ignore[no-untyped-call]
+    return held
+
+
+class _Floored(torch.autograd.Function):
+    @staticmethod
+    def forward(value: Tensor, least: float) -> Tensor:
+        return value.clamp(min=least)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        value, ctx.least = inputs
+        ctx.save_for_backward(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (value,) = ctx.saved_tensors
+        lowers = (value < ctx.least) & (gradient > 0)
+        return gradient.masked_fill(lowers, 0.0), None
 
 
 def full_precision(device_type: str) -> AbstractContextManager[object]:

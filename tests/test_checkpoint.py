@@ -75,7 +75,7 @@ def write_run(run: Path, keep: int = 2, ema: bool = True) -> dict[int, list[str]
 def test_a_loaded_checkpoint_goes_on_with_the_same_bytes(tmp_path: Path, ema: bool) -> None:
     undisturbed = start(0, ema)
     train(undisturbed, 0, 3)
-    progress = Progress(3, 12.5, 2, 77.25, {"scale": 1024.0})
+    progress = Progress(3, 12.5, 2, seconds=77.25, scaler={"scale": 1024.0})
     path = save_checkpoint(tmp_path, undisturbed, progress, keep=2)
     after = fingerprint(undisturbed)
     train(undisturbed, 3, 6)

@@ -10,14 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from distvae.config import ModelConfig
-from distvae.distributions import log_normal
+from distvae.distributions import floored, log_normal
 from distvae.likelihoods.base import GREY_LEVELS, Likelihood
+
+LEAST = -6.0
+"""Of the logarithm of a learned sigma."""
 
 
 class Gaussian(Likelihood):
     """Independent normal pixels with one standard deviation, fixed or learned.
 
-    The learned one is the sigma-VAE of Rybkin et al. 2021 (arXiv:2006.13202).
+    The learned one is the sigma-VAE of Rybkin et al. 2021 (arXiv:2006.13202). It is never below
+    exp(-6), 0.6 of a grey level, the bound that the authors' code has too: of images that are all
+    alike it would fall without end, and with it the loss, until a step throws both far up.
     """
 
     maps_per_channel = 1
@@ -26,14 +31,19 @@ class Gaussian(Likelihood):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         log_sigma = torch.tensor(math.log(0.1 if config.sigma is None else config.sigma))
-        if config.sigma is None:
+        self.learned = config.sigma is None
+        if self.learned:
             self.log_sigma = nn.Parameter(log_sigma)
         else:
             self.register_buffer("log_sigma", log_sigma)
 
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Log-density summed over pixels and channels, nats per image ``[B]``."""
-        return log_normal(images, parameters, 2.0 * self.log_sigma).flatten(1).sum(1)
+        return log_normal(images, parameters, 2.0 * self.held_log_sigma()).flatten(1).sum(1)
+
+    def held_log_sigma(self) -> Tensor:
+        """Logarithm of the standard deviation, a learned one held at ``LEAST`` or above."""
+        return floored(self.log_sigma, LEAST) if self.learned else self.log_sigma
 
     def parameters_of(self, mean: Tensor) -> Tensor:
         """The image itself."""
@@ -46,4 +56,4 @@ class Gaussian(Likelihood):
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         """Mean plus noise, cut to [0, 1] ``[B, C, H, W]``."""
         noise = torch.randn(parameters.shape, generator=generator, device=parameters.device)
-        return (parameters + noise * self.log_sigma.exp()).clamp(0.0, 1.0)
+        return (parameters + noise * self.held_log_sigma().exp()).clamp(0.0, 1.0)

@@ -12,7 +12,7 @@ from distvae.runs import SAMPLES, checkpoint_path
 from distvae.training.engine import Engine
 from distvae.training.pictures import write_pictures
 from distvae.training.sharding import whole_model
-from distvae.training.sitting import Sitting, not_finite
+from distvae.training.sitting import Sitting, went_wrong
 from distvae.training.world import on_main, together
 
 MOST_DEAD = 0.5
@@ -41,9 +41,8 @@ def note_evaluation(sitting: Sitting, values: dict[str, float]) -> None:
     loss = _loss(sitting.engine, values)
     if not math.isfinite(loss):
         terms = f"distortion {values['distortion']}, rate {values['rate']} nats per image"
-        raise not_finite(
-            sitting.folder, f"the {split} loss after step {progress.step} is {loss}", terms
-        )
+        found = f"the {split} loss after step {progress.step} is {loss}"
+        raise went_wrong(sitting.folder, found, terms, progress.step)
     better = progress.best_loss is None or loss < progress.best_loss
     progress.best_loss = loss if better else progress.best_loss
     progress.best_step = progress.step if better else progress.best_step

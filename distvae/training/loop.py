@@ -25,8 +25,9 @@ from distvae.training.judging import (
     present_best,
     stopped_early,
 )
+from distvae.training.losses import Told, check_losses
 from distvae.training.sharding import whole_model, whole_state
-from distvae.training.sitting import Sitting, Window, not_finite
+from distvae.training.sitting import Sitting, Window, went_wrong
 from distvae.training.stopping import Interrupted
 from distvae.training.update import Batch
 from distvae.training.world import check_same_weights, gathered, on_main, together
@@ -113,14 +114,11 @@ def log_window(sitting: Sitting) -> None:
     started = time.perf_counter()
     values = engine.accelerator.reduce(sums, "mean").tolist()  # waits for the device
     window.seconds += time.perf_counter() - started
-    steps = len(values) // engine.config.optim.accumulate
-    for number, (loss, distortion, rate, *_) in enumerate(values):
-        if not math.isfinite(loss):
-            step = sitting.progress.step - steps + number // engine.config.optim.accumulate + 1
-            terms = f"distortion {distortion}, rate {rate} nats per image"
-            raise not_finite(sitting.folder, f"the loss of step {step} is {loss}", terms)
-    means = (sum(column) / len(values) for column in zip(*values, strict=True))
-    loss, distortion, rate, *extras = means
+    micro = engine.config.optim.accumulate
+    steps = len(values) // micro
+    by_step = [_means(values[step * micro : (step + 1) * micro]) for step in range(steps)]
+    check_losses(sitting, [Told(*row[:3]) for row in by_step])
+    loss, distortion, rate, *extras = _means(values)
     told = {
         "loss": loss,
         "elbo": -(distortion + rate),
@@ -133,6 +131,10 @@ def log_window(sitting: Sitting) -> None:
     sitting.log.write(sitting.progress.step, sitting.epoch, "train", told)
     sitting.console.step(sitting.progress.step, told)
     sitting.window = Window()
+
+
+def _means(rows: list[list[float]]) -> list[float]:
+    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 
 def end_epoch(sitting: Sitting, last: bool) -> bool:
@@ -171,7 +173,8 @@ def _save(sitting: Sitting, trained: Trained) -> None:
     norms = torch._foreach_norm(list(trained.model.parameters()))
     if not torch.stack(norms).isfinite().all():
         found = f"the weights after step {sitting.progress.step} are not finite"
-        raise not_finite(sitting.folder, found, "the loss before was finite")
+        terms = "the loss before was finite"
+        raise went_wrong(folder, found, terms, sitting.progress.step)
     size = sum(parameter.nbytes for parameter in trained.model.parameters())
     own = sum(value.nbytes for value in trained.own_state().values())
     with disk_told(

@@ -6,7 +6,7 @@ from pathlib import Path
 from distvae.checkpoint import Progress
 from distvae.errors import DistvaeError
 from distvae.objectives import Loss
-from distvae.runs import checkpoints
+from distvae.runs import checkpoint_path, checkpoints
 from distvae.training.console import TrainingConsole
 from distvae.training.engine import Engine
 from distvae.training.stopping import Vote
@@ -34,6 +34,8 @@ class Sitting:
     window: Window = field(default_factory=Window)
     warned: bool = False
     """Whether the collapse of the latents has been told."""
+    high: int = 0
+    """Steps in a row whose loss lies far above the lowest."""
 
     @property
     def epoch(self) -> float:
@@ -41,9 +43,9 @@ class Sitting:
         return self.progress.step / self.engine.steps_per_epoch
 
 
-def not_finite(folder: Path, found: str, terms: str) -> DistvaeError:
-    """What to say of a run in ``folder`` that went wrong, and where its last good state is."""
-    saved = checkpoints(folder)
+def went_wrong(folder: Path, found: str, terms: str, step: int) -> DistvaeError:
+    """What to say of a run in ``folder`` that went wrong at a step, and where it was good last."""
+    saved = [path for path in checkpoints(folder) if path < checkpoint_path(folder, step)]
     return DistvaeError(
         found,
         f"{terms}; the last good checkpoint is {saved[-1] if saved else 'none'}",

@@ -1,0 +1,110 @@
+"""What may not run away, and what is done where it does."""
+
+# torch leaves functions untyped
+# mypy: disable-error-code="no-untyped-call"
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.func import grad_and_value
+
+from distvae.checkpoint import Progress
+from distvae.config import ModelConfig
+from distvae.distributions import floored
+from distvae.errors import DistvaeError
+from distvae.likelihoods import Gaussian
+from distvae.likelihoods.gaussian import LEAST
+from distvae.objectives import Loss
+from distvae.training import update
+from distvae.training.losses import STEPS, is_high
+from tests.training.conftest import Settings, losses, trained
+
+
+def test_a_floor_lets_only_up() -> None:
+    value = torch.tensor([-7.0, -5.0])
+    for aim, pulled in ((-9.0, [0.0, 8.0]), (-1.0, [-10.0, -8.0])):
+
+        def loss(at: torch.Tensor, aim: float = aim) -> torch.Tensor:
+            return (floored(at, -6.0) - aim).square().sum()
+
+        for gradient in (
+            grad_and_value(loss)(value)[0],
+            torch.autograd.functional.jacobian(loss, value),
+        ):
+            assert gradient.tolist() == pulled
+
+
+def test_a_learned_sigma_has_a_floor_and_one_that_was_asked_for_has_none() -> None:
+    image = torch.ones(1, 1, 2, 2)
+    learned, fixed = Gaussian(ModelConfig()), Gaussian(ModelConfig(sigma=1e-3))
+    with torch.no_grad():
+        learned.log_sigma.fill_(-50.0)
+    most = torch.distributions.Normal(0.0, np.exp(LEAST)).log_prob(torch.tensor(0.0)) * 4
+    assert learned.log_prob(image, image).item() == pytest.approx(most.item())
+    learned.requires_grad_(False)  # as averages are
+    assert learned.log_prob(image, image).item() == pytest.approx(most.item())
+    assert fixed.log_prob(image, image).item() > most.item()
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "discretized_logistic"])
+def test_white_images_are_learned_to_the_end(
+    settings: Settings, here: Path, likelihood: str
+) -> None:
+    for name in ("one", "two"):
+        (here / "white" / name).mkdir(parents=True)
+        for number in range(30):
+            path = here / "white" / name / f"{number}.png"
+            Image.fromarray(np.full((8, 8, 3), 255, np.uint8)).save(path)
+    steady = {"schedule": "constant", "learning_rate": 0.05, "eval_every": 100, "log_every": 1}
+    config = settings(data="white", likelihood=likelihood, epochs=100, max_steps=400, **steady)
+    told = losses(trained(config, here / "run"))
+    assert len(told) == 400
+    best = -192 * (np.log(255) if likelihood == "gaussian" else 0) * 1.1  # a density, or masses
+    assert best < np.median(told[-50:]) < told[0]
+    assert max(told) < 1e6
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_an_exploded_loss_stops_the_run(
+    settings: Settings, here: Path, monkeypatch: pytest.MonkeyPatch, sign: float
+) -> None:
+    count = 0
+    whole = update.Training.forward
+
+    def forward(self: Any, *inputs: Any) -> Loss:
+        nonlocal count
+        count += 1
+        loss = whole(self, *inputs)
+        # a spike of five steps first, then one that stays
+        factor = 1e6 if 12 <= count < 17 or count >= 25 else sign
+        return dataclasses.replace(loss, loss=loss.loss * factor)
+
+    monkeypatch.setattr(update.Training, "forward", forward)
+    config = settings(max_steps=60, epochs=10, checkpoint_every=7, log_every=5)
+    with pytest.raises(DistvaeError) as caught:
+        trained(config, here / "run")
+    told = str(caught.value)
+    assert "the loss has exploded: it is " in told
+    assert f"at step {24 + STEPS} and was " in told
+    assert "step-00000021" in told, "the last before step 25"
+    assert "distortion" in told
+
+
+@pytest.mark.parametrize(
+    ("first", "lowest", "loss", "high"),
+    [
+        (550.0, 90.0, 78_000.0, False),  # MNIST, which is bernoulli and has 784 pixels
+        (550.0, 90.0, 79_000.0, True),
+        (3_000.0, 3_000.0, 19_691.0, False),
+        (40_000.0, -15_000.0, 1e6, False),  # a density crosses zero
+        (40_000.0, -15_000.0, 1e7, True),
+        (0.0, 0.0, 70_000.0, False),
+    ],
+)
+def test_what_is_high(first: float, lowest: float, loss: float, high: bool) -> None:
+    assert is_high(loss, Progress(first_loss=first, lowest_loss=lowest), 784) == high
