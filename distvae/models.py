@@ -1,55 +1,35 @@
-"""VAE and ConditionalVAE: a network, a prior and a likelihood put together.
+"""VAE and ConditionalVAE: what callers use of a model. What they give it is checked.
 
-Legend: B batch, K samples of one posterior, C channels, H height, W width, Z latent dimensions,
-P parameter maps.
+Legend: B batch, K samples of one posterior, C channels, H height, W width, Z latent dimensions.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from huggingface_hub import ModelHubMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from distvae.checks import checked_images, checked_labels, checked_noise
+from distvae.composition import Composition, Terms
 from distvae.config import ModelConfig
-from distvae.distributions import DiagonalGaussian, full_precision, wide
 from distvae.errors import DistvaeError
 from distvae.files import write_json
-from distvae.flows import build_flow
 from distvae.hub import model_folder
-from distvae.labels import Labels, label_indices, refuse_twins
-from distvae.likelihoods import LIKELIHOODS
-from distvae.networks import NETWORKS
+from distvae.labels import Labels, label_indices
 from distvae.noise import standard_normal
-from distvae.posteriors import FlowPosterior, Posterior
-from distvae.priors import Prior, build_prior
+from distvae.posteriors import Posterior
+from distvae.priors import Prior
 from distvae.runs import CONFIG, WEIGHTS, read_model_record, settings_in
 from distvae.tensors import check_weights, load_weights, write_tensors
+
+__all__ = ["VAE", "ConditionalVAE", "Terms", "build_model", "load_model"]
 
 SAMPLE_BATCH = 256
 
 
-class Terms(NamedTuple):
-    """What a forward pass gives an objective."""
-
-    posterior: Posterior
-    """q(z|x)."""
-    z: Tensor
-    """Drawn from the posterior, in the shape of the noise: ``[B, Z]`` or ``[B, K, Z]``."""
-    log_likelihood: Tensor
-    """log p(x|z), nats per image ``[B]``, or ``[B, K]`` for K samples."""
-    rate: Tensor
-    """KL of posterior to prior, nats: by latent dimension ``[B, Z]`` where it has a closed form,
-    else estimated with the samples ``[B, 1]``."""
-    log_prior: Tensor | None = None
-    """log p(z), or log p(z|y), nats ``[B, K]``; only for noise ``[B, K, Z]``."""
-    log_posterior: Tensor | None = None
-    """log q(z|x), nats ``[B, K]``; only for noise ``[B, K, Z]``."""
-
-
-class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
+class VAE(Composition, ModelHubMixin, library_name="distvae"):
     """Variational autoencoder (Kingma and Welling 2014, arXiv:1312.6114).
 
     Args:
@@ -60,33 +40,6 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
     Raises:
         DistvaeError: the parts do not fit each other or the images.
     """
-
-    conditional = False
-    dtype = torch.float32
-    """In which the networks compute."""
-
-    def __init__(
-        self,
-        model: ModelConfig,
-        image_shape: tuple[int, int, int],
-        label_names: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__()
-        self.config = model
-        channels, height, width = image_shape
-        self.image_shape = (channels, height, width)
-        self.label_names = tuple(label_names)
-        refuse_twins(self.label_names, "this model")
-        num_labels = len(self.label_names)
-        encoder, decoder = NETWORKS[model.network]
-        self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model)
-        self.prior = build_prior(model, num_labels, self.image_shape, self.infer)
-        self.encoder = encoder(model, image_shape, num_labels)
-        self.to_posterior = nn.Linear(self.encoder.out_features, 2 * model.latent_dim)
-        flows = model.posterior == "flow"
-        self.flow = build_flow(model, self.encoder.out_features) if flows else None
-        self.decoder = decoder(model, image_shape, num_labels, self.likelihood.maps_per_channel)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor, labels: Labels | None, noise: Tensor) -> Terms:
         """Encode, draw, decode; what is given is checked.
@@ -104,50 +57,6 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         images = checked_images(images, self.image_shape)
         noise = checked_noise(noise, "noise", self.config.latent_dim, rows=len(images))
         return self.terms(images, self._indices(labels, images), noise)
-
-    def terms(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> Terms:
-        """The same, as training asks for it: nothing is checked, and nothing waits for the device.
-
-        Args:
-            images: as for :meth:`forward`.
-            labels: indices ``[B]`` int64, None for an unconditional model.
-            noise: as for :meth:`forward`.
-        """
-        posterior = self.infer(images, labels)
-        z = posterior.sample(noise.to(posterior.base.mean.dtype))
-        if noise.dim() == 3:
-            return self._several(images, labels, posterior, z)
-        parameters = self._likelihood_of(z, labels)
-        with full_precision(images.device.type):
-            log_likelihood = self.likelihood.log_prob(images.to(parameters.dtype), parameters)
-            rate = self.prior.rate(posterior, z, labels)
-        return Terms(posterior, z, log_likelihood, rate)
-
-    def _several(
-        self, images: Tensor, labels: Tensor | None, posterior: Posterior, z: Tensor
-    ) -> Terms:
-        """The terms of K samples ``z [B, K, Z]`` of each image, every density among them."""
-        count, shape = z.shape[1], z.shape[:2]
-        y = None if labels is None else labels.repeat_interleave(count)
-        flat = z.flatten(0, 1)
-        parameters = self._likelihood_of(flat, y)
-        with full_precision(images.device.type):
-            shown = images.to(parameters.dtype)
-            log_likelihood = self.likelihood.log_prob_of_draws(shown, parameters)
-            log_prior = self.prior.log_prob(flat, y).view(shape)
-            log_posterior = posterior.log_prob(z)
-            rate = self.prior.kl(posterior, labels)
-            if rate is None:
-                rate = (log_posterior - log_prior).mean(1, keepdim=True)
-        return Terms(posterior, z, log_likelihood, rate, log_prior, log_posterior)
-
-    def start_at(self, mean_image: Tensor) -> None:
-        """Let the untrained decoder draw this image ``[C, H, W]`` in [0, 1] whatever its latents.
-
-        Pixels that hardly ever change need not be learned, which saves a small model several nats
-        and a run its first epochs.
-        """
-        self.decoder.start_at(self.likelihood.parameters_of(mean_image))
 
     def encode(self, images: Tensor, labels: Labels | None = None) -> Posterior:
         """Posterior of the latents of images; what is given is checked.
@@ -167,15 +76,6 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         images = checked_images(images, self.image_shape)
         return self.infer(images, self._indices(labels, images))
 
-    def infer(self, images: Tensor, labels: Tensor | None = None) -> Posterior:
-        """:meth:`encode` without checks, of labels by index, int64 ``[B]``."""
-        features = self.encoder(images.to(self.dtype), labels)
-        mean, log_variance = wide(self.to_posterior(features)).chunk(2, dim=1)
-        base = DiagonalGaussian(mean, log_variance)
-        if self.flow is None:
-            return base
-        return FlowPosterior(base, wide(features), self.flow.weights())
-
     def decode(self, z: Tensor, labels: Labels | None = None) -> Tensor:
         """Mean images of latents; what is given is checked.
 
@@ -193,19 +93,6 @@ class VAE(nn.Module, ModelHubMixin, library_name="distvae"):
         """
         z = checked_noise(z, "z", self.config.latent_dim)
         return self.render(z, self._indices(labels, z))
-
-    def render(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """:meth:`decode` without checks, of labels by index, int64 ``[B]``."""
-        return self.likelihood.mean(self._likelihood_of(z, labels))
-
-    def _likelihood_of(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Parameters of the likelihood ``[B, P, H, W]``."""
-        return wide(self.decoder(z.to(self.dtype), labels))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "VAE":
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.dtype = next(self.encoder.parameters()).dtype
-        return self
 
     def _indices(self, labels: Labels | None, like: Tensor) -> Tensor | None:
         """Labels by index ``[B]``, checked."""

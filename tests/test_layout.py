@@ -40,6 +40,7 @@ FLOORS = [
     ["flows"],
     ["posteriors", "likelihoods"],
     ["priors"],
+    ["composition"],
     ["models"],
     ["objectives", "checkpoint"],
     ["evaluation"],
