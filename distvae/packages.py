@@ -38,21 +38,29 @@ def missing_told(command: str) -> Iterator[None]:
         if module in ("", "distvae") or is_installed(module):
             raise
         name = _DISTRIBUTIONS.get(module, module)
+        known = _requirements()
+        others = [other for other in known if other != name and not _is_there(other)]
+        wanted = [known.get(one, one) for one in (name, *others)]
         raise DistvaeError(
             f"distvae {command} needs the package {name}",
-            "it is not installed",
-            f"Install it: pip install {shlex.quote(_requirement(name))}",
+            f"it is not installed{', nor are ' if others else ''}{', '.join(others)}",
+            f"Install: pip install {' '.join(map(shlex.quote, wanted))}",
         ) from error
 
 
-def _requirement(name: str) -> str:
-    """A package with the versions of it that distvae takes, as far as that is known."""
+def _requirements() -> dict[str, str]:
+    """Each package that distvae needs, with the versions it takes, as far as that is known."""
     try:
-        wanted = importlib.metadata.requires("distvae") or []
+        lines = importlib.metadata.requires("distvae") or []
     except importlib.metadata.PackageNotFoundError:
-        wanted = []
-    for line in wanted:
-        found = re.match(r"[\w.-]+", line)
-        if found and re.sub(r"[._-]+", "-", found[0]).lower() == name:
-            return line.partition(";")[0].strip()
-    return name
+        lines = []
+    needed = [line.partition(";")[0].strip() for line in lines if "extra ==" not in line]
+    return {re.sub(r"[^\w.-].*", "", line): line for line in needed}
+
+
+def _is_there(name: str) -> bool:
+    """Whether a package is installed, by the name under which it is."""
+    try:
+        return bool(importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return False
