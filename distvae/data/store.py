@@ -129,21 +129,30 @@ class ImageData:
         """
         if not self.label_names or self.train.labels is None or self.stream is not None:
             return self
-        counts = {"train": self.train.labelled, "test": self.test.labelled}
-        sizes = {"train": len(self.train), "test": len(self.test)}
-        if counts == sizes:
+        splits = {"training": self.train, "test": self.test}
+        if self.validation is not None:
+            splits["validation"] = self.validation
+        if all(split.labelled == len(split) for split in splits.values()):
             return self
-        if not all(counts.values()):
+        if (
+            bare := next((name for name, one in splits.items() if not one.labelled), None)
+        ) is not None:
             raise DistvaeError(
-                f"no image of the {'test' if counts['train'] else 'training'} split of "
-                f"{self.source} has a label",
+                f"no image of the {bare} split of {self.source} has a label",
                 "a conditional model is trained and tested on labelled images",
-                "Choose other splits by --split-train and --split-test, or take --model vae.",
+                "Choose other splits by --split-train, --split-test and --split-validation, or "
+                "take --model vae.",
             )
-        told = ", ".join(f"{counts[name]:,} of {sizes[name]:,} {name}" for name in counts)
+        told = ", ".join(f"{one.labelled:,} of {len(one):,} {name}" for name, one in splits.items())
         note = f"only labelled images are used, as labels are needed: {told} images"
-        splits = self.train.first(counts["train"]), self.test.first(counts["test"])
-        return dataclasses.replace(self, train=splits[0], test=splits[1], notes=(*self.notes, note))
+        train, test, *rest = (one.first(one.labelled) for one in splits.values())
+        return dataclasses.replace(
+            self,
+            train=train,
+            test=test,
+            validation=rest[0] if rest else None,
+            notes=(*self.notes, note),
+        )
 
     @property
     def num_labels(self) -> int:

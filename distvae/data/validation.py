@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from distvae.config import DataConfig
 from distvae.data.order import VALIDATION
-from distvae.data.sources.raw import RawData
+from distvae.data.sources.raw import UNLABELLED, RawData, RawSplit
 from distvae.data.sources.splits import hold_out
 from distvae.errors import DistvaeError, NoSplitError
 
@@ -50,8 +50,13 @@ def with_validation(
             if wanted != AUTO:
                 raise _of_validation(name, config) from None
             continue
-        if found.name not in taken:
-            return dataclasses.replace(raw, validation=found, validation_origin=found.name)
+        if found.name in taken:
+            continue
+        if wanted == AUTO and raw.train.labels is not None and not _labelled(found):
+            bare = f"split {found.name} has no labels, so that weights are not judged by it"
+            raw = dataclasses.replace(raw, notes=(*raw.notes, bare))
+            break
+        return dataclasses.replace(raw, validation=found, validation_origin=found.name)
     if config.streaming:
         raise DistvaeError(
             f"{config.data} has no validation split",
@@ -63,6 +68,10 @@ def with_validation(
     by_label = "" if raw.train.labels is None else "by label, "
     origin = f"held-out tenth of {raw.train.name}, {by_label}seed {config.split_seed}"
     return dataclasses.replace(raw, train=train, validation=held, validation_origin=origin)
+
+
+def _labelled(split: RawSplit) -> bool:
+    return split.labels is not None and bool((split.labels != UNLABELLED).any())
 
 
 def _of_validation(name: str, config: DataConfig) -> DistvaeError:

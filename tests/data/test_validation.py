@@ -102,3 +102,23 @@ def test_where_validation_is_what_is_tested_on_another_is_held_out(
     assert (found.test_origin, len(found.test)) == ("validation", 12)
     assert found.validation_origin.startswith("held-out tenth of train")
     assert (len(found.train), len(found.validation or ())) == (54, 6)
+
+
+def test_labels_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validation split without any is passed over; of one with some, those are used."""
+    monkeypatch.setenv("DISTVAE_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {}
+    for name, size in (("train", 40), ("test", 8), ("val", 8)):
+        arrays[f"{name}_images"] = rng.integers(0, 256, (size, 8, 8), dtype=np.uint8)
+        arrays[f"{name}_labels"] = np.arange(size) % 2
+    np.savez(tmp_path / "whole.npz", **arrays)
+    found = open_data(DataConfig(str(tmp_path / "whole.npz"), split_validation="auto"))
+    assert found.validation is not None
+    assert np.array_equal(found.validation.images[:, 0], arrays["val_images"])
+    bare = {name: array for name, array in arrays.items() if name != "val_labels"}
+    np.savez(tmp_path / "bare.npz", **bare)
+    found = open_data(DataConfig(str(tmp_path / "bare.npz"), split_validation="auto"))
+    assert found.validation_origin.startswith("held-out tenth of train")
+    assert found.labelled() is found
+    assert any("has no labels" in note for note in found.notes)
