@@ -134,9 +134,8 @@ class ImageData:
             splits["validation"] = self.validation
         if all(split.labelled == len(split) for split in splits.values()):
             return self
-        if (
-            bare := next((name for name, one in splits.items() if not one.labelled), None)
-        ) is not None:
+        bare = next((name for name, split in splits.items() if not split.labelled), "")
+        if bare:
             raise DistvaeError(
                 f"no image of the {bare} split of {self.source} has a label",
                 "a conditional model is trained and tested on labelled images",

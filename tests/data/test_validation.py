@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_labels_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """A validation split without any is passed over; of one with some, those are used."""
     monkeypatch.setenv("DISTVAE_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for name, size in (("train", 40), ("test", 8), ("val", 8)):
         arrays[f"{name}_images"] = rng.integers(0, 256, (size, 8, 8), dtype=np.uint8)
         arrays[f"{name}_labels"] = np.arange(size) % 2
@@ -116,6 +117,11 @@ def test_labels_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     found = open_data(DataConfig(str(tmp_path / "whole.npz"), split_validation="auto"))
     assert found.validation is not None
     assert np.array_equal(found.validation.images[:, 0], arrays["val_images"])
+    labels = np.where(np.arange(8) < 6, found.validation.labels, -1)  # as they lie in a store
+    some = dataclasses.replace(found.validation, labels=labels)
+    used = dataclasses.replace(found, validation=some).labelled()
+    assert len(used.validation or ()) == 6
+    assert len(used.train) == 40
     bare = {name: array for name, array in arrays.items() if name != "val_labels"}
     np.savez(tmp_path / "bare.npz", **bare)
     found = open_data(DataConfig(str(tmp_path / "bare.npz"), split_validation="auto"))
