@@ -117,7 +117,7 @@ def test_labels_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     found = open_data(DataConfig(str(tmp_path / "whole.npz"), split_validation="auto"))
     assert found.validation is not None
     assert np.array_equal(found.validation.images[:, 0], arrays["val_images"])
-    labels = np.where(np.arange(8) < 6, found.validation.labels, -1)  # as they lie in a store
+    labels = np.where(np.arange(8) < 6, arrays["val_labels"], -1)  # as they lie in a store
     some = dataclasses.replace(found.validation, labels=labels)
     used = dataclasses.replace(found, validation=some).labelled()
     assert len(used.validation or ()) == 6
