@@ -62,6 +62,8 @@ class DataConfig:
     """`none` keeps grey levels in [0, 1]; `dynamic` draws a fresh Bernoulli pixel from each grey level every epoch; `threshold` cuts at one half; left out: `dynamic` for the bernoulli likelihood, else `none`."""
     split_seed: int = 0
     """Seed of the held-out split that is made when the data has none; kept apart from --seed so that seeds can be compared."""
+    allow_outside: bool = False
+    """Let a table name images outside its own folder; else it is refused, as a table from others could bring any picture on this machine into the model."""
     cache_dir: str | None = None
     """Folder for decoded data; left out: $DISTVAE_CACHE, else ~/.cache/distvae."""
     streaming: bool = False

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from distvae.errors import DistvaeError
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(file|data):|.*::")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(file|data):|.*::", re.IGNORECASE)
 
 
 class Root(NamedTuple):
