@@ -43,7 +43,7 @@ LARGEST = 2**50
 """Bytes of an array."""
 CONTENT_SETTINGS = (
     *("image_column", "label_column", "image_size", "channels", "white"),
-    *("split_train", "split_test", "split_seed"),
+    *("split_train", "split_test", "split_validation", "split_seed"),
 )
 """Settings that decide which pixels and labels a store holds."""
 
@@ -240,8 +240,6 @@ def _cache_told(cache: Path) -> Iterator[None]:
 def _key(source: Source, config: DataConfig) -> str:
     """16 hex digits of everything that decides which pixels and labels a store holds."""
     settings = {name: getattr(config, name) for name in CONTENT_SETTINGS}
-    if config.split_validation is not None:
-        settings["split_validation"] = config.split_validation
     content = [FORMAT, source.identity, settings]
     content += [SAMPLE] if config.streaming else []
     return combined(content)[:16]
