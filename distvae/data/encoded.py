@@ -6,6 +6,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from distvae.data.roots import Root
+
 _PICTURES = frozenset(
     f".{name}"
     for name in (
@@ -33,15 +35,24 @@ def pictures() -> frozenset[str]:
     return frozenset(found)
 
 
-def encoded_image(value: Any, root: Path | None) -> dict[str, Any]:
-    """A cell as the ``bytes`` and ``path`` of one image."""
+def encoded_image(value: Any, root: Root | None, where: str) -> dict[str, Any]:
+    """A cell as the ``bytes`` and ``path`` of one image.
+
+    Args:
+        value: the cell: bytes, a path, or a dictionary of both.
+        root: where files may lie; None takes paths as they are.
+        where: how to call the row in a message.
+
+    Raises:
+        DistvaeError: a file lies outside the root.
+    """
     if isinstance(value, str):
         value = {"path": value}
     elif not isinstance(value, dict):
         value = {"bytes": value}
     encoded, path = value.get("bytes"), value.get("path")
     if encoded is None and path is not None and root is not None:
-        path = str(root / path)
+        path = str(root.file(path, where))
     return {"bytes": encoded, "path": path}
 
 

@@ -238,8 +238,8 @@ def _cache_told(cache: Path) -> Iterator[None]:
 
 
 def _key(source: Source, config: DataConfig) -> str:
-    """16 hex digits of everything that decides which pixels and labels a store holds."""
-    settings = {name: getattr(config, name) for name in CONTENT_SETTINGS}
+    """16 hex digits of everything that decides what a store holds, and whether it may."""
+    settings = {name: getattr(config, name) for name in (*CONTENT_SETTINGS, "allow_outside")}
     content = [FORMAT, source.identity, settings]
     content += [SAMPLE] if config.streaming else []
     return combined(content)[:16]

@@ -9,6 +9,7 @@ from typing import Any
 from distvae.config import DataConfig
 from distvae.data.encoded import decode_image, encoded_image
 from distvae.data.pixels import Reading, first_reading, read_picture
+from distvae.data.roots import Root
 from distvae.data.shards import Example, StreamOrder, finely
 from distvae.data.sources.columns import is_array
 from distvae.data.sources.raw import Notes, RawData, Source, Tables
@@ -38,7 +39,7 @@ class Stream:
     label: str | None
     label_count: int
     images: int
-    root: Path | None
+    root: Root | None
     notes: tuple[str, ...] = ()
     reading: Reading | None = None
     """How its images become pixels, once some of them were looked at."""
@@ -64,7 +65,8 @@ class Stream:
 
     def encoded(self, example: Example) -> dict[str, Any]:
         """The ``bytes`` and ``path`` of an example's image."""
-        return encoded_image(example[self.image], self.root)
+        where = f"a row of split {self.name} of {self.config.data}"
+        return encoded_image(example[self.image], self.root, where)
 
     def number(self, example: Example) -> int:
         """The label of an example.
@@ -121,7 +123,7 @@ def open_stream(source: Source, config: DataConfig) -> Stream:
         raise DistvaeError(f"split {train} of {config.data} has no images", "expected some")
     splits = {name: _as_stream(table, image, label) for name, table in tables.items()}
     names = 0 if kind is None else len(kind.names)
-    return Stream(config, splits, image, label, names, count, source.root, tuple(notes))
+    return Stream(config, splits, image, label, names, count, found.root, tuple(notes))
 
 
 def _label(
@@ -186,7 +188,7 @@ def resident_part(stream: Stream, scratch: Path) -> RawData:
         name: _written(examples, stream.splits[name].features, scratch / f"{name}.arrow")
         for name, examples in splits.items()
     }
-    return read_tables(Tables(tables, list(stream.notes)), config, stream.root)
+    return read_tables(Tables(tables, list(stream.notes), stream.root), config)
 
 
 def _written(examples: Iterable[Example], features: Any, path: Path) -> Any:

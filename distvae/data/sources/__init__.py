@@ -12,8 +12,8 @@ from distvae.data.factors import GRIDS
 from distvae.data.identity import Progress
 from distvae.data.sources.bundled import read_mnist, read_sprites
 from distvae.data.sources.hub import load_hub
-from distvae.data.sources.local import FILES, load_local, local_identity, read_local, root_of
-from distvae.data.sources.raw import RawData, RawSplit, Source, Tables
+from distvae.data.sources.local import FILES, load_local, local_identity, read_local
+from distvae.data.sources.raw import RawData, RawSplit, Source
 from distvae.data.sources.refused import ending
 from distvae.data.sources.tables import read_tables
 from distvae.errors import DistvaeError, nearest
@@ -50,15 +50,14 @@ def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
             local_identity(path, config, progress),
             lambda: read_local(path, config),
             lambda: load_local(path, config),
-            root_of(path),
         )
     if ending(path.name) not in FILES and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", config.data):
-        splits, identity = load_hub(config, _suggest(config.data))
+        tables, identity = load_hub(config, _suggest(config.data))
         name = config.data.partition("/")[2]
         return Source(
             *(name, config.data, identity),
-            lambda: read_tables(Tables(splits, []), config),
-            lambda: Tables(splits, []),
+            lambda: read_tables(tables, config),
+            lambda: tables,
         )
     raise DistvaeError(
         f"there is no data called {config.data!r}",

@@ -1,13 +1,14 @@
 """Data sets of the Hugging Face Hub."""
 
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 from distvae.config import DataConfig
+from distvae.data.roots import Root
+from distvae.data.sources.raw import Tables
 from distvae.errors import DistvaeError
 
 
-def load_hub(config: DataConfig, hint: str) -> tuple[Mapping[str, Any], str]:
+def load_hub(config: DataConfig, hint: str) -> tuple[Tables, str]:
     """All splits of a Hub dataset, tables or streams as configured, and their identity.
 
     ``hint`` is what else may have been meant.
@@ -21,9 +22,11 @@ def load_hub(config: DataConfig, hint: str) -> tuple[Mapping[str, Any], str]:
     try:
         if config.streaming:
             builder = datasets.load_dataset_builder(name)
-            return dict(builder.as_streaming_dataset()), f"streamed {builder.hash}"
+            streams = dict(builder.as_streaming_dataset())
+            return Tables(streams, [], root=None), f"streamed {builder.hash}"
         splits = dict(datasets.load_dataset(name))
-        return splits, str([(split, table._fingerprint) for split, table in splits.items()])
+        identity = str([(split, table._fingerprint) for split, table in splits.items()])
+        return Tables(splits, [], _downloads(config)), identity
     except Exception as error:  # no network alone raises several kinds, by library and place
         cause = error.__cause__ or error
         raise DistvaeError(
@@ -31,3 +34,13 @@ def load_hub(config: DataConfig, hint: str) -> tuple[Mapping[str, Any], str]:
             f"{type(cause).__name__}: {cause}".splitlines()[0].rstrip(". "),
             hint or "Check the name and the network, or give a local file or folder.",
         ) from error
+
+
+def _downloads(config: DataConfig) -> Root:
+    """The folders that ``datasets`` and the Hub's client write what they download to."""
+    import datasets
+    from huggingface_hub import constants
+
+    places = (datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH)
+    others = tuple(Path(place) for place in (*places, constants.HF_HUB_CACHE))
+    return Root(Path(constants.HF_HOME), config.allow_outside, others)

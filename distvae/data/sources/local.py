@@ -1,18 +1,19 @@
 """Images in local files: what a file or folder holds, and which files decide its content."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from distvae.config import DataConfig
 from distvae.data.cache import cache_folder
 from distvae.data.encoded import pictures
 from distvae.data.identity import Progress, files_identity
+from distvae.data.roots import Root
 from distvae.data.sources.arrays import read_arrays
 from distvae.data.sources.cifar import is_batch, label_files, read_cifar, refuse_pickles
-from distvae.data.sources.columns import IMAGE_COLUMNS
 from distvae.data.sources.idx import is_idx, kin, read_idx_files
+from distvae.data.sources.named import named_images
 from distvae.data.sources.numpy_files import NUMPY, read_numpy
 from distvae.data.sources.pictures import (
     arrange,
@@ -24,8 +25,7 @@ from distvae.data.sources.pictures import (
 from distvae.data.sources.raw import RawData, Tables
 from distvae.data.sources.refused import ending, refuse_file
 from distvae.data.sources.tables import load_tables, picture_tables, read_tables
-from distvae.data.sources.text import SEPARATED, TEXT, TextTables, read_text_tables
-from distvae.errors import DistvaeError
+from distvae.data.sources.text import TEXT, TextTables, read_text_tables
 
 TABLES = {".parquet": "parquet", ".arrow": "arrow"}
 FILES = (*TABLES, *TEXT, *NUMPY, ".zip", ".bin")
@@ -117,8 +117,8 @@ def read_local(path: Path, config: DataConfig) -> RawData:
             return read_arrays(config, arrays, (), text.notes)
         if _only_beside(path, text, config):
             return read_pictures(folder_tree(path), config)
-        return read_tables(text.as_tables(), config, root_of(path))
-    return read_tables(_tables(path, found, config), config, root_of(path))
+        return read_tables(text.as_tables(root_of(path, config)), config)
+    return read_tables(_tables(path, found, config), config)
 
 
 def load_local(path: Path, config: DataConfig) -> Tables | None:
@@ -137,14 +137,15 @@ def load_local(path: Path, config: DataConfig) -> Tables | None:
         if text.pixels(config) is not None:
             return None
         if not _only_beside(path, text, config):
-            return text.as_tables()
+            return text.as_tables(root_of(path, config))
     elif found.kind != "pictures":
         return _tables(path, found, config)
     return picture_tables(path, *arrange(folder_tree(path), config))
 
 
 def _tables(path: Path, found: Found, config: DataConfig) -> Tables:
-    return Tables(load_tables(path, found.kind, found.files, config), found.notes)
+    tables = load_tables(path, found.kind, found.files, config)
+    return Tables(tables, found.notes, root_of(path, config))
 
 
 def _only_beside(path: Path, text: TextTables, config: DataConfig) -> bool:
@@ -154,46 +155,35 @@ def _only_beside(path: Path, text: TextTables, config: DataConfig) -> bool:
     return any(ending(file.name) in pictures() for file in visible_files(path))
 
 
-def root_of(path: Path) -> Path:
-    """The folder that paths of images in a table are relative to."""
-    return path if path.is_dir() else path.parent
+def root_of(path: Path, config: DataConfig) -> Root:
+    """Where the images of a table lie."""
+    return Root(path if path.is_dir() else path.parent, config.allow_outside)
 
 
 def local_identity(path: Path, config: DataConfig, progress: Progress | None = None) -> str:
     """The digest of every file that the images depend on; streamed ones are sampled.
 
     Raises:
-        DistvaeError: the file is no data, or a file that belongs to the images is missing.
+        DistvaeError: the file is no data, or a file that belongs to the images is missing or lies
+            where it may not.
     """
-    if path.is_dir():
-        files = list(visible_files(path))
-    else:
-        found = find(path)
-        files = found.files
-        if found.kind == "text":
-            files += _named_images(path, config)
-        elif found.kind == "cifar":
-            files += label_files(path.parent)
-    return files_identity(root_of(path), files, cache_folder(config), config.streaming, progress)
+    root = root_of(path, config)
+    found = None if path.is_dir() else find(path)
+    files = list(visible_files(path)) if found is None else found.files
+    known = set(files)
+    for kind, tables in _tables_in(files, config).items():
+        named = named_images(kind, path, tables, config, root)
+        files += [file for file in dict.fromkeys(named) if file not in known]
+    if found is not None and found.kind == "cifar":
+        files += label_files(path.parent)
+    return files_identity(root.folder, files, cache_folder(config), config.streaming, progress)
 
 
-def _named_images(path: Path, config: DataConfig) -> Iterator[Path]:
-    """The image files that a table of text names.
-
-    Raises:
-        DistvaeError: one of them does not exist.
-    """
-    text = read_text_tables(path, [path], config, [])
-    (table,) = text.splits.values()
-    usual = (name for name in IMAGE_COLUMNS if name in table.column_names)
-    column = config.image_column or next(usual, None)
-    cells: list[Any] = table[column].to_pylist() if column in table.column_names else []
-    header = ending(path.name) in SEPARATED
-    for number, name in enumerate(cells, start=1):
-        if isinstance(name, str):
-            if not (image := path.parent / name).is_file():
-                raise DistvaeError(
-                    f"{path}, line {number + header}: there is no image file {image}",
-                    f"column {column} holds paths relative to {path.parent}",
-                )
-            yield image
+def _tables_in(files: Sequence[Path], config: DataConfig) -> dict[str, list[Path]]:
+    """The tables among files that may name images, by kind."""
+    kinds = {**dict.fromkeys(TEXT, "text"), **({} if config.streaming else TABLES)}
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        if kind := kinds.get(ending(file.name)):
+            found.setdefault(kind, []).append(file)
+    return found

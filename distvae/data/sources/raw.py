@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distvae.data.factors import Factor
+from distvae.data.roots import Root
 
 UNLABELLED = -1
 """Stands for a label that is missing."""
@@ -58,17 +58,21 @@ class RawData:
 
 
 class Tables(NamedTuple):
-    """What ``datasets`` knows of some images by split: tables, or streams where so configured."""
+    """What ``datasets`` knows of some images by split: tables, or streams where so configured.
+
+    Images that are files lie in ``root``; None takes their paths as they are.
+    """
 
     splits: Mapping[str, Any]
     notes: Notes
+    root: Root | None
 
 
 @dataclass(frozen=True)
 class Source:
     """Where images come from; two sources with the same identity hold the same images.
 
-    ``tables`` is None where the images are no tables; image paths in them are relative to ``root``.
+    ``tables`` is None where the images are no tables.
     """
 
     name: str
@@ -76,4 +80,3 @@ class Source:
     identity: str
     read: Callable[[], RawData]
     tables: Callable[[], Tables | None] | None = None
-    root: Path | None = None

@@ -86,7 +86,7 @@ def picture_tables(
             features["label"] = datasets.ClassLabel(names=list(names))
             cells["label"] = split.labels.tolist()
         tables[name] = datasets.Dataset.from_dict(cells, features=features)
-    return Tables(tables, notes)
+    return Tables(tables, notes, root=None)
 
 
 def choose(tables: Mapping[str, Any], config: DataConfig, notes: Notes) -> tuple[str, str | None]:
@@ -118,8 +118,8 @@ def choose_columns(
     return image, [label for label in labels if label != image]
 
 
-def read_tables(found: Tables, config: DataConfig, root: Path | None = None) -> RawData:
-    """Both splits from ``datasets`` tables; image paths in them are relative to ``root``."""
+def read_tables(found: Tables, config: DataConfig) -> RawData:
+    """Both splits from ``datasets`` tables."""
     import datasets
 
     notes = list(found.notes)
@@ -138,7 +138,11 @@ def read_tables(found: Tables, config: DataConfig, root: Path | None = None) -> 
             table = table.cast_column(image, datasets.Image(decode=False))
 
         def fetch(rows: NDArray[np.int64]) -> list[Any]:
-            return [encoded_image(value, root) for value in table[rows.tolist()][image]]
+            cells = zip(rows.tolist(), table[rows.tolist()][image], strict=True)
+            return [
+                encoded_image(value, found.root, f"row {row} of split {name} of {config.data}")
+                for row, value in cells
+            ]
 
         return RawSplit(name, np.arange(len(table)), labels.get(name), fetch, decode_image)
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
+from distvae.data.roots import Root
 from distvae.data.sources.arrays import ArraySplit
 from distvae.data.sources.columns import (
     IMAGE_COLUMNS,
@@ -50,22 +51,24 @@ class TextTables:
 
     def names_images(self, config: DataConfig) -> bool:
         """Whether the first table has a column with images, as far as its name and type tell."""
-        features = self.as_tables().splits
+        tables = self._as_datasets()
         try:
-            image_column(next(iter(features.values())).features, config.image_column, "", [])
+            image_column(next(iter(tables.values())).features, config.image_column, "", [])
         except DistvaeError:
             return False
         return True
 
-    def as_tables(self) -> Tables:
-        """The same as tables of ``datasets``."""
+    def as_tables(self, root: Root) -> Tables:
+        """The same as tables of ``datasets``, of images in ``root``."""
+        return Tables(self._as_datasets(), self.notes, root)
+
+    def _as_datasets(self) -> dict[str, Any]:
         import datasets
 
-        splits = {
+        return {
             name: datasets.Dataset(datasets.table.InMemoryTable(table))
             for name, table in self.splits.items()
         }
-        return Tables(splits, self.notes)
 
 
 def read_text_tables(
