@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ except ImportError:  # Windows has none
     fcntl = None  # type: ignore[assignment]
 
 SUFFIX = ".building"
+PATIENCE = 2.0
+"""Seconds."""
 _NOT_THERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM)
 """The errors of a file system without locks, and of a folder that another user builds in."""
 
@@ -66,10 +69,7 @@ def _hold(path: Path) -> int | None:
             try:
                 descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
                 opened.callback(os.close, descriptor)
-                if not _taken(descriptor):
-                    told = f"another process decodes the same images into {path.parent}; waiting"
-                    make_console(stderr=True).print(told)
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                _wait_for(descriptor, path.parent)
                 if os.path.samestat(os.fstat(descriptor), lock.stat()):
                     opened.pop_all()
                     return descriptor
@@ -78,6 +78,19 @@ def _hold(path: Path) -> int | None:
                     return None
                 raise
     return None
+
+
+def _wait_for(descriptor: int, cache: Path) -> None:
+    """Lock an open file; say so where another process holds it for long."""
+    patient = time.monotonic() + PATIENCE
+    while not _taken(descriptor):
+        if time.monotonic() < patient:
+            time.sleep(0.02)
+            continue
+        told = f"another process decodes the same images into {cache}; waiting for it"
+        make_console(quiet=os.environ.get("RANK", "0") != "0").print(told)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return
 
 
 def _taken(descriptor: int) -> bool:

@@ -233,7 +233,7 @@ def test_who_comes_while_another_decodes_waits_for_it(
     builders[1].start()
     heard = ""
     while "another process decodes the same images" not in heard:
-        heard += capsys.readouterr().err
+        heard += capsys.readouterr().out
     done.set()
     for builder in builders:
         builder.join()
