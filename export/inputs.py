@@ -72,6 +72,8 @@ def labels_of_rows(
             f"this model draws each image by its label, 0..{len(names) - 1}",
             "Give one label, or one for each image.",
         )
+    if isinstance(labels, np.ndarray) and not labels.ndim:
+        raise DistvaeError("labels are an array of no dimension", "expected one label for each row")
     numbers = label_numbers(labels, names)
     if not names:  # an empty list of labels for a model without
         label_index(0, names)

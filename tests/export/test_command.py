@@ -175,8 +175,9 @@ def test_wrong_words_are_refused_before_anything_is_written(
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
     assert_refused(command("export", "nowhere"), "nowhere is not a run")
     record = read_json(run / "config.json")
-    record["settings"]["data"] = str(tmp_path / "gone")
+    record["settings"]["data"] = record["data"]["source"] = str(tmp_path / "gone")
+    record["data"]["from_run"] = None
     write_json(run / "config.json", record)
     ended = command("export", run, "--precision", "int8")
-    assert_refused(ended, "there is no data called")
+    assert_refused(ended, "there is no data of")
     assert not (run / "onnx").exists()
