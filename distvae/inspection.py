@@ -1,18 +1,23 @@
 """`distvae inspect`: what a run, an ONNX file or a data set is, without training anything."""
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from distvae.card import NOT_MEASURED, best, last_metrics, numbers_of
-from distvae.config import DataConfig
+from distvae.config import DataConfig, TrainConfig
 from distvae.errors import DistvaeError
 from distvae.figures import ERROR
 from distvae.headers import read_header
+from distvae.ranges import refuse_out_of_range
 from distvae.runs import RUNS, Run, checkpoints, find_run, is_run, read_model_record
 from distvae.terminal import make_console, progress_bar, table
+
+MOST_LABELS = 100
+"""Rows of the table of labels."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +25,10 @@ class InspectConfig:
     """Show what a run, an ONNX file or a data set is."""
 
     thing: Annotated[str | None, tyro.conf.Positional] = None
-    """A run folder, a checkpoint, an ONNX file, or a data name or path as `--data` takes it; left out: the newest run."""
-    image_size: int | None = None
-    """For data: side to which images are resized."""
+    """A run folder, a checkpoint, an ONNX file, or a data name or path as `--data` takes it, to see just what `distvae train` would with the same flags; left out: --data if that is given, else the newest run."""
+    output: str | None = None
+    """For data: PNG file for a sheet of examples; left out: NAME-examples.png in the folder of decoded data."""
+    data: DataConfig = field(default_factory=DataConfig)
 
 
 def inspect_thing(config: InspectConfig) -> None:
@@ -32,6 +38,9 @@ def inspect_thing(config: InspectConfig) -> None:
         DistvaeError: it is none of them, or an ONNX file that is damaged or not ours.
     """
     name = config.thing
+    if name is None and config.data != DataConfig():
+        _inspect_data(config.data, config.output)
+        return
     if name is not None and Path(name).suffix == ".onnx":
         _inspect_onnx(Path(name))
         return
@@ -43,8 +52,10 @@ def inspect_thing(config: InspectConfig) -> None:
         return
     assert name is not None
     try:
-        _inspect_data(DataConfig(data=name, image_size=config.image_size))
+        _inspect_data(dataclasses.replace(config.data, data=name), config.output)
     except DistvaeError as error:
+        if Path(name).exists():
+            raise
         raise DistvaeError(f"{name} is neither a run nor data", str(error)) from error
 
 
@@ -132,26 +143,22 @@ def _parameters(model: Path) -> str:
     return f"{read_header(weights).numbers:,}" if weights.exists() else "no weights yet"
 
 
-def _inspect_data(config: DataConfig) -> None:
-    import numpy as np
-
+def _inspect_data(config: DataConfig, output: str | None) -> None:
+    from distvae.data.cache import cache_folder
+    from distvae.data.overview import label_rows, rows_of, write_examples
     from distvae.data.store import open_data
 
+    refuse_out_of_range({**TrainConfig().to_flat(), **vars(config)})
     data = open_data(config, progress_bar)
-    rows = [
-        ("source", data.source),
-        ("image (C, H, W)", " x ".join(map(str, data.image_shape))),
-        ("training images", f"{data.train_images:,}"),
-        ("test images", f"{len(data.test):,} ({data.test_origin})"),
-        ("fingerprint", data.fingerprint),
-    ]
-    if data.validation is not None:
-        told = f"{len(data.validation):,} ({data.validation_origin})"
-        rows.insert(-1, ("validation images", told))
-    if data.train.labels is not None and data.stream is None:
-        counts = np.bincount(data.train.labels, minlength=data.num_labels)
-        rows += [
-            (f"label {number}: {name}", f"{count:,}")
-            for number, (name, count) in enumerate(zip(data.label_names, counts, strict=True))
-        ][:50]
-    make_console().print(table(data.name, rows))
+    console = make_console()
+    console.print(table(data.name, rows_of(data)))
+    if by_label := label_rows(data):
+        console.print(
+            table(f"{data.name}, label by label", by_label[: MOST_LABELS + 1], header=True)
+        )
+        if (more := len(by_label) - 1 - MOST_LABELS) > 0:
+            console.print(f"and {more:,} more labels")
+    for note in data.notes:
+        console.print(f"data: {note}")
+    path = Path(output) if output else cache_folder(config) / f"{data.name}-examples.png"
+    console.print(f"examples: {path} ({write_examples(path, data)})")

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from distvae.config import TrainConfig
 from distvae.recipes import read_recipe
 from distvae.runs import checkpoints
-from tests.conftest import CHECKOUT, SMALL, Command
+from tests.conftest import CHECKOUT, SMALL, Command, assert_refused
 
 RECIPES = sorted(path.stem for path in (CHECKOUT / "distvae" / "recipes").glob("*.yaml"))
 
@@ -159,3 +160,25 @@ def test_inspect_data(shapes: Path, command: Command, here: Path) -> None:
     for word in ("1 x 8 x 8", "120", "51 (test)", "label 0: circle", "label 2: square"):
         assert word in ended.out
     assert not list(here.iterdir())
+
+
+def test_inspect_shows_what_train_sees(shapes: Path, command: Command, here: Path) -> None:
+    flags = ("--split-train", "test", "--image-size", "6", "--channels", "3")
+    ended = command("inspect", "--data", shapes, *flags, "--output", here / "sheet.png")
+    assert ended.code == 0, ended.err
+    for word in ("3 x 6 x 6", "3 (held-out tenth of test", "sheet.png", "no test split"):
+        assert word in ended.out
+    told = [line for line in ended.out.splitlines() if line.startswith("data: ")]
+    with Image.open(here / "sheet.png") as sheet:
+        assert (sheet.mode, sheet.width > sheet.height) == ("RGB", True)
+    ended = command("train", "--data", shapes, *flags, *SMALL)
+    assert ended.code == 0, ended.err
+    assert [line for line in ended.out.splitlines() if line.startswith("data: ")] == told
+    assert "48 images 3x6x6" in ended.out
+
+
+def test_inspect_refuses_what_train_refuses(shapes: Path, command: Command) -> None:
+    assert_refused(command("inspect", shapes, "--image-size", 0), "--image-size is 0", "at least 1")
+    assert_refused(
+        command("inspect", shapes, "--split-test", "tset"), "its splits are", "mean test"
+    )

@@ -1,5 +1,6 @@
 """Encoded images of whatever size and kind become one array of a split on disk."""
 
+import dataclasses
 import math
 import os
 import shutil
@@ -97,6 +98,7 @@ def _first_reading(split: RawSplit, config: DataConfig) -> Reading:
     rows = split.rows[places]
     encoded = zip(rows.tolist(), split.fetch(rows), strict=True)
     images = ((split.where(row, image), image) for row, image in encoded)
+    config = dataclasses.replace(config, white=None) if split.levelled else config
     return first_reading(split.decode, images, config)
 
 

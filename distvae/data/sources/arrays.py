@@ -83,6 +83,7 @@ def array_splits(
             labels.get(name),
             _fetch(values, layout, levels),
             _decode,
+            levelled=True,
         )
         for name, values in images.items()
     }

@@ -21,7 +21,7 @@ from distvae.data.sources.splits import WORDS, words_of
 from distvae.errors import DistvaeError
 
 NUMPY = (".npz", ".npy")
-IMAGES = frozenset(("x", "images", "image", "imgs", "img", "data", "pixels", "samples", "arr"))
+IMAGES = frozenset(("x", "images", "image", "imgs", "img", "data", "pixels", "samples"))
 LABELS = frozenset(("y", "labels", "label", "targets", "target", "classes", "class", "digits"))
 NAMES = frozenset(("class_names", "label_names", "classnames", "labelnames", "names", "categories"))
 FACTORS = "latents_"
@@ -96,7 +96,7 @@ def _check_memory(path: Path) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> DistvaeError:
-    objects = "Object arrays" in str(error) or "pickle" in str(error)
+    objects = any(word in str(error) for word in ("Object arrays", "Python objects", "pickle"))
     return DistvaeError(
         f"{path} cannot be read",
         "it holds Python objects, which are never unpickled"

@@ -31,6 +31,8 @@ class RawSplit:
     labels: NDArray[np.int64] | None
     fetch: Callable[[NDArray[np.int64]], Sequence[Any]]
     decode: Callable[[Any], Any]
+    levelled: bool = False
+    """Whether it is settled which values are black and white, and ``--white`` was applied."""
 
     def where(self, row: int, encoded: Any) -> str:
         """How to name one image in a message: its file, else its row and split."""

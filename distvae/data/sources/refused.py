@@ -42,6 +42,9 @@ _HINTS = {
     AVIF: "Pillow 11.3 or newer reads it, or pip install pillow-heif",
 }
 
+_MAGIC = {b"\x80": ".pkl", b"\x89HDF": ".h5", b"\x1f\x8b": ".gz", b"MATLAB": ".mat"}
+"""How files of some kinds begin, whatever they are called."""
+
 
 def ending(name: str) -> str:
     """The last ending of a file's name, in lower case."""
@@ -51,6 +54,16 @@ def ending(name: str) -> str:
 def how_to_read(found: str) -> str:
     """What to do about files of this ending, or the empty string."""
     return next((hint for endings, hint in _HINTS.items() if found in endings), "")
+
+
+def _by_content(path: Path) -> str:
+    """The ending that a file's first bytes belong to, or the empty string."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError:
+        return ""
+    return next((found for magic, found in _MAGIC.items() if head.startswith(magic)), "")
 
 
 def instead(places: Sequence[tuple[str, ...]]) -> tuple[str, str]:
@@ -70,7 +83,11 @@ def refuse_file(path: Path, known: Collection[str]) -> DistvaeError:
         return DistvaeError(
             f"{path} is one image", "expected many", f"Give its folder: {path.parent}."
         )
-    hint = how_to_read(found).replace("FILE", path.name).replace("data.npz", f"{path.stem}.npz")
+    hint = (
+        (how_to_read(found) or how_to_read(_by_content(path)))
+        .replace("FILE", path.name)
+        .replace("data.npz", f"{path.stem}.npz")
+    )
     return DistvaeError(
         f"{path} is no table or set of images",
         f"expected a folder, or a file that ends in {', '.join(sorted(known))}",

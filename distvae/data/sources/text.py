@@ -91,7 +91,7 @@ def read_text_tables(
                 f"files of split {name} of {path} do not fit together", str(error).splitlines()[0]
             ) from error
         if not splits[name].num_rows:
-            raise DistvaeError(f"split {name} of {path} has no rows", "expected at least one")
+            raise DistvaeError(f"split {name} of {path} has no rows", "expected at least one row")
     return TextTables(splits, notes)
 
 
@@ -193,7 +193,7 @@ def read_pixel_tables(
     tables: Mapping[str, "pa.Table"], config: DataConfig, notes: Notes
 ) -> dict[str, ArraySplit] | None:
     """The arrays in tables of which each column is a pixel, or one holds all; None in others."""
-    first = next(iter(tables.values()))
+    first = max(tables.values(), key=lambda table: table.num_columns)  # with labels, if one has
     columns, written = pixel_columns(first), _column_of_pixels(first)
     if not columns and written is None:
         return None

@@ -1,0 +1,106 @@
+"""What a run will see of some data: counts, values and a sheet of examples."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.data.sources.raw import UNLABELLED
+from distvae.data.store import ImageData, Split
+from distvae.files import disk_told
+from distvae.images import save_grid
+
+LOOKED_AT = 10_000
+"""Images whose values are looked at, at most."""
+CHUNK = 512
+COLUMNS, ROWS = 10, 20
+"""Of the sheet: examples of a label, and labels."""
+
+
+def rows_of(data: ImageData) -> list[tuple[str, str]]:
+    """What is known of the data as a whole, by name."""
+    rows = [
+        ("source", data.source),
+        ("image (C, H, W)", " x ".join(map(str, data.image_shape))),
+        ("training images", f"{data.train_images:,}"),
+        ("test images", f"{len(data.test):,} ({data.test_origin})"),
+    ]
+    if data.validation is not None:
+        rows.append(("validation images", f"{len(data.validation):,} ({data.validation_origin})"))
+    return [
+        *rows,
+        ("labels", str(data.num_labels) if data.num_labels else "none"),
+        ("values, 0 black to 255 white", _values(data.train)),
+        ("fingerprint", data.fingerprint),
+    ]
+
+
+def _values(split: Split) -> str:
+    """The lowest, highest and mean value of training images."""
+    count = min(len(split), LOOKED_AT)
+    places = np.linspace(0, len(split) - 1, count).astype(np.int64)
+    lowest, highest, total = 255, 0, 0
+    for start in range(0, count, CHUNK):
+        images = split.images[places[start : start + CHUNK]]
+        lowest, highest = min(lowest, int(images.min())), max(highest, int(images.max()))
+        total += int(images.sum(dtype=np.int64))
+    mean = total / (count * split.images[0].size)
+    of = "" if count == len(split) else f" (of {count:,} images)"
+    return f"{lowest} to {highest}, mean {mean:.1f}{of}"
+
+
+def label_rows(data: ImageData) -> list[tuple[str, ...]]:
+    """How many images of each label every split has, a header first; none without labels."""
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    there = {name: split for name, split in splits.items() if split is not None}
+    if not data.num_labels:
+        return []
+    counts = {name: _counts(split, data.num_labels) for name, split in there.items()}
+    rows = [
+        (f"label {number}: {name}", *(f"{counts[split][number]:,}" for split in there))
+        for number, name in enumerate(data.label_names)
+    ]
+    if any(found[UNLABELLED] for found in counts.values()):
+        rows.append(("no label", *(f"{counts[split][UNLABELLED]:,}" for split in there)))
+    return [("images by label", *there), *rows]
+
+
+def _counts(split: Split, labels: int) -> NDArray[np.int64]:
+    """Images by label, int64 [labels + 1]; the last are those without."""
+    if split.labels is None:
+        return np.array([*([0] * labels), len(split)])
+    found: NDArray[np.int64] = np.bincount(
+        np.where(split.labels == UNLABELLED, labels, split.labels), minlength=labels + 1
+    )
+    return found
+
+
+def write_examples(path: Path, data: ImageData) -> str:
+    """Write a sheet of training images as a PNG, a row for each of the first labels.
+
+    Returns:
+        What is on it.
+
+    Raises:
+        DistvaeError: it cannot be written.
+    """
+    split, told = data.train, "training images"
+    if data.num_labels and split.labels is not None:
+        shown = [number for number in range(data.num_labels) if (split.labels == number).any()]
+        told = "a row of training images for each label"
+        if len(shown) > ROWS:
+            told = f"a row of training images for each of the first {ROWS} labels"
+        images = [_spaced(split, np.flatnonzero(split.labels == n)) for n in shown[:ROWS]]
+    else:
+        images = [_spaced(split, np.arange(len(split)), COLUMNS * COLUMNS)]
+    with disk_told(f"{path} cannot be written", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_grid(path, np.concatenate(images), COLUMNS)
+    return told
+
+
+def _spaced(split: Split, rows: NDArray[np.int64], count: int = COLUMNS) -> NDArray[np.uint8]:
+    """So many images that lie evenly among these rows, then black ones to fill the row up."""
+    places = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]
+    missing = -len(places) % COLUMNS
+    return np.pad(split.images[places], ((0, missing), (0, 0), (0, 0), (0, 0)))
