@@ -1,5 +1,6 @@
 """The model card of a run: what it is, what it was measured at, how to sample from it. No torch."""
 
+import collections
 import json
 import math
 from collections.abc import Mapping
@@ -30,15 +31,25 @@ OF_THE_MACHINE = ("cache_dir", "output", "threads")
 def last_metrics(folder: Path, split: str) -> MetricsLine | None:
     """The newest line of a split in metrics.jsonl, None if there is none.
 
-    What is damaged there is named once, and passed over.
+    What is damaged there is passed over; :func:`check_log` tells of it.
     """
-    path, damaged, last = folder / METRICS, list[str](), None
+    path = folder / METRICS
+    lines = read_lines(path, MetricsLine, []) if path.exists() else ()
+    found = [line for _, line in lines if line.split == split]
+    return found[-1] if found else None
+
+
+def check_log(folder: Path) -> None:
+    """Say which lines of metrics.jsonl are damaged, so that nobody takes them for missing.
+
+    Raises:
+        DistvaeError: it cannot be read at all.
+    """
+    path, damaged = folder / METRICS, list[str]()
     if path.exists():
-        for _, line in read_lines(path, MetricsLine, damaged):
-            last = line if line.split == split else last
+        collections.deque(read_lines(path, MetricsLine, damaged), maxlen=0)
     if damaged:
         warn(f"{path} has {len(damaged)} damaged lines, which are left out: {damaged[0]}")
-    return last
 
 
 def evaluation(folder: Path) -> Evaluation:

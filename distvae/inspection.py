@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from distvae.card import NOT_MEASURED, best, last_metrics, numbers_of
+from distvae.card import NOT_MEASURED, best, check_log, last_metrics, numbers_of
 from distvae.config import DataConfig, TrainConfig
 from distvae.errors import DistvaeError
 from distvae.figures import ERROR
@@ -75,6 +75,7 @@ def _inspect_run(run: Run) -> None:
         ("versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())),
         ("checkpoints", ", ".join(path.name for path in checkpoints(run.folder)) or "none"),
     ]
+    check_log(run.folder)
     measured = last_metrics(run.folder, "test")
     numbers = numbers_of(measured.values if measured else {})
     rows += [
@@ -140,7 +141,8 @@ def _told(value: Any) -> str:
 def _parameters(model: Path) -> str:
     """How many numbers model.safetensors holds, read from its header alone."""
     weights = model / "model.safetensors"
-    return f"{read_header(weights).numbers:,}" if weights.exists() else "no weights yet"
+    there = weights.exists() or weights.is_symlink()
+    return f"{read_header(weights).numbers:,}" if there else "no weights yet"
 
 
 def _inspect_data(config: DataConfig, output: str | None) -> None:

@@ -42,6 +42,10 @@ def _printed(root: Path, out: str) -> object:
     return out
 
 
+def _nothing(root: Path, out: str) -> object:
+    return None
+
+
 def _digest(name: str) -> Callable[[Path, str], object]:
     return lambda root, out: hashlib.sha256((root / name).read_bytes()).hexdigest()
 
@@ -75,6 +79,16 @@ CASES = (
     ),
     Case("inspect run/onnx/decoder.onnx", ("run/onnx/decoder.onnx",), _printed),
     Case("inspect run/onnx/encoder.onnx", ("run/onnx/encoder.onnx",), _printed),
+    Case(
+        "export run --check run/onnx/decoder.onnx",
+        ("run/onnx/decoder.onnx", "run/config.json", "run/model.safetensors"),
+        _nothing,
+    ),
+    Case(
+        "train --init-from run --max-steps 1 --threads 1 --mixed-precision no --output new",
+        ("run/config.json", "run/model.safetensors"),
+        _digest("new/model.safetensors"),
+    ),
     Case(
         "evaluate run --metrics elbo",
         (
@@ -248,15 +262,28 @@ def _value_changed(path: Path, chance: random.Random) -> tuple[str, bool]:
         content.pop("sha256", None)
         content.pop("digest", None)
     holder, key = chance.choice(list(_places(content)))
-    kind = chance.choice(("swap", "swap", "swap", "remove", "rename"))
+    kind = chance.choice(("swap", "swap", "near", "near", "remove", "rename"))
     if kind == "remove":
         del holder[key]
     elif kind == "rename" and isinstance(holder, dict):
         holder[f"{key}x"] = holder.pop(key)
     else:
-        holder[key] = chance.choice(VALUES)
+        holder[key] = _near(holder[key], chance) if kind == "near" else chance.choice(VALUES)
     path.write_text(json.dumps(content))
     return f"{kind} {key} ({'without' if unsigned else 'with'} digest)", unsigned
+
+
+def _near(value: Any, chance: random.Random) -> Any:
+    """Another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return chance.choice((value + 1, -value, 2 * value, 1000 * value, 10**9 * value))
+    if isinstance(value, list):
+        return chance.choice((value[:-1], value[::-1], 2 * value, 2000 * value))
+    if isinstance(value, dict):
+        return chance.choice(({}, {**value, "x": 1}, dict(list(value.items())[:-1])))
+    return value if value is None else chance.choice((value[:-1], value.upper(), 500 * value))
 
 
 def _nested(depth: int) -> object:

@@ -6,6 +6,8 @@ arrays have digests, by which a damaged one is noticed and which are the identit
 """
 
 import dataclasses
+import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,6 +43,12 @@ FORMAT = 3
 META, MEMORY = "meta.json", "verified.json"
 LARGEST = 2**50
 """Bytes of an array."""
+LONGEST_HEADER = 1024
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '([<>|][ui][18])', 'fortran_order': False, "
+    rb"'shape': \((\d{1,18}(?:, \d{1,18})*,?)\), \} *\n",
+    re.DOTALL,
+)
 CONTENT_SETTINGS = (
     *("image_column", "label_column", "image_size", "channels", "white"),
     *("split_train", "split_test", "split_validation", "split_seed"),
@@ -263,9 +271,21 @@ def _open_store(folder: Path, progress: Progress, tell: bool = False) -> ImageDa
 
 
 def _array(path: Path) -> NDArray[Any]:
-    open_file(path, LARGEST).close()  # a pipe in its place would be waited for
-    found: NDArray[Any] = np.load(path, mmap_mode="r")
-    return found
+    """An array as decoding writes it, a read-only memory map.
+
+    numpy reads more than that: a header is any Python literal, and a pipe is waited for.
+
+    Raises:
+        ValueError: it is no such array, or not as long as its header says.
+    """
+    with open_file(path, LARGEST) as file:
+        found = _NPY.match(file.read(LONGEST_HEADER))
+    if found is None:
+        raise ValueError(f"{path.name} does not begin as an array of ours")
+    kind, shape = np.dtype(found[1].decode()), tuple(map(int, found[2].rstrip(b",").split(b",")))
+    if path.stat().st_size != found.end() + math.prod(shape) * kind.itemsize:
+        raise ValueError(f"{path.name} is not as long as it says")
+    return np.memmap(path, kind, "r", found.end(), shape)
 
 
 def _verify(

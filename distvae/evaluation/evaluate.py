@@ -11,6 +11,7 @@ from distvae.card import (
     CARD,
     EVALUATION,
     TABLE,
+    check_log,
     evaluation,
     numbers_of,
     write_card,
@@ -87,6 +88,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
         raise DistvaeError(f"--draws is {config.draws}", "expected at least 1")
     run = find_run(config.run)
     evaluation(run.folder)  # what is damaged is told before the work
+    check_log(run.folder)
     prepare(None)
     share, device = _share()
     console = make_console(quiet=share.rank > 0)
