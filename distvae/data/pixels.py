@@ -1,6 +1,6 @@
 """One decoded image of any mode and size becomes uint8 pixels [C, H, W]."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,12 +62,6 @@ class Seen(NamedTuple):
             if triples
             else None,
         )
-
-    @classmethod
-    def from_json(cls, told: Sequence[Any]) -> "Seen":
-        """The same from lists."""
-        colour, byte, words, reals = told
-        return cls(colour, byte, words and tuple(words), reals and tuple(reals))
 
 
 NOTHING = Seen()

@@ -36,7 +36,8 @@ from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
 from distvae.errors import DistvaeError
 from distvae.files import write_json
-from distvae.reading import open_file, read_json
+from distvae.reading import open_file, read_record
+from distvae.records import Names
 from distvae.terminal import make_console, progress_bar
 
 FORMAT = 3
@@ -86,6 +87,24 @@ class Split:
             None if labels is None else labels[:count],
             None if rows is None else rows[:count],
         )
+
+
+@dataclass(frozen=True)
+class StoreRecord:
+    """meta.json of a folder of decoded images."""
+
+    name: str
+    source: str
+    test_origin: str
+    label_names: Names
+    factors: tuple[Factor, ...]
+    notes: tuple[str, ...]
+    seen: tuple[bool, int, tuple[int, int] | None, tuple[float, float, bool] | None]
+    """As :class:`Seen` has it."""
+    splits: tuple[str, ...]
+    arrays: dict[str, str]
+    """Digest of every array."""
+    validation_origin: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,9 +277,9 @@ def _open_store(folder: Path, progress: Progress, tell: bool = False) -> ImageDa
     if not (folder / META).exists():
         return None
     try:
-        meta = read_json(folder / META)
-        arrays = {name: _array(folder / f"{name}.npy") for name in meta["arrays"]}
-        _verify(folder, meta["arrays"], arrays, progress)
+        meta = read_record(folder / META, StoreRecord)
+        arrays = {name: _array(folder / f"{name}.npy") for name in meta.arrays}
+        _verify(folder, meta.arrays, arrays, progress)
         return _opened(meta, arrays)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if tell:
@@ -309,32 +328,29 @@ def _verify(
     remember(folder / MEMORY, state, combined(digests))
 
 
-def _opened(meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> ImageData:
+def _opened(meta: StoreRecord, arrays: Mapping[str, NDArray[Any]]) -> ImageData:
     """A store from its metadata and its arrays, of which only the images stay on disk."""
     splits: dict[str, Any] = {}
-    for name in meta["splits"]:
+    for name in meta.splits:
         labels, rows = (arrays.get(f"{name}-{part}") for part in ("labels", "rows"))
         splits[name] = Split(
             arrays[f"{name}-images"],
             None if labels is None else np.array(labels),
             None if rows is None else np.array(rows),
         )
-    digests = {name.replace("-", " "): told for name, told in meta["arrays"].items()}
+    digests = {name.replace("-", " "): told for name, told in meta.arrays.items()}
     return ImageData(
-        name=meta["name"],
-        source=meta["source"],
+        name=meta.name,
+        source=meta.source,
         fingerprint="",
         **splits,
-        test_origin=meta["test_origin"],
-        validation_origin=meta.get("validation_origin", ""),
-        label_names=tuple(meta["label_names"]),
-        factors=tuple(
-            Factor(told["name"], tuple(told["values"]), told["categorical"])
-            for told in meta["factors"]
-        ),
-        notes=tuple(meta["notes"]),
-        seen=Seen.from_json(meta["seen"]),
-        digests={**digests, "label names": combined(meta["label_names"])},
+        test_origin=meta.test_origin,
+        validation_origin=meta.validation_origin,
+        label_names=meta.label_names,
+        factors=meta.factors,
+        notes=meta.notes,
+        seen=Seen(*meta.seen),
+        digests={**digests, "label names": combined(list(meta.label_names))},
     )
 
 
