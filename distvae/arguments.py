@@ -41,7 +41,7 @@ class Start:
     resume: str | None = None
     """Go on exactly where a run stopped: `--resume RUN`, or `--resume` alone for --output or the newest run; `--resume auto` goes on if there is a run in the output folder and starts one if not. With more --epochs or --max-steps a run becomes longer: see --schedule."""
     init_from: str | None = None
-    """Start a new run from the weights of another: a run, a checkpoint, or a folder of save_pretrained. Its parts and its data are those of the new run where you name no others. What belongs to a label is taken by the label's name, the rest where names and shapes agree; it is told what was left fresh."""
+    """Start a new run from the weights of another: a run, a checkpoint, or a folder of save_pretrained. The parts of the model (without --config) and the data (without --data) are taken from there too. What belongs to a label is taken by the label's name, the rest where names and shapes agree; it is told what was left fresh."""
     rewind_schedule: bool = False
     """With --resume: compute the learning rate of every step anew from the whole length, as if the run had been started with it; the rate then jumps back."""
 

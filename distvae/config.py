@@ -217,7 +217,7 @@ class RunConfig:
     keep_best: bool | None = None
     """Make model.safetensors the weights of the evaluation with the best loss, and keep their checkpoint too; a resume still goes on from the newest. Left out: with --early-stopping; `--keep-best off`: never."""
     eval_every: int = 1
-    """Epochs between evaluations on the test split; the last epoch is always evaluated."""
+    """Epochs between evaluations, on the validation part where there is one (--split-validation), else on the test split; the last epoch is always evaluated."""
     sample_every: int = 5
     """Epochs between sample sheets; the last epoch always has one."""
     log_every: int = 50

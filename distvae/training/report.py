@@ -55,8 +55,9 @@ def _report_idle(outcome: Outcome, console: Console) -> None:
     step, epoch = outcome.progress.step, outcome.progress.step / outcome.steps_per_epoch
     count = outcome.progress.evaluations_since_best
     early = f", stopped early after {count} evaluations without a better loss"
+    finished = "finished" if step <= outcome.total_steps else "past that end"
     console.print(
-        f"{outcome.folder} is finished: it stands at step {step:,} of {outcome.total_steps:,} "
+        f"{outcome.folder} is {finished}: it stands at step {step:,} of {outcome.total_steps:,} "
         f"(epoch {epoch:g}){early if outcome.stopped_early else ''}. Nothing was done."
     )
     go_on = f"distvae train --resume {shlex.quote(str(outcome.folder))}"

@@ -141,13 +141,14 @@ def _go_on(
     origin = together(accelerator, lambda: earlier.origin(folder))
     engine = build_engine(config, data, accelerator, origin)
     found = load(engine, folder)
-    step = found.progress.step
+    step, end = found.progress.step, engine.total_steps
     parts, told = earlier.parts_from(engine.config.optim, step, engine.steps_per_epoch, rewind)
     engine = dataclasses.replace(engine, parts=parts)
     progress, other = earlier.comparable(engine.config, patience_of(found.progress, parts))
-    if step >= engine.total_steps or stopped_early(engine, progress):
+    if step >= end or stopped_early(engine, progress):
         on_main(accelerator, lambda: found.complete(folder))
-        return _outcome(folder, engine, progress, None, idle=True)
+        idle = _outcome(folder, engine, progress, None, idle=True)
+        return dataclasses.replace(idle, total_steps=end)
     on_main(accelerator, lambda: found.settle(folder))
     engine, precision = decided(engine, earlier.record.precision)
     engine = compiled(engine)

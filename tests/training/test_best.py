@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from distvae.arguments import training
 from distvae.data.batches import ResidentImages
 from distvae.data.store import open_data
 from distvae.evaluation.elbo import elbo_metrics
@@ -234,6 +235,14 @@ def test_two_processes_keep_the_same_best(
         found, wanted = (load_file(run / "model.safetensors") for run in (group.run, one))
         for key, value in wanted.items():
             np.testing.assert_allclose(found[key], value, rtol=1e-2, atol=1e-3, err_msg=key)
+
+
+def test_how_it_is_asked_for() -> None:
+    asked = {"": None, "--keep-best": True, "--keep-best off": False, "--keep_best=on": True}
+    for words, kept in asked.items():
+        assert training(words.split()).config.run.keep_best is kept
+    with pytest.raises(SystemExit):
+        training(["--keep-best", "perhaps"])
 
 
 def test_losses_of_another_objective_do_not_compare(

@@ -28,7 +28,7 @@ def weights(run: Path) -> bytes:
     return (run / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("flags", ["", "--keep 1 --log-every 3", "--epochs 2"])
+@pytest.mark.parametrize("flags", ["", "--keep 1 --log-every 3"])
 def test_a_finished_run_says_so_and_is_left_alone(run: Path, command: Command, flags: str) -> None:
     before, times = listing(run), {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     ended = command("train", "--resume", run, *flags.split())
@@ -53,6 +53,19 @@ def test_what_it_advises_goes_on(run: Path, command: Command) -> None:
     assert parts(run)[1:] == [(STEPS, 23, pytest.approx(0.0002)), (23, 30, pytest.approx(0.0002))]
     assert record(run)["settings"]["max_steps"] is None
     assert lines(run)[-1]["step"] == 30
+
+
+def test_an_end_that_lies_behind_is_said(run: Path, command: Command) -> None:
+    """Of a run that was interrupted on its way to a later one."""
+    assert command("train", "--resume", run, "--epochs", 5, "--checkpoint-every", 3).code == 0
+    shutil.rmtree(checkpoints(run)[-1])
+    before = listing(run)
+    ended = command("train", "--resume", run, "--epochs", 2)
+    assert ended.code == 0
+    assert f"{run} is past that end: it stands at step 27 of 12 (epoch 4.5)" in ended.out
+    after = listing(run)
+    assert after.pop(run / "model.safetensors") != before.pop(run / "model.safetensors")
+    assert after == before
 
 
 def test_a_longer_run_does_not_unlearn(run: Path, command: Command) -> None:
