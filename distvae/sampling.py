@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ def find_source(name: str | None, fitted: bool = False) -> Source:
                 "Name the run folder.",
             )
         path = Path(name)
-        above = path.resolve().parent.parent
+        above = Path(os.path.realpath(path)).parent.parent
         return Source(above if is_run(above) else path.parent, path, onnx=True)
     run = find_run(name)
     weights, decoder = run.model / "model.safetensors", run.folder / ONNX / "decoder.onnx"

@@ -287,3 +287,9 @@ def test_a_wrong_number_or_output_is_refused(
 ) -> None:
     (run / "samples.npy").mkdir()
     assert_refused(command("sample", run, f"{flag}={value}"), flag)
+
+
+def test_a_link_to_itself_is_no_onnx_file(here: Path, command: Command) -> None:
+    Path("loop.onnx").symlink_to("loop.onnx")
+    for name in ("sample", "inspect"):
+        assert_refused(command(name, "loop.onnx"), "loop.onnx is missing")
