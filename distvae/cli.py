@@ -25,6 +25,8 @@ from distvae.text import printable, shortened
 
 PATIENCE = 5.0
 """Seconds."""
+LONGEST = 4000
+"""Characters of a message, of which what was given may be a part."""
 FIRST_LINES = """\
 distvae COMMAND [flags]        (distvae COMMAND --help teaches)
 
@@ -228,7 +230,7 @@ def _say(text: str) -> None:
 
 
 def _warn(line: str) -> None:
-    print(printable(line), file=sys.stderr)
+    print(shortened(printable(line), LONGEST), file=sys.stderr)
 
 
 def _warn_of_traceback() -> None:

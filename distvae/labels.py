@@ -7,6 +7,7 @@ number 10 is the class called 10. Elsewhere a number is an index.
 
 import functools
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
@@ -200,6 +201,11 @@ def parse_labels(text: str, names: Sequence[str]) -> list[int]:
         else:
             indices.extend(_range(entry, names))
     return indices
+
+
+def label_flag(name: str) -> str:
+    """How a command line asks for the label of this name, quoted for a shell."""
+    return f"--label{'=' if name.startswith('-') else ' '}{shlex.quote(name)}"
 
 
 def _entries(text: str) -> Iterator[tuple[str, bool]]:

@@ -11,6 +11,7 @@ import tyro
 
 from distvae.errors import DistvaeError
 from distvae.files import disk_told, new_folder
+from distvae.labels import label_flag
 from distvae.runs import ONNX, Run, checkpoints, find_run, is_run, without_folders
 from distvae.terminal import make_console, progress_bar, table
 
@@ -97,7 +98,7 @@ def export_run(config: ExportConfig) -> None:
     console.print(price_table(f"{output}, compared with {run.model}", rows))
     if any(row.judged for row in rows):
         console.print(label_table(rows))
-    label = f" --label {shlex.quote(model.label_names[-1])}" if model.conditional else ""
+    label = f" {label_flag(model.label_names[-1])}" if model.conditional else ""
     console.print("next:")
     console.print(
         f"  distvae sample {shlex.quote(str(output / 'decoder.onnx'))}{label}", style="bold"

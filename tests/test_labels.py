@@ -9,6 +9,7 @@ import torch
 
 from distvae.errors import DistvaeError
 from distvae.labels import (
+    label_flag,
     label_index,
     label_indices,
     natural_order,
@@ -278,3 +279,17 @@ def test_names_that_stand_twice_are_refused() -> None:
     refuse_twins(("a", "b"), "x")
     with pytest.raises(DistvaeError, match=r"two labels of x are called 'b'.* 1 and 3 need"):
         refuse_twins(("a", "b", "c", "b"), "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("7", "--label 7"),
+        ("a b", "--label 'a b'"),
+        ("-x", "--label=-x"),
+        ("", "--label ''"),
+        ("it's", "--label 'it'\"'\"'s'"),
+    ],
+)
+def test_a_label_is_quoted_for_a_shell(name: str, flag: str) -> None:
+    assert label_flag(name) == flag

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from distvae.card import best, best_sheet, last_metrics, numbers_of
 from distvae.figures import ERROR, rows_of
+from distvae.labels import label_flag
 from distvae.runs import CHECKPOINTS, METRICS, Run
 from distvae.terminal import make_console, table
 from distvae.training.run import Outcome
@@ -41,7 +42,7 @@ def report(outcome: Outcome) -> None:
     console.print(f"  metrics      {folder}/{METRICS}")
     run = Run(folder, folder)
     conditional = run.config().model.model == "cvae"
-    label = f" --label {shlex.quote(run.record().label_names[-1])}" if conditional else ""
+    label = f" {label_flag(run.record().label_names[-1])}" if conditional else ""
     console.print("next:")
     console.print(f"  distvae sample {quoted}{label} --count 64", style="bold")
     console.print(f"  distvae evaluate {quoted}", style="bold")
