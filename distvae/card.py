@@ -19,6 +19,8 @@ from distvae.text import markdown, markdown_table, printable
 CARD = "README.md"
 EVALUATION = "evaluation.json"
 TABLE = "evaluation.md"
+LEFT_OUT = "left_out/"
+"""Before the name of a figure in evaluation.json that could not be had; its value says why."""
 BEST = {"best_step", "best_epoch", "best_loss", "evaluations_since_best"}
 NOT_MEASURED = {"weights_step", *BEST}
 """What a line of metrics.jsonl holds beside what was measured."""
@@ -115,12 +117,21 @@ def measured(folder: Path) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if name not in NOT_MEASURED}
 
 
-def write_evaluation(folder: Path, values: Mapping[str, float], data: DataRecord) -> None:
-    """Write evaluation.md of a folder: what was measured on this data, its error beside it."""
-    tables = markdown_table(("", ""), rows_of(values))
-    if by_label := rows_by_label(values):
+def write_evaluation(folder: Path, values: Mapping[str, Scalar], data: DataRecord) -> None:
+    """Write evaluation.md of a folder: what was measured on this data, its error beside it.
+
+    What was left out stands in ``values`` under its name with ``LEFT_OUT`` before it, with why.
+    """
+    numbers = numbers_of(values)
+    reasons = {name: why for name, why in values.items() if name.startswith(LEFT_OUT)}
+    tables = markdown_table(("", ""), rows_of(numbers))
+    if by_label := rows_by_label(numbers):
         header, *labels = by_label
         tables += f"\n{markdown_table(header, labels)}"
+    left_out = "".join(
+        f"\nLeft out: {markdown(name.removeprefix(LEFT_OUT))}: {markdown(str(why))}\n"
+        for name, why in reasons.items()
+    )
     pictures = "".join(
         f"\n![{name}]({name}.png)\n" for name in PICTURES if (folder / f"{name}.png").exists()
     )
@@ -130,7 +141,7 @@ def write_evaluation(folder: Path, values: Mapping[str, float], data: DataRecord
 
 On {data.test_images} test images of {_source(data)}: {markdown(data.test_split)}
 
-{tables}{pictures}""",
+{tables}{left_out}{pictures}""",
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 ERROR, OF_LATENT, REAL, SPREAD = "_standard_error", "rate_latent_", "_real", "_spread"
+BETWEEN, CERTAINTY = "_between_judges", "_certainty"
 LATENTS, LABELS = 10, 20
 """Shown at most."""
 LOWER_IS_BETTER = ("fid", "kid", "label_leakage")
@@ -30,11 +31,14 @@ MEANINGS = {
     "log_marginal": "log p(x), summed over labels, nats",
     "log_marginal_draws": "draws for an image",
     "log_marginal_effective_draws": "  worth so many of even weight (median)",
-    "mutual_information": "mutual information of image and latents, nats",
+    "mutual_information_lower": "mutual information of image and latents, nats, at least",
     "mutual_information_limit": "  which so few images limit to",
-    "aggregate_kl": "KL of the aggregate posterior to the prior, nats",
+    "mutual_information_upper": "  at most",
+    "aggregate_kl_lower": "KL of the aggregate posterior to the prior, nats, at least",
+    "aggregate_kl_upper": "  at most, too high by what the limit above leaves out",
     "judge_accuracy": "judge accuracy on generated images",
-    "judge_accuracy_worst_label": "  of the label served worst",
+    "judge_accuracy_worst_label": "  of the label served worst, less the bias of the choice",
+    "judge_accuracy_worst_label_certainty": "    which of all labels it is, how surely",
     "judge_test_accuracy": "  on real test images",
     "diversity": "diversity of generated images (real ones: 100 %)",
     "diversity_pixels": "  the same between pixels",
@@ -66,8 +70,8 @@ def rows_of(values: Mapping[str, float]) -> list[tuple[str, str]]:
     rates = sorted(shown.pop(key) for key in list(shown) if key.startswith(OF_LATENT))[::-1]
     rows = []
     for key in shown:
-        if not key.endswith((ERROR, REAL, SPREAD)):
-            beside = (key, key + REAL, key + SPREAD)
+        if not key.endswith((ERROR, REAL, SPREAD, BETWEEN)):
+            beside = (key, key + BETWEEN, key + REAL, key + SPREAD)
             rows += [(_told(each), _figure(each, values)) for each in beside if each in shown]
     if rates:
         most = " ".join(f"{rate:.2f}" for rate in rates[:LATENTS])
@@ -112,7 +116,9 @@ def _told(key: str) -> str:
     if key.endswith(REAL):
         return "  of real images"
     if key.endswith(SPREAD):
-        return "  between labels, best to worst"
+        return "  between labels, best to worst, less the bias of the choice"
+    if key.endswith(BETWEEN):
+        return "  between judges, deviation of one"
     return MEANINGS.get(key, key)
 
 

@@ -28,6 +28,7 @@ JUDGED = {
 def measured(run: Path) -> dict[str, float]:
     """Its figures; beside them stands what they were measured of."""
     values: dict[str, Any] = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    values = {name: value for name, value in values.items() if not name.startswith("left_out/")}
     assert values.pop("sha256")
     assert values.pop("weights_sha256") == checksum(read_tensors(run / "model.safetensors"))
     return values
@@ -187,3 +188,60 @@ def test_data_that_is_not_what_it_was_is_refused(
     )
     assert_refused(command("evaluate", "run"), "mine", *words)
     assert listing(here) == before
+
+
+EVERY = (
+    "elbo,likelihood,marginal,latents,factors,judge,distances,neighbours,downstream,augmentation"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["one image of a label", "one label", "constant", "no labels"])
+def test_what_odd_data_cannot_give_is_left_out_with_a_reason(
+    command: Command, shapes: Path, here: Path, kind: str
+) -> None:
+    """Every metric on data that has too little of something: no traceback, no NaN."""
+    data = shutil.copytree(shapes, here / "odd")
+    images = sorted(data.rglob("*.png"))
+    if kind == "one image of a label":
+        for image in images:
+            if image.stem != "000":
+                image.unlink()
+    elif kind == "one label":
+        for folder in [*data.glob("*/cross"), *data.glob("*/square")]:
+            shutil.rmtree(folder)
+    elif kind == "constant":
+        for image in images:
+            Image.new("L", (8, 8), 90).save(image)
+    else:
+        for number, image in enumerate(images):
+            image.rename(image.parent.parent / f"{number}.png")
+        for folder in data.glob("*/*"):
+            if folder.is_dir():
+                folder.rmdir()
+    words = ["--model", "vae", "--prior", "normal"] if kind == "no labels" else []
+    small = [*SMALL, "--batch-size", "1", "--binarize", "none", *words]
+    ended = command("train", "--data", "odd", *small, "--output", "run")
+    assert ended.code == 0, ended.err
+    ended = command("evaluate", "run", "--metrics", EVERY, "--draws", "5")
+    assert ended.code == 0, ended.err
+    values = json.loads((here / "run" / "evaluation.json").read_text(encoding="utf-8"))
+    reasons = {name for name in values if name.startswith("left_out/")}
+    numbers = [value for value in values.values() if isinstance(value, float)]
+    assert all(math.isfinite(value) for value in numbers)
+    assert "nan" not in ended.out
+    expected = {
+        "one image of a label": {"distances", "factors", "likelihood", "bits_per_dim"},
+        "one label": {"judge", "distances", "downstream", "augmentation", "factors"},
+        "constant": {"factors", "diversity/circle", "neighbour_distance_ratio"},
+        "no labels": {"marginal", "judge", "distances", "downstream", "augmentation", "factors"},
+    }[kind]
+    assert reasons >= {f"left_out/{name}" for name in expected}
+    table = (here / "run" / "evaluation.md").read_text(encoding="utf-8")
+    for name in expected:
+        assert f"left out: {name}: " in ended.out
+    assert table.count("Left out:") == len(reasons)
+
+
+def test_where_nothing_can_be_had_it_is_refused(run: Path, command: Command) -> None:
+    assert_refused(command("evaluate", run, "--metrics", "factors"), "factors are known")

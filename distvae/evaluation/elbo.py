@@ -11,9 +11,12 @@ from torch import Tensor
 
 from distvae.data.batches import ResidentImages
 from distvae.data.inputs import NoiseSource, to_input
+from distvae.evaluation.uncertainty import Estimate, estimate_metrics, spread_metrics
+from distvae.likelihoods import Bernoulli
 from distvae.models import VAE
 
 BLOCK = 500
+WHITE = 255
 ACTIVE_VARIANCE = 0.01
 """Variance of the posterior mean over the data above which a latent counts as active (Burda et al.
 2016, arXiv:1509.00519, section 5.1)."""
@@ -54,18 +57,22 @@ def elbo_metrics(
         binarization; each with its ``_standard_error`` over the images; ``active_units`` and
         ``latent_dim``; then with labels ``elbo/NAME``, its ``elbo/NAME_standard_error``, and
         ``elbo_spread`` between the label served best and the one served worst.
+        Errors need two images; bits per pixel a likelihood, and a Bernoulli of grey levels as they
+        are is none.
     """
     pixel_shape = model.image_shape if binarize == "dynamic" else None
     device = images.device
     source = NoiseSource(seed, "evaluation", model.config.latent_dim, pixel_shape, device)
     size = len(images.images)
     sums = torch.zeros(6, dtype=torch.float64, device=device)
+    between = torch.zeros(1, dtype=torch.float64, device=device)
     moments = torch.zeros(2, model.config.latent_dim, dtype=torch.float64, device=device)
     by_label = torch.zeros(len(label_names), 3, dtype=torch.float64, device=device)
     for block in range(rank, -(-size // BLOCK), world_size):
         rows = torch.arange(block * BLOCK, min(size, (block + 1) * BLOCK))
         grey, labels = images.gather(rows)
         noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
+        between += ((grey > 0) & (grey < WHITE)).sum()
         terms = model.terms(  # not model(...): Accelerate may have put lower precision around that
             to_input(grey, binarize, noise.pixels),
             labels if model.conditional else None,
@@ -83,31 +90,40 @@ def elbo_metrics(
         moments += torch.stack([mean.sum(0), mean.square().sum(0)])
         advance(len(rows))
     sums, moments, by_label = reduce(sums), reduce(moments), reduce(by_label)
+    cross_entropy = bool(reduce(between)) and is_cross_entropy(model, binarize)
     means, squares = (sums / size).view(2, 3)
     distortion_mean, rate_mean, bound_mean = means.tolist()
-    errors = ((squares - means.square()).clamp_min(0.0) / size).sqrt().tolist()
+    errors = ((squares - means.square()).clamp_min(0.0) / max(1, size - 1)).sqrt().tolist()
     dims = math.prod(model.image_shape)
     first, second = moments / size
     yield "elbo", bound_mean
     yield "distortion", distortion_mean
     yield "rate", rate_mean
     for name, error in zip(("distortion", "rate", "elbo"), errors, strict=True):
-        yield f"{name}_standard_error", error
-    yield "bits_per_dim", (-bound_mean / dims + model.likelihood.quantization) / math.log(2.0)
-    yield "bits_per_dim_standard_error", errors[2] / dims / math.log(2.0)
+        if size > 1:
+            yield f"{name}_standard_error", error
+    if not cross_entropy:
+        yield "bits_per_dim", (-bound_mean / dims + model.likelihood.quantization) / math.log(2.0)
+        if size > 1:
+            yield "bits_per_dim_standard_error", errors[2] / dims / math.log(2.0)
     yield "active_units", float((second - first.square() > ACTIVE_VARIANCE).sum())
     yield "latent_dim", float(model.config.latent_dim)
     yield from _of_labels(by_label, label_names)
 
 
+def is_cross_entropy(model: VAE, binarize: str) -> bool:
+    """Whether grey levels are taken as probabilities of white, which is no likelihood of them."""
+    return isinstance(model.likelihood, Bernoulli) and binarize == "none"
+
+
 def _of_labels(sums: Tensor, names: Sequence[str]) -> Iterator[tuple[str, float]]:
     """Means of those labels that there are images of; ``sums [L, 3]`` of powers 0 to 2."""
-    means = []
+    found = {}
     for name, (count, total, squares) in zip(names, sums.tolist(), strict=True):
         if count:
-            means.append(total / count)
-            yield f"elbo/{name}", means[-1]
-            variance = max(0.0, squares / count - means[-1] ** 2)
-            yield f"elbo/{name}_standard_error", math.sqrt(variance / count)
-    if means:
-        yield "elbo_spread", max(means) - min(means)
+            mean = total / count
+            variance = max(0.0, squares / count - mean**2) / (count - 1) if count > 1 else math.nan
+            found[name] = Estimate((mean,), math.sqrt(variance))
+            yield from estimate_metrics(f"elbo/{name}", found[name])
+    if found:
+        yield from spread_metrics("elbo", list(found.values()))

@@ -1,7 +1,10 @@
 """`distvae evaluate`: the numbers of a run on its test split, as a table and in its folder."""
 
 import hashlib
+import importlib
+import math
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +13,11 @@ import tyro
 from distvae.card import (
     CARD,
     EVALUATION,
+    LEFT_OUT,
     TABLE,
+    best,
     check_log,
     evaluation,
-    numbers_of,
     write_card,
     write_evaluation,
 )
@@ -29,16 +33,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from distvae.data.store import ImageData
-    from distvae.evaluation.measures import Share
+    from distvae.evaluation.measures import Share, Subject
 
 WEIGHTS = "weights_sha256"
+CHOSEN = (
+    "The weights were chosen by their loss on these test images, which makes them look a little "
+    "better than they are."
+)
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
     """Measure a trained model on its test split.
 
-    Left to itself it measures elbo, latents and, for a conditional model, judge. The others take
+    What cannot be had, as of too few images, is left out and told why. Left to itself it measures elbo, latents and, for a conditional model, judge. The others take
     longer, or other data: name what you want, as in --metrics elbo,likelihood. What was measured
     before of the same weights is kept. On several processes (`torchrun --nproc-per-node 2 -m
     distvae.cli evaluate RUN`) elbo, likelihood and marginal take their shares of the images.
@@ -76,7 +84,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
     """
     from distvae.data.batches import ResidentImages
     from distvae.data.provenance import open_recorded
-    from distvae.evaluation.measures import METRICS, Subject, check
+    from distvae.evaluation.measures import METRICS, Subject
     from distvae.models import VAE
     from distvae.platform import prepare
 
@@ -99,26 +107,68 @@ def evaluate_run(config: EvaluateConfig) -> None:
     data = open_recorded(run, config.data, progress_bar, quiet=share.rank > 0)
     images = ResidentImages.from_split(data.test).to(device)
     folder = run.folder if run.model == run.folder else None
-    subject = Subject(model, data, images, settings, config.draws, config.seed, share, folder)
+    left_out: dict[str, str] = {}
+    subject = Subject(
+        *(model, data, images, settings, config.draws, config.seed, share, folder),
+        leave=left_out.__setitem__,
+    )
     chosen = config.metrics or ("elbo", "latents", *(["judge"] if model.conditional else []))
-    for name in chosen:
-        check(name, model, data)
     values: dict[str, float] = {}
-    for name in chosen:
-        if share.rank > 0 and not METRICS[name].shared:
+    for name in _possible(chosen, subject):
+        metric = METRICS[name]
+        if share.rank > 0 and not metric.shared:
             continue
-        measured = subject if METRICS[name].unlabelled else subject.labelled()
+        measured = subject if metric.unlabelled else subject.labelled()
         with disk_told(f"the pictures of {name} cannot be written to {run.folder}", run.folder):
-            found = dict(METRICS[name].measure(measured))
-        told = f"{len(measured.data.test):,} test images"
-        console.print(table(f"{name}: {run.model}, {told}", rows_of(found)))
+            found = _finite(metric.measure(measured), left_out)
+        console.print(table(f"{name}: {run.model}, {metric.images(measured)}", rows_of(found)))
         if by_label := rows_by_label(found):
             console.print(table(f"{name}, label by label", by_label, header=True))
         values |= found
+    for name, why in left_out.items():
+        console.print(f"left out: {name}: {why}")
+    if (kept := best(run.folder)) and kept.split == "test":
+        console.print(CHOSEN)
     if folder and share.rank == 0:
         with disk_told(f"the evaluation cannot be written to {run.folder}", run.folder):
-            written = _keep(run, {**_known(run, console), **values}, data)
+            joined = _joined(_known(run, console), values, left_out)
+            written = _keep(run, joined, data)
         console.print(f"written to {run.folder}: {' and '.join(written)}")
+
+
+def _possible(chosen: Sequence[str], subject: "Subject") -> list[str]:
+    """Those metrics that can be had; of the others it is told why not.
+
+    Raises:
+        DistvaeError: none can be had.
+        ModuleNotFoundError: one needs a package that is not installed.
+    """
+    from distvae.evaluation.measures import METRICS
+    from distvae.evaluation.needs import check
+
+    possible, errors = [], []
+    for name in chosen:
+        try:
+            check(name, subject.model, subject.data, subject.binarize)
+        except DistvaeError as error:
+            errors.append(error)
+            subject.leave(name, str(error))
+            continue
+        if METRICS[name].imports:
+            importlib.import_module(METRICS[name].imports)
+        possible.append(name)
+    if not possible:
+        raise errors[0]
+    return possible
+
+
+def _finite(measured: Iterable[tuple[str, float]], left_out: dict[str, str]) -> dict[str, float]:
+    """What is a number of what was measured."""
+    found = dict(measured)
+    for name, value in found.items():
+        if not math.isfinite(value):
+            left_out[name] = f"it came out as {value}"
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _share() -> "tuple[Share, torch.device]":
@@ -139,6 +189,18 @@ def _share() -> "tuple[Share, torch.device]":
         return values
 
     return Share(state.process_index, state.num_processes, add), state.device
+
+
+def _joined(
+    known: Mapping[str, Scalar], values: Mapping[str, float], left_out: Mapping[str, str]
+) -> dict[str, Scalar]:
+    """What was known and what is new, each figure or why it is left out."""
+    joined = {
+        name: value
+        for name, value in known.items()
+        if name not in left_out and name.removeprefix(LEFT_OUT) not in values
+    }
+    return {**joined, **values, **{LEFT_OUT + name: why for name, why in left_out.items()}}
 
 
 def _known(run: Run, console: "Console") -> dict[str, Scalar]:
@@ -166,7 +228,7 @@ def _keep(run: Run, values: dict[str, Scalar], data: "ImageData") -> list[str]:
     weights = weights_checksum(run.model / "model.safetensors")
     write_json(run.folder / EVALUATION, {WEIGHTS: weights, **values})
     told = data_record(data, run.folder) if run.bare else run.record().data
-    write_evaluation(run.folder, numbers_of(values), told)
+    write_evaluation(run.folder, values, told)
     if run.bare:
         return [EVALUATION, TABLE]
     write_card(run.folder)

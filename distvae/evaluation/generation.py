@@ -69,6 +69,7 @@ def generation_metrics(
     binarize: str = "none",
     advance: Callable[[int], None] = lambda count: None,
     confusion: Callable[[Tensor], None] = lambda counts: None,
+    leave: Callable[[str, str], None] = lambda name, why: None,
 ) -> Iterator[tuple[str, float]]:
     """Fidelity to the label and variety of what a conditional model draws.
 
@@ -83,6 +84,7 @@ def generation_metrics(
         advance: told whenever a label is done.
         confusion: told how many images were asked of each label (rows) and taken for each
             (columns) by all judges together, int64 ``[L, L]``.
+        leave: told the name of a figure that cannot be had, and why.
 
     Yields:
         Means over the judges with their ``_standard_error`` over images and judges, those of all
@@ -121,6 +123,8 @@ def generation_metrics(
         advance(1)
         if ratios := diversity(images, test, label, judges.members):
             diversities[name] = ratios
+        else:
+            leave(f"diversity/{name}", "its test images are fewer than two, or all alike")
     matrix = torch.stack(counts)
     confusion(matrix.sum(2))
     yield from estimate_metrics("judge_accuracy", averaged(accuracies))
@@ -135,6 +139,8 @@ def generation_metrics(
         moved, raw = _swapped(model, test, data, judges, seed, binarize)
         if model.prior.invertible:
             yield from estimate_metrics("label_adherence_swapped_noise", moved)
+        else:
+            leave("label_adherence_swapped_noise", "the prior has no one noise for each latent")
         yield from estimate_metrics("label_adherence_swapped_z", raw)
 
 

@@ -1,98 +1,188 @@
 """What the latents of a split hold, and how far they are from the prior.
 
-Legend: B batch, M posteriors, N images, Z latent dimensions.
+Legend: B batch, M posteriors, N images, Z latent dimensions, F features of the encoder.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import NoiseSource, to_input
-from distvae.distributions import LOG_TWO_PI
+from distvae.data.inputs import NoiseSource, Stream, to_input
+from distvae.data.store import Split
+from distvae.distributions import LOG_TWO_PI, DiagonalGaussian
+from distvae.evaluation.uncertainty import Estimate, estimate_metrics
 from distvae.models import VAE
+from distvae.posteriors import FlowPosterior
 
 BLOCK = 500
 MOST = 20_000
 """Images; every latent meets every posterior of its label, so time grows with the square."""
+MOST_OF_FLOWS = 1000
+"""The same where each meeting is a pass through a flow."""
+FIT_IMAGES = 10_000
+"""Training images that a density of latents is fitted to, at most."""
+PAIRS = 50_000
+"""Meetings in a flow at once; a matter of memory alone."""
+MIXTURES = (("diag", 1), ("full", 1), ("full", 5))
+"""Covariances and Gaussians of the densities that are tried; the prior is another."""
+HELD_OUT = 5
+"""One in so many of the latents that a density is chosen by, not fitted to."""
+REGULARIZATION = 1e-6
+
+
+class Latents(NamedTuple):
+    """Draws from the posteriors of N images, in float64, and what is known of each."""
+
+    z: Tensor
+    """``[N, Z]``."""
+    own: Tensor
+    """Log-density under the image's own posterior, nats ``[N]``."""
+    prior: Tensor
+    """Log-density under the prior, nats ``[N]``."""
+    groups: Tensor
+    """The label of a conditional model's image, else 0, ``[N]``."""
+    mean: Tensor
+    """Of the posterior or, under a flow, of its base ``[N, Z]``."""
+    log_variance: Tensor
+    """``[N, Z]``."""
+    features: Tensor | None = None
+    """What a flow sees of the image ``[N, F]``, float32."""
 
 
 @torch.no_grad()
 def latent_metrics(
     model: VAE,
     images: ResidentImages,
+    train: Split,
     binarize: str,
     seed: int,
     advance: Callable[[int], None] = lambda count: None,
+    leave: Callable[[str, str], None] = lambda name, why: None,
 ) -> Iterator[tuple[str, float]]:
-    """The parts of the rate (Hoffman and Johnson 2016, ELBO surgery, eq. 7 to 9).
+    """The parts of the rate (Hoffman and Johnson 2016, ELBO surgery, eq. 7 to 9), as bounds.
 
     The mean KL of posterior to prior is the mutual information of image and latents plus the KL of
-    the aggregate posterior q(z), the mean of q(z|x) over the images, to the prior. Of a conditional
-    model each label has its own q(z|y), and the information is what the latents say beyond the
-    label. Of N images no more than log N nats can be told apart: an estimate near that bound is too
-    low, and the aggregate posterior's KL too high by as much.
+    the aggregate posterior q(z), the mean of q(z|x) over all images there are, to the prior. Of a
+    conditional model each label has its own q(z|y), and the information is what the latents say
+    beyond the label. q(z) is known for no more than N images. Their own mean in its place gives a
+    lower bound of the information (Poole et al. 2019, eq. 12), which cannot pass log N, and an
+    upper one of the KL. Any other density m(z) that knows nothing of these images gives the other
+    sides (Barber and Agakov 2003): information is at most the mean KL of q(z|x) to m(z). Here m is
+    the best of the prior and some mixtures of Gaussians, fitted to latents of training images.
 
     Args:
         model: in evaluation mode, on the device of ``images``.
-        images: the split, of which at most ``MOST`` images are taken, evenly.
+        images: the split, of which at most ``MOST`` images are taken, evenly, and fewer for a
+            posterior with a flow, which has no closed form.
+        train: what m is fitted to.
         binarize: see :func:`distvae.data.inputs.to_input`.
         seed: of the draws from the posterior and of dynamic binarization.
         advance: told the number of images done.
+        leave: told the name of a figure that cannot be had, and why.
 
     Yields:
-        ``rate_latent_J`` of each latent where the KL has a closed form, else nothing of them; for
-        Gaussian posteriors ``mutual_information`` and ``aggregate_kl``, nats, each followed by its
-        ``_standard_error`` over the images, and ``mutual_information_limit``.
+        ``rate_latent_J`` of each latent where the KL has a closed form, else nothing of them;
+        ``mutual_information_lower``, what it is limited to, ``mutual_information_limit``, and
+        ``mutual_information_upper``; ``aggregate_kl_lower`` and ``aggregate_kl_upper``: nats, the
+        bounds each with the ``_standard_error`` over the images.
     """
-    size, device = len(images.images), images.device
+    most = MOST if model.flow is None else MOST_OF_FLOWS
+    test, rates = draw(model, images, binarize, seed, most, "evaluation", advance)
+    if rates is None:
+        why = "the KL of this posterior to this prior has no closed form that adds up by latent"
+        leave("rate_latent", why)
+    else:
+        for latent, value in enumerate(rates.mean(0).tolist()):
+            yield f"rate_latent_{latent}", value
+    others = ResidentImages.from_split(train).to(images.device)
+    known, _ = draw(model, others, binarize, seed, FIT_IMAGES, "training")
+    yield from information_metrics(test, known, model, seed)
+
+
+def draw(
+    model: VAE,
+    images: ResidentImages,
+    binarize: str,
+    seed: int,
+    most: int,
+    stream: Stream,
+    advance: Callable[[int], None] = lambda count: None,
+) -> tuple[Latents, Tensor | None]:
+    """Latents of at most so many images, evenly, and their KL by latent ``[N, Z]`` if known."""
     pixel_shape = model.image_shape if binarize == "dynamic" else None
-    source = NoiseSource(seed, "evaluation", model.config.latent_dim, pixel_shape, device)
-    chosen = torch.arange(0, size, -(-size // MOST))
-    rates, tables, groups = [], [], []
-    for block, rows in enumerate(torch.split(chosen, BLOCK)):
+    source = NoiseSource(seed, stream, model.config.latent_dim, pixel_shape, images.device)
+    parts, rates = [], []
+    for block, rows in enumerate(
+        torch.split(torch.arange(0, len(images), -(-len(images) // most)), BLOCK)
+    ):
         grey, labels = images.gather(rows)
         noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
-        inputs = to_input(grey, binarize, noise.pixels)
         y = labels if model.conditional else None
-        posterior = model.infer(inputs, y)
+        posterior = model.encode(to_input(grey, binarize, noise.pixels), y)
         z = posterior.sample(noise.latent)
         rate = model.prior.kl(posterior, y)
         if rate is not None:
             rates.append(rate.double())
-        density = [model.prior.log_prob(z, y), posterior.log_prob(z)]
-        part = [z, posterior.base.mean, posterior.base.log_variance, torch.stack(density, 1)]
-        tables.append(torch.cat(part, 1).double())
-        groups.append(torch.zeros_like(rows) if y is None else y)
+        part = Latents(
+            z.double(),
+            posterior.log_prob(z).double(),
+            model.prior.log_prob(z, y).double(),
+            torch.zeros_like(z[:, 0], dtype=torch.int64) if y is None else y,
+            posterior.base.mean.double(),
+            posterior.base.log_variance.double(),
+            posterior.features if isinstance(posterior, FlowPosterior) else None,
+        )
+        parts.append(part)
         advance(len(rows))
-    if rates:
-        for latent, value in enumerate(torch.cat(rates).mean(0).tolist()):
-            yield f"rate_latent_{latent}", value
-    if model.flow is not None:
-        return
-    found = torch.cat(tables)
-    yield from _parts(found, torch.cat(groups), model.config.latent_dim)
+    whole = (None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True))
+    return Latents(*whole), torch.cat(rates) if rates else None  # type: ignore[arg-type]
 
 
-def _parts(table: Tensor, labels: Tensor, dim: int) -> Iterator[tuple[str, float]]:
-    z, mean, log_variance, densities = torch.split(table, [dim, dim, dim, 2], dim=1)
-    prior, own = densities.unbind(1)
-    aggregate, limit = torch.empty_like(own), 0.0
-    for label in torch.unique(labels):
-        group = (labels == label).nonzero().squeeze(1)
-        posteriors = mean[group], log_variance[group]
-        for rows in torch.split(group, BLOCK):
-            aggregate[rows] = log_aggregate(z[rows], *posteriors)
-        limit += len(group) / len(labels) * math.log(len(group))
-    for name, values in (
-        ("mutual_information", own - aggregate),
-        ("aggregate_kl", aggregate - prior),
-    ):
-        yield name, float(values.mean())
-        yield f"{name}_standard_error", float(values.std()) / math.sqrt(len(values))
+def information_metrics(
+    test: Latents, train: Latents, model: VAE | None, seed: int
+) -> Iterator[tuple[str, float]]:
+    """The bounds of :func:`latent_metrics`; of Gaussian posteriors without a model."""
+    aggregate, density = torch.empty_like(test.own), torch.empty_like(test.own)
+    limit = 0.0
+    for group in torch.unique(test.groups):
+        rows = (test.groups == group).nonzero().squeeze(1)
+        aggregate[rows] = _log_aggregate(test, rows, model)
+        density[rows] = _log_fitted(test, rows, train, (train.groups == group), seed)
+        limit += len(rows) / len(test.own) * math.log(len(rows))
+    yield from _mean("mutual_information_lower", test.own - aggregate)
     yield "mutual_information_limit", limit
+    yield from _mean("mutual_information_upper", test.own - density)
+    yield from _mean("aggregate_kl_lower", density - test.prior)
+    yield from _mean("aggregate_kl_upper", aggregate - test.prior)
+
+
+def _mean(name: str, values: Tensor) -> Iterator[tuple[str, float]]:
+    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    yield from estimate_metrics(name, Estimate((max(0.0, float(values.mean())),), error))
+
+
+def _log_aggregate(latents: Latents, rows: Tensor, model: VAE | None) -> Tensor:
+    """Log of the mean density ``[B]`` of the latents of some images under their posteriors."""
+    z, mean, log_variance = latents.z[rows], latents.mean[rows], latents.log_variance[rows]
+    if latents.features is None:
+        parts = torch.split(z, BLOCK)
+        return torch.cat([log_aggregate(part, mean, log_variance) for part in parts])
+    assert model is not None
+    assert model.flow is not None
+    base = DiagonalGaussian(mean.float(), log_variance.float())
+    posterior = FlowPosterior(base, latents.features[rows], model.flow.weights())
+    found = []
+    for part in torch.split(z.float(), max(1, PAIRS // len(rows))):
+        densities = posterior.log_prob(part.expand(len(rows), -1, -1))
+        found.append(densities.double().logsumexp(0) - math.log(len(rows)))
+    return torch.cat(found)
 
 
 def log_aggregate(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -112,3 +202,43 @@ def log_aggregate(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     constant = (mean.square() * precision + log_variance + LOG_TWO_PI).sum(1)
     squares = z.square() @ precision.T - 2.0 * z @ (mean * precision).T + constant
     return torch.logsumexp(-0.5 * squares, 1) - math.log(len(mean))
+
+
+def _log_fitted(test: Latents, rows: Tensor, train: Latents, own: Tensor, seed: int) -> Tensor:
+    """Log-density of some latents ``[B]`` under what fits those of ``train`` best."""
+    z, prior = train.z[own].cpu().numpy(), train.prior[own].cpu().numpy()
+    seen, held = np.ones(len(z), bool), np.arange(0, len(z), HELD_OUT)
+    seen[held] = False
+    best, found = float(prior[held].mean()) if len(z) else math.inf, test.prior[rows]
+    new = test.z[rows].cpu().numpy()
+    for covariance, components in MIXTURES:
+        if components * (z.shape[1] + 1) > seen.sum():
+            continue
+        score, density = _fitted(z[seen], z[held], new, covariance, components, seed)
+        if score > best:
+            best, found = score, torch.from_numpy(density).to(found)
+    return found
+
+
+def _fitted(
+    seen: NDArray[np.float64],
+    held: NDArray[np.float64],
+    new: NDArray[np.float64],
+    covariance: str,
+    components: int,
+    seed: int,
+) -> tuple[float, NDArray[np.float64]]:
+    """The mean log-density of held points and that of each new one under a mixture."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a bound all the same
+        mixture = GaussianMixture(
+            components,
+            covariance_type=covariance,
+            reg_covar=REGULARIZATION,
+            random_state=seed % 2**32,
+        ).fit(seen)
+    density: NDArray[np.float64] = mixture.score_samples(new)
+    return float(mixture.score(held)), density

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from distvae.data.batches import ResidentImages
 from distvae.data.inputs import NoiseSource, to_input
+from distvae.evaluation.uncertainty import Estimate as Uncertain
+from distvae.evaluation.uncertainty import estimate_metrics, spread_metrics
 from distvae.models import VAE
 
 BLOCK, DRAWS = 20, 50
@@ -117,18 +119,18 @@ def likelihood_metrics(
         then with labels ``NAME/LABEL`` with its standard error, and ``NAME_spread`` between
         the label served best and the one served worst.
     """
-    yield from _mean(name, estimate.log_likelihood)
+    yield from estimate_metrics(name, _mean(estimate.log_likelihood))
     yield f"{name}_effective_draws", float(estimate.effective.median())
     if labels is None:
         return
-    means = []
+    found = []
     for number, told in enumerate(label_names):
         own = estimate.log_likelihood[labels == number]
         if len(own):
-            means.append(float(own.mean()))
-            yield from _mean(f"{name}/{told}", own)
-    if means:
-        yield f"{name}_spread", max(means) - min(means)
+            found.append(_mean(own))
+            yield from estimate_metrics(f"{name}/{told}", found[-1])
+    if found:
+        yield from spread_metrics(name, found)
 
 
 def marginal(by_label: Sequence[Estimate], shares: Tensor) -> Estimate:
@@ -145,7 +147,6 @@ def marginal(by_label: Sequence[Estimate], shares: Tensor) -> Estimate:
     return Estimate(joint.logsumexp(1), effective.gather(1, most).squeeze(1))
 
 
-def _mean(name: str, values: Tensor) -> Iterator[tuple[str, float]]:
-    yield name, float(values.mean())
+def _mean(values: Tensor) -> Uncertain:
     error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    yield f"{name}_standard_error", error
+    return Uncertain((float(values.mean()),), error)

@@ -1,11 +1,10 @@
 """What `distvae evaluate --metrics` can name, and what each needs."""
 
 import dataclasses
-import importlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,18 +14,20 @@ from distvae.config import DataConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.cache import cache_folder
 from distvae.data.store import ImageData
-from distvae.errors import DistvaeError
 from distvae.evaluation.augmentation import augmentation_metrics
 from distvae.evaluation.confusion import write_confusion
+from distvae.evaluation.disentanglement import IMAGES as FACTOR_IMAGES
+from distvae.evaluation.disentanglement import REPEATS as REPEATS_OF_FACTORS
 from distvae.evaluation.disentanglement import disentanglement_metrics
 from distvae.evaluation.distances import distance_metrics
 from distvae.evaluation.downstream import downstream_metrics, passes
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.evaluation.ensemble import Ensemble, get_judges
 from distvae.evaluation.features import Pixels, Space, find_extractors, inception_weights
-from distvae.evaluation.generation import generation_metrics
+from distvae.evaluation.generation import generation_metrics, images_per_label
 from distvae.evaluation.latents import latent_metrics
 from distvae.evaluation.likelihood import likelihood_metrics, log_likelihood, marginal
+from distvae.evaluation.needs import CROSS_ENTROPY
 from distvae.evaluation.neighbours import find_neighbours, neighbour_metrics, write_neighbours
 from distvae.models import VAE
 from distvae.terminal import progress_bar
@@ -58,6 +59,8 @@ class Subject:
     share: Share
     folder: Path | None
     """Where pictures go, if anywhere."""
+    leave: Callable[[str, str], None]
+    """Told the name of a figure that cannot be had, and why."""
 
     @property
     def binarize(self) -> str:
@@ -85,60 +88,28 @@ class Metric:
     """A family of figures."""
 
     measure: Callable[[Subject], Values]
-    needs: Literal["", "conditional", "factors", "features", "labels"] = ""
     unlabelled: bool = False
     """Whether images without a label are measured too, where others have one."""
     shared: bool = False
     """Whether several processes measure it together; else one does."""
     imports: str = ""
     """A package that is imported while it is measured; missing, it is told before."""
-
-
-def check(name: str, model: VAE, data: ImageData) -> None:
-    """Refuse a metric before the first is measured.
-
-    Raises:
-        DistvaeError: it needs labels or factors that are not there.
-        ModuleNotFoundError: it needs a package that is not installed.
-    """
-    needs = METRICS[name].needs
-    if METRICS[name].imports:
-        importlib.import_module(METRICS[name].imports)
-    if needs == "conditional" and not model.conditional:
-        raise DistvaeError(
-            f"--metrics {name} needs a conditional model and this one knows no labels",
-            "it was trained with --model vae",
-            f"Leave {name} out, or train with --model cvae on data with labels.",
-        )
-    if needs == "labels" and data.num_labels < 2:
-        raise DistvaeError(
-            f"--metrics {name} needs images of at least two labels, and {data.source} has none",
-            "it measures how well the latents tell labels apart",
-            f"Leave {name} out, or name the labels by --label-column when you train.",
-        )
-    if needs == "features" and not data.num_labels and not inception_weights():
-        raise DistvaeError(
-            f"--metrics {name} needs features of images, and {data.source} has no labels",
-            "features are those of a classifier trained on labelled data, or of Inception-v3 where "
-            "its weights and the package torch_fidelity are on this machine",
-            f"Leave {name} out, or name the labels by --label-column when you train.",
-        )
-    if needs == "factors" and not data.factors:
-        raise DistvaeError(
-            f"--metrics {name} needs data whose factors are known, and {data.source} is none",
-            "the scores hold latents against what the images were drawn from",
-            f"Leave {name} out, or train on --data sprites or on dSprites' own .npz.",
-        )
+    images: Callable[[Subject], str] = lambda subject: f"{len(subject.data.test):,} test images"
+    """What it is measured on."""
 
 
 def _elbo(subject: Subject) -> Values:
     share = subject.share
     with progress_bar("elbo", len(subject.data.test)) as advance:
-        yield from elbo_metrics(
+        values = elbo_metrics(
             *(subject.model, subject.images, subject.binarize, subject.seed),
             *(share.rank, share.world_size, share.reduce, advance),
             label_names=subject.data.label_names,
         )
+        found = dict(values)
+    if BITS not in found:
+        subject.leave(BITS, CROSS_ENTROPY)
+    yield from found.items()
 
 
 def _likelihood(subject: Subject) -> Values:
@@ -175,8 +146,21 @@ def _marginal(subject: Subject) -> Values:
 def _latents(subject: Subject) -> Values:
     with progress_bar("latents", len(subject.data.test)) as advance:
         yield from latent_metrics(
-            subject.model, subject.images, subject.binarize, subject.seed, advance
+            *(subject.model, subject.images, subject.data.train, subject.binarize, subject.seed),
+            *(advance, subject.leave),
         )
+
+
+def _grid(subject: Subject) -> str:
+    factors = subject.data.factors
+    size = math.prod(len(factor.values) for factor in factors)
+    drawn = f"{REPEATS_OF_FACTORS} draws of {min(size, FACTOR_IMAGES):,}"
+    return f"{drawn} of all {size:,} images of the grid, training images among them"
+
+
+def _drawn(subject: Subject) -> str:
+    each = images_per_label(subject.data.num_labels)
+    return f"{each:,} generated images of each label, {len(subject.data.test):,} test images"
 
 
 def _factors(subject: Subject) -> Values:
@@ -194,7 +178,7 @@ def _judge(subject: Subject) -> Values:
     with progress_bar("judging generated images", data.num_labels) as advance:
         yield from generation_metrics(
             *(subject.model, data, judges, subject.seed),
-            binarize=subject.binarize, advance=advance, confusion=draw,
+            binarize=subject.binarize, advance=advance, confusion=draw, leave=subject.leave,
         )  # fmt: skip
 
 
@@ -215,7 +199,10 @@ def _neighbours(subject: Subject) -> Values:
         found = find_neighbours(subject.model, subject.data, spaces, subject.seed, advance=advance)
     if subject.folder:
         write_neighbours(subject.folder / NEIGHBOURS, subject.data, found)
-    yield from neighbour_metrics(found)
+    figures = dict(neighbour_metrics(found))
+    if RATIO not in figures:
+        subject.leave(RATIO, "every test image is among the training images, too")
+    yield from figures.items()
 
 
 def _downstream(subject: Subject) -> Values:
@@ -232,16 +219,17 @@ def _augmentation(subject: Subject) -> Values:
 
 
 IMAGES, REPEATS = 10_000, 3
+BITS, RATIO = "bits_per_dim", "neighbour_distance_ratio"
 CONFUSION, NEIGHBOURS = (f"{name}.png" for name in PICTURES)
 METRICS = {
     "elbo": Metric(_elbo, unlabelled=True, shared=True),
     "likelihood": Metric(_likelihood, unlabelled=True, shared=True),
-    "marginal": Metric(_marginal, needs="conditional", shared=True),
-    "latents": Metric(_latents),
-    "factors": Metric(_factors, needs="factors", imports="sklearn"),
-    "judge": Metric(_judge, needs="conditional"),
-    "distances": Metric(_distances, needs="features"),
+    "marginal": Metric(_marginal, shared=True),
+    "latents": Metric(_latents, imports="sklearn"),
+    "factors": Metric(_factors, imports="sklearn", images=_grid),
+    "judge": Metric(_judge, images=_drawn),
+    "distances": Metric(_distances),
     "neighbours": Metric(_neighbours),
-    "downstream": Metric(_downstream, needs="labels", imports="sklearn"),
-    "augmentation": Metric(_augmentation, needs="conditional"),
+    "downstream": Metric(_downstream, imports="sklearn"),
+    "augmentation": Metric(_augmentation),
 }

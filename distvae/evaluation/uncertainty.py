@@ -143,6 +143,9 @@ def _extreme(
     found, again = float(of(values)), of(draws)
     corrected = 2.0 * found - float(again.mean())
     alike = float(of(np.full_like(values, values.mean())))
+    if not math.isfinite(corrected):  # a label of a single image
+        yield name, found
+        return
     yield name, min(max(corrected, min(found, alike)), max(found, alike))
     yield name + ERROR, float(again.std())
 
