@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import SHAPES, SIDE, Command, write_shapes
+from tests.conftest import SHAPES, SIDE, SMALL, Command, write_shapes
 
 WIDTH, HEIGHT = 20, 12
 COLOURS = {"circle": 0, "cross": 1, "square": 2}
@@ -92,3 +93,24 @@ def test_colour_pictures_of_another_size(coloured: Path, command: Command, here:
     assert ended.code == 0, ended.err
     values = json.loads((here / "run" / "evaluation.json").read_text(encoding="utf-8"))
     assert min(values["judge_test_accuracy"], values["judge_accuracy"]) > 0.9
+
+
+def test_images_without_a_label_are_for_unconditional_models(
+    command: Command, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (70, 6, 6), dtype=np.uint8)
+    labels: Any = np.where(np.arange(70) % 7 == 0, np.nan, np.arange(70) % 2)
+    train: dict[str, Any] = {"train_images": images, "train_labels": labels}
+    test: dict[str, Any] = {"test_images": images[:20], "test_labels": labels[:20]}
+    np.savez(tmp_path / "some.npz", **train, **test)
+    for model, count, tested in (("cvae", 60, 17), ("vae", 70, 20)):
+        flags = ("--model", model, "--prior", "normal", *SMALL, "--output", tmp_path / model)
+        ended = command("train", "--data", tmp_path / "some.npz", *flags)
+        assert ended.code == 0, ended.err
+        assert f"{count} images 1x6x6" in ended.out
+        assert "10 of 70 images of split train have no label" in ended.out
+        alone = "only labelled images are used, as labels are needed: 60 of 70 train"
+        assert (alone in ended.out) is (model == "cvae")
+        ended = command("evaluate", tmp_path / model, "--metrics", "elbo,likelihood,latents")
+        assert ended.code == 0, ended.err
+        assert ended.out.count(f"{tested} test images") >= 2

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from distvae.errors import DistvaeError
 
 if TYPE_CHECKING:
-    from distvae.data.store import ImageData
+    from distvae.data.image_data import ImageData
 
 UNITS = 64.0
 """Geometry is told in 64ths of an image's side, so in the pixels of dSprites."""

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,9 @@ from distvae.data.identity import (
     remembered,
     state_of,
 )
-from distvae.data.pixels import NOTHING, Reading, Seen
+from distvae.data.image_data import ImageData, Split
+from distvae.data.pixels import Reading, Seen
 from distvae.data.sources import RawData, Source, load_source
-from distvae.data.sources.raw import UNLABELLED
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
 from distvae.errors import DistvaeError
@@ -39,6 +39,8 @@ from distvae.files import write_json
 from distvae.reading import open_file, read_record
 from distvae.records import Names
 from distvae.terminal import make_console, progress_bar
+
+__all__ = ["CONTENT_SETTINGS", "ImageData", "Progress", "Split", "cache_folder", "open_data"]
 
 FORMAT = 3
 META, MEMORY = "meta.json", "verified.json"
@@ -57,38 +59,6 @@ CONTENT_SETTINGS = (
 """Settings that decide which pixels and labels a store holds."""
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images uint8 [N, C, H, W], a read-only memory map, and labels int64 [N] or None.
-
-    Labels are -1 where one is missing; these images come last.
-
-    ``rows`` int64 [N] are the images' places in the grid of their factors, where these are known.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None
-    rows: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return len(self.images)
-
-    @property
-    def labelled(self) -> int:
-        """How many images have a label; they come before the others."""
-        return 0 if self.labels is None else int((self.labels != UNLABELLED).sum())
-
-    def first(self, count: int) -> "Split":
-        """The split without the images from ``count`` on; nothing is copied."""
-        labels, rows = self.labels, self.rows
-        return Split(
-            self.images[:count],
-            None if labels is None else labels[:count],
-            None if rows is None else rows[:count],
-        )
-
-
 @dataclass(frozen=True)
 class StoreRecord:
     """meta.json of a folder of decoded images."""
@@ -105,85 +75,6 @@ class StoreRecord:
     arrays: dict[str, str]
     """Digest of every array."""
     validation_origin: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class ImageData:
-    """Both splits of a data set and where they come from; three, where weights are judged apart.
-
-    ``name`` is fit for a folder name; ``label_names`` is empty where the images have no labels,
-    ``factors`` where it is not known how they came about. Where there is a ``stream`` it has the
-    training images, and ``train`` no more than a sample.
-
-    ``digests`` tell by name each part of what the data holds: images and labels of the splits, and
-    the names of the labels; of a stream, its files instead of the training images. ``fingerprint``
-    is one of them all. Both are the same wherever the data lies. ``notes`` say what was recognized,
-    chosen, skipped or changed when the data was read, in a sentence each; ``seen`` is what
-    kinds of numbers the images hold.
-    """
-
-    name: str
-    source: str
-    fingerprint: str
-    train: Split
-    test: Split
-    test_origin: str
-    label_names: tuple[str, ...]
-    factors: tuple[Factor, ...] = ()
-    notes: tuple[str, ...] = ()
-    seen: Seen = NOTHING
-    stream: Stream | None = None
-    digests: Mapping[str, str] = field(default_factory=dict)
-    validation: Split | None = None
-    validation_origin: str = ""
-
-    @property
-    def train_images(self) -> int:
-        """The number of training images in an epoch."""
-        return len(self.train) if self.stream is None else self.stream.images
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every image."""
-        channels, height, width = self.train.images.shape[1:]
-        return channels, height, width
-
-    def labelled(self) -> "ImageData":
-        """The same without the images that have no label, where others have one.
-
-        Raises:
-            DistvaeError: no image of a split has one.
-        """
-        if not self.label_names or self.train.labels is None or self.stream is not None:
-            return self
-        splits = {"training": self.train, "test": self.test}
-        if self.validation is not None:
-            splits["validation"] = self.validation
-        if all(split.labelled == len(split) for split in splits.values()):
-            return self
-        bare = next((name for name, split in splits.items() if not split.labelled), "")
-        if bare:
-            raise DistvaeError(
-                f"no image of the {bare} split of {self.source} has a label",
-                "a conditional model is trained and tested on labelled images",
-                "Choose other splits by --split-train, --split-test and --split-validation, or "
-                "take --model vae.",
-            )
-        told = ", ".join(f"{one.labelled:,} of {len(one):,} {name}" for name, one in splits.items())
-        note = f"only labelled images are used, as labels are needed: {told} images"
-        train, test, *rest = (one.first(one.labelled) for one in splits.values())
-        return dataclasses.replace(
-            self,
-            train=train,
-            test=test,
-            validation=rest[0] if rest else None,
-            notes=(*self.notes, note),
-        )
-
-    @property
-    def num_labels(self) -> int:
-        """The number of labels; 0 for unlabelled images."""
-        return len(self.label_names)
 
 
 def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData:

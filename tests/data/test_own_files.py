@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from distvae.config import DataConfig
 from distvae.data.sources.splits import roles
@@ -358,6 +358,15 @@ def test_odd_pictures(tmp_path: Path, mode: str) -> None:
         expected = np.repeat(np.asarray(grey)[..., None], 3, axis=2)
     channels = 3 if mode in ("RGB", "RGBA", "CMYK", "turned") else 1
     np.testing.assert_array_equal(found.transpose(1, 2, 0), expected.reshape(8, 8, channels))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow is built without AVIF")
+def test_avif(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    for number in range(2):
+        Image.new("RGB", (8, 8), (200, 30, 90)).save(tmp_path / "own" / f"{number}.avif")
+    found = opened(tmp_path / "own").train.images
+    assert np.abs(found.astype(int) - np.array([200, 30, 90])[:, None, None]).max() < 9
 
 
 def test_animations_and_transparency_are_told(tmp_path: Path) -> None:
