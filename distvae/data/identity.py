@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from distvae.reading import read_json
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(description, how many) -> a context that gives a function to tell how many more are done."""
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 ROWS = 64
 """Of an array, in a piece."""
@@ -74,13 +77,22 @@ def digest_of(array: NDArray[Any], advance: Callable[[int], None] = lambda count
         return piece_digest(array[start : start + ROWS])
 
     def pieces() -> Iterator[bytes]:
-        with ThreadPoolExecutor(threads()) as pool:
-            for start, piece in zip(starts, pool.map(digest, starts), strict=True):
-                advance(min(ROWS, len(array) - start))
-                yield piece
+        found = _mapped(digest, starts, array.nbytes)
+        for start, piece in zip(starts, found, strict=True):
+            advance(min(ROWS, len(array) - start))
+            yield piece
 
     starts = range(0, len(array), ROWS)
     return array_digest(array.dtype, array.shape, pieces())
+
+
+def _mapped(work: Callable[[Item], Found], items: Iterable[Item], size: int) -> Iterator[Found]:
+    """What becomes of each item, by threads where it is worth one: each keeps memory of its own."""
+    if size <= PIECE:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads()) as pool:
+        yield from pool.map(work, items)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -180,8 +192,9 @@ def _digests(
     ]
     told = progress("reading files", sum(piece.size for piece in pieces)) if progress else None
     digests = [hashlib.sha256(str(size).encode()) for size in sizes]
-    with told or nullcontext(lambda count: None) as advance, ThreadPoolExecutor(threads()) as pool:
-        found = pool.map(partial(_read_all, files), _jobs(pieces))
+    with told or nullcontext(lambda count: None) as advance:
+        size = 0 if sampled else sum(sizes)  # a sample is read at once
+        found = _mapped(partial(_read_all, files), _jobs(pieces), size)
         for piece, digest in zip(pieces, chain.from_iterable(found), strict=True):
             digests[piece.file].update(digest)
             advance(piece.size)
