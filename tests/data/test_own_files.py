@@ -266,6 +266,16 @@ def test_of_several_columns_it_is_told_which_is_taken(tmp_path: Path) -> None:
         opened(tmp_path / "own", label_column="label")
 
 
+def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    names = write_images(tmp_path / "own")
+    rows = [f"{name},caf\u00e9" for name in names]
+    for encoding in ("latin-1", "utf-16"):
+        text = "\n".join(["file,label", *rows]).encode(encoding)
+        (tmp_path / "own" / "t.csv").write_bytes(text)
+        with pytest.raises(DistvaeError, match=r"cannot be read as a table.*UTF-8"):
+            opened(tmp_path / "own")
+
+
 def test_a_table_beside_images_that_names_none_is_left_out(tmp_path: Path) -> None:
     write_folder(tmp_path / "own")
     (tmp_path / "own" / "classes.csv").write_text("number,meaning\n1,tree\n")

@@ -125,6 +125,7 @@ def _read_text(path: Path, root: Path, config: DataConfig, notes: Notes) -> "pa.
 
 
 def _read_separated(path: Path, notes: Notes) -> "pa.Table":
+    import pyarrow as pa
     from pyarrow import csv as reader
 
     first = _first_line(path)
@@ -136,12 +137,16 @@ def _read_separated(path: Path, notes: Notes) -> "pa.Table":
     if separator != "," and ending(path.name) == ".csv":
         notes.append(f"{path.name} is separated by {separator!r}")
     options = reader.ReadOptions(block_size=BLOCK, column_names=names or None)
-    return reader.read_csv(
+    table = reader.read_csv(
         path,
         options,
         reader.ParseOptions(delimiter=separator, newlines_in_values=True),
         reader.ConvertOptions(strings_can_be_null=True),
     )
+    for name, kind in zip(table.column_names, table.schema.types, strict=True):
+        if pa.types.is_binary(kind):  # what pyarrow makes of text in another encoding
+            raise UnicodeError(f"column {name} is not UTF-8")
+    return table
 
 
 def _first_line(path: Path) -> str:
