@@ -85,7 +85,8 @@ CASES = (
         _nothing,
     ),
     Case(
-        "train --init-from run --max-steps 1 --threads 1 --mixed-precision no --output new",
+        "train --init-from run --batch-size 20 --max-steps 1 --threads 1 --mixed-precision no "
+        "--output new",
         ("run/config.json", "run/model.safetensors"),
         _digest("new/model.safetensors"),
     ),

@@ -31,37 +31,21 @@ def pristine(
         yield folder
 
 
-def check(pristine: Path, task: tuple[Case, str], seed: int) -> None:
-    case, file = task
-    found = outcome(pristine, pristine.with_name("damaged"), case, file, seed)
-    assert found.kind in ("same", "legit", "refused"), (
-        f"{found.kind}: {case.words} with {file}: {found.damage}\n{found.err}"
-    )
-
-
-SEEDS = st.integers(0, 2**32 - 1)
-QUIET = settings(
+@pytest.mark.slow
+@settings(
+    max_examples=80,
     deadline=None,
     derandomize=True,
     database=None,
     phases=(Phase.generate,),
     suppress_health_check=list(HealthCheck),
 )
-
-
-@pytest.mark.slow
-@settings(QUIET, max_examples=60)
-@given(st.sampled_from(QUICK), SEEDS)
-def test_sample_and_inspect_are_right_or_refuse(
+@given(st.sampled_from(2 * QUICK + SLOW), st.integers(0, 2**32 - 1))
+def test_a_command_is_right_or_refuses_in_a_line(
     pristine: Path, task: tuple[Case, str], seed: int
 ) -> None:
-    check(pristine, task, seed)
-
-
-@pytest.mark.slow
-@settings(QUIET, max_examples=25)
-@given(st.sampled_from(SLOW), SEEDS)
-def test_other_commands_are_right_or_refuse(
-    pristine: Path, task: tuple[Case, str], seed: int
-) -> None:
-    check(pristine, task, seed)
+    case, file = task
+    found = outcome(pristine, pristine.with_name("damaged"), case, file, seed)
+    assert found.kind in ("same", "legit", "refused"), (
+        f"{found.kind}: {case.words} with {file}: {found.damage}\n{found.err}"
+    )
