@@ -219,7 +219,8 @@ def test_what_odd_data_cannot_give_is_left_out_with_a_reason(
         for folder in data.glob("*/*"):
             if folder.is_dir():
                 folder.rmdir()
-    words = ["--model", "vae", "--prior", "normal"] if kind == "no labels" else []
+    unconditional = ["--model", "vae", "--prior", "normal"]
+    words = unconditional if kind in ("one label", "no labels") else []
     small = [*SMALL, "--batch-size", "1", "--binarize", "none", *words]
     ended = command("train", "--data", "odd", *small, "--output", "run")
     assert ended.code == 0, ended.err
