@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from distvae.errors import DistvaeError, shown
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import write_text
 from distvae.reading import read_lines, read_record
@@ -61,7 +62,15 @@ def evaluation(folder: Path) -> Evaluation:
         DistvaeError: evaluation.json is damaged.
     """
     path = folder / EVALUATION
-    return read_record(path, Evaluation) if path.exists() else Evaluation({})
+    found = read_record(path, Evaluation) if path.exists() else Evaluation({})
+    figures = {name for name in found.values if not name.startswith(LEFT_OUT)}
+    if wrong := sorted(figures - numbers_of(found.values).keys()):
+        raise DistvaeError(
+            f"{path} is damaged",
+            f"{shown(wrong[0])} is {shown(found.values[wrong[0]])} and no number",
+            "Delete it and measure again: distvae evaluate",
+        )
+    return found
 
 
 def numbers_of(values: Mapping[str, Scalar]) -> dict[str, float]:

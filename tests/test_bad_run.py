@@ -195,3 +195,12 @@ def test_a_damaged_tail_of_the_log_is_told_once_and_left_out(
     ended = command("evaluate", run, "--metrics", "elbo")
     assert ended.code == 0
     assert ended.err.count("damaged lines") == 1
+
+
+def test_an_evaluation_with_other_than_figures_is_refused(run: Path, command: Command) -> None:
+    path = run / "evaluation.json"
+    assert command("evaluate", run, "--metrics", "elbo").code == 0
+    edited(path, lambda content: content.update(elbo_stan6="0f3b"))
+    assert_refused(
+        command("evaluate", run, "--metrics", "elbo"), "'elbo_stan6' is '0f3b'", "Delete"
+    )
