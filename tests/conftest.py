@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+HANG = 900
+"""Seconds after which a process counts as one that never ends; no test depends on speed."""
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHAPES = ("circle", "cross", "square")
 SIDE = 8
@@ -139,7 +141,7 @@ def distvae(tmp_path: Path, environment: dict[str, str]) -> Command:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANG,
             check=False,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)
@@ -225,7 +227,7 @@ def finished(
         env=environment,
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=HANG,
     )
     return folder
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from distvae.runs import checkpoints
 from distvae.tensors import checksum, read_tensors
-from tests.conftest import SHAPES, SMALL, Command, assert_refused, draw_shape, listing
+from tests.conftest import HANG, SHAPES, SMALL, Command, assert_refused, draw_shape, listing
 
 BOUND = {"elbo", "distortion", "rate", "bits_per_dim", "active_units"}
 JUDGED = {
@@ -125,7 +125,7 @@ def test_two_processes_measure_what_one_does(run: Path, command: Command) -> Non
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     ended = subprocess.run(
         [sys.executable, *launcher, "-m", "distvae.cli", *words],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=HANG,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("likelihood of an image") == 1

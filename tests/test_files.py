@@ -12,6 +12,7 @@ import pytest
 from distvae.errors import DistvaeError
 from distvae.files import TEMPORARY, new_folder, replacing_file, write_json, write_text
 from distvae.reading import read_json, signed
+from tests.conftest import HANG
 
 IN_THE_MIDDLE_OF_A_FILE = """
 import sys, time
@@ -74,7 +75,7 @@ def kill_while(
             assert process.stdout.readline() == b"written\n"
         time.sleep(delay)
         process.kill()
-        code = process.wait(timeout=10)
+        code = process.wait(timeout=HANG)
         assert code == -signal.SIGKILL or (may_end and code == 0)
 
 

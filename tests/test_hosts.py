@@ -14,13 +14,11 @@ from pathlib import Path
 import pytest
 
 from distvae.runs import checkpoints
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, HANG
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 STEPS, EVERY, EPOCH, TIMEOUT = 240, 25, 30, 8
 """No checkpoint but the last is at the end of an epoch."""
-LIMIT = 200
-"""Seconds, for a machine that is busy otherwise."""
 FLAGS = (
     *("--hidden", "16", "--latent-dim", "3", "--batch-size", "4", "--max-steps", str(STEPS)),
     *("--checkpoint-every", str(EVERY), "--eval-every", "50", "--sample-every", "50"),
@@ -29,7 +27,7 @@ FLAGS = (
 
 
 def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=60)
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=HANG)
 
 
 @dataclass
@@ -73,7 +71,7 @@ class Hosts:
 
 def ended(processes: list["subprocess.Popen[str]"]) -> list[tuple[int, str]]:
     """Exit codes and what was said."""
-    texts = [process.communicate(timeout=LIMIT)[0] for process in processes]
+    texts = [process.communicate(timeout=HANG)[0] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, texts, strict=True)]
 
 
@@ -117,7 +115,7 @@ def test_a_cut_cable_stops_both_hosts_and_the_same_command_goes_on(
         assert code == 0, said
 
     cut = hosts.start(*command, "--output", "cut")
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + HANG
     while not checkpoints(here / "cut"):
         assert time.monotonic() < deadline
         assert all(process.poll() is None for process in cut), ended(cut)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, HANG
 
 SCRIPT = CHECKOUT / "launch" / "train.py"
 
@@ -30,7 +30,7 @@ def test_accelerate_launches_a_run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=HANG,
     )
     assert ended.returncode == 0, ended.stderr
     assert "5 steps of 12 images" in ended.stdout

@@ -18,10 +18,9 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from distvae.runs import checkpoints
-from tests.conftest import CHECKOUT, SMALL, Command, assert_refused
+from tests.conftest import CHECKOUT, HANG, SMALL, Command, assert_refused
 
 JOB = "4242"
-LIMIT = 200
 HEARD = ["told", "told"]
 SRUN = """\
 #!/usr/bin/env bash
@@ -128,7 +127,7 @@ def slurm(tmp_path: Path, environment: dict[str, str]) -> Iterator[Slurm]:
 
 
 def wait_until(happened: Callable[[], object], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + HANG
     while not happened():
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
@@ -161,13 +160,13 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
         env=environment,
         check=True,
         capture_output=True,
-        timeout=LIMIT,
+        timeout=HANG,
     )
 
     job = slurm.begin(CHECKOUT, *flags, "--output", str(run))
     wait_until(lambda: checkpoints(run), job)
     job.send_signal(signal.SIGUSR1)
-    said = job.communicate(timeout=LIMIT)[0]
+    said = job.communicate(timeout=HANG)[0]
     requeued = ["srun --cpus-per-task=3", f"scancel --signal=TERM {JOB}", f"scontrol requeue {JOB}"]
     assert slurm.calls == requeued
     assert "SIGTERM: a checkpoint is written" in said
@@ -175,7 +174,7 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
     assert 25 <= int(newest.removeprefix("step-")) < 400
 
     again = slurm.begin(CHECKOUT, *flags, "--output", str(run))
-    said = again.communicate(timeout=LIMIT)[0]
+    said = again.communicate(timeout=HANG)[0]
     assert again.returncode == 0, said
     assert f"resuming {run} from {run}/checkpoints/{newest}" in said
     assert slurm.calls == [*requeued, "srun --cpus-per-task=3"]
@@ -199,14 +198,14 @@ def test_the_job_waits_for_training_whatever_it_is_told(
     if told == signal.SIGTERM:  # which SLURM sends to the nodes as well
         for step in (slurm.folder / "steps").read_text().split():
             os.killpg(int(step), told)
-    said = job.communicate(timeout=LIMIT)[0]
+    said = job.communicate(timeout=HANG)[0]
     assert job.returncode == 5, said
     assert slurm.calls == ["srun --cpus-per-task=3", *calls]
 
 
 def test_a_job_that_fails_is_not_requeued(slurm: Slurm, checkout: Path) -> None:
     job = slurm.begin(checkout, TURNS="1")
-    said = job.communicate(timeout=LIMIT)[0]
+    said = job.communicate(timeout=HANG)[0]
     assert job.returncode == 7, said
     assert slurm.calls == ["srun --cpus-per-task=3"]
 

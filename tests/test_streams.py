@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SMALL, Ended
+from tests.conftest import HANG, SMALL, Ended
 
-HANG = 900
 """Seconds after which a command hangs; none is that slow."""
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full, which Linux has")

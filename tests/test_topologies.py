@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import CHECKOUT, SMALL, Command, Ended, assert_refused
+from tests.conftest import CHECKOUT, HANG, SMALL, Command, Ended, assert_refused
 
 CONFIGS = CHECKOUT / "accelerate_configs"
 NAMES = ("cpu", "cpu_2proc", "deepspeed_zero2", "fsdp", "multi_gpu", "multi_node", "single_gpu")
@@ -103,7 +103,7 @@ def outcome(
             env={**bare, **STARTS[name].environment},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=HANG,
             check=False,
         )
         return Outcome(Ended(ended.returncode, ended.stdout, ended.stderr), run)

@@ -21,7 +21,7 @@ FLAGS = (
 # the browser reads commands from descriptor 3 and answers on 4
 START = "import os, sys; i, o, *c = sys.argv[1:]; os.dup2(int(i), 3); os.dup2(int(o), 4); os.execv(c[0], c)"  # noqa: E501
 ABOVE = 10  # descriptors that stand in nobody's way
-TIMEOUT = 30.0
+TIMEOUT = 300.0
 
 
 class Browser:

@@ -11,7 +11,7 @@ from distvae.export import Sampler
 from distvae.flags import parse_plainly
 from distvae.packages import missing_told
 from distvae.sampling import SampleConfig
-from tests.conftest import CHECKOUT, Command, Ended, assert_refused
+from tests.conftest import CHECKOUT, HANG, Command, Ended, assert_refused
 from tests.export.conftest import Tiny
 
 BLOCKED = """
@@ -37,7 +37,7 @@ def run(python: Path | str, code: str, folder: Path, *words: object) -> Ended:
         env={"PATH": "", "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
         check=False,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
@@ -116,7 +116,7 @@ def test_a_missing_package_is_told_in_one_line(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
         check=False,
     )
     found = Ended(ended.returncode, ended.stdout, ended.stderr)

@@ -16,7 +16,7 @@ from distvae.files import write_json
 from distvae.models import VAE
 from distvae.reading import read_json
 from distvae.tensors import read_tensors, write_tensors
-from tests.conftest import SHAPES, Command, assert_refused, listing
+from tests.conftest import HANG, SHAPES, Command, assert_refused, listing
 
 WITHOUT_TORCH = "import sys\nfor name in ('torch', 'distvae'): sys.modules[name] = None\n"
 
@@ -34,7 +34,7 @@ def exported(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -11,7 +11,7 @@ from PIL import Image
 from distvae.export import Sampler
 from distvae.export.checksum import append_checksum
 from distvae.images import save_grid
-from tests.conftest import CHECKOUT, Command, Ended, assert_refused
+from tests.conftest import CHECKOUT, HANG, Command, Ended, assert_refused
 from tests.export.conftest import SHAPE, Tiny
 
 SCRIPT = CHECKOUT / "export" / "sample.py"
@@ -32,7 +32,7 @@ def run(python: Path, script: Path, *words: object) -> Ended:
         env={"PATH": ""},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG,
         check=False,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)

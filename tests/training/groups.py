@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from distvae.runs import checkpoints
-from tests.conftest import CHECKOUT, Ended
+from tests.conftest import CHECKOUT, HANG, Ended
 
 TRAIN = (str(CHECKOUT / "launch" / "train.py"),)
-LIMIT = 60
 
 
 class Group:
@@ -29,7 +28,7 @@ class Group:
 
     def ended(self) -> list[Ended]:
         """How each ended."""
-        outputs = [process.communicate(timeout=LIMIT) for process in self.processes]
+        outputs = [process.communicate(timeout=HANG) for process in self.processes]
         return [
             Ended(process.returncode, *told)
             for process, told in zip(self.processes, outputs, strict=True)
@@ -49,7 +48,7 @@ class Group:
     def wait_for_step(self, step: int) -> None:
         """Return when the run is past a step."""
         path = self.run / "metrics.jsonl"
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + HANG
         while time.monotonic() < deadline:
             text = path.read_text(encoding="utf-8") if path.exists() else ""
             lines = text.splitlines()[-2:-1]
@@ -62,7 +61,7 @@ class Group:
 
     def wait_for_checkpoint(self, count: int) -> None:
         """Return when the run has as many checkpoints."""
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + HANG
         while len(checkpoints(self.run)) < count:
             assert time.monotonic() < deadline
             for process in self.processes:

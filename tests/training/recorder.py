@@ -29,6 +29,7 @@ from distvae.training.engine import Engine, build_accelerator, build_engine
 from distvae.training.judging import evaluate
 from distvae.training.loop import train_step
 from distvae.training.update import Batch
+from tests.conftest import HANG
 from tests.training.conftest import WatchedImages
 
 Seen = dict[str, NDArray[Any]]
@@ -48,7 +49,7 @@ def launch(processes: int, runs: list[dict[str, Any]], environment: dict[str, st
         env={**environment, "ACCELERATE_USE_CPU": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr

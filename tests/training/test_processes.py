@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, HANG
 from tests.training.conftest import Settings, losses, trained
 
 
@@ -28,7 +28,7 @@ def two_processes(
         env={**environment, "ACCELERATE_USE_CPU": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
         check=False,
     )
 

@@ -16,7 +16,7 @@ import pytest
 from distvae.runs import checkpoints
 from tests.benchmarks.streaming import FLAGS as NOISE_FLAGS
 from tests.benchmarks.streaming import measured, megabytes, write_noise
-from tests.conftest import SHAPES, Command, assert_refused
+from tests.conftest import HANG, SHAPES, Command, assert_refused
 from tests.training.conftest import lines
 from tests.training.groups import Starter, starter, starting
 
@@ -109,7 +109,7 @@ def test_another_number_of_processes_goes_on_at_the_same_step(
     stopped = int(checkpoints(tmp_path / "run")[-1].name.removeprefix("step-"))
     assert stopped < STEPS
     process = start("train", "--resume", "run")
-    told = process.communicate(timeout=60)[0]
+    told = process.communicate(timeout=HANG)[0]
     assert process.returncode == 0, told
     assert f"(step {stopped})" in told
     assert [line["step"] for line in lines(tmp_path / "run")] == list(range(1, STEPS + 1))
