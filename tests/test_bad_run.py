@@ -140,9 +140,11 @@ def test_numbers_that_are_none_are_refused_by_the_name_of_the_tensor(
 def test_a_model_larger_than_its_file_is_refused_before_it_is_made(
     run: Path, command: Command, change: dict[str, Any], words: str
 ) -> None:
-    edited(run / "config.json", lambda content: content["model"].update(change))
+    for_both = ("model", "settings")
+    edited(run / "config.json", lambda content: [content[part].update(change) for part in for_both])
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert_refused(command("sample", run), words)
+    assert_refused(command("train", "--resume", run), words)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < largest + 200_000  # kB
 
 

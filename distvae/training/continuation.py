@@ -6,19 +6,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from distvae.card import CARD, write_card
 from distvae.checkpoint import Progress, Trained, load_checkpoint, load_newest
 from distvae.config import OptimConfig, TrainConfig
 from distvae.data.batches import StreamedImages
-from distvae.errors import DistvaeError
+from distvae.data.image_data import ImageData
+from distvae.errors import DistvaeError, MismatchError
 from distvae.files import TEMPORARY, disk_told
 from distvae.headers import stored_checksum
+from distvae.models import build_model
 from distvae.records import RunRecord
 from distvae.runs import WEIGHTS, Run, checkpoint_path, checkpoints
 from distvae.schedules import LEAST_SHARE, Parts, gone_on, learning_rate, steps_of, whole
-from distvae.tensors import checksum, read_tensors, write_tensors
+from distvae.tensors import check_weights, checksum, read_tensors, write_tensors
 from distvae.terminal import make_console
 from distvae.training.engine import Engine
 from distvae.training.sharding import fill_parts, whole_state
@@ -182,6 +185,24 @@ class Found:
 def _clear(folder: Path) -> None:
     for leftover in [found for name in SCRATCH for found in folder.rglob(name)]:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+
+def check_architecture(folder: Path, config: TrainConfig, data: ImageData) -> None:
+    """Compare the settings with the newest readable checkpoint before a model is allocated.
+
+    Raises:
+        MismatchError: they are of another architecture.
+    """
+    with torch.device("meta"):
+        model = build_model(config.model, data.image_shape, data.label_names)
+    for path in reversed(checkpoints(folder)):
+        try:
+            check_weights(model, path / WEIGHTS)
+        except MismatchError:
+            raise
+        except DistvaeError:  # damaged: told when it is loaded, and the one before is taken
+            continue
+        return
 
 
 def load(engine: Engine, folder: Path) -> Found:

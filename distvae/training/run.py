@@ -19,7 +19,7 @@ from distvae.platform import prepare
 from distvae.runs import WEIGHTS
 from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
-from distvae.training.continuation import Earlier, load, patience_of
+from distvae.training.continuation import Earlier, check_architecture, load, patience_of
 from distvae.training.engine import Engine, build_accelerator, build_engine
 from distvae.training.folder import (
     begin,
@@ -138,6 +138,7 @@ def _go_on(
 ) -> Outcome:
     """Go on from the newest whole checkpoint, or say that there is nothing to go on with."""
     config = earlier.lengthened(config, data.train_images)
+    on_main(accelerator, lambda: check_architecture(folder, config, data))
     origin = together(accelerator, lambda: earlier.origin(folder))
     engine = build_engine(config, data, accelerator, origin)
     found = load(engine, folder)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 from types import TracebackType
 
@@ -77,9 +78,13 @@ class MetricsLog:
                 tracker.finish()
 
     def write(self, step: int, epoch: float, split: str, values: dict[str, float]) -> None:
-        """One line: step, epoch, split and the named values (nats per image, images/s)."""
+        """One line: step, epoch, split and the named values (nats per image, images/s).
+
+        JSON has no infinity: what is not finite, as a gradient of fp16 may be, is left out.
+        """
         if self._file is not None:
-            line = {"step": step, "epoch": round(epoch, 4), "split": split, **values}
+            finite = {key: value for key, value in values.items() if math.isfinite(value)}
+            line = {"step": step, "epoch": round(epoch, 4), "split": split, **finite}
             self._append((json.dumps(line) + "\n").encode())
         if self._accelerator.trackers:
             self._accelerator.log({f"{split}/{key}": value for key, value in values.items()}, step)
