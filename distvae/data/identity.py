@@ -134,6 +134,17 @@ def remember(memory: Path, state: str, digest: str) -> None:
         write_json(memory, {"state": state, "digest": digest})
 
 
+def check_regular(files: Iterable[Path]) -> None:
+    """Refuse pipes and devices, of which a read may never end.
+
+    Raises:
+        DistvaeError: there is one, or a file is missing.
+    """
+    for file in files:
+        if not stat.S_ISREG(_stat(file).st_mode):
+            raise DistvaeError(f"{file} is a pipe or a device", "expected a file", "Remove it.")
+
+
 def files_identity(
     root: Path,
     files: Sequence[Path],

@@ -39,6 +39,7 @@ from distvae.files import write_json
 from distvae.reading import open_file, read_record
 from distvae.records import Names
 from distvae.terminal import make_console, progress_bar
+from distvae.text import printable
 
 __all__ = ["CONTENT_SETTINGS", "ImageData", "Progress", "Split", "cache_folder", "open_data"]
 
@@ -267,7 +268,7 @@ def _build(
         "validation_origin": raw.validation_origin,
         "label_names": list(raw.label_names),
         "factors": [dataclasses.asdict(factor) for factor in raw.factors],
-        "notes": [*raw.notes, *written.notes],
+        "notes": [printable(note) for note in (*raw.notes, *written.notes)],
         "seen": list(written.seen),
         "splits": list(splits),
         "arrays": written.digests,

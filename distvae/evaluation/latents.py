@@ -124,7 +124,7 @@ def draw(
         grey, labels = images.gather(rows)
         noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
         y = labels if model.conditional else None
-        posterior = model.encode(to_input(grey, binarize, noise.pixels), y)
+        posterior = model.infer(to_input(grey, binarize, noise.pixels), y)
         z = posterior.sample(noise.latent)
         rate = model.prior.kl(posterior, y)
         if rate is not None:

@@ -170,3 +170,14 @@ def test_only_what_can_be_computed_is_given() -> None:
     mixture = measured(model_of("vae", prior="mixture"), some(20))
     assert {"mutual_information_lower", "aggregate_kl_lower"} <= mixture.keys()
     assert not [name for name in mixture if name.startswith("rate_latent")]
+
+
+def test_names_that_are_other_numbers_change_nothing() -> None:
+    """Labels of data are places among the names, whatever numbers these are."""
+    named, numbered = (model_of("cvae") for _ in range(2))
+    numbered.label_names = ("1", "0")
+    found = []
+    for model in (named, numbered):
+        torch.manual_seed(0)  # of the images
+        found.append(measured(model, some(300)))
+    assert found[0] == found[1]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from distvae.config import DataConfig
 from distvae.data.factors import GRIDS
-from distvae.data.identity import Progress
+from distvae.data.identity import Progress, check_regular
 from distvae.data.sources.bundled import read_mnist, read_sprites
 from distvae.data.sources.hub import load_hub
+from distvae.data.sources.labels import is_text
 from distvae.data.sources.local import FILES, load_local, local_identity, read_local
 from distvae.data.sources.raw import RawData, RawSplit, Source
 from distvae.data.sources.refused import ending
@@ -43,6 +44,10 @@ def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
     path = Path(config.data).expanduser()
     if path.exists():
         path = path.resolve()
+        if not is_text(str(path)):
+            raise DistvaeError(f"{path} is not UTF-8", "expected a path that is", "Rename it.")
+        if not path.is_dir():
+            check_regular([path])
         name = path.stem if path.is_file() else path.name
         return Source(
             re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data",

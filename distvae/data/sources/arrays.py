@@ -179,19 +179,26 @@ def _layout(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> L
 
 def _levels(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> Levels:
     """The levels of the values of all splits."""
-    ranges = [_range(values) for values in images.values()]
+    ranges = {name: _range(values) for name, values in images.items()}
+    for name, (low, high, _) in ranges.items():
+        if images[name].dtype.kind in "biuf" and not (math.isfinite(low) and math.isfinite(high)):
+            raise DistvaeError(
+                f"images of split {name} of {config.data} have pixels that are missing or infinite",
+                "expected a finite number for each",
+                "Repair or remove these images.",
+            )
     kind = next(iter(images.values())).dtype
-    lowest, highest = min(low for low, _, _ in ranges), max(high for _, high, _ in ranges)
-    whole = all(told for _, _, told in ranges)
+    lowest, highest = (
+        min(low for low, _, _ in ranges.values()),
+        max(high for _, high, _ in ranges.values()),
+    )
     try:
         if config.white is not None:
             levels = Levels(-config.white if lowest < 0 else 0, config.white)
-        elif kind.kind in "biu":
-            levels = whole_levels(int(lowest), int(highest))
-        elif kind.kind == "f":
-            levels = real_levels(lowest, highest, whole)
         else:
-            raise ValueError(f"they hold {kind}, which are no grey levels")
+            whole = all(told for _, _, told in ranges.values())
+            levels = _usual_levels(kind, lowest, highest, whole)
+            _check_alike(images, ranges)
     except ValueError as error:
         raise DistvaeError(
             f"the images of {config.data} are of no known range",
@@ -205,6 +212,32 @@ def _levels(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> L
             f"{levels.black:g} black (--white chooses another)"
         )
     return levels
+
+
+def _usual_levels(kind: np.dtype[Any], lowest: float, highest: float, whole: bool) -> Levels:
+    if kind.kind in "biu":
+        return whole_levels(int(lowest), int(highest))
+    if kind.kind == "f":
+        return real_levels(lowest, highest, whole)
+    raise ValueError(f"they hold {kind}, which are no grey levels")
+
+
+def _check_alike(
+    images: Mapping[str, Values], ranges: Mapping[str, tuple[float, float, bool]]
+) -> None:
+    """Refuse splits of which one is written in other units, such as 0..1 beside 0..255.
+
+    Raises:
+        ValueError: there is one.
+    """
+    units = {}
+    for name, (low, high, whole) in ranges.items():
+        if high > low:
+            levels = _usual_levels(images[name].dtype, low, high, whole)
+            units[name] = (levels.black < 0, levels.white > 1)
+    if len(set(units.values())) > 1:
+        told = [f"{ranges[name][0]:g} to {ranges[name][1]:g} in {name}" for name in units]
+        raise ValueError(f"the splits are of different ranges: {', '.join(told)}")
 
 
 def _range(images: Values) -> tuple[float, float, bool]:

@@ -120,6 +120,11 @@ def _may_hold_labels(kind: Any) -> bool:
     return isinstance(kind, datasets.ClassLabel)
 
 
+def kind_of(kind: Any) -> str:
+    """What a column holds, in a word."""
+    return str(getattr(kind, "dtype", None) or type(kind).__name__)
+
+
 def check_known(features: Mapping[str, Any], wanted: str, flag: str, data: str) -> None:
     """Refuse the name of a column that is not there.
 

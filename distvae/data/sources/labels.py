@@ -13,6 +13,8 @@ from distvae.data.sources.raw import UNLABELLED, Notes
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import natural_order
 
+EXACT = 2.0**53
+"""Above it floating-point numbers skip whole ones."""
 Numbers = dict[str, NDArray[np.int64]]
 
 
@@ -27,6 +29,12 @@ def clean_names(names: Sequence[str], data: str) -> tuple[str, ...]:
         DistvaeError: two of them are the same then.
     """
     cleaned = tuple(map(clean_name, names))
+    if broken := [name for name in names if not is_text(name)]:
+        raise DistvaeError(
+            f"the name of a label of {data} is not UTF-8: {broken[0]!r}",
+            "expected text",
+            "Rename it.",
+        )
     if twice := [name for name, count in Counter(cleaned).items() if count > 1]:
         alike = [repr(name) for name in names if clean_name(name) == twice[0]]
         raise DistvaeError(
@@ -134,10 +142,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         if not value.is_integer():
             raise NoLabelsError(f"{value:g} is no whole number")
+        if abs(value) > EXACT:
+            raise NoLabelsError(f"numbers as large as {value:g} are not told apart; write text")
         return int(value)
     if not isinstance(value, int):
         raise NoLabelsError(f"a {type(value).__name__} is neither a whole number nor text")
     return value
+
+
+def is_text(name: str) -> bool:
+    """Whether a name, perhaps of a file, can be written as UTF-8."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def clean_name(name: str) -> str:

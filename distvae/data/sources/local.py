@@ -1,5 +1,7 @@
 """Images in local files: what a file or folder holds, and which files decide its content."""
 
+import dataclasses
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +10,12 @@ from typing import NamedTuple
 from distvae.config import DataConfig
 from distvae.data.cache import cache_folder
 from distvae.data.encoded import pictures
-from distvae.data.identity import Progress, files_identity
+from distvae.data.identity import Progress, check_regular, files_identity
 from distvae.data.roots import Root
 from distvae.data.sources.arrays import read_arrays
 from distvae.data.sources.cifar import is_batch, label_files, read_cifar, refuse_pickles
 from distvae.data.sources.idx import is_idx, kin, read_idx_files
-from distvae.data.sources.named import named_images
+from distvae.data.sources.named import columns_of_paths, named_images, paths_in
 from distvae.data.sources.numpy_files import NUMPY, read_numpy
 from distvae.data.sources.pictures import (
     arrange,
@@ -116,8 +118,10 @@ def read_local(path: Path, config: DataConfig) -> RawData:
         if (arrays := text.pixels(config)) is not None:
             return read_arrays(config, arrays, (), text.notes)
         if _only_beside(path, text, config):
-            return read_pictures(folder_tree(path), config)
-        return read_tables(text.as_tables(root_of(path, config)), config)
+            raw = read_pictures(folder_tree(path), config)
+            return dataclasses.replace(raw, notes=(*text.unused(), *raw.notes))
+        unnamed = _unnamed(path, text, config)
+        return read_tables(text.as_tables(root_of(path, config), unnamed), config)
     return read_tables(_tables(path, found, config), config)
 
 
@@ -137,7 +141,8 @@ def load_local(path: Path, config: DataConfig) -> Tables | None:
         if text.pixels(config) is not None:
             return None
         if not _only_beside(path, text, config):
-            return text.as_tables(root_of(path, config))
+            unnamed = _unnamed(path, text, config)
+            return text.as_tables(root_of(path, config), unnamed)
     elif found.kind != "pictures":
         return _tables(path, found, config)
     return picture_tables(path, *arrange(folder_tree(path), config))
@@ -155,6 +160,23 @@ def _only_beside(path: Path, text: TextTables, config: DataConfig) -> bool:
     return any(ending(file.name) in pictures() for file in visible_files(path))
 
 
+def _unnamed(path: Path, text: TextTables, config: DataConfig) -> list[str]:
+    """What is said of images in a folder that its tables do not name."""
+    if not path.is_dir():
+        return []
+    there = [file for file in visible_files(path) if ending(file.name) in pictures()]
+    columns = {name: columns_of_paths(table.schema, config) for name, table in text.splits.items()}
+    named = {
+        os.path.normpath(path / value)
+        for name, table in text.splits.items()
+        for column in columns[name][:1]
+        for value in paths_in(table, column)
+        if value
+    }
+    left = sum(str(file) not in named for file in there)
+    return [f"left out: {left:,} of {len(there):,} images, which no row names"] if left else []
+
+
 def root_of(path: Path, config: DataConfig) -> Root:
     """Where the images of a table lie."""
     return Root(path if path.is_dir() else path.parent, config.allow_outside)
@@ -170,6 +192,7 @@ def local_identity(path: Path, config: DataConfig, progress: Progress | None = N
     root = root_of(path, config)
     found = None if path.is_dir() else find(path)
     files = list(visible_files(path)) if found is None else found.files
+    check_regular(file for file in files if ending(file.name) in (*FILES, *pictures()))
     known = set(files)
     for kind, tables in _tables_in(files, config).items():
         named = named_images(kind, path, tables, config, root)

@@ -56,8 +56,16 @@ def _names(path: Path, file: Path, config: DataConfig) -> list[str | None]:
         if file == path:
             raise
         return []  # perhaps none of the images'; if it is, that is told when it is read
-    chosen = _columns_of_paths(table.schema, config)[:1]
-    return [name for column in chosen for name in table[column].to_pylist()]
+    chosen = columns_of_paths(table.schema, config)[:1]
+    return [name for column in chosen for name in paths_in(table, column)]
+
+
+def paths_in(table: Any, column: str) -> list[str | None]:
+    """What stands in a column of :func:`columns_of_paths` of a pyarrow table."""
+    if column in table.column_names:
+        return list(table[column].to_pylist())
+    cells = table[column.removesuffix(".path")].to_pylist()
+    return [None if cell is None else cell["path"] for cell in cells]
 
 
 def _paths(kind: str, file: Path, config: DataConfig) -> Iterator[str | None]:
@@ -68,20 +76,20 @@ def _paths(kind: str, file: Path, config: DataConfig) -> Iterator[str | None]:
     try:
         if kind == "parquet":
             opened = parquet.ParquetFile(file)
-            chosen = _columns_of_paths(opened.schema_arrow, config)
+            chosen = columns_of_paths(opened.schema_arrow, config)
             batches = opened.iter_batches(columns=chosen) if chosen else iter(())
         else:
             batches = iter(pa.ipc.open_stream(pa.memory_map(str(file))))
         for batch in batches:
-            for column in _columns_of_paths(batch.schema, config):
+            for column in columns_of_paths(batch.schema, config):
                 values = batch.column(column.partition(".")[0])
                 values = values.field("path") if column.endswith(".path") else values
                 yield from values.to_pylist()
-    except (OSError, pa.ArrowException):  # told when it is read
+    except (OSError, UnicodeError, pa.ArrowException):  # told when it is read
         return
 
 
-def _columns_of_paths(schema: Any, config: DataConfig) -> list[str]:
+def columns_of_paths(schema: Any, config: DataConfig) -> list[str]:
     """Columns of text, and the paths of encoded images, under the names that images have."""
     import pyarrow as pa
 

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -29,32 +30,49 @@ Place = tuple[str, ...]
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Files by place, and how one of them is fetched for ``decode_image``."""
+    """Files by place, and how one of them is fetched for ``decode_image``.
+
+    ``hidden`` and ``empty`` are folders of which nothing is read.
+    """
 
     address: str
     places: list[Place]
     hidden: list[str]
+    empty: list[str]
     fetch: Callable[[Place], dict[str, Any]]
 
 
 def folder_tree(path: Path) -> Tree:
     """All files of a folder, in a fixed order."""
     hidden: list[str] = []
-    places = [file.relative_to(path).parts for file in visible_files(path, hidden)]
+    empty: list[str] = []
+    places = [file.relative_to(path).parts for file in visible_files(path, hidden, empty)]
 
     def fetch(place: Place) -> dict[str, Any]:
         return {"bytes": None, "path": str(path.joinpath(*place))}
 
-    return Tree(str(path), places, hidden, fetch)
+    return Tree(str(path), places, hidden, empty, fetch)
 
 
-def visible_files(folder: Path, hidden: list[str] | None = None) -> Iterator[Path]:
-    """Every file below a folder that is not hidden, in a fixed order; ``hidden`` gets folders."""
+def visible_files(
+    folder: Path, hidden: list[str] | None = None, empty: list[str] | None = None
+) -> Iterator[Path]:
+    """Every file below a folder that is not hidden, in a fixed order.
+
+    Links to folders are followed, but not to one that they lie in. ``hidden`` and ``empty`` get the
+    folders that are so.
+    """
+    above_of = {str(folder): {os.path.realpath(folder)}}
     for root, folders, files in os.walk(folder, followlinks=True):
+        entered = above_of.pop(root)
+        above = Path(root).relative_to(folder)
+        if empty is not None and not folders and not files:
+            empty.append(str(above))
         if hidden is not None:
-            above = Path(root).relative_to(folder)
             hidden += [str(above / name) for name in folders if name.startswith(".")]
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        real = {name: os.path.realpath(Path(root, name)) for name in folders if name[0] != "."}
+        folders[:] = sorted(name for name in real if real[name] not in entered)
+        above_of |= {str(Path(root, name)): {*entered, real[name]} for name in folders}
         yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
 
 
@@ -84,14 +102,25 @@ def zip_tree(path: Path) -> Tree:
     unseen = [place for place in members if any(_is_hidden(part) for part in place)]
 
     def fetch(place: Place) -> dict[str, Any]:
-        with archive.open(members[place]) as file:
-            content = file.read(MEMBER_BYTES + 1)
+        where = f"{path}/{'/'.join(place)}"
+        try:
+            with archive.open(members[place]) as file:
+                content = file.read(MEMBER_BYTES + 1)
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            raise DistvaeError(
+                f"cannot read {where}",
+                f"{type(error).__name__}: {error}",
+                "Take another copy of the zip.",
+            ) from error
         if len(content) > MEMBER_BYTES:
-            raise ValueError(f"it is larger than {MEMBER_BYTES >> 20} MiB")
-        return {"bytes": content, "path": f"{path}/{'/'.join(place)}"}
+            raise DistvaeError(
+                f"{where} is too large", f"expected {MEMBER_BYTES >> 20} MiB at most"
+            )
+        return {"bytes": content, "path": where}
 
-    hidden = sorted({"/".join(place[:-1]) for place in unseen if len(place) > 1})
-    return Tree(str(path), sorted(members.keys() - set(unseen)), hidden, fetch)
+    folders = {place[:depth] for place in unseen for depth in range(1, len(place))}
+    hidden = sorted("/".join(folder) for folder in folders if _is_hidden(folder[-1]))
+    return Tree(str(path), sorted(members.keys() - set(unseen)), hidden, [], fetch)
 
 
 def _is_hidden(name: str) -> bool:
@@ -182,6 +211,11 @@ def arrange(
         name: _labelled(_unwrapped(entries, folders), name, names)
         for name, entries in splits.items()
     }
+    inner = {"/".join(entry.below[:2]) for entry in splits[train] if len(entry.below) > 2}
+    if names and inner:
+        notes.append(
+            f"classes are the outer folders; within them no label is {some(sorted(inner))}"
+        )
     _tell_skipped(tree, names, notes)
     return found, names, notes
 
@@ -252,5 +286,7 @@ def _tell_skipped(tree: Tree, names: tuple[str, ...], notes: Notes) -> None:
         where = some([f"{folder} {number}" for folder, number in sorted(folders.items())])
         told = f"skipped: {count:,} {found or 'endless'} file{'s' if count > 1 else ''} ({where})"
         notes.append(f"{told}; {hint}" if (hint := how_to_read(found)) else told)
+    if tree.empty:
+        notes.append(f"skipped: empty folders {some(tree.empty)}")
     if tree.hidden:
         notes.append(f"skipped: hidden folders {some(tree.hidden)}")

@@ -32,7 +32,7 @@ _HINTS = {
     (".tfrecord", ".tfrecords", ".rec", ".lmdb", ".mdb"): "write its images as files, one folder "
     "per class",
     (".safetensors",): f"convert it: safetensors.numpy.load_file('FILE'), then {_SAVE}",
-    (".feather", ".orc", ".sqlite", ".db"): "convert it to parquet: pandas.read_feather('FILE')"
+    (".feather", ".orc", ".sqlite"): "convert it to parquet: pandas.read_feather('FILE')"
     ".to_parquet('data.parquet'), or the reader of its kind",
     (".dcm", ".nii", ".czi", ".nd2", ".raw", ".cr2", ".nef", ".dng", ".exr", ".psd"): "convert it "
     "to PNG or 16-bit TIFF",

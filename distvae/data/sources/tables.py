@@ -126,7 +126,7 @@ def read_tables(found: Tables, config: DataConfig) -> RawData:
     train, test = choose(found.splits, config, notes)
     tables = {name: found.splits[name] for name in (train, test) if name is not None}
     image, candidates = choose_columns(tables, config, notes)
-    labels, label_names = _labels(tables, candidates, config, notes)
+    labels, label_names = _labels(tables, image, candidates, config, notes)
     if columns.is_array(tables[train].features[image]):
         lists = {name: ListColumn.of(table, image, config) for name, table in tables.items()}
         splits = array_splits(config, lists, labels, notes)
@@ -150,11 +150,16 @@ def read_tables(found: Tables, config: DataConfig) -> RawData:
 
 
 def _labels(
-    tables: Mapping[str, Any], candidates: list[str], config: DataConfig, notes: Notes
+    tables: Mapping[str, Any],
+    image: str,
+    candidates: list[str],
+    config: DataConfig,
+    notes: Notes,
 ) -> tuple[Numbers, tuple[str, ...]]:
     """The labels of the first column that holds some, and their names."""
     first = next(iter(tables))
-    for place, column in enumerate(candidates):
+    others = [name for name in tables[first].features if name != image]
+    for column in candidates:
         try:
             numbers, names = _column_labels(tables, column, config, notes)
             if not names or (numbers[first] == UNLABELLED).all():
@@ -166,13 +171,19 @@ def _labels(
                     f"{error}, expected one whole number or text per image",
                 ) from error
             notes.append(f"column {column} holds no labels: {error}")
+            others.remove(column)
             continue
-        if left := candidates[place + 1 :]:
+        others.remove(column)
+        if left := others:
             told = f"labels are taken from column {column}; left out: {some(left)}"
             notes.append(f"{told} (--label-column)")
         elif column not in ("label", config.label_column):
             notes.append(f"labels are taken from column {column}")
         return numbers, names
+    if others:
+        kinds = {name: columns.kind_of(tables[first].features[name]) for name in others}
+        told = some(f"{name} ({kind})" for name, kind in kinds.items())
+        notes.append(f"no labels are found; left out: {told} (--label-column)")
     return {}, ()
 
 
@@ -193,18 +204,27 @@ def _column_labels(
                 f"{some(named[first])} against {some(names)}",
                 "Make them the same, or choose other splits by --split-train and --split-test.",
             )
-    values = {split: _cells(table, column) for split, table in tables.items()}
+    values = {split: _cells(table, column, config.data) for split, table in tables.items()}
     if names := named[first]:
         names = clean_names(names, config.data)
         return from_numbers(values, names, column, config.data), names
     return from_values(values, column, config.data, notes)
 
 
-def _cells(table: Any, column: str) -> list[Any]:
-    """A column as it is stored; nothing for each row where the table lacks it."""
+def _cells(table: Any, column: str, data: str) -> list[Any]:
+    """A column as it is stored; nothing for each row where the table lacks it.
+
+    Raises:
+        DistvaeError: it holds text that is not UTF-8.
+    """
     if column not in table.features:
         return [None] * len(table)
-    cells: list[Any] = table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+    try:
+        cells: list[Any] = (
+            table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+        )
+    except UnicodeDecodeError as error:
+        raise DistvaeError(f"column {column} of {data} is not UTF-8", str(error)) from error
     return cells
 
 
@@ -239,8 +259,8 @@ class ListColumn:
         if shape != self.shape[1:] or values.size != count * expected:
             raise DistvaeError(
                 f"{self.where} holds arrays of different shapes",
-                f"the first is {' x '.join(map(str, self.shape[1:]))}",
-                "Bring all to one size before they are written.",
+                f"the first is {' x '.join(map(str, self.shape[1:]))}, others are not, or missing",
+                "Bring all to one size, and remove rows without an image.",
             )
         return values.reshape(count, *shape)
 

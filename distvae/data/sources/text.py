@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ TEXT = (*SEPARATED, ".jsonl", ".ndjson")
 SEPARATORS = ",;\t|"
 BLOCK = 2**26
 """Bytes that are read at a time; no line may be longer."""
+DEPTH = 64
+"""Levels of lists and objects in a line, at most."""
 PIXELS = 16
 """So many numbered columns are the pixels of an image."""
 
@@ -58,9 +61,14 @@ class TextTables:
             return False
         return True
 
-    def as_tables(self, root: Root) -> Tables:
+    def as_tables(self, root: Root, notes: Notes) -> Tables:
         """The same as tables of ``datasets``, of images in ``root``."""
-        return Tables(self._as_datasets(), self.notes, root)
+        return Tables(self._as_datasets(), [*self.notes, *notes], root)
+
+    def unused(self) -> Notes:
+        """What is said where images lie beside, and the tables name none."""
+        names = some(dict.fromkeys(name for t in self.splits.values() for name in t.column_names))
+        return [f"no column of the tables names images: {names}; they are left out"]
 
     def _as_datasets(self) -> dict[str, Any]:
         import datasets
@@ -108,8 +116,9 @@ def _read_text(path: Path, root: Path, config: DataConfig, notes: Notes) -> "pa.
         if ending(path.name) in SEPARATED:
             table = _read_separated(path, notes)
         else:
+            _check_depth(path)
             table = json.read_json(path, json.ReadOptions(block_size=BLOCK))
-    except (OSError, pa.ArrowException, UnicodeError) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise DistvaeError(
             f"{path} cannot be read as a table",
             str(error).splitlines()[0].rstrip(". "),
@@ -124,6 +133,24 @@ def _read_text(path: Path, root: Path, config: DataConfig, notes: Notes) -> "pa.
     return table
 
 
+def _check_depth(path: Path) -> None:
+    """Refuse what is nested so deeply that a parser's stack would not hold it.
+
+    Raises:
+        ValueError: it is.
+    """
+    depth = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            bare = line.strip()
+            flat = bare[:1] + bare[-1:] == b"{}" and bare.count(b"{") + bare.count(b"[") < DEPTH
+            if depth or not flat:
+                for sign in re.findall(rb"[\[{\]}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", bare)):
+                    depth += 1 if sign in b"[{" else -1
+                    if depth > DEPTH:
+                        raise ValueError(f"line {number} is nested more than {DEPTH} deep")
+
+
 def _read_separated(path: Path, notes: Notes) -> "pa.Table":
     import pyarrow as pa
     from pyarrow import csv as reader
@@ -136,6 +163,8 @@ def _read_separated(path: Path, notes: Notes) -> "pa.Table":
         notes.append(f"{path.name} has no header: its columns are {some(names, 3)}")
     if separator != "," and ending(path.name) == ".csv":
         notes.append(f"{path.name} is separated by {separator!r}")
+    if twice := [name for name, count in Counter(names or fields).items() if count > 1]:
+        raise ValueError(f"two columns are called {twice[0]!r}, or the first line is no header")
     options = reader.ReadOptions(block_size=BLOCK, column_names=names or None)
     table = reader.read_csv(
         path,
