@@ -161,7 +161,7 @@ def test_pixels_that_are_missing_are_no_matter_of_range(tmp_path: Path) -> None:
 def test_splits_in_different_units_are_refused(tmp_path: Path, train: str, test: str) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (COUNT, 4, 4))
     grey[0, 0, :2] = 0, 255
-    units = {
+    units: dict[str, Any] = {
         "uint8": grey.astype(np.uint8),
         "float": grey.astype(np.float32),
         "unit": grey / 255,
