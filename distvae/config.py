@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from distvae.combinations import refuse_misfits
 from distvae.errors import DistvaeError, nearest
+from distvae.lengths import fitting_batch, fitting_epochs
 from distvae.ranges import refuse_out_of_range
 from distvae.values import coerce, named
 
@@ -170,12 +171,12 @@ class ObjectiveConfig:
 class OptimConfig:
     """How the parameters are found."""
 
-    epochs: int = 16
-    """Passes over the training split."""
+    epochs: int | None = None
+    """Passes over the training split; left out: 16, or as many as make 2,000 steps of few images."""
     max_steps: int | None = None
     """Stop after this many steps, whatever --epochs says."""
-    batch_size: int = 128
-    """Global batch: images per optimizer step, over all processes and accumulation steps."""
+    batch_size: int | None = None
+    """Global batch: images per optimizer step, over all processes and accumulation steps; left out: 128, or less where the images are fewer than 2,560, so that an epoch has 20 steps."""
     accumulate: int = 1
     """Micro-batches per optimizer step."""
     learning_rate: float = 2e-3
@@ -200,6 +201,18 @@ class OptimConfig:
     """Stop after this many evaluations without a better loss, and keep the best weights (--keep-best); left out: never."""
     seed: int = 0
     """Seed of the weights, the order of the images, the latent noise and the binarization."""
+
+    @property
+    def batch(self) -> int:
+        """``--batch-size``, of settings that were fitted to the data."""
+        assert self.batch_size is not None
+        return self.batch_size
+
+    @property
+    def passes(self) -> int:
+        """``--epochs``, of settings that were fitted to the data."""
+        assert self.epochs is not None
+        return self.epochs
 
 
 @dataclass(frozen=True)
@@ -273,6 +286,14 @@ class TrainConfig:
             )
         filled = self.updated({"likelihood": likelihood, "binarize": binarize}, "the data")
         return dataclasses.replace(filled, objective=self.objective.resolved())
+
+    def fitted(self, images: int) -> "TrainConfig":
+        """This configuration with batch and epochs that fit so many training images."""
+        lengths = {"batch_size": fitting_batch(images), "epochs": fitting_epochs(images)}
+        left_out = {
+            name: value for name, value in lengths.items() if vars(self.optim)[name] is None
+        }
+        return self.updated(left_out, "the data")
 
     def to_flat(self) -> dict[str, Any]:
         """Every setting under its flag's name, in the order of the classes above."""

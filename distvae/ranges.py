@@ -93,7 +93,7 @@ def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
         fits = 1 <= len(widths) <= MOST_WIDTHS and 1 <= min(widths) <= max(widths) <= WIDEST
         expected = f"at least one width of 1 or more, at most {MOST_WIDTHS} of {WIDEST}"
         _demand({name: list(widths)}, name, fits, expected)
-    if given["batch_size"] % given["accumulate"]:
+    if given.get("batch_size", 0) % given["accumulate"]:
         raise DistvaeError(
             f"--batch-size {given['batch_size']} cannot be split into --accumulate "
             f"{given['accumulate']} equal micro-batches"

@@ -90,7 +90,7 @@ Parts = tuple[Part, ...]
 
 def steps_of(config: OptimConfig, steps_per_epoch: int) -> int:
     """Steps that a run takes which is not stopped early."""
-    steps = config.epochs * steps_per_epoch
+    steps = config.passes * steps_per_epoch
     return min(steps, config.max_steps or steps)
 
 

@@ -70,7 +70,7 @@ def test_a_recipe_gives_values_of_the_declared_type(recipe: str, name: str, valu
         ("epochs: 1.5", "epochs", "a whole number"),
         ("epochs: '3'", "epochs", "a whole number"),
         ("epochs: true", "epochs", "a whole number"),
-        ("epochs: null", "epochs", "a whole number"),
+        ("keep: null", "keep", "a whole number"),
         ("beta: much", "beta", "a finite number"),
         ("beta: true", "beta", "a finite number"),
         ("beta: [1]", "beta", "a finite number"),

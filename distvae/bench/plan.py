@@ -99,7 +99,7 @@ def plan(config: BenchConfig) -> None:
         folder = Path(scratch, "whole")
         whole = time_run(config.config, variant, config.steps, folder).images_per_second
         record = Run(folder, folder).config()
-        batch = record.optim.batch_size
+        batch = record.optim.batch
         few = max(1, batch // (config.gpus * config.nodes))
         advance(1)
         share = time_run(

@@ -57,7 +57,7 @@ class Earlier:
         if self.record.schedule:
             return self.record.schedule
         optim = self.config.optim
-        per_epoch = self.record.data.train_images // optim.batch_size
+        per_epoch = self.record.data.train_images // optim.batch
         return whole(optim, steps_of(optim, per_epoch), per_epoch)
 
     @property
@@ -84,8 +84,8 @@ class Earlier:
         if epochs and not steps:
             now = dataclasses.replace(now, max_steps=None)
         elif steps and not epochs and now.max_steps is not None:
-            needed = -(-now.max_steps // max(1, train_images // now.batch_size))
-            now = dataclasses.replace(now, epochs=max(now.epochs, needed))
+            needed = -(-now.max_steps // max(1, train_images // now.batch))
+            now = dataclasses.replace(now, epochs=max(now.passes, needed))
         return dataclasses.replace(config, optim=now)
 
     def parts_from(

@@ -164,11 +164,12 @@ def build_engine(
         DistvaeError: model and data do not fit, or the batch is larger than the data or cannot be
             shared equally by the processes.
     """
+    config = config.fitted(data.train_images)
     optim = config.optim
-    steps_per_epoch = data.train_images // optim.batch_size
+    steps_per_epoch = data.train_images // optim.batch
     if not steps_per_epoch:
         raise DistvaeError(
-            f"--batch-size {optim.batch_size} is larger than the data",
+            f"--batch-size {optim.batch} is larger than the data",
             f"the training split has {data.train_images} images",
             f"Take --batch-size {data.train_images} or less.",
         )
@@ -253,7 +254,7 @@ def _settle_buckets(engine: Engine) -> None:
     It lays out its buckets anew after the first pass. From three processes on, that changes how the
     sums are rounded, so a resumed run would take its first step otherwise than one never stopped.
     """
-    noise = engine.noise.draw(0, engine.config.optim.batch_size).at(engine.shards[0])
+    noise = engine.noise.draw(0, engine.config.optim.batch).at(engine.shards[0])
     grey, labels = engine.test_images.gather(torch.zeros(len(noise.latent), dtype=torch.int64))
     batch = Batch(grey, labels if engine.conditional else None, *noise)
     pressure = Pressure(*torch.ones(2, device=engine.accelerator.device))
@@ -277,7 +278,7 @@ def _train_images(
 
 def _shards(config: TrainConfig, accelerator: Accelerator) -> list[slice]:
     world = accelerator.num_processes, accelerator.process_index
-    batch_size, accumulate = config.optim.batch_size, config.optim.accumulate
+    batch_size, accumulate = config.optim.batch, config.optim.accumulate
     return [shard(batch_size, accumulate, micro, *world) for micro in range(accumulate)]
 
 

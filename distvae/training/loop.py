@@ -77,7 +77,7 @@ def train(sitting: Sitting) -> None:
         order = engine.order(epoch)
         for batch in range(first, engine.steps_per_epoch):
             started = time.perf_counter()
-            rows = order[batch * optim.batch_size : (batch + 1) * optim.batch_size]
+            rows = order[batch * optim.batch : (batch + 1) * optim.batch]
             sitting.window.losses += train_step(engine, progress.step, rows)
             progress.step += 1
             last = progress.step == engine.total_steps
@@ -125,7 +125,7 @@ def log_window(sitting: Sitting) -> None:
         "distortion": distortion,
         "rate": rate,
         **dict(zip(window.losses[0].extras, extras, strict=True)),
-        "images_per_second": steps * engine.config.optim.batch_size / window.seconds,
+        "images_per_second": steps * engine.config.optim.batch / window.seconds,
     }
     sitting.progress.seconds += window.seconds
     sitting.log.write(sitting.progress.step, sitting.epoch, "train", told)

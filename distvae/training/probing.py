@@ -48,7 +48,7 @@ def step_seconds(
 
 def _batches(engine: Engine) -> list[Batch]:
     """Those of one step, of one image of the test split again and again."""
-    noise = engine.noise.draw(0, engine.config.optim.batch_size)
+    noise = engine.noise.draw(0, engine.config.optim.batch)
     batches = []
     for positions in engine.shards:
         own = noise.at(positions)

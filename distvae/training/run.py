@@ -15,6 +15,7 @@ from distvae.data.provenance import data_record
 from distvae.data.store import ImageData
 from distvae.data.validation import AUTO
 from distvae.headers import stored_checksum
+from distvae.lengths import few_steps
 from distvae.platform import prepare
 from distvae.runs import WEIGHTS
 from distvae.training.compilation import compiled
@@ -204,8 +205,13 @@ def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> 
         f"{len(engine.train_images):,} images {channels}x{height}x{width}, "
         f"{len(model.label_names)} labels; {accelerator.device.type} x "
         f"{accelerator.num_processes}, precision {precision}; "
-        f"{engine.total_steps:,} steps of {engine.config.optim.batch_size} images"
+        f"{engine.total_steps:,} steps of {engine.config.optim.batch} images, "
+        f"{engine.steps_per_epoch:,} an epoch"
     )
+    optim = engine.config.optim
+    few = few_steps(engine.total_steps, len(engine.train_images), optim.batch)
+    if few and optim.max_steps is None:
+        console.say(few, style="yellow")
     if precision.warning:
         console.say(precision.warning, style="yellow")
 

@@ -24,7 +24,7 @@ def main() -> None:
     config = config.resolved(data.image_shape[0])
     engine = build_engine(config, data, build_accelerator(config, sys.argv[1]))
     order = torch.from_numpy(epoch_order(len(data.train), 0, 0))
-    train_step(engine, 0, order[: config.optim.batch_size])
+    train_step(engine, 0, order[: config.optim.batch])
     ended = time.perf_counter()
     print(f"data {opened - started:.2f} s, to the end of the first step {ended - started:.2f} s")
 

@@ -24,6 +24,7 @@ SMALL: dict[str, Any] = {
     "hidden": [16],
     "latent_dim": 3,
     "batch_size": 12,
+    "epochs": 16,
     "log_every": 1,
     "mixed_precision": "no",  # a choice by speed would be another on another day
 }
@@ -105,7 +106,7 @@ def watched(config: TrainConfig, folder: Path) -> Watch:
 
 
 def take_steps(watch: Watch, count: int) -> None:
-    size = watch.engine.config.optim.batch_size
+    size = watch.engine.config.optim.batch
     for step in range(count):
         rows = torch.arange(step * size, (step + 1) * size) % TRAIN_IMAGES
         train_step(watch.engine, step, rows)

@@ -98,7 +98,7 @@ def record_steps(config: TrainConfig, steps: int, folder: Path) -> None:
     engine = build_engine(config, data, build_accelerator(config, str(folder)))
     losses = []
     for step in range(steps):
-        rows = torch.arange(step, step + config.optim.batch_size) % len(data.train)
+        rows = torch.arange(step, step + config.optim.batch) % len(data.train)
         (loss,) = train_step(engine, step, rows)
         values = torch.stack([loss.loss, *loss.extras.values()])
         losses.append(engine.accelerator.reduce(values, "mean").numpy())

@@ -1,0 +1,44 @@
+"""Batch and number of epochs that fit the data, where none were asked for.
+
+What a model learns is a matter of steps as much as of images. A batch made for 60,000 images leaves
+few images two steps an epoch, and sixteen epochs of these are no training. Measured in
+``tests/benchmarks/small_data.py``.
+"""
+
+LARGEST_BATCH = 128
+LEAST_BATCH = 8
+"""Fewer images make gradients too noisy for the usual learning rate."""
+STEPS_AN_EPOCH = 20
+EPOCHS = 16
+STEPS = 2000
+"""Of a run, at least, where --epochs is left out."""
+FEW_STEPS = 1000
+"""Of a run, below which it is told that they are few."""
+
+
+def fitting_batch(images: int) -> int:
+    """Global batch for so many training images: a power of two, which processes can share.
+
+    It leaves an epoch ``STEPS_AN_EPOCH`` steps where it can without being below ``LEAST_BATCH``.
+    """
+    wanted = min(LARGEST_BATCH, max(LEAST_BATCH, images // STEPS_AN_EPOCH))
+    return 1 << (max(1, min(wanted, images)).bit_length() - 1)
+
+
+def fitting_epochs(images: int) -> int:
+    """Epochs for so many training images: ``STEPS`` steps of the fitting batch, or ``EPOCHS``."""
+    steps_an_epoch = max(1, images // fitting_batch(images))
+    return max(EPOCHS, -(-STEPS // steps_an_epoch))
+
+
+def few_steps(steps: int, images: int, batch: int) -> str:
+    """What to say of a run of so few steps; empty where there are enough."""
+    batch_that_fits = fitting_batch(images)
+    if steps >= FEW_STEPS:
+        return ""
+    smaller = f"--batch-size {batch_that_fits} and " if batch_that_fits < batch else ""
+    epochs = -(-STEPS // max(1, images // min(batch, batch_that_fits)))
+    return (
+        f"{steps:,} steps are few for any images: take {smaller}--epochs {epochs}, which are "
+        f"{STEPS:,}, or leave both out"
+    )
