@@ -194,7 +194,7 @@ class OptimConfig:
     ema: float = 0.998
     """Decay of the exponential moving average of the weights, which is then what is evaluated and saved; 0 is no average."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    """Arithmetic of the networks; likelihood and KL are always float32. `no` is float32; `auto` takes bf16 where the machine has it and a few steps of this run are at least 1.2 times as fast in it, else `no`. The decision is recorded and stands when the run is gone on with."""
+    """Arithmetic of the networks; likelihood and KL are always float32. `no` is float32; `auto` takes bf16 where the machine has it and a few steps of this run are at least 1.3 times as fast in it, else `no`. The decision is recorded and stands when the run is gone on with."""
     compile: Literal["off", "on", "auto"] = "off"
     """torch.compile: `auto` compiles when the run is long enough to win back the compilation time."""
     early_stopping: int | None = None

@@ -14,7 +14,7 @@ from distvae.training.world import gathered
 AUTO, NO, BF16 = "auto", "no", "bf16"
 PRECISION = "precision"
 """Under this key config.json holds the decision."""
-MARGIN = 1.2
+MARGIN = 1.3
 """How many times as fast bf16 must be to be taken: it costs digits, and a clock is not exact."""
 SHARE = 0.05
 """Most of a run that finding out may cost."""

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from distvae.cli import end_process
+from distvae.composition import Terms
 from distvae.config import TrainConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.store import open_data
@@ -130,10 +131,12 @@ def _watched(engine: Engine, saw: dict[str, list[NDArray[Any]]]) -> Engine:
     for name in ("rows", "inputs", "labels", "noise", "weights", "dtypes"):
         saw[name] = []
 
-    def before(module: nn.Module, inputs: tuple[Tensor, Tensor, Tensor]) -> None:
-        saw["inputs"].append(inputs[0].numpy().copy())
-        saw["labels"].append(inputs[1].numpy().copy())
-        saw["noise"].append(inputs[2].numpy().copy())
+    compute = model.terms
+
+    def terms(images: Tensor, labels: Tensor, noise: Tensor) -> Terms:
+        for name, value in (("inputs", images), ("labels", labels), ("noise", noise)):
+            saw[name].append(value.numpy().copy())
+        return compute(images, labels, noise)
 
     def note(parameter: Tensor) -> None:
         assert parameter.grad is not None
@@ -153,7 +156,7 @@ def _watched(engine: Engine, saw: dict[str, list[NDArray[Any]]]) -> Engine:
         saw["dtypes"].append(np.array([" ".join(sorted(map(str, dtypes)))]))
         return losses
 
-    model.register_forward_pre_hook(before)
+    vars(model)["terms"] = terms
     for parameter in model.parameters():
         parameter.register_post_accumulate_grad_hook(note)  # type: ignore[no-untyped-call]
     return dataclasses.replace(engine, update=update, train_images=watched)
