@@ -44,8 +44,8 @@ def _rules() -> Iterator[Rule]:
     gaussians = "its components are posteriors, of which it needs the density everywhere"
     yield Rule("prior", ("vamp",), "posterior", ("gaussian",), gaussians)
     yield Rule("prior", ("vamp",), "streaming", (False,), "it begins with images of each label")
-    yield Rule("prior_components", None, "prior", ("mixture", "vamp"), "the others have none")
-    yield Rule("pseudo_inputs", None, "prior", ("vamp",), "the others have none")
+    yield Rule("prior_components", None, "prior", (None, "mixture", "vamp"), "the others have none")
+    yield Rule("pseudo_inputs", None, "prior", (None, "vamp"), "the others have none")
     mixed = ("discretized_logistic_mixture",)
     yield Rule("likelihood_components", None, "likelihood", mixed, "the others have none")
     yield Rule("levels", None, "likelihood", ("categorical",), "the others have no number of them")
@@ -53,7 +53,7 @@ def _rules() -> Iterator[Rule]:
 
     independent = "it holds q(z) against independent dimensions of mean 0 and variance 1"
     apart = ("beta_tc", "factor", "dip_i", "dip_ii")
-    yield Rule("objective", apart, "prior", ("normal",), independent)
+    yield Rule("objective", apart, "prior", (None, "normal"), independent)
     moments = "it takes density or moments of the posterior by dimension"
     yield Rule("objective", ("beta_tc", "dip_i", "dip_ii"), "posterior", ("gaussian",), moments)
     counted = "its estimate of q(z) needs the number of images"
@@ -69,13 +69,18 @@ def _rules() -> Iterator[Rule]:
         yield Rule(name, None, "accumulate", (1,), "it is met by the mean of the whole batch")
     yield Rule("free_bits", None, "capacity", OFF, "either says how far the rate is pressed")
     closed = "it needs the KL term of each dimension"
-    yield Rule("free_bits", None, "prior", ("normal", "label"), closed)
+    yield Rule("free_bits", None, "prior", (None, "normal", "label"), closed)
     yield Rule("free_bits", None, "posterior", ("gaussian",), closed)
     yield Rule("penalty", None, "objective", COUPLED, "the others add no term to the bound")
     yield Rule("dip_diagonal", None, "objective", ("dip_i", "dip_ii"), "only these read it")
 
 
 RULES = tuple(_rules())
+
+
+def misfit(settings: Mapping[str, Any]) -> Rule | None:
+    """The first rule that settings, by name, break."""
+    return next((rule for rule in RULES if rule.broken(settings)), None)
 
 
 def refuse_misfits(settings: Mapping[str, Any], choices: Mapping[str, Sequence[str]]) -> None:
@@ -88,7 +93,7 @@ def refuse_misfits(settings: Mapping[str, Any], choices: Mapping[str, Sequence[s
     Raises:
         DistvaeError: it names the two, why, and what goes with either.
     """
-    broken = next((rule for rule in RULES if rule.broken(settings)), None)
+    broken = misfit(settings)
     if broken is None:
         return
     name, other = broken.name, broken.other

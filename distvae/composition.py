@@ -7,6 +7,7 @@ Legend: B batch, K samples of one posterior, C channels, H height, W width, Z la
 P parameter maps.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -64,13 +65,15 @@ class Composition(nn.Module):
         label_names: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
+        usual = model.prior or ("label" if label_names else "normal")
+        model = dataclasses.replace(model, network=model.network or "mlp", prior=usual)
         self.config = model
         channels, height, width = image_shape
         self.image_shape = (channels, height, width)
         self.label_names = tuple(label_names)
         refuse_twins(self.label_names, "this model")
         num_labels = len(self.label_names)
-        encoder, decoder = NETWORKS[model.network]
+        encoder, decoder = NETWORKS[model.network or "mlp"]
         self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model)
         self.prior = build_prior(model, num_labels, self.image_shape, self.infer)
         self.encoder = encoder(model, image_shape, num_labels)

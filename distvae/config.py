@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from distvae.combinations import refuse_misfits
+from distvae.combinations import misfit, refuse_misfits
 from distvae.errors import DistvaeError, nearest
 from distvae.lengths import fitting_batch, fitting_epochs
 from distvae.ranges import refuse_out_of_range
+from distvae.usual import fitting_pseudo_inputs, has_few
 from distvae.values import coerce, named
 
 NetworkName = Literal["mlp", "conv", "resnet"]
@@ -81,8 +82,8 @@ class ModelConfig:
 
     model: Literal["vae", "cvae"] = "cvae"
     """`vae` has no label; `cvae` feeds the label to encoder, decoder and, where it takes one, prior."""
-    network: NetworkName = "mlp"
-    """Family of encoder and decoder."""
+    network: NetworkName | None = None
+    """Family of encoder and decoder; left out: `conv` for fewer than 10,000 training images of 16 pixels a side or more, unless --hidden is given, else `mlp`."""
     hidden: tuple[int, ...] = (512, 512)
     """Widths of the encoder's dense layers, the decoder mirrors them (mlp only): `256,128`."""
     width: float = 1.0
@@ -97,10 +98,10 @@ class ModelConfig:
     """The decoder's first output: the mean training image, which saves epochs, or nothing."""
     latent_dim: int = 16
     """Number of latent dimensions."""
-    prior: PriorName = "label"
-    """`normal` is N(0, I); `label` learns a Gaussian for each label (cvae only); `mixture` learns some that labels share; `vamp` is the mean posterior of learned images; `flow` is N(0, I) through coupling layers."""
+    prior: PriorName | None = None
+    """`normal` is N(0, I); `label` learns a Gaussian for each label (cvae only); `mixture` learns some that labels share; `vamp` is the mean posterior of learned images; `flow` is N(0, I) through coupling layers. Left out: `vamp` for fewer than 10,000 training images of 16 pixels a side or more, else `label`, or `normal` where there are no labels or the objective asks for it."""
     prior_components: int | None = None
-    """Gaussians of the mixture prior in all, or pseudo-inputs of the vamp prior for each label; left out: 50."""
+    """Gaussians of the mixture prior in all, or pseudo-inputs of the vamp prior for each label; left out: 50, or as many as the images are enough for where --prior is left out too."""
     pseudo_inputs: Literal["images", "mean"] | None = None
     """What the pseudo-inputs of the vamp prior begin as: training `images`, or the `mean` image with a little noise; left out: `images`."""
     posterior: PosteriorName = "gaussian"
@@ -287,13 +288,36 @@ class TrainConfig:
         filled = self.updated({"likelihood": likelihood, "binarize": binarize}, "the data")
         return dataclasses.replace(filled, objective=self.objective.resolved())
 
-    def fitted(self, images: int) -> "TrainConfig":
-        """This configuration with batch and epochs that fit so many training images."""
-        lengths = {"batch_size": fitting_batch(images), "epochs": fitting_epochs(images)}
-        left_out = {
-            name: value for name, value in lengths.items() if vars(self.optim)[name] is None
+    def fitted(self, images: int, side: int, labels: int) -> "TrainConfig":
+        """This configuration with batch, epochs, network and prior that fit the training images.
+
+        Args:
+            images: how many there are.
+            side: the shorter one, in pixels.
+            labels: 0 for images without them.
+        """
+        few = has_few(images, side)
+        dense = not few or self.model.hidden != ModelConfig().hidden
+        fitting = {
+            "batch_size": fitting_batch(images),
+            "epochs": fitting_epochs(images),
+            "network": "mlp" if dense else "conv",
+            **self._fitting_prior(images, labels if self.model.model == "cvae" else 0, few),
         }
+        flat = self.to_flat()
+        left_out = {name: value for name, value in fitting.items() if flat[name] is None}
         return self.updated(left_out, "the data")
+
+    def _fitting_prior(self, images: int, labels: int, few: bool) -> dict[str, Any]:
+        """The first prior that goes with the other settings, where none was asked for."""
+        if self.model.prior is not None:
+            return {}
+        size = self.model.prior_components or fitting_pseudo_inputs(images, labels)
+        flat = self.to_flat()
+        if few and size and not misfit({**flat, "prior": "vamp"}):
+            return {"prior": "vamp", "prior_components": size}
+        fits = (name for name in ("label", "normal") if not misfit({**flat, "prior": name}))
+        return {"prior": next(fits, "label")}
 
     def to_flat(self) -> dict[str, Any]:
         """Every setting under its flag's name, in the order of the classes above."""

@@ -98,7 +98,7 @@ def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
             f"--batch-size {given['batch_size']} cannot be split into --accumulate "
             f"{given['accumulate']} equal micro-batches"
         )
-    if given["latent_dim"] < 2 and "flow" in (given["prior"], given["posterior"]):
+    if given["latent_dim"] < 2 and "flow" in (given.get("prior"), given["posterior"]):
         raise DistvaeError(
             f"--latent-dim is {given['latent_dim']}",
             "a flow changes one half of the latents by the other and needs at least 2",

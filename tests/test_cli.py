@@ -118,7 +118,7 @@ def test_a_shipped_recipe_parses(name: str) -> None:
 
 def test_the_default_is_the_recipe_of_the_default() -> None:
     assert "mnist-cvae" in RECIPES
-    assert read_recipe("mnist-cvae").resolved(1) == TrainConfig().fitted(60_000).resolved(1)
+    assert read_recipe("mnist-cvae").resolved(1) == TrainConfig().fitted(60_000, 28, 10).resolved(1)
 
 
 def test_what_to_type_next_can_be_typed(command: Command, shapes: Path, here: Path) -> None:

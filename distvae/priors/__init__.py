@@ -52,4 +52,4 @@ def build_prior(
     """
     if config.prior == "vamp":
         return VampPrior(config, num_labels, image_shape, encode)
-    return PRIORS[config.prior](config, num_labels)
+    return PRIORS[config.prior or "normal"](config, num_labels)

@@ -164,7 +164,7 @@ def build_engine(
         DistvaeError: model and data do not fit, or the batch is larger than the data or cannot be
             shared equally by the processes.
     """
-    config = config.fitted(data.train_images)
+    config = config.fitted(data.train_images, min(data.image_shape[1:]), data.num_labels)
     optim = config.optim
     steps_per_epoch = data.train_images // optim.batch
     if not steps_per_epoch:

@@ -125,7 +125,11 @@ def run_training(
         moved = transfer.record() if transfer else None
         record = record_of(data_record(data, folder), engine, precision, moved)
         on_main(accelerator, lambda: begin(folder, False, record))
-        told = [*_judge(data, engine), *(transfer.lines() if transfer else ())]
+        told = [
+            *_fitting(config, engine.config),
+            *_judge(data, engine),
+            *(transfer.lines() if transfer else ()),
+        ]
         return _sit(engine, Progress(), folder, precision, told)
 
 
@@ -214,6 +218,17 @@ def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> 
         console.say(few, style="yellow")
     if precision.warning:
         console.say(precision.warning, style="yellow")
+
+
+def _fitting(asked: TrainConfig, taken: TrainConfig) -> list[str]:
+    """Which parts were chosen for few images: a line or none."""
+    before, after = asked.model, taken.model
+    chosen = []
+    if before.network is None and after.network == "conv":
+        chosen.append("--network conv")
+    if before.prior is None and after.prior == "vamp":
+        chosen.append(f"--prior vamp --prior-components {after.prior_components}")
+    return [f"the images are few, so the model has {' '.join(chosen)}"] if chosen else []
 
 
 def _judge(data: ImageData, engine: Engine) -> list[str]:
