@@ -100,7 +100,7 @@ def write(folder: Path, images: Images, labels: NDArray[np.int64]) -> None:
 def told(network: nn.Module, images: Tensor) -> Tensor:
     """The class of each image in [0, 1], by the judge."""
     with torch.no_grad():
-        return torch.cat([network(part).argmax(1) for part in images.split(500)])
+        return torch.cat([network(part).argmax(1) for part in torch.split(images, 500)])
 
 
 def tensor(images: Images) -> Tensor:
@@ -119,10 +119,10 @@ def judge(images: Images, labels: NDArray[np.int64]) -> nn.Module:
     )  # fmt: skip
     adam = torch.optim.Adam(network.parameters(), 1e-3)
     for _ in range(8):
-        for rows in torch.randperm(len(pixels)).split(64):
+        for rows in torch.split(torch.randperm(len(pixels)), 64):
             loss = F.cross_entropy(network(pixels[rows]), classes[rows])
             adam.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             adam.step()
     return network
 
