@@ -22,11 +22,11 @@ def message(**settings: Any) -> str:
     ("settings", "told", "ways"),
     [
         (
-            {"objective": "beta_tc"},
+            {"objective": "beta_tc", "prior": "label"},
             "--objective beta_tc does not fit --prior label: it holds q(z) against independent",
             "take --prior normal or take --objective elbo, iwae, dreg, mmd.",
         ),
-        ({"objective": "dip_ii"}, "--prior label", "take --prior normal or"),
+        ({"objective": "dip_ii", "prior": "label"}, "--prior label", "take --prior normal or"),
         (
             {"objective": "mmd", "accumulate": 2},
             "--objective mmd does not fit --accumulate 2: its term is one of the whole batch",

@@ -107,7 +107,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(found: str, meant: str) -> 
 @pytest.mark.parametrize(
     ("settings", "flags"),
     [
-        ({"model": "vae"}, ["--model vae", "--prior label"]),
+        ({"model": "vae", "prior": "label"}, ["--model vae", "--prior label"]),
         ({"batch_size": 10, "accumulate": 3}, ["--batch-size 10", "--accumulate 3"]),
         (
             {"likelihood": "gaussian", "binarize": "dynamic"},
