@@ -172,3 +172,35 @@ def test_splits_in_different_units_are_refused(tmp_path: Path, train: str, test:
         opened(tmp_path / "own.npz")
     np.savez(tmp_path / "same.npz", x_train=units["uint8"], x_test=units["float"])
     assert len(opened(tmp_path / "same.npz").test) == COUNT
+
+
+@pytest.mark.parametrize("header", ["(" * 500, "{'descr': '|u1', 'shape': (2, 4", "[" * 60_000])
+def test_damaged_headers_of_arrays_are_refused(tmp_path: Path, header: str) -> None:
+    text = header.encode() + b"\n"
+    size = len(text).to_bytes(2, "little")
+    (tmp_path / "own.npy").write_bytes(b"\x93NUMPY\x01\x00" + size + text + bytes(99))
+    with pytest.raises(DistvaeError, match="cannot be read"):
+        opened(tmp_path / "own.npy")
+
+
+def test_numbers_that_are_no_grey_levels_are_refused(tmp_path: Path) -> None:
+    images = np.full((COUNT, 4, 4), 2**64 - 1, np.uint64)
+    np.savez(tmp_path / "own.npz", images=images)
+    with pytest.raises(DistvaeError, match="are no grey levels"):
+        opened(tmp_path / "own.npz")
+
+
+def test_bytes_that_are_no_text_are_no_labels(tmp_path: Path) -> None:
+    images = np.zeros((COUNT, 4, 4), np.uint8)
+    labels = np.array([b"\xff", b"\xfe", b"a"])[LABELS]
+    np.savez(tmp_path / "own.npz", images=images, labels=labels)
+    data = opened(tmp_path / "own.npz")
+    assert data.num_labels == 0
+    assert told(data, "labels are left out", "not UTF-8")
+
+
+def test_lines_may_end_as_they_did_on_old_machines(tmp_path: Path) -> None:
+    rows = "".join(f"{number}.png,{number % 3}\r" for number in range(COUNT))
+    folder = write_table(tmp_path / "own", "")
+    (folder / "metadata.csv").write_bytes(f"file_name,label\r{rows}".encode())
+    assert opened(folder).num_labels == 3

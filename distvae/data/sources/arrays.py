@@ -20,6 +20,8 @@ from distvae.data.sources.splits import choose_splits, finish
 from distvae.errors import DistvaeError
 
 CHUNK, SAMPLE = 1024, 64
+MOST = 2**32
+"""No image has more levels."""
 
 
 class Values(Protocol):
@@ -193,6 +195,8 @@ def _levels(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> L
         max(high for _, high, _ in ranges.values()),
     )
     try:
+        if kind.kind in "iu" and max(-lowest, highest) > MOST:
+            raise ValueError(f"whole numbers from {lowest:g} to {highest:g} are no grey levels")
         if config.white is not None:
             levels = Levels(-config.white if lowest < 0 else 0, config.white)
         else:

@@ -120,6 +120,13 @@ def _may_hold_labels(kind: Any) -> bool:
     return isinstance(kind, datasets.ClassLabel)
 
 
+def is_image(kind: Any) -> bool:
+    """Whether a column holds encoded images."""
+    import datasets
+
+    return isinstance(kind, datasets.Image)
+
+
 def kind_of(kind: Any) -> str:
     """What a column holds, in a word."""
     return str(getattr(kind, "dtype", None) or type(kind).__name__)

@@ -134,7 +134,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return clean_name(value) or None
     if isinstance(value, bytes):
-        return clean_name(value.decode("utf-8", "replace")) or None
+        try:
+            return clean_name(value.decode()) or None
+        except UnicodeDecodeError as error:
+            raise NoLabelsError(f"{value!r} is not UTF-8") from error
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool):

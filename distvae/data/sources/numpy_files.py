@@ -2,6 +2,7 @@
 
 import os
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,12 @@ from distvae.data.sources.splits import WORDS, words_of
 from distvae.errors import DistvaeError
 
 NUMPY = (".npz", ".npy")
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, MemoryError, RecursionError),
+    *(SyntaxError, tokenize.TokenError),  # of a header, which NumPy reads as Python's literals
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+)
+"""What NumPy raises of files that are damaged."""
 IMAGES = frozenset(("x", "images", "image", "imgs", "img", "data", "pixels", "samples"))
 LABELS = frozenset(("y", "labels", "label", "targets", "target", "classes", "class", "digits"))
 NAMES = frozenset(("class_names", "label_names", "classnames", "labelnames", "names", "categories"))
@@ -79,7 +86,7 @@ def _load(path: Path, alone: bool, notes: Notes) -> Arrays:
                     told = f"left out: array {name} of {path.name} holds Python objects"
                     notes.append(f"{told}, which are never unpickled")
         return arrays
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise _damaged(path, error) from error
 
 

@@ -158,7 +158,8 @@ def _labels(
 ) -> tuple[Numbers, tuple[str, ...]]:
     """The labels of the first column that holds some, and their names."""
     first = next(iter(tables))
-    others = [name for name in tables[first].features if name != image]
+    features = tables[first].features
+    others = [name for name in features if name != image and not columns.is_image(features[name])]
     for column in candidates:
         try:
             numbers, names = _column_labels(tables, column, config, notes)

@@ -118,7 +118,7 @@ def _read_text(path: Path, root: Path, config: DataConfig, notes: Notes) -> "pa.
         else:
             _check_depth(path)
             table = json.read_json(path, json.ReadOptions(block_size=BLOCK))
-    except (OSError, pa.ArrowException, ValueError) as error:
+    except (OSError, pa.ArrowException, ValueError, csv.Error) as error:
         raise DistvaeError(
             f"{path} cannot be read as a table",
             str(error).splitlines()[0].rstrip(". "),
@@ -180,7 +180,7 @@ def _read_separated(path: Path, notes: Notes) -> "pa.Table":
 
 def _first_line(path: Path) -> str:
     with path.open("rb") as file:
-        return file.readline(BLOCK).decode("utf-8-sig").rstrip("\r\n")
+        return re.split(r"[\r\n]", file.readline(BLOCK).decode("utf-8-sig"))[0]
 
 
 def _separator(path: Path, line: str) -> str:
