@@ -57,15 +57,17 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
             opened(pipe if pipe.suffix == ".csv" else tmp_path / "own")
 
 
-def test_a_zip_with_a_damaged_member_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_zip_with_a_damaged_member_is_refused(tmp_path: Path, method: int) -> None:
     path = tmp_path / "own.zip"
     write_folder(tmp_path / "own", 2)
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", method) as archive:
         for file in sorted((tmp_path / "own").rglob("*.png")):
             archive.write(file, file.relative_to(tmp_path))
         damaged = archive.infolist()[0]
     content = bytearray(path.read_bytes())
-    content[damaged.header_offset + 60] ^= 255
+    start = damaged.header_offset + 30 + len(damaged.filename) + 12
+    content[start : start + 30] = bytes(30)
     path.write_bytes(content)
     with pytest.raises(DistvaeError, match=r"cannot read .*own\.zip/own/.*another copy"):
         opened(path)

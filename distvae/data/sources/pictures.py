@@ -1,5 +1,6 @@
 """A folder of images, or a zip of one: classes and splits by where the files lie."""
 
+import lzma
 import os
 import zipfile
 import zlib
@@ -22,6 +23,11 @@ from distvae.data.sources.splits import choose_splits, finish, roles
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import natural_order
 
+DAMAGED = (
+    *(OSError, EOFError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What reading a damaged member of a zip raises."""
 MEMBER_BYTES = 2**28
 """The most that one image in a zip may take."""
 Place = tuple[str, ...]
@@ -106,7 +112,7 @@ def zip_tree(path: Path) -> Tree:
         try:
             with archive.open(members[place]) as file:
                 content = file.read(MEMBER_BYTES + 1)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        except DAMAGED as error:
             raise DistvaeError(
                 f"cannot read {where}",
                 f"{type(error).__name__}: {error}",
