@@ -3,6 +3,7 @@
 Legend: N images, Z latent dimensions, M components, G sets of them: one for each label, or 1.
 """
 
+import shlex
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -72,7 +73,8 @@ def fit_prior(config: FitPriorConfig) -> None:
     console = make_console()
     rows = [(name, f"{value:.5g}") for name, value in gains.items()]
     console.print(table("mean log-density of the latents, nats", rows))
-    console.print(f"written to {run.model}; draw from it: distvae sample --prior fitted")
+    sample = f"distvae sample {shlex.quote(str(run.model))} --prior fitted"
+    console.print(f"written to {run.model}; draw from it: {sample}")
 
 
 def _groups(model: "VAE", data: "ImageData", components: int) -> dict[str, NDArray[np.int64]]:

@@ -116,16 +116,17 @@ def label_index(label: object, names: Sequence[str]) -> int:
         raise DistvaeError(f"label {_told(label)} is no label", "expected a whole number or a name")
     if found is not None:
         return found
-    asked = shortened(str(label))
+    asked = shortened(str(label)) if str(label).strip() else repr(label)
     if not names:
         raise DistvaeError(
             f"label {asked} is not in this model", "it was trained without labels", "Leave it out."
         )
     shown = ", ".join(map(shortened, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
     numbered = f"0..{len(names) - 1} ({shown})" if known.in_order else shown
-    raise DistvaeError(
-        f"label {asked} is not in this model", f"it knows {numbered}", nearest(asked, names)
-    )
+    hint = nearest(asked, names)
+    if not isinstance(label, str) and str(label) in known.by_name:
+        hint = f"As a name it is text: '{label}'."
+    raise DistvaeError(f"label {asked} is not in this model", f"it knows {numbered}", hint)
 
 
 def label_indices(labels: Labels, names: Sequence[str]) -> NDArray[np.int64]:

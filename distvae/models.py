@@ -21,6 +21,7 @@ from distvae.labels import Labels, label_indices
 from distvae.noise import standard_normal
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
+from distvae.ranges import checked_temperature, whole_number
 from distvae.runs import CONFIG, WEIGHTS, read_model_record, settings_in
 from distvae.tensors import check_weights, load_weights, write_tensors
 
@@ -124,7 +125,8 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             ``[len(labels) * n, C, H, W]`` in [0, 1], label by label, on the model's device.
 
         Raises:
-            DistvaeError: a label this model does not know, or something that is no label.
+            DistvaeError: a label this model does not know, something that is no label, or a number
+                out of range.
         """
         batches = list(self.sample_batches(labels, n, seed, temperature, prior))
         return torch.cat(batches) if batches else torch.empty(0, *self.image_shape)
@@ -139,6 +141,8 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         prior: Prior | None = None,
     ) -> Iterator[Tensor]:
         """The images of :meth:`sample`, in batches ``[B, C, H, W]``: memory stays flat."""
+        n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0, bits=128)
+        temperature = checked_temperature(temperature)
         numbers = self._label_numbers(labels, n)
         total = n if numbers is None else len(numbers)
         device = self.to_posterior.weight.device

@@ -1,6 +1,7 @@
-"""Which numbers a setting may have, each by itself."""
+"""Which numbers a setting or an argument may be, each by itself."""
 
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,6 +110,34 @@ def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
             "otherwise an epoch is the whole training split",
             "Add --streaming, or leave it out and take --max-steps for a shorter run.",
         )
+
+
+def whole_number(value: Any, name: str, least: int, bits: int = 63) -> int:
+    """An argument that counts something.
+
+    Raises:
+        DistvaeError: it is no whole number, less than ``least``, or has more than ``bits``.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise DistvaeError(f"{name} is {shown(value)}", "expected a whole number")
+    number = int(value)
+    if not least <= number < 2**bits:
+        raise DistvaeError(
+            f"{name} is {shown(value)}", f"expected {least} or more, below 2**{bits}"
+        )
+    return number
+
+
+def checked_temperature(value: Any) -> float:
+    """The factor of the noise of samples.
+
+    Raises:
+        DistvaeError: it is no finite number of 0 or more.
+    """
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (real and 0 <= value < math.inf):
+        raise DistvaeError(f"temperature is {shown(value)}", "expected a number, 0 or more")
+    return float(value)
 
 
 def _demand(settings: Mapping[str, Any], name: str, fits: bool, expected: str) -> None:

@@ -84,19 +84,6 @@ def labels_of_rows(
     return numbers
 
 
-def whole_number(value: Any, name: str, least: int, bits: int = 63) -> int:
-    """A setting that counts something.
-
-    Raises:
-        DistvaeError: it is no whole number, less than ``least``, or has more than ``bits``.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise DistvaeError(f"{name} is {value!r}", "expected a whole number")
-    if not least <= value < 2**bits:
-        raise DistvaeError(f"{name} is {value}", f"expected {least} or more, below 2**{bits}")
-    return int(value)
-
-
 def _inside(labels: NDArray[np.integer[Any]], end: int) -> bool:
     """Whether all labels are in 0 to ``end - 1``."""
     if len(labels) <= _FEW:

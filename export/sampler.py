@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.errors import DistvaeError
 from distvae.export.inputs import (
     checked_rows,
     label_numbers,
     labels_of_rows,
-    whole_number,
 )
 from distvae.export.manifest import DECODER, Manifest
 from distvae.export.session import Graph, open_graph
 from distvae.labels import Label, Labels
 from distvae.noise import standard_normal
+from distvae.ranges import checked_temperature, whole_number
 
 Images = NDArray[np.uint8]
 
@@ -182,9 +181,7 @@ class _Draw:
         self._graph, self._names = graph, graph.manifest.label_names
         self._count = whole_number(count, "count", 0)
         self._seed = whole_number(seed, "seed", 0, bits=128)
-        if not (isinstance(temperature, int | float) and 0 <= temperature < math.inf):
-            raise DistvaeError(f"temperature is {temperature!r}", "expected a number, 0 or more")
-        self._temperature = np.float32(temperature)
+        self._temperature = np.float32(checked_temperature(temperature))
         self._labels = None if labels is None else label_numbers(labels, self._names)
         self.total = self._count * (1 if self._labels is None else len(self._labels))
 

@@ -150,8 +150,8 @@ def test_a_list_of_labels(text: str, names: tuple[str, ...], indices: list[int])
         ("0-10", "label 10 is not"),
         ("-1", "label -1 is not"),
         ("3-", "label 3- is not"),
-        ("1,,2", "label  is not"),
-        ("", "label  is not"),
+        ("1,,2", "label '' is not"),
+        ("", "label '' is not"),
         ("a-b", "label a is not"),
     ],
 )

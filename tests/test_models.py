@@ -5,10 +5,12 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -272,6 +274,39 @@ def test_a_sample_is_its_batches() -> None:
         torch.testing.assert_close(model.sample(n=9, seed=1), batches[0][:9])
         assert not batches[0].requires_grad
     assert build(SMALL).sample(labels=[], n=5).shape == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"n": -1}, "n is -1"),
+        ({"n": 1.5}, "n is 1.5"),
+        ({"n": "2"}, "n is '2'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 0.5}, "seed is 0.5"),
+        ({"seed": 2**128}, "seed is 340282366920938463463374607431768211456"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+        ({"temperature": "1"}, "temperature is '1'"),
+        ({"labels": ""}, "label '' is not in this model"),
+        ({"labels": -1}, "label -1 is not in this model"),
+    ],
+)
+def test_numbers_that_draw_nothing_are_refused(given: dict[str, Any], told: str) -> None:
+    model = build_model(ModelConfig(hidden=(4,), latent_dim=2), (1, 4, 4), NAMES)
+    with pytest.raises(DistvaeError, match=re.escape(told)):
+        model.sample(**{"labels": ["fir"], **given})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    model = build_model(ModelConfig(hidden=(4,), latent_dim=2), (1, 4, 4), NAMES)
+    found: dict[str, Any] = {
+        "n": np.int64(2),
+        "seed": np.uint8(3),
+        "temperature": np.float32(0.5),
+    }
+    plain = {name: each.item() for name, each in found.items()}
+    assert torch.equal(model.sample(["fir"], **found), model.sample(["fir"], **plain))
 
 
 def test_a_temperature_of_zero_gives_the_typical_image_of_a_label() -> None:

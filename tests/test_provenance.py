@@ -176,3 +176,20 @@ def test_a_run_of_an_earlier_version_is_told_and_not_refused(
     add_an_image(data)
     for name in COMMANDS:
         assert_refused(on(command, name, trained), "120 then, 121 now")
+
+
+def test_a_run_of_an_earlier_version_does_not_take_other_images_for_its_test(
+    shapes: Path, here: Path, command: Command
+) -> None:
+    ended = command("train", "--data", shapes / "train", *SMALL, "--output", "run")
+    assert ended.code == 0, ended.err
+    run = here / "run"
+    as_it_was_written_before(run)
+    assert on(command, "evaluate", run).code == 0
+    record = json.loads((run / "config.json").read_text())
+    record.pop("sha256", None)
+    assert record["data"]["test_split"].startswith("held-out tenth of train, by label")
+    record["data"]["test_split"] = "held-out tenth of train, seed 0"  # as many, and others
+    (run / "config.json").write_text(json.dumps(record))
+    for name in COMMANDS:
+        assert_refused(on(command, name, run), "seed 0 then", "earlier version")

@@ -21,6 +21,12 @@ from distvae.terminal import make_console
 
 SHOWN = 8
 """Label names in a message."""
+HELD_OUT = "held-out"
+"""How the origin of a test split begins that was not in the data."""
+OF_BEFORE = (
+    "The run is of an earlier version, which held out other images for the test and put names in "
+    "another order: use it with that version, or train a new run."
+)
 
 
 def data_record(data: ImageData, folder: Path, before: DataRecord | None = None) -> DataRecord:
@@ -95,7 +101,8 @@ def _open_for_model(run: Run, place: str | None, progress: Progress | None) -> I
     if model.image_shape != data.image_shape:
         wrong.append(f"images are {_shape(data.image_shape)}, not {_shape(model.image_shape)}")
     if model.label_names and model.label_names != data.label_names:
-        wrong.append(f"labels are {_some(data.label_names)}, not {_some(model.label_names)}")
+        found, expected = data.label_names, model.label_names
+        wrong.append(f"labels are {_counted(found)}, not {_counted(expected)}")
     if wrong:
         raise DistvaeError(
             f"{data.source} does not fit the model {run.folder}",
@@ -159,7 +166,9 @@ def check_same(data: ImageData, settings: DataConfig, record: RunRecord, folder:
         raise DistvaeError(
             f"{data.source} is not what the run was trained on, {folder}",
             "; ".join(changes),
-            "Put the data back as it was, name where it lies now by --data, or train a new run.",
+            "Put the data back as it was, name where it lies now by --data, or train a new run."
+            if then
+            else OF_BEFORE,
         )
     notes = []
     if Path(data.source).is_absolute() and data.source != str(_absolute(settings.data)):
@@ -195,6 +204,8 @@ def _changed_numbers(data: ImageData, record: RunRecord) -> list[str]:
     ]
     if data.stream is not None:  # an epoch of it is as long as one likes
         del pairs[0]
+    if not told.digests and told.test_split.startswith(HELD_OUT):
+        pairs.append(("test split", told.test_split, data.test_origin))
     if record.label_names:  # an unconditional model knows none
         pairs.append(("label names", *map(_some, (record.label_names, data.label_names))))
     return [f"{what}: {before} then, {now} now" for what, before, now in pairs if before != now]
@@ -202,6 +213,11 @@ def _changed_numbers(data: ImageData, record: RunRecord) -> list[str]:
 
 def _shape(sides: Sequence[int]) -> str:
     return "x".join(map(str, sides))
+
+
+def _counted(names: Sequence[str]) -> str:
+    """The first few names and how many there are: lists may begin alike."""
+    return f"{_some(names)} ({len(names)})"
 
 
 def _some(names: Sequence[str]) -> str:
