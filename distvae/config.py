@@ -83,7 +83,7 @@ class ModelConfig:
     model: Literal["vae", "cvae"] = "cvae"
     """`vae` has no label; `cvae` feeds the label to encoder, decoder and, where it takes one, prior."""
     network: NetworkName | None = None
-    """Family of encoder and decoder; left out: `conv` for fewer than 10,000 training images of 16 pixels a side or more, unless --hidden is given, else `mlp`."""
+    """Family of encoder and decoder; left out: `conv` for fewer than 2,560 training images of 16 pixels a side or more, unless --hidden is given, else `mlp`."""
     hidden: tuple[int, ...] = (512, 512)
     """Widths of the encoder's dense layers, the decoder mirrors them (mlp only): `256,128`."""
     width: float = 1.0
@@ -99,7 +99,7 @@ class ModelConfig:
     latent_dim: int = 16
     """Number of latent dimensions."""
     prior: PriorName | None = None
-    """`normal` is N(0, I); `label` learns a Gaussian for each label (cvae only); `mixture` learns some that labels share; `vamp` is the mean posterior of learned images; `flow` is N(0, I) through coupling layers. Left out: `vamp` for fewer than 10,000 training images of 16 pixels a side or more, else `label`, or `normal` where there are no labels or the objective asks for it."""
+    """`normal` is N(0, I); `label` learns a Gaussian for each label (cvae only); `mixture` learns some that labels share; `vamp` is the mean posterior of learned images; `flow` is N(0, I) through coupling layers. Left out: `vamp` for fewer than 2,560 training images of 16 pixels a side or more, else `label`, or `normal` where there are no labels or the objective asks for it."""
     prior_components: int | None = None
     """Gaussians of the mixture prior in all, or pseudo-inputs of the vamp prior for each label; left out: 50, or as many as the images are enough for where --prior is left out too."""
     pseudo_inputs: Literal["images", "mean"] | None = None
