@@ -45,8 +45,10 @@ def inspect_thing(config: InspectConfig) -> None:
         _inspect_onnx(Path(name))
         return
     looks_like_run = name is None or any(
-        is_run(folder) for folder in (Path(name), RUNS / name, Path(name).parent.parent)
+        is_run(folder) for folder in (Path(name), Path(name).parent.parent)
     )
+    if name is not None and not Path(name).exists():  # data of the name of its run goes first
+        looks_like_run |= is_run(RUNS / name)
     if looks_like_run:
         _inspect_run(find_run(name))
         return

@@ -133,8 +133,9 @@ def find_run(name: str | Path | None) -> Run:
         DistvaeError: there is no such run, or its config.json is damaged.
     """
     folder = newest_run() if name is None else Path(name)
-    if not folder.exists() and (RUNS / folder).exists():
-        folder = RUNS / folder
+    called = is_run(folder) or _STEP.fullmatch(folder.name)
+    if not called and (not folder.exists() or is_run(RUNS / folder)) and (RUNS / folder).exists():
+        folder = RUNS / folder  # also beside data of the same name
     if _STEP.fullmatch(folder.name) and is_run(folder.parent.parent):
         read_model_record(folder)
         return Run(folder.parent.parent, folder)
