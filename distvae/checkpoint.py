@@ -52,7 +52,7 @@ class Progress:
     """Lowest training loss of a step."""
     seconds: float = 0.0
     """Time spent training, over all sittings."""
-    scaler: dict[str, float] | None = None
+    scaler: dict[str, int | float] | None = None
     """State of the fp16 gradient scaler."""
     streams: tuple[dict[str, Any], ...] | None = None
     """Where each rank is in its part of streamed training images."""

@@ -103,6 +103,7 @@ def test_over_all_batches_the_estimated_density_is_that_of_all_images() -> None:
     torch.testing.assert_close(found / math.comb(5, 2), exact)
 
 
+@pytest.mark.slow
 def test_total_correlation_of_a_known_aggregate() -> None:
     # means from a Gaussian and one variance for all: their aggregate is a Gaussian
     size, generator = 3000, torch.Generator().manual_seed(0)
@@ -184,6 +185,7 @@ def test_no_row_keeps_two_of_its_dimensions() -> None:
     assert torch.equal(few.sort(0).values, rows[:2])
 
 
+@pytest.mark.slow
 def test_the_best_discriminator_tells_the_total_correlation() -> None:
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)

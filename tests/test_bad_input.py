@@ -158,6 +158,7 @@ def test_flags_that_are_refused(command: Command, here: Path, line: str, word: s
     assert not list(here.iterdir())
 
 
+@pytest.mark.slow
 def test_a_refusal_of_the_real_command(distvae: Command, tmp_path: Path) -> None:
     write_table(tmp_path / "data")
     before = listing(tmp_path)

@@ -34,6 +34,7 @@ def saved(folder: Path, names: tuple[str, ...]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_model_without_a_run_is_inspected_drawn_from_measured_and_exported(
     command: Command, here: Path, shapes: Path
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_model_without_a_run_is_inspected_drawn_from_measured_and_exported(
     assert command("export", "--check", folder / "onnx" / "encoder.onnx").code == 0
 
 
+@pytest.mark.slow
 def test_data_that_a_model_does_not_fit_is_refused(
     command: Command, here: Path, shapes: Path
 ) -> None:
@@ -80,6 +82,7 @@ def test_data_that_a_model_does_not_fit_is_refused(
     assert_refused(ended, "does not fit the model", "labels are 0, 1, 2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("onnx", [False, True])
 def test_no_name_of_a_label_leaves_its_folder_or_reaches_the_terminal_raw(
     command: Command, here: Path, onnx: bool

@@ -27,6 +27,7 @@ sample_every: 50
 """
 
 
+@pytest.mark.slow
 def test_the_table_holds_the_speed_and_the_arithmetic_of_a_real_run(
     distvae: Command,
     shapes: Path,
@@ -78,6 +79,7 @@ def test_a_run_that_fails_is_told_with_its_command(distvae: Command) -> None:
     assert "distvae.cli train --config mnist-tutorail" in ended.err
 
 
+@pytest.mark.slow
 def test_sampling_is_timed_through_torch_and_through_onnx_runtime(
     distvae: Command, run: Path
 ) -> None:
@@ -149,12 +151,14 @@ def test_a_step_of_any_share_lies_on_the_line_through_two() -> None:
     assert noisy.seconds(4) == noisy.seconds(128) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_two_processes_on_this_machine_are_measured() -> None:
     links = measure_links(4_000_000)
     assert 1e-6 < links.latency < 1.0
     assert 1e6 < links.device < 1e12
 
 
+@pytest.mark.slow
 def test_the_plan_adds_the_all_reduce_to_measured_steps(
     distvae: Command, shapes: Path, tmp_path: Path
 ) -> None:

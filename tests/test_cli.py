@@ -130,6 +130,7 @@ def test_what_to_type_next_can_be_typed(command: Command, shapes: Path, here: Pa
     assert command(*words[1:]).code == 0
 
 
+@pytest.mark.slow
 def test_the_newest_run_is_taken_and_told(run: Path, command: Command, here: Path) -> None:
     shutil.copytree(run, here / "runs" / "mine")
     for name in ("sample", "inspect"):

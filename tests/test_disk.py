@@ -1,6 +1,7 @@
 """Disks that are full and places that cannot be written: exit code 2, one message, nothing left."""
 
 import contextlib
+import io
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -41,7 +43,7 @@ def test_a_full_disk_is_told_and_leaves_all_as_it_was(
     if words[0] in ("evaluate", "fit-prior"):
         assert command("evaluate", "run", "--metrics", "elbo").code == 0  # its data is in the cache
     before = listing(here)
-    with full_disk():
+    with full_disk(), contextlib.redirect_stdout(io.StringIO()):  # what is captured is a file too
         ended = command(*words)
     assert_refused(ended, "cannot be written", "MB are free", "Make it writable")
     assert listing(here) == before

@@ -34,6 +34,7 @@ def measured(run: Path) -> dict[str, float]:
     return values
 
 
+@pytest.mark.slow
 def test_a_conditional_run_is_measured(run: Path, command: Command) -> None:
     ended = command("evaluate", run)
     assert ended.code == 0, ended.err
@@ -117,6 +118,7 @@ def test_distances_and_neighbours(run: Path, command: Command) -> None:
     assert "| fid_judge |" in (run / "evaluation.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(run: Path, command: Command) -> None:
     words = ["evaluate", str(run), "--metrics", "elbo,likelihood,judge", "--draws", "70"]
     assert command(*words).code == 0

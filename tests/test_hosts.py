@@ -107,6 +107,7 @@ def hosts(here: Path, environment: dict[str, str]) -> Iterator[Hosts]:
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
 
+@pytest.mark.slow
 def test_a_cut_cable_stops_both_hosts_and_the_same_command_goes_on(
     hosts: Hosts, shapes: Path, here: Path
 ) -> None:

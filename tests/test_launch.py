@@ -13,6 +13,7 @@ from tests.conftest import CHECKOUT, HANG
 SCRIPT = CHECKOUT / "launch" / "train.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["the checkout", "elsewhere"])
 def test_accelerate_launches_a_run(
     place: str, shapes: Path, environment: dict[str, str], tmp_path: Path

@@ -186,6 +186,7 @@ def gradients(name: ObjectiveName, weight: float, seed: int) -> dict[str, Tensor
     return {name: value for name, value in held.items() if value is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [1.0, 0.4])
 def test_the_doubly_reparameterized_gradient_has_the_mean_of_the_plain_one_and_less_noise(
     weight: float,

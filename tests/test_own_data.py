@@ -20,6 +20,7 @@ def losses(run: Path) -> list[float]:
     return [line["loss"] for line in lines if line["split"] == "test"]
 
 
+@pytest.mark.slow
 def test_grey_pictures_by_name_and_range(
     distvae: Command, command: Command, tmp_path: Path
 ) -> None:
@@ -65,6 +66,7 @@ def coloured(here: Path) -> Path:
     return here / "photos"
 
 
+@pytest.mark.slow
 def test_colour_pictures_of_another_size(coloured: Path, command: Command, here: Path) -> None:
     flags = "--network conv --width 0.25 --latent-dim 4 --batch-size 18 --epochs 12"
     steady = "--learning-rate 0.01 --ema 0.9 --output run"

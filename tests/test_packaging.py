@@ -67,6 +67,7 @@ def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
     return build_wheel(tree, tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.mark.slow
 def test_a_source_distribution_builds_the_same_wheel(
     tree: Path, wheel: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_changed_data_is_refused_by_what_differs(
     assert listing(trained) == before
 
 
+@pytest.mark.slow
 def test_other_data_and_other_settings_are_refused(
     trained: Path, data: Path, here: Path, command: Command
 ) -> None:

@@ -98,9 +98,10 @@ def test_a_flag_that_is_named_is_there(document: str, command: Command) -> None:
     for name in KINDS:
         known |= set(re.findall(r"--[a-z][a-z-]+", command(*name.split(), "--help").out))
     named = {flag for span in spans(document) for flag in re.findall(r"--[a-z][a-z-]+", span)}
-    assert named <= known | {"--debug", "--version"}
+    assert named <= known | {"--debug", "--version", "--no-deps"}
 
 
+@pytest.mark.slow
 def test_the_python_block_runs_as_printed(command: Command, here: Path) -> None:
     few = ("--hidden", 16, "--latent-dim", 3, "--max-steps", 2, "--batch-size", 500)
     assert command("train", *few).code == 0  # into the folder that the block names
@@ -131,6 +132,7 @@ def test_a_file_that_is_named_is_there(document: str) -> None:
         assert any((folder / path).exists() for folder in folders), path
 
 
+@pytest.mark.slow
 def test_a_run_folder_is_as_drawn(run: Path, command: Command) -> None:
     assert command("evaluate", run, "--metrics", "judge,neighbours").code == 0
     assert command("export", run).code == 0

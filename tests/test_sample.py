@@ -247,6 +247,7 @@ def test_an_array_that_cannot_be_written_leaves_nothing(command: Command, here: 
     assert listing(here) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_sample_of_an_onnx_file_needs_no_torch_and_flat_memory(
     tmp_path: Path, environment: dict[str, str]

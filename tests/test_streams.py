@@ -44,6 +44,7 @@ def shell(tmp_path: Path, environment: dict[str, str]) -> Shell:
     return Shell(tmp_path, environment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [

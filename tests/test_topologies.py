@@ -114,6 +114,7 @@ def outcome(
         pool.shutdown(cancel_futures=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "processes"),
     [("cpu", 1), ("cpu_2proc", 2), ("multi_node", 2), ("torchrun", 2), ("fsdp on a CPU", 2)],
@@ -143,6 +144,7 @@ def test_without_a_gpu_what_needs_one_stops(name: str, outcome: Callable[[str], 
     outcome(name).assert_refused(*words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["--cpu", "MULTI_CPU"])
 def test_one_process_where_two_were_asked_for_stops(
     name: str, outcome: Callable[[str], Outcome]
@@ -151,6 +153,7 @@ def test_one_process_where_two_were_asked_for_stops(
     outcome(name).assert_refused(*words, "accelerate_configs/cpu_2proc.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(GPUS > 0, reason="there is a GPU")
 def test_torchrun_on_a_cpu_has_to_be_told_so(outcome: Callable[[str], Outcome]) -> None:
     words = ("torchrun asked for 2 processes, the run has 1", "no GPU", "ACCELERATE_USE_CPU=1")

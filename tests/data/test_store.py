@@ -69,6 +69,7 @@ def test_mnist_is_the_published_one(mnist: ImageData) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mnist", "folder"])
 def test_a_second_start_needs_no_datasets(kind: str, tmp_path: Path) -> None:
     data = kind if kind == "mnist" else str(write_folder(tmp_path / "trees"))

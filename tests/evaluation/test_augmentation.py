@@ -66,6 +66,7 @@ def measured(
     return {name.removeprefix("augmentation_"): value for name, value in found.items()}
 
 
+@pytest.mark.slow
 def test_more_images_as_good_as_real_ones_are_a_gain(noisy: ImageData) -> None:
     found = measured(Replay(noisy), noisy, seeds=3)
     assert (found["real_images"], found["generated_images"]) == (6.0, 240.0)
@@ -80,6 +81,7 @@ def test_images_of_other_labels_than_they_are_given_out_for_are_a_loss(noisy: Im
     assert found["gain"] < -0.3
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_the_mean_of_repeats(noisy: ImageData) -> None:
     two, three = (measured(Replay(noisy), noisy, seeds=seeds, generated=20) for seeds in (2, 3))
     repeats = {}
@@ -93,6 +95,7 @@ def test_errors_are_those_of_the_mean_of_repeats(noisy: ImageData) -> None:
     assert three["both_accuracy"] != three["generated_accuracy"]
 
 
+@pytest.mark.slow
 def test_a_seed_decides_all(noisy: ImageData) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
@@ -122,6 +125,7 @@ def test_every_training_is_told_and_labels_with_few_images_give_what_they_have(
     assert found["augmentation_generated_images"] == 15.0
 
 
+@pytest.mark.slow
 def test_large_images_are_shrunk(patterns: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distvae.evaluation.augmentation.STEPS", 12)
 

@@ -88,6 +88,7 @@ def test_factors_themselves_are_perfect() -> None:
     assert found["sap"] == pytest.approx((3 + 2 / 3) / 4, abs=0.02)
 
 
+@pytest.mark.slow
 def test_noise_knows_nothing() -> None:
     found = scores("noise")
     for name in ("mig", "sap", "dci_disentanglement", "dci_completeness"):
@@ -97,6 +98,7 @@ def test_noise_knows_nothing() -> None:
     assert found["factor_vae_score"] == pytest.approx(1 / len(SIZES), abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_rotation_is_between_the_two() -> None:
     best, found, worst = scores("perfect"), scores("rotated"), scores("noise")
     for name in ("mig", "sap", "dci_disentanglement", "dci_completeness"):
@@ -113,6 +115,7 @@ def test_idle_latents_score_nothing() -> None:
     assert factor_vae_score(codes, np.zeros(2), np.random.default_rng(0)) == 0.0
 
 
+@pytest.mark.slow
 def test_votes_are_less_sure_the_further_it_is_turned() -> None:
     """And their error is that of as many throws of a coin."""
     found = []
@@ -203,6 +206,7 @@ def grid(tmp_path: Path) -> ImageData:
     return open_data(DataConfig(data=str(path), cache_dir=str(tmp_path / "cache")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vae", "cvae"])
 def test_a_model_is_scored(grid: ImageData, kind: str) -> None:
     config = ModelConfig(model=kind, prior="normal", hidden=(16,), latent_dim=3)  # type: ignore[arg-type]

@@ -201,6 +201,7 @@ def test_training_images_score_as_real_ones(patterns: ImageData) -> None:
     assert dict(distance_metrics(Replay(patterns.train), patterns, [Colours()], 4)) == scores
 
 
+@pytest.mark.slow
 def test_test_images_are_at_no_distance(patterns: ImageData, judges: Ensemble) -> None:
     scores = dict(
         distance_metrics(

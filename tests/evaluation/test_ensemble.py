@@ -48,6 +48,7 @@ def test_they_are_of_different_minds(judges: Ensemble, patterns: ImageData) -> N
     assert (found != found[:, :1]).any()
 
 
+@pytest.mark.slow
 def test_measure_themselves_on_the_test_split_by_label(
     judges: Ensemble, patterns: ImageData
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_second_call_only_loads(judges: Ensemble, patterns: ImageData) -> None
         assert torch.equal(one.features(images), other.features(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -123,6 +125,7 @@ print([checksum(network.state_dict()) for network in networks])
 """
 
 
+@pytest.mark.slow
 def test_any_number_of_threads_gives_the_same_bits() -> None:
     told = [
         subprocess.run(
@@ -136,6 +139,7 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
     assert one != other
 
 
+@pytest.mark.slow
 def test_judges_of_other_labels_are_not_taken(
     judges: Ensemble, patterns: ImageData, tmp_path: Path
 ) -> None:
@@ -144,6 +148,7 @@ def test_judges_of_other_labels_are_not_taken(
     assert get_judges(renamed, tmp_path).recall.keys() == {"a", "b", "c"}
 
 
+@pytest.mark.slow
 def test_those_of_another_processor_are_left_alone(
     judges: Ensemble, patterns: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +158,7 @@ def test_those_of_another_processor_are_left_alone(
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_training_leaves_the_global_generator_alone_and_tells_its_progress(
     patterns: ImageData, tmp_path: Path
 ) -> None:
@@ -171,6 +177,7 @@ def test_training_leaves_the_global_generator_alone_and_tells_its_progress(
     assert told == [("training the judges", sum(counts))]
 
 
+@pytest.mark.slow
 def test_one_image_of_a_label_and_constant_images_are_enough(
     patterns: ImageData, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def on_a_grid(model: VAE, images: Tensor, labels: Tensor | None) -> Tensor:
     return torch.stack(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "prior", "posterior"),
     [("vae", "normal", "gaussian"), ("cvae", "label", "gaussian"), ("cvae", "mixture", "gaussian")],
@@ -99,6 +100,7 @@ def test_processes_and_memory_change_nothing(monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(chunked.log_likelihood, whole.log_likelihood, rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_marginal_is_the_integral_over_labels_too() -> None:
     model, images = model_of("cvae", prior="label"), small(12)
     shares = torch.tensor([0.5, 0.3, 0.2])

@@ -67,6 +67,7 @@ def test_figures_are_pooled_by_name() -> None:
     assert mean.sampling == pytest.approx(math.sqrt(0.125) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judges", [1, 5])
 def test_the_worst_of_ten_alike_is_not_worse_than_they_are(judges: int) -> None:
     """The bias of choosing the worst is taken off in part: what is left is less than half of it."""

@@ -43,6 +43,7 @@ def run(python: Path | str, code: str, folder: Path, *words: object) -> Ended:
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
+@pytest.mark.slow
 def test_the_command_draws_what_it_draws_elsewhere(
     python: Path, decoder: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -62,6 +63,7 @@ def test_the_command_draws_what_it_draws_elsewhere(
     assert len(list((tmp_path / "folder").iterdir())) == 6
 
 
+@pytest.mark.slow
 def test_the_command_teaches_and_refuses(python: Path, decoder: Path, tmp_path: Path) -> None:
     ended = run(python, "", tmp_path, "sample", "--help")
     assert (ended.code, ended.err) == (0, "")
@@ -78,6 +80,7 @@ def test_the_command_teaches_and_refuses(python: Path, decoder: Path, tmp_path: 
         assert_refused(run(python, "", tmp_path, "sample", decoder, *words), message)
 
 
+@pytest.mark.slow
 def test_other_commands_say_what_they_need(python: Path, decoder: Path, tmp_path: Path) -> None:
     for command in ("train", "evaluate", "export", "fit-prior", "inspect"):
         ended = run(python, "", tmp_path, command)

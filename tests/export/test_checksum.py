@@ -56,6 +56,7 @@ def test_the_last_bytes_are_the_checksum(path: Path) -> None:
     assert path.read_bytes()[:-LENGTH] == alone.read_bytes()
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_found_or_changes_nothing(
     path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,6 +42,7 @@ def exported(
     return folder
 
 
+@pytest.mark.slow
 def test_everything_is_written_and_told(exported: Path) -> None:
     files = {path.name for path in (exported / "onnx").iterdir()}
     graphs = {"decoder.onnx", "encoder.onnx", "decoder-int8.onnx", "encoder-int8.onnx"}
@@ -105,6 +106,7 @@ def test_a_written_file_can_be_checked_again(
     assert listing(run) == before
 
 
+@pytest.mark.slow
 def test_a_file_of_older_weights_is_not_taken_for_the_run(run: Path, command: Command) -> None:
     assert command("export", run).code == 0
     tensors = read_tensors(run / "model.safetensors")
@@ -114,6 +116,7 @@ def test_a_file_of_older_weights_is_not_taken_for_the_run(run: Path, command: Co
     assert_refused(ended, "the weights that", "are not there")
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_matched_leaves_nothing_behind(run: Path, command: Command) -> None:
     """Steep enough, and any rounding of float32 shows in the image."""
     assert command("export", run).code == 0
@@ -131,6 +134,7 @@ def test_a_model_that_cannot_be_matched_leaves_nothing_behind(run: Path, command
     assert not (run.parent / "new").exists()
 
 
+@pytest.mark.slow
 def test_two_exports_are_the_same_bytes_wherever_the_run_lies(
     finished: Path, tmp_path: Path, distvae: Command
 ) -> None:
@@ -157,6 +161,7 @@ def test_folders_of_this_machine_are_not_told(exported: Path, shapes: Path) -> N
     assert "output" not in manifest.settings
 
 
+@pytest.mark.slow
 def test_a_checkpoint_can_be_exported(run: Path, command: Command, tmp_path: Path) -> None:
     (checkpoint, *_) = sorted((run / "checkpoints").iterdir())
     ended = command("export", checkpoint, "--output", tmp_path / "files")
@@ -165,6 +170,7 @@ def test_a_checkpoint_can_be_exported(run: Path, command: Command, tmp_path: Pat
     assert not (run / "onnx").exists()
 
 
+@pytest.mark.slow
 def test_wrong_words_are_refused_before_anything_is_written(
     run: Path, command: Command, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def tensor(labels: NDArray[np.int64] | None) -> torch.Tensor | None:
     return None if labels is None else torch.from_numpy(labels)
 
 
+@pytest.mark.slow
 @table
 def test_a_decoder_draws_what_the_model_draws(row: Row, tmp_path: Path) -> None:
     model = build(row)

@@ -36,6 +36,7 @@ def shift_one_weight(proto: onnx.ModelProto, by: float) -> None:
     proto.graph.initializer[place].CopyFrom(numpy_helper.from_array(changed, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("graph", "words"),
     [
@@ -60,6 +61,7 @@ def test_a_wrong_weight_is_found_and_named(
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.onnx"]
 
 
+@pytest.mark.slow
 def test_a_file_of_other_weights_is_refused(tmp_path: Path) -> None:
     model = build(TABLE[1])
     path = tmp_path / "decoder.onnx"
@@ -70,6 +72,7 @@ def test_a_file_of_other_weights_is_refused(tmp_path: Path) -> None:
         verify(path, model)
 
 
+@pytest.mark.slow
 def test_an_image_that_depends_on_its_batch_is_found(tmp_path: Path) -> None:
     model = build(TABLE[1])
     path, changed = tmp_path / "decoder.onnx", tmp_path / "changed.onnx"
@@ -82,6 +85,7 @@ def test_an_image_that_depends_on_its_batch_is_found(tmp_path: Path) -> None:
         verify(changed, model)
 
 
+@pytest.mark.slow
 def test_numbers_that_are_none_are_found(tmp_path: Path) -> None:
     model = build(TABLE[1])
     with torch.no_grad():

@@ -90,6 +90,7 @@ def open_page(browser: Browser, address: str) -> Iterator[Open]:
         page.close()
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("dim", [1, 2, 5, 16, 256])
 def test_noise_is_that_of_python(open_page: Open, dim: int) -> None:
@@ -277,6 +278,7 @@ def test_a_key_draws_new_noise(open_page: Open, site: Path, key: str) -> None:
     assert_same(pixels(page, IMAGE, shape), draw(site / "digits.onnx", noise, 0)[0])
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_thousand_labels_and_a_large_image(open_page: Open, site: Path) -> None:
     shape, dim, names = MODELS["many"]
@@ -318,6 +320,7 @@ CUT_OFF = """[...document.querySelectorAll('main *')].filter((element) => {
 }).map((element) => element.outerHTML.slice(0, 80))"""
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("name", ["line", "plane", "colour", "many"])
 def test_nothing_is_cut_off_on_any_width(open_page: Open, name: str) -> None:

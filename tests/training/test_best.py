@@ -123,6 +123,7 @@ def test_killed_and_resumed_it_keeps_the_same(
     assert lines(run, "test") == tested
 
 
+@pytest.mark.slow
 def test_more_patience_goes_on_from_the_last_and_not_from_the_best(
     stopped: tuple[Path, str], shapes: Path, command: Command, here: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_more_patience_goes_on_from_the_last_and_not_from_the_best(
     assert losses(run, "validation") == losses(here / "patient", "validation")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_a_best_of_its_own_has_it(
     shapes: Path, command: Command, here: Path
 ) -> None:
@@ -154,6 +156,7 @@ def test_a_checkpoint_with_a_best_of_its_own_has_it(
     assert weights(run) == whole
 
 
+@pytest.mark.slow
 def test_a_damaged_best_is_named_and_the_next_is_looked_for(
     stopped: tuple[Path, str], command: Command
 ) -> None:
@@ -170,6 +173,7 @@ def test_a_damaged_best_is_named_and_the_next_is_looked_for(
     assert weights(run) in {weights(path.parent) for path in run.rglob("step-*/trainer.json")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "kept"),
     [(("--keep-best",), True), (("--early-stopping", 9, "--keep-best", "off"), False), ((), False)],
@@ -200,6 +204,7 @@ def test_with_max_steps_and_rare_evaluations(shapes: Path, command: Command, her
     assert f"those of step {best_step(here / 'run')} " in ended.out
 
 
+@pytest.mark.slow
 def test_a_validation_split_of_the_data_is_taken(command: Command, here: Path) -> None:
     for name, count, seed in (("train", 20, 0), ("validation", 7, 1), ("test", 6, 2)):
         write_shapes(here / "own" / name, count, seed)
@@ -217,6 +222,7 @@ def test_a_validation_split_of_the_data_is_taken(command: Command, here: Path) -
     assert_refused(refused, "is the split that is tested on")
 
 
+@pytest.mark.slow
 def test_two_processes_keep_the_same_best(
     shapes: Path, command: Command, starter: Starter, stopped: tuple[Path, str]
 ) -> None:
@@ -245,6 +251,7 @@ def test_how_it_is_asked_for() -> None:
         training(["--keep-best", "perhaps"])
 
 
+@pytest.mark.slow
 def test_losses_of_another_objective_do_not_compare(
     stopped: tuple[Path, str], command: Command
 ) -> None:

@@ -68,6 +68,7 @@ def test_an_end_that_lies_behind_is_said(run: Path, command: Command) -> None:
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_longer_run_does_not_unlearn(run: Path, command: Command) -> None:
     command("train", "--resume", run, "--epochs", 20, "--rewind-schedule", "--log-every", 1)
     copy = shutil.copytree(run, run.with_name("rewound"))

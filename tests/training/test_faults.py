@@ -44,6 +44,7 @@ def undisturbed(
     return here / "run"
 
 
+@pytest.mark.slow
 def test_a_process_with_other_settings_or_versions_is_refused(
     starter: Starter, shapes: Path, tmp_path: Path
 ) -> None:
@@ -62,6 +63,7 @@ def test_a_process_with_other_settings_or_versions_is_refused(
     assert not group.run.exists()
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_and_a_lost_rank_ends_the_first(
     starter: Starter, shapes: Path, command: Command
 ) -> None:
@@ -82,6 +84,7 @@ def test_a_second_run_is_refused_and_a_lost_rank_ends_the_first(
     assert not (group.run / LOCK).exists()
 
 
+@pytest.mark.slow
 def test_a_rank_lost_under_a_launcher(starter: Starter, shapes: Path) -> None:
     group = starter.launched("--data", shapes, *LONG)
     group.wait_for_step(20)
@@ -93,6 +96,7 @@ def test_a_rank_lost_under_a_launcher(starter: Starter, shapes: Path) -> None:
     assert ended.err.count("error: ") == 1
 
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_is_waited_for_until_the_timeout(starter: Starter, shapes: Path) -> None:
     group = starter.plain("--data", shapes, *LONG, "--timeout", 3)
     group.wait_for_step(20)
@@ -105,12 +109,13 @@ def test_a_rank_that_hangs_is_waited_for_until_the_timeout(starter: Starter, sha
         silent.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
         ("loss", ("the loss of step 7 is nan", "distortion", "nats per image")),
         ("gradient", ("the loss of step 8 is nan",)),
-        ("bit", ("the weights of rank 1 are not those of rank 0 after step 10",)),
+        ("bit", ("the weights of rank 1 are not those of rank 0 after step 9",)),
     ],
 )
 def test_a_fault_on_one_rank_stops_all(
@@ -119,10 +124,11 @@ def test_a_fault_on_one_rank_stops_all(
     flags = ("train", "--data", shapes, *LONG, "--checkpoint-every", 5)
     group = starter.plain(*flags, script=(*FAULTY, fault))
     told_once(group.ended(), 2, *words)
-    (good,) = checkpoints(group.run)
+    good = checkpoints(group.run)[-1]
     assert good.name == "step-00000005"
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_told_to_stop_leaves_a_checkpoint(
     starter: Starter, shapes: Path
 ) -> None:
@@ -131,10 +137,11 @@ def test_a_launcher_that_is_told_to_stop_leaves_a_checkpoint(
     group.processes[0].terminate()
     (ended,) = group.ended()
     assert ended.out.count("SIGTERM: a checkpoint is written") == 1
-    (path,) = checkpoints(group.run)
+    path = checkpoints(group.run)[-1]  # those of better evaluations come before
     assert int(path.name.removeprefix("step-")) == metrics(group.run)[-1]["step"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [("SIGUSR1", 0), ("SIGINT", 130)])
 def test_a_signal_to_one_rank_stops_all_at_one_step(
     starter: Starter, shapes: Path, number: str, code: int
@@ -145,7 +152,8 @@ def test_a_signal_to_one_rank_stops_all_at_one_step(
     ended = group.ended()
     assert [(each.code, each.err) for each in ended] == [(code, "")] * 2
     assert f"{number}: a checkpoint is written" in ended[0].out
-    assert len(checkpoints(group.run)) == 1
+    path = checkpoints(group.run)[-1]  # those of better evaluations come before
+    assert int(path.name.removeprefix("step-")) == metrics(group.run)[-1]["step"]
 
 
 @pytest.fixture
@@ -174,6 +182,7 @@ def fill(disk: Path) -> Path:
             return filler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_every", [1, 10_000])
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     starter: Starter, shapes: Path, small_disk: Path, undisturbed: Path, log_every: int
@@ -217,6 +226,7 @@ def copy(undisturbed: Path, tmp_path: Path) -> Path:
     return shutil.copytree(undisturbed, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_all_ranks_go_on_from_the_same_whole_checkpoint(
     starter: Starter, copy: Path, undisturbed: Path
 ) -> None:
@@ -232,6 +242,7 @@ def test_all_ranks_go_on_from_the_same_whole_checkpoint(
     assert not list(copy.glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_rank_that_does_not_see_the_checkpoint_is_told(
     starter: Starter, copy: Path, tmp_path: Path
 ) -> None:
@@ -253,6 +264,7 @@ def test_one_process_goes_on_with_what_two_began(
         assert line["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
     starter: Starter, shapes: Path, undisturbed: Path
 ) -> None:

@@ -69,6 +69,7 @@ def assert_agree(run: Path, other: Path) -> None:
             np.testing.assert_allclose(found[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
 
 
+@pytest.mark.slow
 def test_it_is_the_run_of_ddp(runs: Path) -> None:
     ddp, fsdp = runs / "ddp", runs / "fsdp"
     assert_agree(fsdp, ddp)
@@ -81,6 +82,7 @@ def test_it_is_the_run_of_ddp(runs: Path) -> None:
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_each_process_holds_half(starter: Starter, shapes: Path) -> None:
     group = starter.plain(shapes, script=("-m", __name__), only=BOTH)
     ended = group.ended()
@@ -92,6 +94,7 @@ def test_each_process_holds_half(starter: Starter, shapes: Path) -> None:
             assert 0.4 * whole < own < 0.6 * whole, what
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_the_same(runs: Path, starter: Starter, shapes: Path) -> None:
     group = starter.plain("--data", shapes, *FLAGS, "--output", "run", only=BOTH)
     group.wait_for_step(MIDDLE + 3)
@@ -108,6 +111,7 @@ def test_killed_and_resumed_it_ends_the_same(runs: Path, starter: Starter, shape
         assert found == expected
 
 
+@pytest.mark.slow
 def test_either_goes_on_from_the_checkpoint_of_the_other(runs: Path, starter: Starter) -> None:
     groups = []
     for began, only in (("fsdp", {}), ("ddp", BOTH)):
@@ -121,6 +125,7 @@ def test_either_goes_on_from_the_checkpoint_of_the_other(runs: Path, starter: St
         assert_agree(group.run, runs / "ddp")
 
 
+@pytest.mark.slow
 def test_a_process_that_shards_beside_one_that_does_not_is_refused(
     starter: Starter, shapes: Path
 ) -> None:

@@ -50,6 +50,7 @@ def test_a_log_line_is_the_mean_of_its_steps(settings: Settings, here: Path) -> 
     )
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_event_files(distvae: Command, shapes: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     small = ("--hidden", "16", "--latent-dim", "3", "--batch-size", "12", "--max-steps", "5")

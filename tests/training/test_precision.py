@@ -105,6 +105,7 @@ def test_losses_are_float32_under_bf16(settings: Settings, here: Path, objective
     assert {term.dtype for term in terms} == {torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="the variables below are for x86"
 )
@@ -143,6 +144,7 @@ def test_without_bf16_instructions(
 FLAGS = ("--hidden", 16, "--latent-dim", 3, "--batch-size", 12, "--epochs", 60, "--eval-every", 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("margin", "taken"), [(0.0, "bf16"), (float("inf"), "no")])
 def test_auto_takes_what_is_faster(
     settings: Settings, here: Path, monkeypatch: pytest.MonkeyPatch, margin: float, taken: str
@@ -226,6 +228,7 @@ def sweep(
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_bf16_ends_where_float32_does(sweep: Path, processes: int) -> None:
     half, single = sweep / f"bf16-{processes}", sweep / "no-1"
@@ -286,6 +289,7 @@ def scaled_steps(scaler: torch.amp.GradScaler, gradients: list[float]) -> None:
         optimizer.zero_grad()
 
 
+@pytest.mark.slow
 def test_compiled_steps_agree_with_eager_ones(
     distvae: Command, settings: Settings, shapes: Path, here: Path
 ) -> None:
