@@ -25,7 +25,8 @@ def pictures() -> frozenset[str]:
     from PIL import features
 
     found = set(_PICTURES)
-    if features.check("avif"):
+    # Pillow before 11.3 does not know it, and warns
+    if "avif" in features.modules and features.check("avif"):
         found |= set(AVIF)
     if importlib.util.find_spec("pillow_heif"):
         import pillow_heif  # type: ignore[import-not-found, unused-ignore]

@@ -4,7 +4,6 @@ Legend: B batch.
 """
 
 import contextlib
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 
@@ -24,10 +23,11 @@ TIMED = 8
 def step_seconds(
     engines: Sequence[Engine], warm_up: int = WARM_UP, timed: int = TIMED
 ) -> list[float]:
-    """Median time of a whole step, with all that processes exchange, of each engine.
+    """Time of a whole step, with all that processes exchange, of each engine.
 
-    They take turns, so that a machine that slows down slows all. Weights, moments and averages are
-    put back afterwards. All processes call it together.
+    They take turns, so that a machine that slows down slows all. The quickest step of each counts:
+    whatever else runs on the machine makes a step slower, never quicker. Weights, moments and
+    averages are put back afterwards. All processes call it together.
 
     Args:
         engines: of one run, which differ in how they compute.
@@ -43,7 +43,7 @@ def step_seconds(
                 losses = engine.update(0, batches, 0.0, Pressure(1.0, 1.0), 0.0)
                 losses[-1].loss.item()  # waits for the device
                 taken.append(time.perf_counter() - started)
-    return [statistics.median(taken[warm_up:]) for taken in seconds]
+    return [min(taken[warm_up:]) for taken in seconds]
 
 
 def _batches(engine: Engine) -> list[Batch]:

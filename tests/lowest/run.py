@@ -56,7 +56,8 @@ for number in range(300):
     Image.fromarray(np.uint8(255 * (far < 4))).save(paths[-1])
 label = datasets.ClassLabel(names=["circle", "square", "stripe"])
 features = datasets.Features({"image": datasets.Image(), "label": label})
-table = {"image": [str(path) for path in paths], "label": [n % 3 for n in range(300)]}
+cells = [{"bytes": path.read_bytes(), "path": None} for path in paths]
+table = {"image": cells, "label": [n % 3 for n in range(300)]}
 (root / "tables").mkdir()
 datasets.Dataset.from_dict(table, features).to_parquet(root / "tables" / "train.parquet")
 """
