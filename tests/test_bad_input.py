@@ -144,7 +144,7 @@ REFUSED_FLAGS = {
     "flag of sample": ("sample --cuont 3", "--count"),
     "number": ("train --epochs many", "--epochs"),
     "widths": ("train --hidden a,b", "--hidden"),
-    "choice": ("train --network cnn", "'mlp', 'resnet'"),
+    "choice": ("train --network cnn", "'resnet'"),
     "no value": ("train --epochs", "--epochs"),
 }
 

@@ -77,7 +77,7 @@ def test_data_that_a_model_does_not_fit_is_refused(
 ) -> None:
     folder = saved(here / "model", ("circle", "square", "cross"))
     ended = command("evaluate", folder, "--metrics", "elbo", "--data", shapes)
-    assert_refused(ended, "does not fit the model", "circle, cross, square, not circle, square")
+    assert_refused(ended, "does not fit the model", "circle, cross, square (3), not circle, square")
     ended = command("evaluate", folder, "--metrics", "elbo", "--data", "mnist")
     assert_refused(ended, "does not fit the model", "labels are 0, 1, 2")
 

@@ -64,7 +64,7 @@ def test_what_is_no_recipe_is_refused_in_a_line(tmp_path: Path, recipe: str, wor
 @pytest.mark.parametrize(
     ("recipe", "name", "value"),
     [
-        ("# nothing", "epochs", 16),
+        ("# nothing", "epochs", None),
         ("\ufeffepochs: 3", "epochs", 3),
         ("epochs: 0x10", "epochs", 16),
         ("beta: 1e-3", "beta", 0.001),

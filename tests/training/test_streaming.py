@@ -126,7 +126,9 @@ def test_evaluate_and_export_know_what_was_streamed(
 
 
 def test_the_mnist_of_the_package_is_refused(command: Command, here: Path) -> None:
-    assert_refused(command("train", "--streaming"), "bundled mnist", "Leave out --streaming")
+    assert_refused(
+        command("train", "--streaming"), "does not go with mnist", "Leave out --streaming"
+    )
     assert not (here / "runs").exists()
 
 
