@@ -110,7 +110,7 @@ def test_images_without_a_label_are_for_unconditional_models(
         ended = command("train", "--data", tmp_path / "some.npz", *flags)
         assert ended.code == 0, ended.err
         assert f"{count} images 1x6x6" in ended.out
-        assert "10 of 70 images of split train have no label" in ended.out
+        assert "10 of 70 images of train" in ended.out
         alone = "only labelled images are used, as labels are needed: 60 of 70 train"
         assert (alone in ended.out) is (model == "cvae")
         ended = command("evaluate", tmp_path / model, "--metrics", "elbo,likelihood,latents")

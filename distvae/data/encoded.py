@@ -17,6 +17,11 @@ _PICTURES = frozenset(
 )
 HEIF = (".heic", ".heif", ".hif")
 AVIF = (".avif", ".avifs")
+_CONTAINERS = {
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+}
+"""Kinds of images by the brand in the first bytes of a file."""
 
 
 @functools.cache
@@ -63,7 +68,7 @@ def decode_image(encoded: dict[str, Any]) -> Any:
     Raises:
         OSError: there is none.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     pictures()
     encoded_bytes, path = encoded["bytes"], encoded["path"]
@@ -73,9 +78,33 @@ def decode_image(encoded: dict[str, Any]) -> Any:
         return datasets.Image().decode_example(encoded)
     if encoded_bytes is None and not path:
         raise OSError("the row has no image")
-    with Image.open(path if encoded_bytes is None else BytesIO(encoded_bytes)) as image:
+    with _open(path if encoded_bytes is None else BytesIO(encoded_bytes)) as image:
         image.load()
         frames = getattr(image, "n_frames", 1)
         turned = ImageOps.exif_transpose(image)
     turned.info["frames"] = frames
     return turned
+
+
+def _open(file: str | BytesIO) -> Any:
+    """The image in a file, which is not decoded yet.
+
+    Raises:
+        OSError: it is none, or one of a kind that needs a plugin which is not there.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        head = file.getvalue()[:12] if isinstance(file, BytesIO) else _head(file)
+        if kind := _CONTAINERS.get(head[8:] if head[4:8] == b"ftyp" else b""):
+            raise OSError(
+                f"it is a {kind} image, whatever it is called; pip install pillow-heif reads it"
+            ) from None
+        raise
+
+
+def _head(path: str) -> bytes:
+    with Path(path).open("rb") as file:
+        return file.read(12)

@@ -93,12 +93,13 @@ class ImageData:
         Raises:
             DistvaeError: no image of a split has one.
         """
-        if not self.label_names or self.train.labels is None or self.stream is not None:
+        if not self.label_names or self.train.labels is None:
             return self
         splits = {"training": self.train, "test": self.test}
         if self.validation is not None:
             splits["validation"] = self.validation
-        if all(split.labelled == len(split) for split in splits.values()):
+        whole = all(split.labelled == len(split) for split in splits.values())
+        if whole and self.stream is None:
             return self
         bare = next((name for name, split in splits.items() if not split.labelled), "")
         if bare:
@@ -110,13 +111,18 @@ class ImageData:
             )
         told = ", ".join(f"{one.labelled:,} of {len(one):,} {name}" for name, one in splits.items())
         note = f"only labelled images are used, as labels are needed: {told} images"
+        stream = self.stream
+        if stream is not None:
+            stream = stream.labelled(self.train.labelled / len(self.train))
+            note = f"{note}, counted in a sample; an epoch has {stream.images:,}"
         train, test, *rest = (one.first(one.labelled) for one in splits.values())
         return dataclasses.replace(
             self,
             train=train,
             test=test,
             validation=rest[0] if rest else None,
-            notes=(*self.notes, note),
+            stream=stream,
+            notes=self.notes if whole else (*self.notes, note),
         )
 
     @property

@@ -7,7 +7,7 @@ buffer was begun, and the place in the buffer: a resumed run fills that one buff
 on with the very next image.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -44,13 +44,21 @@ class StreamOrder:
         seed: with the epoch, it determines the order of the shards and of each buffer.
         rank: of this process.
         world_size: how many there are.
+        keep: whether an example is one of those that are seen; left out: all are.
 
     Raises:
         DistvaeError: there are more processes than shards.
     """
 
     def __init__(
-        self, data: str, table: Any, buffer: int, seed: int, rank: int, world_size: int
+        self,
+        data: str,
+        table: Any,
+        buffer: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+        keep: Callable[[Example], bool] | None = None,
     ) -> None:
         if table.num_shards < world_size:
             raise DistvaeError(
@@ -64,6 +72,7 @@ class StreamOrder:
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
+        self._keep = keep
 
     def examples(self, epoch: int, state: State | None = None) -> Iterator[tuple[Example, State]]:
         """Examples without end, each with the state that goes on after it.
@@ -100,7 +109,10 @@ class StreamOrder:
         parts = self._parts(epoch)
         count = min(LANES, len(parts))
         return [
-            _Lane(self._table, parts[lane::count], *(states[lane] if states else (0, None)))
+            _Lane(
+                *(self._table, parts[lane::count], self._keep),
+                *(states[lane] if states else (0, None)),
+            )
             for lane in range(count)
         ]
 
@@ -137,9 +149,17 @@ class _Part:
 class _Lane:
     """Parts of a stream that are read one after the other."""
 
-    def __init__(self, table: Any, parts: list[_Part], place: int, state: Any) -> None:
+    def __init__(
+        self,
+        table: Any,
+        parts: list[_Part],
+        keep: Callable[[Example], bool] | None,
+        place: int,
+        state: Any,
+    ) -> None:
         self._table = table
         self._parts = parts
+        self._keep = keep
         self._place = place
         self._rows: Iterator[Example] = iter(())
         self._open = self._opened(state)
@@ -168,7 +188,7 @@ class _Lane:
         shard = part.of(self._table)
         if state is not None:
             shard.load_state_dict(state)
-        self._rows = part.rows(shard)
+        self._rows = filter(self._keep, part.rows(shard)) if self._keep else part.rows(shard)
         return shard
 
 

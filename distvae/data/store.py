@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from distvae.config import DataConfig
 from distvae.data.cache import building, cache_folder
 from distvae.data.decoding import write_arrays
+from distvae.data.encoded import AVIF, HEIF, pictures
 from distvae.data.factors import Factor
 from distvae.data.identity import (
     Progress,
@@ -32,6 +33,7 @@ from distvae.data.identity import (
 from distvae.data.image_data import ImageData, Split
 from distvae.data.pixels import Reading, Seen
 from distvae.data.sources import RawData, Source, load_source
+from distvae.data.sources.labels import missing_labels
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
 from distvae.errors import DistvaeError
@@ -161,6 +163,7 @@ def _key(source: Source, config: DataConfig) -> str:
     settings = {name: getattr(config, name) for name in (*CONTENT_SETTINGS, "allow_outside")}
     content = [FORMAT, source.identity, settings]
     content += [SAMPLE] if config.streaming else []
+    content += sorted(pictures() & set(HEIF)) + sorted(set(AVIF) - pictures())
     return combined(content)[:16]
 
 
@@ -250,9 +253,10 @@ def _build(
     folder: Path, source: Source, raw: RawData, config: DataConfig, progress: Progress
 ) -> None:
     """Decode all splits into a new folder; its metadata is written last."""
-    splits = {"train": raw.train, "test": raw.test}
-    if raw.validation is not None:
-        splits["validation"] = raw.validation
+    splits = raw.splits
+    missing = missing_labels(
+        {name: split.labels for name, split in splits.items()}, sample=config.streaming
+    )
     folder.mkdir()
     written = write_arrays(
         folder,
@@ -268,7 +272,7 @@ def _build(
         "validation_origin": raw.validation_origin,
         "label_names": list(raw.label_names),
         "factors": [dataclasses.asdict(factor) for factor in raw.factors],
-        "notes": [printable(note) for note in (*raw.notes, *written.notes)],
+        "notes": [printable(note) for note in (*raw.notes, *missing, *written.notes)],
         "seen": list(written.seen),
         "splits": list(splits),
         "arrays": written.digests,

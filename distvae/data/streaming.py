@@ -1,7 +1,7 @@
 """Training images that are read anew in every epoch, for data beyond memory and disk."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from distvae.data.pixels import Reading, first_reading, read_picture
 from distvae.data.roots import Root
 from distvae.data.shards import Example, StreamOrder, finely
 from distvae.data.sources.columns import is_array
-from distvae.data.sources.raw import Notes, RawData, Source, Tables
+from distvae.data.sources.raw import UNLABELLED, Notes, RawData, Source, Tables
 from distvae.data.sources.tables import choose, choose_columns, read_tables
 from distvae.errors import DistvaeError
 
@@ -43,6 +43,8 @@ class Stream:
     notes: tuple[str, ...] = ()
     reading: Reading | None = None
     """How its images become pixels, once some of them were looked at."""
+    only_labelled: bool = False
+    """Whether images without a label are passed over."""
 
     @property
     def name(self) -> str:
@@ -56,7 +58,21 @@ class Stream:
             DistvaeError: there are more processes than shards.
         """
         table, buffer = self.splits[self.name], self.config.shuffle_buffer
-        return StreamOrder(self.config.data, table, buffer, seed, rank, world_size)
+        keep = self._is_labelled if self.only_labelled else None
+        return StreamOrder(self.config.data, table, buffer, seed, rank, world_size, keep)
+
+    def labelled(self, share: float) -> "Stream":
+        """The same without the images that have no label.
+
+        Args:
+            share: of the labelled among all, as a sample has it, which makes an epoch shorter
+                where its length was not asked for.
+        """
+        images = self.images if self.config.epoch_images else max(1, round(share * self.images))
+        return replace(self, images=images, only_labelled=True)
+
+    def _is_labelled(self, example: Example) -> bool:
+        return self.number(example) != UNLABELLED
 
     def where(self, example: Example) -> str:
         """How to name an example's image in a message."""
@@ -69,17 +85,18 @@ class Stream:
         return encoded_image(example[self.image], self.root, where)
 
     def number(self, example: Example) -> int:
-        """The label of an example.
+        """The label of an example, :data:`UNLABELLED` where it is missing.
 
         Raises:
-            DistvaeError: there is none, or it is out of range.
+            DistvaeError: it is out of range.
         """
-        number: int | None = example[self.label] if self.label else 0
-        if number is None or not 0 <= number < max(1, self.label_count):
+        found = example[self.label] if self.label else None
+        number: int = UNLABELLED if found is None else found
+        if not UNLABELLED <= number < max(1, self.label_count):
             raise DistvaeError(
                 f"{self.where(example)} has the label {number}",
                 f"{self.label} knows 0..{self.label_count - 1}",
-                "Choose a labelled split by --split-train, or remove that image.",
+                "Mend it, or choose another split by --split-train.",
             )
         return number
 

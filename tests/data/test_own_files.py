@@ -1,8 +1,9 @@
 """Folders, zips and tables as people have them, and what is said of them."""
 
 import json
+import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image, features
 
 from distvae.config import DataConfig
+from distvae.data.encoded import pictures
 from distvae.data.sources.splits import roles
 from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
@@ -63,6 +65,7 @@ def test_classes_may_sound_like_splits(tmp_path: Path, names: tuple[str, str]) -
     assert opened(tmp_path / "own").label_names == tuple(sorted(names))
 
 
+@pytest.mark.usefixtures("no_plugin")
 def test_all_that_is_skipped_is_told(tmp_path: Path) -> None:
     root = tmp_path / "own"
     write_folder(root / "Train", 3)
@@ -248,7 +251,7 @@ def test_labels_as_they_are_written(
     data = opened(tmp_path / "own", split_test="train")
     assert data.label_names == names
     assert data.train.labelled == 8 - labels.count(None)
-    assert told(data, "1 of 8 images", "no label") is (None in labels)
+    assert told(data, "without a label: 1 of 8 images of train") is (None in labels)
     assert len(data.labelled().train) == data.train.labelled
     assert told(data.labelled(), "only labelled images") is (None in labels)
 
@@ -377,6 +380,51 @@ def test_avif(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8), (200, 30, 90)).save(tmp_path / "own" / f"{number}.avif")
     found = opened(tmp_path / "own").train.images
     assert np.abs(found.astype(int) - np.array([200, 30, 90])[:, None, None]).max() < 9
+
+
+@pytest.fixture
+def no_plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine without the plugin that reads HEIC."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    pictures.cache_clear()
+    yield
+    pictures.cache_clear()
+
+
+@pytest.mark.usefixtures("no_plugin")
+def test_heic_without_the_plugin(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    for name in ("0.heic", "1.HIF"):
+        (tmp_path / "own" / name).write_bytes(b"no picture")
+    with pytest.raises(DistvaeError, match=r"holds no images.*pip install pillow-heif"):
+        opened(tmp_path / "own")
+    head = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64)
+    (tmp_path / "own" / "2.jpg").write_bytes(head)
+    (tmp_path / "own" / "3.jpg").write_bytes(head)
+    with pytest.raises(DistvaeError, match=r"\.jpg.* is a HEIC image, .*pip install pillow-heif"):
+        opened(tmp_path / "own")
+
+
+def test_heic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    write_folder(tmp_path / "own", 3)
+    heif = plugin.from_pillow(Image.new("RGB", (8, 8), (200, 30, 90)))
+    (tmp_path / "own" / "yew").mkdir()
+    for number in range(3):
+        heif.save(tmp_path / "own" / "yew" / f"{number}.HEIC", quality=100)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pillow_heif", None)
+        pictures.cache_clear()
+        assert told(opened(tmp_path / "own"), "3 .heic files", "yew 3", "pip install pillow-heif")
+    pictures.cache_clear()
+    data = opened(tmp_path / "own")  # decoded anew, as more can be read now
+    assert data.label_names == (*CLASSES, "yew")
+    assert not told(data, "skipped")
+    labels = data.train.labels
+    assert labels is not None
+    found = data.train.images[labels == 3].astype(int)
+    assert len(found) == 2
+    assert np.abs(found - np.array([200, 30, 90])[:, None, None]).max() < 9
 
 
 def test_animations_and_transparency_are_told(tmp_path: Path) -> None:

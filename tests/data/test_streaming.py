@@ -291,13 +291,43 @@ def test_an_unknown_length(tmp_path: Path) -> None:
         opened(root)
 
 
+@pytest.mark.parametrize("missing", [None, -1])
+def test_rows_without_a_label(tmp_path: Path, missing: int | None) -> None:
+    root = write_shards(tmp_path / "data", [12, 12, 12])
+    labels = [missing, 1, missing, *[2] * 9]
+    cells = {"image": [{"bytes": numbered(100 + row), "path": None} for row in range(12)]}
+    features = datasets.Features({"image": datasets.Image(), "label": LABELS})
+    table = datasets.Dataset.from_dict({**cells, "label": labels}, features=features)
+    table.to_parquet(root / "train-1.parquet", batch_size=5)
+    data = opened(root, shuffle_buffer=7)
+    assert data.notes == ("without a label: 2 of 36 images of a sample of train",)
+    grey, told = batches(data, 0, 1).gather(range(36))
+    assert told is not None
+    found = dict(zip(numbers(grey), told.tolist(), strict=True))
+    assert (found[100], found[101], found[102], found[103]) == (-1, 1, -1, 2)
+    assert len(found) == 36
+
+    labelled = data.labelled()
+    assert (labelled.train_images, len(labelled.train)) == (34, 34)
+    assert "34 of 36 training" in labelled.notes[-1]
+    expected = sorted(set(found) - {100, 102})
+    whole = read(order_of(labelled), 0, 40)
+    assert sorted(number for number, _ in whole[:34]) == expected
+    for place in (1, 9, 20, 35):
+        rest = read(order_of(labelled), 0, 40 - place, json.loads(json.dumps(whole[place - 1][1])))
+        assert [number for number, _ in rest] == [number for number, _ in whole[place:]]
+    shares = [sequence(order_of(labelled, rank, 2), 0, 17) for rank in (0, 1)]
+    assert not {100, 102} & set(chain.from_iterable(shares))
+    assert opened(root, epoch_images=10).labelled().train_images == 10
+
+
 @pytest.mark.parametrize(
     ("image", "label", "refusal"),
     [
         (b"no picture", 0, "cannot read an image .split train"),
         (numbered(0, SIDE + 1), 0, r"is 5 x 5 pixels: the first, .* is 4 x 4.*--image-size"),
-        (numbered(0), None, r"has the label None: label knows 0\.\.2"),
-        (numbered(0), -1, "has the label -1"),
+        (numbered(0), -2, r"has the label -2: label knows 0\.\.2"),
+        (numbered(0), 3, "has the label 3"),
     ],
 )
 def test_a_bad_image_in_the_stream(
@@ -306,7 +336,8 @@ def test_a_bad_image_in_the_stream(
     root = write_shards(tmp_path / "data", [6, 6])
     data = opened(root)
     cells = {"image": [{"bytes": image, "path": None}] * 6, "label": [label] * 6}
-    features = datasets.Features({"image": datasets.Image(decode=False), "label": LABELS})
+    kind = datasets.Value("int64") if label else LABELS
+    features = datasets.Features({"image": datasets.Image(decode=False), "label": kind})
     bad = datasets.Dataset.from_dict(cells, features=features)
     bad.cast_column("image", datasets.Image()).to_parquet(root / "train-1.parquet")
     images = batches(data, 0, 1)

@@ -123,6 +123,16 @@ def from_one_hot(rows: NDArray[Any]) -> NDArray[np.int64]:
     return places
 
 
+def missing_labels(labels: Mapping[str, NDArray[np.int64] | None], sample: bool) -> Notes:
+    """What is said of missing labels; of training images there may be no more than a ``sample``."""
+    told = []
+    for split, found in labels.items():
+        if found is not None and (missing := int((found == UNLABELLED).sum())):
+            of = "a sample of " if sample and split == "train" else ""
+            told.append(f"{missing:,} of {len(found):,} images of {of}{split}")
+    return [f"without a label: {', '.join(told)}"] if told else []
+
+
 def some(values: Iterable[Any] | None, most: int = 8) -> str:
     """The first few of many values, for a message."""
     shown = list(map(str, values if values is not None else ["numbers or text without names"]))

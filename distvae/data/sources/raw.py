@@ -58,6 +58,12 @@ class RawData:
     validation: RawSplit | None = None
     validation_origin: str = ""
 
+    @property
+    def splits(self) -> dict[str, RawSplit]:
+        """The splits that are there, by what they are for."""
+        found = {"train": self.train, "test": self.test}
+        return found if self.validation is None else {**found, "validation": self.validation}
+
 
 class Tables(NamedTuple):
     """What ``datasets`` knows of some images by split: tables, or streams where so configured.

@@ -206,14 +206,11 @@ def finish(
         train, test = hold_out(train, seed)
         origin = f"held-out tenth of {name}, {by_label}seed {seed}"
         notes.append(f"no test split: {len(test.rows):,} images of {name} are held out for it")
-    train, test = (_labelled_first(split, notes) for split in (train, test))
+    train, test = map(_labelled_first, (train, test))
     return RawData(train, test, origin, label_names, factors, tuple(notes))
 
 
-def _labelled_first(split: RawSplit, notes: Notes) -> RawSplit:
+def _labelled_first(split: RawSplit) -> RawSplit:
     if split.labels is None or not (missing := split.labels == UNLABELLED).any():
         return split
-    notes.append(
-        f"{missing.sum():,} of {len(missing):,} images of split {split.name} have no label"
-    )
     return take(split, np.argsort(missing, kind="stable"))
