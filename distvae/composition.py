@@ -66,7 +66,9 @@ class Composition(nn.Module):
     ) -> None:
         super().__init__()
         usual = model.prior or ("label" if label_names else "normal")
-        model = dataclasses.replace(model, network=model.network or "mlp", prior=usual)
+        model = dataclasses.replace(
+            model, network=model.network or "mlp", hidden=model.widths, prior=usual
+        )
         self.config = model
         channels, height, width = image_shape
         self.image_shape = (channels, height, width)

@@ -84,8 +84,8 @@ class ModelConfig:
     """`vae` has no label; `cvae` feeds the label to encoder, decoder and, where it takes one, prior."""
     network: NetworkName | None = None
     """Family of encoder and decoder; left out: `conv` for fewer than 2,560 training images of 16 pixels a side or more, unless --hidden is given, else `mlp`."""
-    hidden: tuple[int, ...] = (512, 512)
-    """Widths of the encoder's dense layers, the decoder mirrors them (mlp only): `256,128`."""
+    hidden: tuple[int, ...] | None = None
+    """Widths of the encoder's dense layers, the decoder mirrors them (mlp only): `256,128`; left out: `512,512`."""
     width: float = 1.0
     """Scales the width of every layer of any network."""
     activation: ActivationName = "silu"
@@ -118,6 +118,11 @@ class ModelConfig:
     """Grey levels that the categorical likelihood tells apart; left out: 256."""
     sigma: float | None = None
     """Standard deviation of the gaussian likelihood, pixels in [0, 1]; left out: one value, learned, which ends at the root mean square error (the optimal sigma of a sigma-VAE)."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """``--hidden``, or what it is where it was left out."""
+        return (512, 512) if self.hidden is None else self.hidden
 
 
 @dataclass(frozen=True)
@@ -291,17 +296,20 @@ class TrainConfig:
     def fitted(self, images: int, side: int, labels: int) -> "TrainConfig":
         """This configuration with batch, epochs, network and prior that fit the training images.
 
+        Widths that were left out are filled in too, so that they are recorded.
+
         Args:
             images: how many there are.
             side: the shorter one, in pixels.
             labels: 0 for images without them.
         """
         few = has_few(images, side)
-        dense = not few or self.model.hidden != ModelConfig().hidden
+        dense = not few or self.model.hidden is not None
         fitting = {
             "batch_size": fitting_batch(images),
             "epochs": fitting_epochs(images),
             "network": "mlp" if dense else "conv",
+            "hidden": self.model.widths,
             **self._fitting_prior(images, labels if self.model.model == "cvae" else 0, few),
         }
         flat = self.to_flat()

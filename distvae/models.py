@@ -168,7 +168,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
     def hub_config(self) -> dict[str, Any]:
         """What ``from_pretrained`` needs to build this model again."""
         return {
-            "model": {**vars(self.config), "hidden": list(self.config.hidden)},
+            "model": {**vars(self.config), "hidden": list(self.config.widths)},
             "image_shape": list(self.image_shape),
             "label_names": list(self.label_names),
         }

@@ -89,7 +89,7 @@ def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
     for name in NOT_NEGATIVE:
         _demand(given, name, given.get(name, 0.0) >= 0, "0 or more")
     _demand(given, "ema", 0 <= given["ema"] < 1, "a decay from 0 to below 1")
-    for name in WIDTHS:
+    for name in (name for name in WIDTHS if name in given):
         widths = given[name]
         fits = 1 <= len(widths) <= MOST_WIDTHS and 1 <= min(widths) <= max(widths) <= WIDEST
         expected = f"at least one width of 1 or more, at most {MOST_WIDTHS} of {WIDEST}"

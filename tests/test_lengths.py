@@ -32,7 +32,7 @@ def test_a_fitting_batch_can_be_shared_and_is_no_larger_than_the_data() -> None:
 def test_what_was_asked_for_stays() -> None:
     asked = TrainConfig().updated({"batch_size": 50, "epochs": 3}, "the test")
     assert asked.fitted(360, 8, 3) == asked.updated(
-        {"network": "mlp", "prior": "label"}, "the test"
+        {"network": "mlp", "hidden": [512, 512], "prior": "label"}, "the test"
     )
     one = TrainConfig().updated({"batch_size": 50}, "the test").fitted(360, 8, 3)
     assert (one.optim.batch, one.optim.passes) == (50, fitting_epochs(360))

@@ -45,6 +45,7 @@ def test_many_or_tiny_images_get_what_they_had() -> None:
         ({"network": "mlp"}, ("mlp", "vamp", 50)),
         ({"network": "resnet"}, ("resnet", "vamp", 50)),
         ({"hidden": [64]}, ("mlp", "vamp", 50)),
+        ({"hidden": [512, 512]}, ("mlp", "vamp", 50)),
         ({"prior": "label"}, ("conv", "label", None)),
         ({"prior": "vamp"}, ("conv", "vamp", None)),
         ({"prior": "mixture", "prior_components": 7}, ("conv", "mixture", 7)),
@@ -96,6 +97,11 @@ def test_a_run_says_and_records_what_was_chosen(command: Command, here: Path) ->
         "conv", "vamp", 5,
     )  # fmt: skip
     assert command("sample", "run", "--count", 2, "--output", "one.png").code == 0
+    assert settings["hidden"] == [512, 512], "recorded, though a convolution has no use for it"
+    dense = command("train", *small, "--hidden", "512,512", "--output", "dense")
+    assert dense.code == 0, dense.err
+    assert "the model has --prior vamp" in dense.out
+    assert " mlp, " in dense.out
     own = command("train", *small, "--network", "mlp", "--prior", "label", "--output", "own")
     assert own.code == 0, own.err
     assert "are few, so" not in own.out

@@ -44,13 +44,13 @@ class DenseLayers(nn.Module):
 
 
 class MLPEncoder(nn.Module):
-    """Images to features through ``config.hidden`` dense layers."""
+    """Images to features through ``config.widths`` dense layers."""
 
     def __init__(
         self, config: ModelConfig, image_shape: tuple[int, int, int], num_labels: int
     ) -> None:
         super().__init__()
-        hidden = [scaled(size, config.width) for size in config.hidden]
+        hidden = [scaled(size, config.width) for size in config.widths]
         self.out_features = hidden[-1]
         self.layers = DenseLayers([math.prod(image_shape), *hidden], config, num_labels)
 
@@ -61,7 +61,7 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """Latents to likelihood parameters through ``config.hidden`` in reverse."""
+    """Latents to likelihood parameters through ``config.widths`` in reverse."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class MLPDecoder(nn.Module):
         super().__init__()
         channels, height, width = image_shape
         self.out_shape = (channels * maps_per_channel, height, width)
-        hidden = [scaled(size, config.width) for size in reversed(config.hidden)]
+        hidden = [scaled(size, config.width) for size in reversed(config.widths)]
         self.layers = DenseLayers([config.latent_dim, *hidden], config, num_labels)
         self.out = nn.Linear(hidden[-1], math.prod(self.out_shape))
 
