@@ -1,16 +1,23 @@
 """Few images: does a model that was trained without a flag draw what it is asked for?
 
     python tests/benchmarks/small_data.py --sets moderate-grey moderate-colour --work /tmp/small
+    python tests/benchmarks/small_data.py --sets digits-54 --batches 8 16 32 --steps 500 1000 2000
 
 It draws sets of circles, squares and triangles at 32x32, 120 of each; a tenth is held out. It
 trains ``distvae train --data SET`` with nothing else, or with the flags after ``--``, and has 300
 samples of each label judged by a network of its own, trained on 6,000 other images of the kind.
 ``digits-54`` and ``digits-5000`` are bundled digits, 9 of each of six classes and 5,000; theirs is
 trained on 20,000 others. The share that the judge gets right of images that it never saw is printed
-beside its verdict.
+beside its verdict. ``--seeds 1`` takes other images and ``train --seed 1``.
+
+With ``--batches`` and ``--steps`` it makes the crossed table: for each batch one run as long as the
+most steps, judged on its way, so that shorter columns are parts of the same learning rate schedule;
+with ``--separate`` each cell is a run with a schedule of its own.
 """
 
 import argparse
+import dataclasses
+import math
 import os
 import subprocess
 import sys
@@ -27,6 +34,7 @@ from torch.nn import functional as F
 from distvae import VAE
 from distvae.config import DataConfig
 from distvae.data.store import open_data
+from distvae.runs import checkpoint_path
 
 SHAPES = ("circle", "square", "triangle")
 SIDE, FINER = 32, 4
@@ -80,13 +88,13 @@ def digits(classes: int, count: int, first: int) -> tuple[Images, NDArray[np.int
     return train.images[picked].transpose(0, 2, 3, 1), np.asarray(train.labels[picked])
 
 
-def parts(kind: str) -> list[tuple[Images, NDArray[np.int64]]]:
+def parts(kind: str, seed: int) -> list[tuple[Images, NDArray[np.int64]]]:
     """What is trained on, what the judge is trained on, and what the judge is tested on."""
     if kind == "digits-54":
-        return [digits(6, 9, 0), digits(6, 2000, 1000), digits(6, 500, 4000)]
+        return [digits(6, 9, 9 * seed), digits(6, 2000, 1000), digits(6, 500, 4000)]
     if kind == "digits-5000":
-        return [digits(10, 500, 0), digits(10, 2000, 1000), digits(10, 500, 4000)]
-    return [drawn(kind, 120, 0), drawn(kind, 2000, 5), drawn(kind, 300, 6)]
+        return [digits(10, 500, 500 * seed), digits(10, 2000, 1000), digits(10, 500, 4000)]
+    return [drawn(kind, 120, 100 * seed), drawn(kind, 2000, 5), drawn(kind, 300, 6)]
 
 
 def write(folder: Path, images: Images, labels: NDArray[np.int64]) -> None:
@@ -127,45 +135,106 @@ def judge(images: Images, labels: NDArray[np.int64]) -> nn.Module:
     return network
 
 
-def measure(kind: str, work: Path, flags: list[str]) -> str:
-    """A row of the table: the set, how it was trained, how long, and what the judge says."""
-    (images, labels), known, unseen = parts(kind)
-    data, run = work / kind, work / f"run-{kind}"
-    if not data.exists():
-        write(data, images, labels)
-    network = judge(*known)
-    reference = (told(network, tensor(unseen[0])).numpy() == unseen[1]).mean()
-    command = ["-m", "distvae.cli", "train", "--data", str(data), "--output", str(run)]
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A set of images in a folder, and a judge of what is drawn after training on it."""
+
+    kind: str
+    seed: int
+    data: Path
+    names: tuple[str, ...]
+    network: nn.Module
+    reference: float
+    """The share of real images of which the judge is right."""
+
+    @classmethod
+    def of(cls, kind: str, seed: int, work: Path) -> "Experiment":
+        """Write the images below ``work`` and train the judge."""
+        (images, labels), known, (unseen, truth) = parts(kind, seed)
+        data = work / f"{kind}-{seed}"
+        if not data.exists():
+            write(data, images, labels)
+        network = judge(*known)
+        right = told(network, tensor(unseen)).numpy() == truth
+        count = int(labels.max()) + 1
+        names = tuple(map(str, range(count))) if kind.startswith("digits") else SHAPES
+        return cls(kind, seed, data, names, network, float(right.mean()))
+
+    def train(self, name: str, flags: list[str]) -> Path:
+        """The folder of a run of the command on these images."""
+        run = self.data.with_name(f"run-{self.data.name}-{name}")
+        command = ["-m", "distvae.cli", "train", "--data", str(self.data), "--output", str(run)]
+        own = ["--seed", str(self.seed)] if self.seed else []
+        subprocess.run([sys.executable, *command, "--overwrite", *own, *flags], check=True)
+        return run
+
+    def verdict(self, folder: Path) -> str:
+        """Per cent of 300 samples of each label that are what was asked; the worst label's."""
+        model, shares = VAE.from_pretrained(str(folder)), []
+        for label in range(len(self.names)):
+            with torch.no_grad():
+                samples = model.sample(labels=f"class-{label}", n=300, seed=1)
+            shares.append((told(self.network, samples) == label).double().mean().item())
+        worst = int(np.argmin(shares))
+        return f"{100 * np.mean(shares):.1f} ({self.names[worst]} {100 * shares[worst]:.1f})"
+
+    def row(self, *cells: object) -> None:
+        """A row of a table, told at once."""
+        ends = [self.kind, self.seed, *cells, f"{100 * self.reference:.1f}"]
+        print("|", *(f"{cell} |" for cell in ends), flush=True)
+
+
+def alone(experiment: Experiment, flags: list[str]) -> None:
+    """One run of the command, with nothing but ``flags``."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, *command, "--overwrite", *flags], check=True)
-    seconds = time.perf_counter() - began
-    model = VAE.from_pretrained(str(run))
-    shares = []
-    for label in range(int(labels.max()) + 1):
-        with torch.no_grad():
-            samples = model.sample(labels=f"class-{label}", n=300, seed=1)
-        shares.append((told(network, samples) == label).double().mean().item())
-    return (
-        f"| {kind} | {len(images):,} | {' '.join(flags) or '(none)'} | {seconds:.0f} | "
-        f"{100 * np.mean(shares):.1f} | {100 * min(shares):.1f} | {100 * reference:.1f} |"
-    )
+    run = experiment.train("alone", flags)
+    seconds = round(time.perf_counter() - began)
+    experiment.row(" ".join(flags) or "(none)", seconds, experiment.verdict(run))
+
+
+def crossed(
+    experiment: Experiment, batch: int, steps: list[int], separate: bool, flags: list[str]
+) -> None:
+    """The cells of one batch: of one run on its way, or of a run for each number of steps."""
+    rare = ["--eval-every", "100000", "--sample-every", "100000", "--batch-size", str(batch)]
+    ways = [[count] for count in steps] if separate else [steps]
+    cells = []
+    for way in ways:
+        every = math.gcd(*way)
+        kept = ["--checkpoint-every", str(every), "--keep", str(max(way) // every)]
+        name = f"{batch}-{max(way)}"
+        run = experiment.train(name, [*rare, *kept, "--max-steps", str(max(way)), *flags])
+        cells += [experiment.verdict(checkpoint_path(run, count)) for count in way]
+    experiment.row(batch, *cells)
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     own, flags = sys.argv[1:], []
     if "--" in own:
         cut = own.index("--")
         own, flags = own[:cut], own[cut + 1 :]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS[:2])
+    parser.add_argument("--seeds", nargs="+", type=int, choices=(0, 1), default=(0,))
+    parser.add_argument("--batches", nargs="+", type=int, default=())
+    parser.add_argument("--steps", nargs="+", type=int, default=(500, 1000, 2000))
+    parser.add_argument("--separate", action="store_true")
     parser.add_argument("--work", type=Path, default=Path("small-data"))
     asked = parser.parse_args(own)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    rows = [measure(kind, asked.work, flags) for kind in asked.sets]
-    print("| set | images | flags | seconds | right, % | worst label, % | judge on real, % |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    print("\n".join(rows))
+    steps = sorted(asked.steps)
+    cells = ["batch", *map(str, steps)] if asked.batches else ["flags", "seconds", "right, %"]
+    header = ["set", "seed", *cells, "judge on real, %"]
+    print("|", *(f"{cell} |" for cell in header))
+    print("|", *("--- |" for _ in header), flush=True)
+    for kind in asked.sets:
+        for seed in asked.seeds:
+            experiment = Experiment.of(kind, seed, asked.work)
+            for batch in asked.batches:
+                crossed(experiment, batch, steps, asked.separate, flags)
+            if not asked.batches:
+                alone(experiment, flags)
 
 
 if __name__ == "__main__":
