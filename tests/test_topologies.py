@@ -129,6 +129,7 @@ def test_a_run_is_what_was_asked_for(
     assert world == {"device": "cpu", "processes": processes, "threads": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["multi_node", "torchrun"])
 def test_two_processes_train_the_same_whoever_starts_them(
     name: str, outcome: Callable[[str], Outcome]
@@ -137,6 +138,7 @@ def test_two_processes_train_the_same_whoever_starts_them(
     assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(GPUS > 0, reason="there is a GPU")
 @pytest.mark.parametrize("name", ["single_gpu", "multi_gpu", "fsdp"])
 def test_without_a_gpu_what_needs_one_stops(name: str, outcome: Callable[[str], Outcome]) -> None:
@@ -160,6 +162,7 @@ def test_torchrun_on_a_cpu_has_to_be_told_so(outcome: Callable[[str], Outcome]) 
     outcome("torchrun without a GPU").assert_refused(*words)
 
 
+@pytest.mark.slow
 def test_deepspeed_is_refused(outcome: Callable[[str], Outcome]) -> None:
     stopped = outcome("deepspeed_zero2")  # where its package is missing, by the launcher
     assert stopped.ended.code != 0

@@ -254,6 +254,7 @@ def test_a_rank_that_does_not_see_the_checkpoint_is_told(
     assert listing(copy) == before
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_with_what_two_began(
     command: Command, copy: Path, undisturbed: Path
 ) -> None:

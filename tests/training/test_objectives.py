@@ -100,6 +100,7 @@ def worlds(
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_do_what_one_does(worlds: Path, name: str) -> None:
     (one,) = seen(worlds / f"{name.replace(' ', '-')}-1")
@@ -128,6 +129,7 @@ def undisturbed(
     return folder
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_its_discriminator(
     start: Start, shapes: Path, tmp_path: Path, undisturbed: Path
 ) -> None:
@@ -142,6 +144,7 @@ def test_a_killed_run_goes_on_with_its_discriminator(
     assert_same_end(run, undisturbed)
 
 
+@pytest.mark.slow
 def test_the_discriminator_and_its_moments_are_in_the_checkpoint(undisturbed: Path) -> None:
     before, last = (load_file(path / "optimizer.safetensors") for path in checkpoints(undisturbed))
     names = [f"objective.discriminator.{layer}.weight" for layer in (0, 2, 4)]
@@ -153,6 +156,7 @@ def test_the_discriminator_and_its_moments_are_in_the_checkpoint(undisturbed: Pa
     assert len(VAE.from_pretrained(checkpoints(undisturbed)[-1]).state_dict()) > 0
 
 
+@pytest.mark.slow
 def test_another_discriminator_does_not_go_on(
     undisturbed: Path, command: Command, here: Path
 ) -> None:

@@ -239,6 +239,7 @@ def test_bf16_ends_where_float32_does(sweep: Path, processes: int) -> None:
     assert found == pytest.approx(wanted, abs=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_what_processes_add_up_is_float32(sweep: Path, processes: int) -> None:
     ranks = seen(sweep / f"bf16-{processes}")
@@ -248,6 +249,7 @@ def test_what_processes_add_up_is_float32(sweep: Path, processes: int) -> None:
         np.testing.assert_array_equal(rank["weights"], ranks[0]["weights"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU does fp16")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_fp16_without_a_gpu_is_refused(sweep: Path, processes: int) -> None:

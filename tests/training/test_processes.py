@@ -57,6 +57,7 @@ def test_two_processes_agree_with_one(
         np.testing.assert_allclose(weights[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_batch_that_processes_cannot_share_is_refused(
     shapes: Path, environment: dict[str, str], here: Path
 ) -> None:

@@ -90,6 +90,7 @@ def wait_for_step(process: "subprocess.Popen[str]", run: Path, step: int) -> Non
     raise AssertionError(f"step {step} did not come")
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(
     start: Start, shapes: Path, tmp_path: Path, undisturbed: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_killed_again_and_again(
     assert_same_end(run, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGUSR1, 0), (signal.SIGINT, 130)],
