@@ -314,6 +314,48 @@ def test_tables_of_pixels(tmp_path: Path, header: str | None) -> None:
     assert told(data, "read as HW: 5 high, 5 wide")
 
 
+def written(path: Path, columns: Any, white: float = 255) -> ImageData:
+    path.write_text("\n".join(",".join(f"{value:g}" for value in row) for row in columns))
+    return opened(path, split_test="train", white=white)
+
+
+@pytest.mark.parametrize("place", [0, 25])
+@pytest.mark.parametrize("kind", ["digits", "binary", "photos", "noise", "floats", "framed"])
+def test_a_label_without_a_name_is_found_at_either_end(
+    tmp_path: Path, kind: str, place: int
+) -> None:
+    random = np.random.default_rng(len(kind))
+    noise = random.integers(0, 256, (60, 5, 5))
+    photos = (random.normal(120, 60, (60, 1, 1)) + random.normal(0, 8, (60, 5, 5))).clip(0, 255)
+    inner = np.pad(noise[:, 1:4, 1:4], ((0, 0), (1, 1), (1, 1)))
+    images = {
+        "digits": inner,
+        "binary": inner > 128,
+        "photos": photos.astype(int),
+        "noise": noise,
+        "floats": noise / 255,
+        "framed": np.where(np.arange(25).reshape(5, 5) == 24 * (place == 0), 255, noise),
+    }[kind]
+    labels = random.integers(0, 2 if kind == "floats" else 4, 60)
+    columns = np.insert(images.reshape(60, 25) * 1.0, place, labels, 1)
+    data = written(tmp_path / "x.csv", columns, 255 if images.max() > 1 else 1)
+    assert data.train.labels is not None
+    assert data.train.labels.tolist() == labels.tolist()
+    expected = np.rint(images * 255.0) if images.max() <= 1 else images
+    np.testing.assert_array_equal(data.train.images[:, 0], expected)
+    assert told(data, "no header", f"the {'first' if place == 0 else 'last'} is taken")
+
+
+def test_a_label_that_may_be_at_either_end_is_asked_for(tmp_path: Path) -> None:
+    dark = np.zeros((8, 26))
+    dark[:, 12] = range(8)
+    with pytest.raises(DistvaeError, match=r"26 columns without names.*first or last.*label,pixel"):
+        written(tmp_path / "x.csv", dark)
+    squares = np.random.default_rng(0).integers(0, 256, (30, 49))  # 48 are 4 x 4 in colour
+    data = written(tmp_path / "y.csv", squares)
+    assert (data.image_shape, data.num_labels) == ((1, 7, 7), 0)
+
+
 def test_a_test_table_without_labels_is_not_tested_on(tmp_path: Path) -> None:
     images, labels = pixel_rows(20)
     flat = images.reshape(20, 25)
