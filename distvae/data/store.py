@@ -45,7 +45,7 @@ from distvae.text import printable
 
 __all__ = ["CONTENT_SETTINGS", "ImageData", "Progress", "Split", "cache_folder", "open_data"]
 
-FORMAT = 3
+FORMAT = 4
 META, MEMORY = "meta.json", "verified.json"
 LARGEST = 2**50
 """Bytes of an array."""

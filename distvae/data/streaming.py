@@ -13,7 +13,7 @@ from distvae.data.roots import Root
 from distvae.data.shards import Example, StreamOrder, finely
 from distvae.data.sources.columns import is_array
 from distvae.data.sources.raw import UNLABELLED, Notes, RawData, Source, Tables
-from distvae.data.sources.tables import choose, choose_columns, read_tables
+from distvae.data.sources.tables import choose, choose_columns, divided, read_tables
 from distvae.errors import DistvaeError
 
 SAMPLE = 10_000
@@ -116,15 +116,15 @@ def open_stream(source: Source, config: DataConfig) -> Stream:
             "Leave out --streaming.",
         )
     notes = list(found.notes)
-    train, test = choose(found.splits, config, notes)
+    there = divided(found.splits, config, notes)
+    train, test = choose(there, config, notes)
     if test is None:
         raise DistvaeError(
             f"--streaming finds no test split in {config.data}",
-            f"its splits are {', '.join(found.splits)}, and none can be held out of what is not "
-            "kept",
+            f"its splits are {', '.join(there)}, and none can be held out of what is not kept",
             "Write some of the images as a split of their own, and name it by --split-test.",
         )
-    tables = {name: found.splits[name] for name in (train, test)}
+    tables = {name: there[name] for name in (train, test)}
     image, labels = choose_columns(tables, config, [])
     features = tables[train].features
     if is_array(features[image]):

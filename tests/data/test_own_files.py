@@ -356,6 +356,85 @@ def test_a_label_that_may_be_at_either_end_is_asked_for(tmp_path: Path) -> None:
     assert (data.image_shape, data.num_labels) == ((1, 7, 7), 0)
 
 
+def write_parquet(root: Path, columns: dict[str, list[Any]]) -> None:
+    bytes_of = [{"bytes": (root / name).read_bytes(), "path": name} for name in columns["image"]]
+    datasets.Dataset.from_dict({**columns, "image": bytes_of}).to_parquet(root / "all.parquet")
+
+
+def write_saved(root: Path, columns: dict[str, list[Any]]) -> None:
+    names = sorted({value for value in columns["split"] if value})
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "split": datasets.ClassLabel(names=names),
+            "label": datasets.Value("string"),
+        }
+    )
+    paths = [str(root / name) for name in columns["image"]]
+    table = datasets.Dataset.from_dict({**columns, "image": paths}, features=features)
+    table.save_to_disk(root / "saved")
+
+
+def write_lines(root: Path, columns: dict[str, list[Any]]) -> None:
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    (root / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+def write_commas(root: Path, columns: dict[str, list[Any]]) -> None:
+    rows = [[value or "" for value in row] for row in zip(*columns.values(), strict=True)]
+    (root / "all.csv").write_text("\n".join(map(",".join, [[*columns], *rows])))
+
+
+@pytest.mark.parametrize("write", [write_commas, write_lines, write_parquet, write_saved])
+def test_a_column_of_splits(tmp_path: Path, write: Callable[..., None]) -> None:
+    root = tmp_path / "own"
+    names = write_images(root)
+    splits = ["Train", "test", "Train", "VALID", "Train", None, "test", "Train"]
+    columns = {"image": names, "split": splits, "label": ["b", "a", "a", "b", "b", "a", "b", "a"]}
+    write(root, columns)
+    path = root / "saved" if write is write_saved else root
+    data = opened(path)
+    assert (len(data.train), len(data.test), data.test_origin) == (4, 2, "test")
+    assert told(data, "column split: Train 4, test 2, VALID 1; 1 rows without one are left out")
+    assert told(data, "left out: split VALID")
+    assert data.test.labels is not None
+    assert data.test.labels.tolist() == [0, 1]
+    for place, name in enumerate(("1.png", "6.png")):
+        with Image.open(root / name) as image:
+            pixels = np.asarray(image).transpose(2, 0, 1)
+        np.testing.assert_array_equal(data.test.images[place], pixels)
+    assert len(opened(path, split_test="validation").test) == 1
+    judged = opened(path, split_validation="auto").validation
+    assert judged is not None
+    assert len(judged) == 1
+    if write is not write_parquet:
+        streamed = opened(path, streaming=True)
+        assert (streamed.train_images, len(streamed.test)) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "sizes"),
+    [
+        ("partition", [0, 1, 2, 0, 0, 0, 2, 1], (4, 2)),
+        ("Usage", ["Training", "PublicTest", "Training", "PrivateTest"] * 2, (4, 2)),
+        ("fold", ["train", "test"] * 4, (4, 4)),
+        ("fold", [0, 1] * 4, None),
+        ("subset", ["left", "right"] * 4, None),
+    ],
+)
+def test_what_a_column_of_splits_may_hold(
+    tmp_path: Path, column: str, values: list[Any], sizes: tuple[int, int] | None
+) -> None:
+    names = write_images(tmp_path / "own")
+    rows = [f"{name},{value}" for name, value in zip(names, values, strict=True)]
+    (tmp_path / "own" / "all.csv").write_text("\n".join([f"image,{column}", *rows]))
+    data = opened(tmp_path / "own")
+    assert told(data, f"splits are taken from column {column}") is (sizes is not None)
+    assert (len(data.train), len(data.test)) == (sizes or (7, 1))
+    labels = opened(tmp_path / "own", label_column=column)
+    assert labels.label_names == tuple(sorted(set(map(str, values))))
+
+
 def test_a_test_table_without_labels_is_not_tested_on(tmp_path: Path) -> None:
     images, labels = pixel_rows(20)
     flat = images.reshape(20, 25)

@@ -8,7 +8,7 @@ from distvae.config import DataConfig
 from distvae.data.roots import Root
 from distvae.data.sources.columns import IMAGE_COLUMNS
 from distvae.data.sources.refused import ending
-from distvae.data.sources.text import SEPARATED, read_text_tables
+from distvae.data.sources.text import SEPARATED, read_text
 from distvae.errors import DistvaeError
 
 
@@ -51,7 +51,7 @@ def _existing(image: Path, table: Path, line: int) -> Path:
 def _names(path: Path, file: Path, config: DataConfig) -> list[str | None]:
     """What stands in the column of a table of text that may be paths of images."""
     try:
-        (table,) = read_text_tables(path, [file], config, []).splits.values()
+        table = read_text(file, path if path.is_dir() else path.parent, config, [])
     except DistvaeError:
         if file == path:
             raise

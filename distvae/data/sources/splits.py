@@ -25,7 +25,19 @@ WORDS = {
 SHARE = 10
 """One in so many images of the training split is held out for another."""
 FILLERS = frozenset(
-    ("set", "data", "dataset", "images", "image", "imgs", "img", "split", "samples")
+    (
+        "set",
+        "data",
+        "dataset",
+        "images",
+        "image",
+        "imgs",
+        "img",
+        "split",
+        "samples",
+        "public",
+        "private",
+    )
 )
 
 

@@ -1,9 +1,7 @@
 """Both splits from tables of `datasets`."""
 
 import glob
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,10 @@ from distvae.data.sources.labels import (
     from_values,
     some,
 )
+from distvae.data.sources.list_columns import ListColumn
 from distvae.data.sources.pictures import PictureSplit
 from distvae.data.sources.raw import UNLABELLED, Notes, RawData, RawSplit, Tables
+from distvae.data.sources.split_columns import split_by_column
 from distvae.data.sources.splits import choose_splits, finish, splits_of_files
 from distvae.errors import DistvaeError
 
@@ -123,8 +123,9 @@ def read_tables(found: Tables, config: DataConfig) -> RawData:
     import datasets
 
     notes = list(found.notes)
-    train, test = choose(found.splits, config, notes)
-    tables = {name: found.splits[name] for name in (train, test) if name is not None}
+    there = divided(found.splits, config, notes)
+    train, test = choose(there, config, notes)
+    tables = {name: there[name] for name in (train, test) if name is not None}
     image, candidates = choose_columns(tables, config, notes)
     labels, label_names = _labels(tables, image, candidates, config, notes)
     if columns.is_array(tables[train].features[image]):
@@ -147,6 +148,27 @@ def read_tables(found: Tables, config: DataConfig) -> RawData:
         return RawSplit(name, np.arange(len(table)), labels.get(name), fetch, decode_image)
 
     return finish(config, raw(train), raw(test) if test else None, label_names, notes)
+
+
+def divided(tables: Mapping[str, Any], config: DataConfig, notes: Notes) -> dict[str, Any]:
+    """Tables by split; a single one is divided by its column of splits, if it has one."""
+    import datasets
+
+    if not all(hasattr(table, "__len__") for table in tables.values()):
+        return dict(tables)  # streams are what their files say
+
+    def cells(table: Any, column: str) -> list[Any]:
+        kind, found = table.features[column], _cells(table, column, config.data)
+        if isinstance(kind, datasets.ClassLabel):
+            return [
+                None if number in (None, UNLABELLED) else kind.names[number] for number in found
+            ]
+        return found
+
+    def part(table: Any, column: str, rows: list[int]) -> Any:
+        return table.remove_columns([column]).select(rows)
+
+    return split_by_column(tables, cells, part, config, notes)
 
 
 def _labels(
@@ -227,57 +249,3 @@ def _cells(table: Any, column: str, data: str) -> list[Any]:
     except UnicodeDecodeError as error:
         raise DistvaeError(f"column {column} of {data} is not UTF-8", str(error)) from error
     return cells
-
-
-@dataclass(frozen=True, eq=False)
-class ListColumn:
-    """A column of lists of numbers as one array ``[N, ...]`` that is read where it is asked for."""
-
-    table: Any
-    column: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    where: str
-
-    @classmethod
-    def of(cls, table: Any, column: str, config: DataConfig) -> "ListColumn":
-        """The column of a table; its first row says which shape all have."""
-        table = table.select_columns([column]).with_format("arrow")
-        where = f"column {column} of {config.data}"
-        values, shape = _nested(table[:1][column]) if len(table) else (np.empty(0), ())
-        return cls(table, column, (len(table), *shape), values.dtype, where)
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        """The values of these rows, an array or a slice.
-
-        Raises:
-            DistvaeError: they are not all as large as the first.
-        """
-        chosen = rows if isinstance(rows, slice) else rows.tolist()
-        cells = self.table[chosen][self.column]
-        count, expected = len(cells), math.prod(self.shape[1:])
-        values, shape = _nested(cells)
-        if shape != self.shape[1:] or values.size != count * expected:
-            raise DistvaeError(
-                f"{self.where} holds arrays of different shapes",
-                f"the first is {' x '.join(map(str, self.shape[1:]))}, others are not, or missing",
-                "Bring all to one size, and remove rows without an image.",
-            )
-        return values.reshape(count, *shape)
-
-
-def _nested(cells: Any) -> tuple[NDArray[Any], tuple[int, ...]]:
-    """All numbers of nested lists in order, and the shape of the first one.
-
-    Lists of other lengths are found by how many numbers there are, or by a length that differs.
-    """
-    import pyarrow as pa
-
-    cells = cells.combine_chunks()
-    cells = cells.storage if isinstance(cells, pa.ExtensionArray) else cells
-    shape: list[int] = []
-    while pa.types.is_nested(cells.type):
-        lengths = cells.value_lengths().unique().to_pylist()
-        shape.append(-1 if len(lengths) != 1 or lengths[0] is None else lengths[0])
-        cells = cells.flatten()
-    return cells.to_numpy(zero_copy_only=False), tuple(shape)

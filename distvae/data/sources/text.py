@@ -21,6 +21,7 @@ from distvae.data.sources.pixel_tables import (
 )
 from distvae.data.sources.raw import Notes, Tables
 from distvae.data.sources.refused import ending
+from distvae.data.sources.split_columns import split_by_column
 from distvae.data.sources.splits import splits_of_files
 from distvae.errors import DistvaeError
 
@@ -86,7 +87,7 @@ def read_text_tables(
 
     root, splits = path if path.is_dir() else path.parent, {}
     for name, chosen in splits_of_files(path, files, config).items():
-        tables = [_read_text(file, root, config, notes) for file in chosen]
+        tables = [read_text(file, root, config, notes) for file in chosen]
         try:
             splits[name] = pa.concat_tables(tables, promote_options="permissive")
         except pa.ArrowException as error:
@@ -96,10 +97,17 @@ def read_text_tables(
         if not splits[name].num_rows:
             raise DistvaeError(f"split {name} of {path} has no rows", "expected at least one row")
     name_columns(splits, path.name, notes)
+    splits = split_by_column(
+        splits,
+        lambda table, column: table[column].to_pylist(),
+        lambda table, column, rows: table.drop_columns([column]).take(rows),
+        config,
+        notes,
+    )
     return TextTables(splits, notes)
 
 
-def _read_text(path: Path, root: Path, config: DataConfig, notes: Notes) -> "pa.Table":
+def read_text(path: Path, root: Path, config: DataConfig, notes: Notes) -> "pa.Table":
     """The table in a file; paths of images in it are turned to be relative to ``root``.
 
     Raises:
