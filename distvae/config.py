@@ -178,7 +178,7 @@ class OptimConfig:
     """How the parameters are found."""
 
     epochs: int | None = None
-    """Passes over the training split; left out: 16, or as many as make 2,000 steps of few images."""
+    """Passes over the training split; left out: 16, or below 16,000 images as many as make 2,000 steps of the batch."""
     max_steps: int | None = None
     """Stop after this many steps, whatever --epochs says."""
     batch_size: int | None = None
@@ -305,9 +305,10 @@ class TrainConfig:
         """
         few = has_few(images, side)
         dense = not few or self.model.hidden is not None
+        batch = self.optim.batch_size or fitting_batch(images)
         fitting = {
-            "batch_size": fitting_batch(images),
-            "epochs": fitting_epochs(images),
+            "batch_size": batch,
+            "epochs": fitting_epochs(images, batch),
             "network": "mlp" if dense else "conv",
             "hidden": self.model.widths,
             **self._fitting_prior(images, labels if self.model.model == "cvae" else 0, few),

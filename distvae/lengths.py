@@ -25,10 +25,14 @@ def fitting_batch(images: int) -> int:
     return 1 << (max(1, min(wanted, images)).bit_length() - 1)
 
 
-def fitting_epochs(images: int) -> int:
-    """Epochs for so many training images: ``STEPS`` steps of the fitting batch, or ``EPOCHS``."""
-    steps_an_epoch = max(1, images // fitting_batch(images))
-    return max(EPOCHS, -(-STEPS // steps_an_epoch))
+def fitting_epochs(images: int, batch: int) -> int:
+    """Epochs for so many training images: as many as make ``STEPS`` steps of the batch.
+
+    ``EPOCHS`` at least, and where these are as many steps of the fitting batch, whatever the batch.
+    """
+    if EPOCHS * (images // fitting_batch(images)) >= STEPS:
+        return EPOCHS
+    return max(EPOCHS, -(-STEPS // max(1, images // batch)))
 
 
 def few_steps(steps: int, images: int, batch: int) -> str:

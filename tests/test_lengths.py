@@ -18,7 +18,7 @@ from tests.conftest import Command, write_shapes
     ],
 )  # fmt: skip
 def test_what_fits(images: int, batch: int, epochs: int) -> None:
-    assert (fitting_batch(images), fitting_epochs(images)) == (batch, epochs)
+    assert (fitting_batch(images), fitting_epochs(images, batch)) == (batch, epochs)
 
 
 def test_a_fitting_batch_can_be_shared_and_is_no_larger_than_the_data() -> None:
@@ -26,7 +26,7 @@ def test_a_fitting_batch_can_be_shared_and_is_no_larger_than_the_data() -> None:
         batch = fitting_batch(images)
         assert batch & (batch - 1) == 0, "a power of two"
         assert 1 <= batch <= min(images, 128)
-        assert fitting_epochs(images) * (images // batch) >= 2000
+        assert fitting_epochs(images, batch) * (images // batch) >= 2000
 
 
 def test_what_was_asked_for_stays() -> None:
@@ -34,8 +34,22 @@ def test_what_was_asked_for_stays() -> None:
     assert asked.fitted(360, 8, 3) == asked.updated(
         {"network": "mlp", "hidden": [512, 512], "prior": "label"}, "the test"
     )
-    one = TrainConfig().updated({"batch_size": 50}, "the test").fitted(360, 8, 3)
-    assert (one.optim.batch, one.optim.passes) == (50, fitting_epochs(360))
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "epochs"),
+    [
+        (360, 50, 286),
+        (360, 128, 1000),
+        (360, 4, 23),
+        (360, 1, 16),
+        (60_000, 1024, 16),
+        (9, 10, 2000),
+    ],
+)
+def test_epochs_fit_the_batch_that_was_asked_for(images: int, batch: int, epochs: int) -> None:
+    one = TrainConfig().updated({"batch_size": batch}, "the test").fitted(images, 8, 3)
+    assert (one.optim.batch, one.optim.passes) == (batch, epochs)
 
 
 def test_a_short_run_is_told_what_would_be_enough() -> None:

@@ -203,7 +203,8 @@ def crossed(
         every = math.gcd(*way)
         kept = ["--checkpoint-every", str(every), "--keep", str(max(way) // every)]
         name = f"{batch}-{max(way)}"
-        run = experiment.train(name, [*rare, *kept, "--max-steps", str(max(way)), *flags])
+        length = ["--epochs", str(max(way)), "--max-steps", str(max(way))]
+        run = experiment.train(name, [*rare, *kept, *length, *flags])
         cells += [experiment.verdict(checkpoint_path(run, count)) for count in way]
     experiment.row(batch, *cells)
 
