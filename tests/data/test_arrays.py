@@ -2,6 +2,9 @@
 
 import gzip
 import struct
+import tracemalloc
+import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +330,34 @@ def test_lists_of_different_lengths_are_refused(tmp_path: Path) -> None:
     datasets.Dataset.from_dict(cells).to_parquet(str(tmp_path / "train.parquet"))
     with pytest.raises(DistvaeError, match="different shapes"):
         opened(tmp_path / "train.parquet")
+
+
+def write_zip(path: Path, kind: int) -> None:
+    """An npz of 70 MB of black images; numpy would write it by deflate."""
+    content = BytesIO()
+    np.save(content, np.zeros((70, 1000, 1000), np.uint8))
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr("images.npy", content.getvalue())
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_unpacks_without_end_is_refused_before_it_is(tmp_path: Path, kind: int) -> None:
+    write_zip(tmp_path / "x.npz", kind)
+    tracemalloc.start()
+    with pytest.raises(DistvaeError, match=r"images\.npy would unpack from [\d,]+ to 70,000,128"):
+        opened(tmp_path / "x.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**25
+
+
+def test_an_idx_file_is_not_unpacked_beyond_its_header(tmp_path: Path) -> None:
+    for name, count in (("short", 1), ("long", 70)):
+        path = tmp_path / name / "train-images-idx3-ubyte.gz"
+        path.parent.mkdir()
+        header = struct.pack(">BBBB3I", 0, 0, 8, 3, count, 1000, 1000)
+        path.write_bytes(gzip.compress(header + bytes(70_000_000)))
+    with pytest.raises(DistvaeError, match=r"header tells of \(1, 1000, 1000\) numbers"):
+        opened(tmp_path / "short")
+    with pytest.raises(DistvaeError, match=r"would unpack from [\d,]+ to 70,000,000 bytes"):
+        opened(tmp_path / "long")

@@ -16,6 +16,7 @@ from distvae.data.sources.arrays import ArraySplit, read_arrays
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes, RawData
 from distvae.data.sources.splits import WORDS, words_of
+from distvae.data.sources.unpacking import check_unpacked
 from distvae.errors import DistvaeError
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -44,6 +45,12 @@ def kin(path: Path) -> list[Path]:
     ]
 
 
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, KeyError, IndexError, MemoryError, OverflowError),
+    zlib.error,
+)
+
+
 def read_idx(path: Path) -> NDArray[Any]:
     """The array in an IDX file.
 
@@ -51,16 +58,19 @@ def read_idx(path: Path) -> NDArray[Any]:
         DistvaeError: it is damaged, or no IDX file.
     """
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-        kind, axes = np.dtype(_TYPES[content[2]]), content[3]
-        if content[:2] != b"\0\0" or not axes:
-            raise ValueError("it does not begin as one")
-        shape = tuple(np.frombuffer(content, ">u4", axes, offset=4).tolist())
-        if len(content) != 4 + 4 * axes + math.prod(shape) * kind.itemsize:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            start = file.read(4)
+            kind, axes = np.dtype(_TYPES[start[2]]), start[3]
+            if start[:2] != b"\0\0" or not axes:
+                raise ValueError("it does not begin as one")
+            shape = tuple(np.frombuffer(file.read(4 * axes), ">u4", axes).tolist())
+            size = math.prod(shape) * kind.itemsize
+            check_unpacked({path.name: (size, path.stat().st_size)})
+            content = file.read(size + 1)
+        if len(content) != size:
             raise ValueError(f"its header tells of {shape} numbers, and there are not as many")
-        return np.frombuffer(content, kind, offset=4 + 4 * axes).reshape(shape)
-    except (OSError, EOFError, ValueError, KeyError, IndexError, zlib.error) as error:
+        return np.frombuffer(content, kind).reshape(shape)
+    except UNREADABLE as error:
         raise DistvaeError(
             f"{path} cannot be read as an IDX file",
             f"{type(error).__name__}: {error}",

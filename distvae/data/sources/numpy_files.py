@@ -1,6 +1,5 @@
 """``.npz`` and ``.npy`` files: arrays whose names say what they are."""
 
-import os
 import re
 import tokenize
 import zipfile
@@ -19,6 +18,7 @@ from distvae.data.sources.bundled import read_grid
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes, RawData
 from distvae.data.sources.splits import WORDS, words_of
+from distvae.data.sources.unpacking import check_unpacked
 from distvae.errors import DistvaeError
 
 NUMPY = (".npz", ".npy")
@@ -48,24 +48,31 @@ def read_numpy(files: Sequence[Path], config: DataConfig, notes: Notes) -> RawDa
     Raises:
         DistvaeError: a file cannot be read, or holds no images.
     """
-    if len(files) == 1 and any(name.startswith(FACTORS) for name in _members(files[0])):
+    names = [_members(file) for file in files]
+    if len(files) == 1 and any(name.startswith(FACTORS) for name in names[0]):
         factors, images = read_dsprites(files[0])
         return read_grid(config, factors, images)
     arrays: Arrays = {}
     for file in files:
         arrays |= _load(file, len(files) == 1, notes)
-    splits, names = _splits(arrays, config, notes)
-    return read_arrays(config, splits, names, notes)
+    splits, label_names = _splits(arrays, config, notes)
+    return read_arrays(config, splits, label_names, notes)
 
 
 def _members(path: Path) -> list[str]:
-    """The names of the arrays in an npz; none of a single array."""
+    """The names of the arrays in an npz, none of which is unpacked; none of a single array.
+
+    Raises:
+        DistvaeError: it is damaged, or would unpack to what is no data or too much.
+    """
     if path.suffix.lower() == ".npy":
         return []
     try:
         with zipfile.ZipFile(path) as archive:
-            return [member.removesuffix(".npy") for member in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
+            members = archive.infolist()
+        check_unpacked({one.filename: (one.file_size, one.compress_size) for one in members})
+        return [member.filename.removesuffix(".npy") for member in members]
+    except UNREADABLE as error:
         raise _damaged(path, error) from error
 
 
@@ -74,7 +81,6 @@ def _load(path: Path, alone: bool, notes: Notes) -> Arrays:
     try:
         if path.suffix.lower() == ".npy":
             return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
-        _check_memory(path)
         arrays: Arrays = {}
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
@@ -88,18 +94,6 @@ def _load(path: Path, alone: bool, notes: Notes) -> Arrays:
         return arrays
     except UNREADABLE as error:
         raise _damaged(path, error) from error
-
-
-def _check_memory(path: Path) -> None:
-    """Refuse what would not fit, before any of it is unpacked."""
-    with zipfile.ZipFile(path) as archive:
-        needed = sum(member.file_size for member in archive.infolist())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        raise MemoryError(
-            f"it unpacks to {needed / 1e9:.1f} GB and this machine has {memory / 1e9:.1f}; "
-            ".npy files are read where they lie"
-        )
 
 
 def _damaged(path: Path, error: Exception) -> DistvaeError:
