@@ -2,6 +2,8 @@
 
 import functools
 import importlib.util
+import re
+import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ _PICTURES = frozenset(
 )
 HEIF = (".heic", ".heif", ".hif")
 AVIF = (".avif", ".avifs")
+OVERSAMPLED = 4
+"""By how much the sides of a huge JPEG are decoded larger than they will be."""
 _CONTAINERS = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
@@ -27,7 +31,10 @@ _CONTAINERS = {
 @functools.cache
 def pictures() -> frozenset[str]:
     """The endings of files that can be read here, in lower case."""
-    from PIL import features
+    from PIL import Image, features
+
+    # a photograph may have 100 million pixels; what has twice as many as Pillow warns of is refused
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
     found = set(_PICTURES)
     # Pillow before 11.3 does not know it, and warns
@@ -62,13 +69,17 @@ def encoded_image(value: Any, root: Root | None, where: str) -> dict[str, Any]:
     return {"bytes": encoded, "path": path}
 
 
-def decode_image(encoded: dict[str, Any]) -> Any:
+def decode_image(encoded: dict[str, Any], size: int | None = None) -> Any:
     """The picture in what :func:`encoded_image` gave, turned as its camera was held.
 
+    Args:
+        encoded: one image.
+        size: to which it will be scaled; a huge JPEG is decoded no larger than it needs to be.
+
     Raises:
-        OSError: there is none.
+        OSError: there is none, or one that is too large.
     """
-    from PIL import ImageOps
+    from PIL import Image, ImageOps
 
     pictures()
     encoded_bytes, path = encoded["bytes"], encoded["path"]
@@ -79,6 +90,8 @@ def decode_image(encoded: dict[str, Any]) -> Any:
     if encoded_bytes is None and not path:
         raise OSError("the row has no image")
     with _open(path if encoded_bytes is None else BytesIO(encoded_bytes)) as image:
+        if size is not None and image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0):
+            image.draft(image.mode, (OVERSAMPLED * size, OVERSAMPLED * size))
         image.load()
         frames = getattr(image, "n_frames", 1)
         turned = ImageOps.exif_transpose(image)
@@ -96,6 +109,12 @@ def _open(file: str | BytesIO) -> Any:
 
     try:
         return Image.open(file)
+    except Image.DecompressionBombError as error:
+        size, limit = re.findall(r"\d+", str(error))[:2]
+        raise OSError(
+            f"it has {int(size) / 1e6:.0f} million pixels, and no image may have more than "
+            f"{int(limit) / 1e6:.0f} million; shrink it"
+        ) from None
     except UnidentifiedImageError:
         head = file.getvalue()[:12] if isinstance(file, BytesIO) else _head(file)
         if kind := _CONTAINERS.get(head[8:] if head[4:8] == b"ftyp" else b""):

@@ -21,6 +21,10 @@ BYTE_MODES = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
 """Modes of which the values are levels of 8 bits, and how many of their bands are."""
 
 
+Decode = Callable[[Any, int | None], "Image"]
+"""What is encoded, and the size to which it will be scaled, if it will be, become an image."""
+
+
 class Seen(NamedTuple):
     """What images were seen to hold: of each kind of numbers, the lowest and the highest."""
 
@@ -187,7 +191,7 @@ def to_pixels(image: "Image", reading: Reading) -> NDArray[np.uint8]:
 
 
 def first_reading(
-    decode: Callable[[Any], "Image"], images: Iterable[tuple[str, Any]], config: "DataConfig"
+    decode: Decode, images: Iterable[tuple[str, Any]], config: "DataConfig"
 ) -> Reading:
     """How to read images, by some of them: where each is, and what ``decode`` takes.
 
@@ -197,12 +201,12 @@ def first_reading(
     reading = Reading.of(NOTHING, config)
     for where, encoded in images:
         with _told(where):
-            reading = reading.with_image(decode(encoded))
+            reading = reading.with_image(decode(encoded, reading.size))
     return reading
 
 
 def read_picture(
-    decode: Callable[[Any], "Image"],
+    decode: Decode,
     encoded: Any,
     where: str,
     reading: Reading,
@@ -211,7 +215,7 @@ def read_picture(
     """Decode one image into uint8 [C, H, W].
 
     Args:
-        decode: makes an image of what is ``encoded``.
+        decode: makes an image of what is ``encoded``, for a size if there is one.
         encoded: one image.
         where: what to call it in a message.
         reading: how it is read.
@@ -222,7 +226,7 @@ def read_picture(
         DistvaeError: it cannot be read.
     """
     with _told(where):
-        image = decode(encoded)
+        image = decode(encoded, reading.size)
         needed = reading if settled else reading.with_image(image)
         if needed != reading:
             raise OtherwiseError(needed)

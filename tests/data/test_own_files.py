@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, features
 
 from distvae.config import DataConfig
-from distvae.data.encoded import pictures
+from distvae.data.encoded import decode_image, encoded_image, pictures
 from distvae.data.sources.splits import roles
 from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
@@ -546,6 +546,23 @@ def test_heic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = data.train.images[labels == 3].astype(int)
     assert len(found) == 2
     assert np.abs(found - np.array([200, 30, 90])[:, None, None]).max() < 9
+
+
+def test_huge_photographs_are_read(tmp_path: Path) -> None:
+    pictures.cache_clear()  # which Pillow's warnings are settled with
+    ramp = Image.linear_gradient("L").resize((11_000, 9_000), Image.Resampling.BILINEAR)
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        ramp.save(tmp_path / "own" / name, quality=95, compress_level=1)
+    data = opened(tmp_path / "own", image_size=16)
+    expected = np.arange(8, 256, 16)[:, None]
+    for split in (data.train, data.test):
+        assert np.abs(split.images[0, 0].astype(int) - expected).max() <= 2
+    encoded = encoded_image(str(tmp_path / "own" / "a.jpg"), None, "")
+    assert decode_image(encoded, 16).width == 11_000 / 8
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "own" / "c.png")
+    with pytest.raises(DistvaeError, match=r"c\.png.* 400 million pixels.* 179 million"):
+        opened(tmp_path / "own", image_size=16)
 
 
 def test_animations_and_transparency_are_told(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def read(path: Path | str, **settings: Any) -> RawData:
 
 def first_pixels(raw: RawData) -> Any:
     split = raw.train
-    return np.asarray(split.decode(split.fetch(split.rows[:1])[0]))
+    return np.asarray(split.decode(split.fetch(split.rows[:1])[0], None))
 
 
 def encoded(seed: int) -> bytes:

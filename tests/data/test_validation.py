@@ -18,7 +18,7 @@ from tests.conftest import write_shapes
 
 def split(labels: list[int] | None, size: int) -> RawSplit:
     told = None if labels is None else np.array(labels)
-    return RawSplit("train", 1000 + np.arange(size), told, list, list)
+    return RawSplit("train", 1000 + np.arange(size), told, list, lambda pixels, _: pixels)
 
 
 def held(labels: list[int] | None, size: int, seed: int = 0) -> tuple[RawSplit, RawSplit]:

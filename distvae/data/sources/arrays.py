@@ -84,7 +84,7 @@ def array_splits(
             np.arange(values.shape[0]),
             labels.get(name),
             _fetch(values, layout, levels),
-            _decode,
+            as_picture,
             levelled=True,
         )
         for name, values in images.items()
@@ -100,7 +100,8 @@ def _fetch(
     return fetch
 
 
-def _decode(values: NDArray[np.uint8]) -> Any:
+def as_picture(values: NDArray[np.uint8], _: int | None = None) -> Any:
+    """Pixels ``[H, W]`` or ``[H, W, C]`` as an image, whatever its size will be."""
     from PIL import Image
 
     return Image.fromarray(np.ascontiguousarray(values))

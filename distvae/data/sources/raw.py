@@ -30,7 +30,7 @@ class RawSplit:
     rows: NDArray[np.int64]
     labels: NDArray[np.int64] | None
     fetch: Callable[[NDArray[np.int64]], Sequence[Any]]
-    decode: Callable[[Any], Any]
+    decode: Callable[[Any, int | None], Any]
     levelled: bool = False
     """Whether it is settled which values are black and white, and ``--white`` was applied."""
 
