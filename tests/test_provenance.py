@@ -193,4 +193,29 @@ def test_a_run_of_an_earlier_version_does_not_take_other_images_for_its_test(
     record["data"]["test_split"] = "held-out tenth of train, seed 0"  # as many, and others
     (run / "config.json").write_text(json.dumps(record))
     for name in COMMANDS:
-        assert_refused(on(command, name, run), "seed 0 then", "earlier version")
+        ended = on(command, name, run)
+        assert_refused(ended, "seed 0 then", "earlier version", "a tenth of every label")
+        assert "distvae train --init-from" in ended.err
+    record["data"]["train_images"] += 1  # the data has changed too
+    record["data"]["test_split"] = "held-out tenth of train, by label, seed 0"
+    (run / "config.json").write_text(json.dumps(record))
+    ended = on(command, "evaluate", run)
+    assert_refused(ended, "training images: 109 then, 108 now", "Put the data back")
+
+
+def test_labels_in_the_order_of_an_earlier_version(here: Path, command: Command) -> None:
+    random = np.random.default_rng(0)
+    for name in ("2", "10"):
+        (here / "mine" / name).mkdir(parents=True)
+        for number in range(20):
+            draw_shape("cross", random).save(here / "mine" / name / f"{number}.png")
+    ended = command("train", "--data", "mine", *SMALL, "--output", "run")
+    assert ended.code == 0, ended.err
+    as_it_was_written_before(here / "run")
+    record = json.loads((here / "run" / "config.json").read_text())
+    record["label_names"] = ["10", "2"]
+    (here / "run" / "config.json").write_text(json.dumps(record))
+    ended = on(command, "evaluate", here / "run")
+    assert_refused(
+        ended, "label names: 10, 2 then, 2, 10 now", "sorts numbers by value", "--init-from"
+    )

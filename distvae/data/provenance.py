@@ -23,10 +23,6 @@ SHOWN = 8
 """Label names in a message."""
 HELD_OUT = "held-out"
 """How the origin of a test split begins that was not in the data."""
-OF_BEFORE = (
-    "The run is of an earlier version, which held out other images for the test and put names in "
-    "another order: use it with that version, or train a new run."
-)
 
 
 def data_record(data: ImageData, folder: Path, before: DataRecord | None = None) -> DataRecord:
@@ -153,32 +149,66 @@ def check_same(data: ImageData, settings: DataConfig, record: RunRecord, folder:
     Raises:
         DistvaeError: it is not; the message names what differs.
     """
-    told = record.data
-    then = told.digests
     numbers = _changed_numbers(data, record)
-    names = dict.fromkeys([*then, *data.digests])
-    other = [name for name in names if then.get(name) != data.digests.get(name)]
-    if numbers if not then else other:
-        changes = [*_changed_settings(settings, record), *numbers]
-        changes = changes or [f"it has other {name}" for name in other]
-        if told.source != data.source:
-            changes.append(f"the run was trained on {told.source}")
+    parts = _changed_parts(data, record)
+    if parts or (numbers and not record.data.digests):
+        moved = record.data.source != data.source
         raise DistvaeError(
             f"{data.source} is not what the run was trained on, {folder}",
-            "; ".join(changes),
-            "Put the data back as it was, name where it lies now by --data, or train a new run."
-            if then
-            else OF_BEFORE,
+            "; ".join(
+                [
+                    *([*_changed_settings(settings, record), *numbers] or parts),
+                    *([f"the run was trained on {record.data.source}"] if moved else []),
+                ]
+            ),
+            _remedy(data, record),
         )
     notes = []
     if Path(data.source).is_absolute() and data.source != str(_absolute(settings.data)):
         notes.append(f"note: the data of {folder} was found in {data.source}")
-    if not then:
+    if not record.data.digests:
         notes.append(
             f"note: {folder} is of an earlier version, which recorded no digests of its data: as "
             "many images of the same shape and labels are there, more could not be compared"
         )
     return notes
+
+
+def _changed_parts(data: ImageData, record: RunRecord) -> list[str]:
+    """The parts of the data that are others by their digests; none of a run that has none."""
+    then = record.data.digests
+    names = dict.fromkeys([*then, *data.digests] if then else [])
+    return [f"it has other {name}" for name in names if then.get(name) != data.digests.get(name)]
+
+
+def _remedy(data: ImageData, record: RunRecord) -> str:
+    """What to do about data that is not that of the run."""
+    if _held_out_otherwise(data, record):
+        cause = "held out a tenth at random, and this one takes a tenth of every label"
+    elif not record.data.digests and _in_other_order(data, record):
+        cause = "sorted label names by letters, and this one sorts numbers by value"
+    else:
+        return "Put the data back as it was, name where it lies now by --data, or train a new run."
+    return (
+        f"The data may be the same: the earlier version of the run {cause}. Measure or resume it "
+        "with that version; sample, export and distvae train --init-from take its weights."
+    )
+
+
+def _held_out_otherwise(data: ImageData, record: RunRecord) -> bool:
+    """Whether an earlier version held out other images for the test than this one does."""
+    told = record.data
+    return (
+        not told.digests
+        and told.test_split.startswith(HELD_OUT)
+        and data.test_origin.startswith(HELD_OUT)
+        and told.test_split != data.test_origin
+    )
+
+
+def _in_other_order(data: ImageData, record: RunRecord) -> bool:
+    names, now = record.label_names, data.label_names
+    return names != now and sorted(names) == sorted(now)
 
 
 def _absolute(path: str) -> Path:
