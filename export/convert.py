@@ -22,6 +22,7 @@ from distvae.export.checksum import append_checksum
 from distvae.export.layers import for_inference
 from distvae.export.manifest import DECODER, ENCODER, KEY, Manifest, parse_manifest
 from distvae.export.outline import metadata_entry
+from distvae.export.rounding import measured_probe
 from distvae.files import replacing_file
 from distvae.models import VAE
 from distvae.tensors import checksum
@@ -134,9 +135,9 @@ def write_graph(proto: onnx.ModelProto, path: Path, largest: int = LARGEST_FILE)
     """
     with replacing_file(path) as temporary:
         beside = _write_unchecked(proto, path, temporary, largest)
-        values = probe.to_json(probe.expected_values(temporary, manifest_of(proto)))
+        found = measured_probe(temporary, proto, manifest_of(proto))
         with temporary.open("ab") as file:
-            file.write(metadata_entry(probe.KEY, values))
+            file.write(metadata_entry(probe.KEY, probe.to_json(found)))
         append_checksum(temporary, beside)
 
 

@@ -2,7 +2,9 @@
 
 The values in the file are those of ONNX Runtime without its optimizations, which computes each
 operation as it stands, integers in floats. A processor, provider or version whose quick kernels
-give something else is found when the file is opened. Needs numpy and onnxruntime only.
+give something else is found when the file is opened. Beside the values stands how far each output
+may be off, measured when the file was made (see :mod:`distvae.export.rounding`): honest rounding
+moves deep networks of integers further than others. Needs numpy and onnxruntime only.
 
 Legend: N inputs, V values kept of each output.
 """
@@ -11,8 +13,9 @@ import base64
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import onnxruntime
@@ -22,18 +25,45 @@ from distvae.errors import DistvaeError
 from distvae.export.manifest import Manifest
 from distvae.noise import standard_normal
 from distvae.reading import parse_json
+from distvae.values import Within, coerce
 
 KEY = "distvae.probe"
 """Metadata key; under it a JSON object of each output's values in base64."""
-GREY_LEVELS = 5.0
-"""Mean difference of an image up to which it is the same. Rounding of integers gave at most 0.3 in
-trained networks and 3.6 in a deep one of random weights, weights of 8 bits on a processor without
-VNNI 9 (see ``tests/benchmarks/README.md``)."""
-POSTERIOR = 0.02
-"""The same of a posterior, relative where a value exceeds one."""
+LIMITS = "limits"
+"""Key of that object under which the limits stand, by name of the output."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Which limits an output may have: on the largest mean difference of a row."""
+
+    least: float
+    """Of a network that rounding moves less, so of nearly all."""
+    most: float
+    """A file that asks for more is not believed."""
+    unmeasured: float
+    """Of files of earlier versions, which hold no limit."""
+
+
+GREY_LEVELS = Bounds(2.0, 6.0, 5.0)
+"""Of images. Honest rounding of integers gave at most 0.3 in trained networks and 3.6 in a deep one
+of random weights, weights of 8 bits on a processor without VNNI 9 (see
+``tests/benchmarks/README.md``)."""
+POSTERIOR = Bounds(0.01, 0.05, 0.02)
+"""Of posteriors, relative where a value exceeds one."""
 _MOST, _PIXELS, _VALUES = 4, 2**14, 256
 _SEED = 0
 Values = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a file holds under :data:`KEY`."""
+
+    values: Values
+    """``[N, V]`` of each output."""
+    limits: dict[str, float]
+    """Largest mean difference of a row that is rounding, of each output."""
 
 
 def probe_inputs(manifest: Manifest) -> tuple[Values, int]:
@@ -53,42 +83,86 @@ def probe_inputs(manifest: Manifest) -> tuple[Values, int]:
     return inputs, count
 
 
-def expected_values(path: Path, manifest: Manifest) -> Values:
-    """Values ``[N, V]`` of each output, every operation computed as it stands."""
+def computed(
+    path: Path,
+    manifest: Manifest,
+    optimized: bool = False,
+    floats: Mapping[str, NDArray[Any]] | None = None,
+) -> Values:
+    """Values ``[N, V]`` of each output on this machine's processor.
+
+    Args:
+        path: the file.
+        manifest: its manifest.
+        optimized: by ONNX Runtime's quick kernels; else each operation as it stands.
+        floats: initializers to take in place of the file's, by name.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    kept = [  # the session refers to them
+        (name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
+        for name, value in (floats or {}).items()
+    ]
+    for name, value in kept:
+        options.add_initializer(name, value)
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     outputs = session.run(names, probe_inputs(manifest)[0])
-    return {name: _thinned(values) for name, values in zip(names, outputs, strict=True)}
+    return {name: thinned(values) for name, values in zip(names, outputs, strict=True)}
 
 
-def to_json(values: Values) -> str:
+def bounds_of(values: NDArray[Any]) -> Bounds:
+    """Which limits an output of this type may have."""
+    return GREY_LEVELS if values.dtype == np.uint8 else POSTERIOR
+
+
+def difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Largest mean difference of a row, of ``[N, V]`` both."""
+    off = np.abs(found.astype(np.float64) - expected)
+    if found.dtype != np.uint8:
+        off /= np.maximum(1.0, np.abs(expected))
+    return float(off.mean(axis=1).max())
+
+
+def to_json(probe: Probe) -> str:
     """For a file's metadata."""
-    return json.dumps(
-        {name: base64.b64encode(one.tobytes()).decode() for name, one in values.items()}
-    )
+    values = {name: base64.b64encode(one.tobytes()).decode() for name, one in probe.values.items()}
+    return json.dumps({**values, LIMITS: probe.limits})
 
 
-def parse_probe(text: str, outputs: Mapping[str, NDArray[Any]], source: str) -> Values:
+def parse_probe(text: str, outputs: Mapping[str, NDArray[Any]], source: str) -> Probe:
     """What a file's metadata says under :data:`KEY`, of the same types and shapes as ``outputs``.
 
     Raises:
-        DistvaeError: it is none of ours.
+        DistvaeError: it is none of ours, or a limit is out of its bounds.
     """
     try:
         facts = parse_json(text, KEY)
-        return {
+        values = {
             name: np.frombuffer(base64.b64decode(facts[name], validate=True), like.dtype).reshape(
                 like.shape
             )
             for name, like in outputs.items()
         }
+        limits = {name: bounds_of(like).unmeasured for name, like in outputs.items()}
+        if LIMITS in facts:
+            limits = {
+                name: _limit(name, facts[LIMITS][name], bounds_of(like))
+                for name, like in outputs.items()
+            }
     except (DistvaeError, ValueError, KeyError, TypeError) as error:
         raise DistvaeError(
             f"{source} is damaged", f"{KEY} in its metadata is not ours", "Export the run again."
         ) from error
+    return Probe(values, limits)
+
+
+def _limit(name: str, value: Any, bounds: Bounds) -> float:
+    kind = Annotated[float, Within(0.0, bounds.most)]
+    limit: float = coerce(f"{LIMITS}.{name}", value, kind, KEY)
+    return limit
 
 
 def check_outputs(
@@ -108,15 +182,16 @@ def check_outputs(
     Raises:
         DistvaeError: they differ by more than rounding.
     """
-    found = {name: _thinned(values) for name, values in outputs.items()}
+    found = {name: thinned(values) for name, values in outputs.items()}
     if text is not None:
         expected = parse_probe(text, found, str(path))
     elif manifest.precision == "int8":
-        expected = expected_values(path, manifest)
+        limits = {name: bounds_of(values).unmeasured for name, values in found.items()}
+        expected = Probe(computed(path, manifest), limits)
     else:
         return
     for name, values in found.items():
-        off, allowed = _difference(values, expected[name])
+        off, allowed = difference(values, expected.values[name]), expected.limits[name]
         if not off <= allowed:
             unit = "grey levels" if values.dtype == np.uint8 else f"of {name}"
             raise DistvaeError(
@@ -127,15 +202,7 @@ def check_outputs(
             )
 
 
-def _difference(found: NDArray[Any], expected: NDArray[Any]) -> tuple[float, float]:
-    """Largest mean difference of a row, and the most that is allowed."""
-    off = np.abs(found.astype(np.float64) - expected)
-    if found.dtype == np.uint8:
-        return float(off.mean(axis=1).max()), GREY_LEVELS
-    return float((off / np.maximum(1.0, np.abs(expected))).mean(axis=1).max()), POSTERIOR
-
-
-def _thinned(values: NDArray[Any]) -> NDArray[Any]:
+def thinned(values: NDArray[Any]) -> NDArray[Any]:
     """Evenly some of each row: ``[N, ...]`` to ``[N, V]``; an odd step meets all columns."""
     rows = values.reshape(len(values), -1)
     step = -(-rows.shape[1] // _VALUES)
