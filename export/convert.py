@@ -131,7 +131,7 @@ def write_graph(proto: onnx.ModelProto, path: Path, largest: int = LARGEST_FILE)
     """Check a graph and write it, whole or not at all; the same graph gives the same bytes.
 
     Weights of more than ``largest`` bytes go to ``path`` + ``.data``, beside the file. A probe and
-    a checksum are added (see :mod:`distvae.export.probe` and :mod:`distvae.export.checksum`).
+    a checksum are added (see :mod:`distvae.export.rounding` and :mod:`distvae.export.checksum`).
     """
     with replacing_file(path) as temporary:
         beside = _write_unchecked(proto, path, temporary, largest)

@@ -66,7 +66,7 @@ def test_the_limit_is_what_rounding_moves_twice_within_bounds(tmp_path: Path) ->
     for steepness, bound in ((1e2, probe.GREY_LEVELS.least), (1e6, probe.GREY_LEVELS.most)):
         proto, _ = waves(tmp_path, steepness)
         assert measured(proto, tmp_path).limits == {"image": bound}
-    proto, moved = waves(tmp_path, 1.2e5)
+    proto, moved = waves(tmp_path, 5e4)
     (limit,) = measured(proto, tmp_path).limits.values()
     assert probe.GREY_LEVELS.least < limit < probe.GREY_LEVELS.most
     assert 0.5 < limit / (FACTOR * moved) < 2.0
