@@ -74,6 +74,7 @@ def ending(run: Path) -> tuple[bytes, list[dict[str, Any]]]:
     return (run / "model.safetensors").read_bytes(), measures
 
 
+@pytest.mark.slow
 def test_streams_are_learnt_from(undisturbed: dict[int, Path]) -> None:
     for run in undisturbed.values():
         tested = [line["loss"] for line in lines(run, "test")]
@@ -85,6 +86,7 @@ def test_streams_are_learnt_from(undisturbed: dict[int, Path]) -> None:
     assert ending(undisturbed[1]) != ending(undisturbed[2]), "each has an order of its own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2])
 def test_killed_and_gone_on_with(
     starter: Starter, shards: Path, undisturbed: dict[int, Path], size: int
@@ -98,6 +100,7 @@ def test_killed_and_gone_on_with(
     assert ending(group.run) == ending(undisturbed[size])
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_goes_on_at_the_same_step(
     start: Start, starter: Starter, shards: Path, tmp_path: Path
 ) -> None:
@@ -115,6 +118,7 @@ def test_another_number_of_processes_goes_on_at_the_same_step(
     assert [line["step"] for line in lines(tmp_path / "run")] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.slow
 def test_evaluate_and_export_know_what_was_streamed(
     undisturbed: dict[int, Path], command: Command
 ) -> None:
@@ -132,6 +136,7 @@ def test_the_mnist_of_the_package_is_refused(command: Command, here: Path) -> No
     assert not (here / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc are Linux's")
 def test_a_set_larger_than_the_memory_that_is_left(
     tmp_path: Path, environment: dict[str, str]

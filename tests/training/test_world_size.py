@@ -55,9 +55,9 @@ def runs(
             for count, micro in WORLDS
             if count == processes
         ]
-        launch(processes, [*evaluations, *trained], environment)
-    refused = {**common, "batch_size": BATCH + 2, "output": str(root / "refused")}
-    launch(4, [refused], environment)
+        batch = {"batch_size": BATCH + 2, "output": str(root / "refused")}
+        refused = [{**common, **batch}] if processes == 4 else []
+        launch(processes, [*refused, *evaluations, *trained], environment)
     return root
 
 
@@ -71,6 +71,7 @@ def whole(run: Path, what: str, processes: int, micro: int) -> NDArray[Any]:
     return joined.reshape(STEPS, BATCH, *each[0].shape[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "micro"), WORLDS)
 def test_every_step_sees_the_same(runs: Path, processes: int, micro: int) -> None:
     one, run = runs / "run-1-1", runs / f"run-{processes}-{micro}"
@@ -82,6 +83,7 @@ def test_every_step_sees_the_same(runs: Path, processes: int, micro: int) -> Non
     assert len(np.unique(rows, axis=0)) == len(rows), "no two epochs have one order"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "micro"), WORLDS[1:])
 def test_losses_and_elbo_agree(runs: Path, processes: int, micro: int) -> None:
     one, run = runs / "run-1-1", runs / f"run-{processes}-{micro}"
@@ -93,6 +95,7 @@ def test_losses_and_elbo_agree(runs: Path, processes: int, micro: int) -> None:
     assert found == pytest.approx(wanted, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "micro"), WORLDS)
 def test_all_processes_hold_the_same_weights_after_every_step(
     runs: Path, processes: int, micro: int
@@ -103,6 +106,7 @@ def test_all_processes_hold_the_same_weights_after_every_step(
         np.testing.assert_array_equal(other, first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [RAGGED, TEST_IMAGES])
 def test_evaluation_counts_every_image_once(runs: Path, images: int) -> None:
     one, *ranks = (*seen(runs / f"evaluation-1-{images}"), *seen(runs / f"evaluation-3-{images}"))
@@ -115,6 +119,7 @@ def test_evaluation_counts_every_image_once(runs: Path, images: int) -> None:
         assert json.loads(str(rank["found"])) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_batch_that_four_cannot_share_names_those_that_they_can(runs: Path) -> None:
     told = refusals(runs / "refused")
     assert len(told) == 4
