@@ -81,12 +81,12 @@ def test_a_run_that_fails_is_told_with_its_command(distvae: Command) -> None:
 
 @pytest.mark.slow
 def test_sampling_is_timed_through_torch_and_through_onnx_runtime(
-    distvae: Command, run: Path
+    distvae: Command, command: Command, run: Path
 ) -> None:
-    unready = distvae("bench", "sample", run)
+    unready = command("bench", "sample", run)
     assert_refused(unready, "decoder.onnx is missing", f"distvae export {run}")
-    assert_refused(distvae("bench", "sample", run, "--variants", "eagre"), "eager")
-    assert distvae("export", run).code == 0
+    assert_refused(command("bench", "sample", run, "--variants", "eagre"), "eager")
+    assert command("export", run).code == 0
 
     ended = distvae("bench", "sample", run, "--rounds", 1, "--batches", "1,8")
 
@@ -160,11 +160,11 @@ def test_two_processes_on_this_machine_are_measured() -> None:
 
 @pytest.mark.slow
 def test_the_plan_adds_the_all_reduce_to_measured_steps(
-    distvae: Command, shapes: Path, tmp_path: Path
+    distvae: Command, command: Command, shapes: Path, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(RECIPE.format(data=shapes))
-    refused = distvae("bench", "train", "--plan", "--config", recipe, "--bandwidth", 0)
+    refused = command("bench", "train", "--plan", "--config", recipe, "--bandwidth", 0)
     assert_refused(refused, "--bandwidth is 0")
 
     flags = ("--gpus", 4, "--nodes", 2, "--bandwidth", 0.001, "--node-bandwidth", 0.0005)
