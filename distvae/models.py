@@ -3,6 +3,7 @@
 Legend: B batch, K samples of one posterior, C channels, H height, W width, Z latent dimensions.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from distvae.errors import DistvaeError
 from distvae.files import write_json
 from distvae.hub import model_folder
 from distvae.labels import Labels, label_indices
+from distvae.memory import check_memory
 from distvae.noise import standard_normal
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
@@ -128,10 +130,16 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             DistvaeError: a label this model does not know, something that is no label, or a number
                 out of range.
         """
-        batches = list(self.sample_batches(labels, n, seed, temperature, prior))
+        asked = self._asked(labels, n)
+        total, _ = asked
+        check_memory(
+            4 * total * math.prod(self.image_shape),
+            f"{total:,} images",
+            "Draw fewer, or take them in parts: sample_batches.",
+        )
+        batches = list(self._drawn(*asked, seed, temperature, prior))
         return torch.cat(batches) if batches else torch.empty(0, *self.image_shape)
 
-    @torch.no_grad()
     def sample_batches(
         self,
         labels: Labels | None = None,
@@ -141,25 +149,42 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         prior: Prior | None = None,
     ) -> Iterator[Tensor]:
         """The images of :meth:`sample`, in batches ``[B, C, H, W]``: memory stays flat."""
-        n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0, bits=128)
-        temperature = checked_temperature(temperature)
-        numbers = self._label_numbers(labels, n)
-        total = n if numbers is None else len(numbers)
+        return self._drawn(*self._asked(labels, n), seed, temperature, prior)
+
+    def _asked(self, labels: Labels | None, n: int) -> tuple[int, Tensor | None]:
+        """How many images to draw, and the indices of the labels that share them evenly."""
+        n = whole_number(n, "n", 0)
+        if labels is None:
+            return n, None
+        indices = torch.from_numpy(label_indices(labels, self.label_names))
+        return n * len(indices), indices
+
+    @torch.no_grad()
+    def _drawn(
+        self,
+        total: int,
+        indices: Tensor | None,
+        seed: int,
+        temperature: float,
+        prior: Prior | None,
+    ) -> Iterator[Tensor]:
+        seed, temperature = (
+            whole_number(seed, "seed", 0, bits=128),
+            checked_temperature(temperature),
+        )
         device = self.to_posterior.weight.device
         dtype = torch.promote_types(self.dtype, torch.float32)
         prior = self.prior if prior is None else prior.to(device, dtype)
         for start in range(0, total, SAMPLE_BATCH):
             count = min(SAMPLE_BATCH, total - start)
             noise = torch.from_numpy(standard_normal(seed, start, count, prior.noise_dim))
-            y = None if numbers is None else numbers[start : start + count].to(device)
+            y = self._label_numbers(torch.arange(start, start + count), total, indices)
+            y = None if y is None else y.to(device)
             yield self.render(prior.transform(temperature * noise.to(device, dtype), y), y)
 
-    def _label_numbers(self, labels: Labels | None, n: int) -> Tensor | None:
-        """Index of the label of each image to draw ``[len(labels) * n]``."""
-        if labels is None:
-            return None
-        indices = label_indices(labels, self.label_names)
-        return torch.from_numpy(indices).repeat_interleave(n)
+    def _label_numbers(self, images: Tensor, total: int, indices: Tensor | None) -> Tensor | None:
+        """Index of the label of each of some images ``[B]``, of ``total`` to draw."""
+        return None if indices is None else indices[images // (total // len(indices))]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_json(save_directory / CONFIG, self.hub_config())
@@ -218,12 +243,10 @@ class ConditionalVAE(VAE, library_name="distvae"):
 
     conditional = True
 
-    def _label_numbers(self, labels: Labels | None, n: int) -> Tensor:
-        if labels is None:
-            return torch.arange(n) % len(self.label_names)
-        numbers = super()._label_numbers(labels, n)
-        assert numbers is not None
-        return numbers
+    def _label_numbers(self, images: Tensor, total: int, indices: Tensor | None) -> Tensor | None:
+        if indices is None:
+            return images % len(self.label_names)
+        return super()._label_numbers(images, total, indices)
 
 
 def build_model(model: ModelConfig, image_shape: Sequence[int], label_names: Sequence[str]) -> VAE:

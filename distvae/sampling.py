@@ -12,17 +12,21 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, shown
 from distvae.files import disk_told, new_folder, replacing_file
 from distvae.flags import Positional, arg
 from distvae.headers import stored_checksum
 from distvae.labels import numbers_of, parse_labels
+from distvae.memory import check_memory
 from distvae.runs import ONNX, SAMPLES, find_run, is_run
 from distvae.terminal import make_console, progress_bar
 from distvae.text import file_name
 
 COLUMNS, MOST_COLUMNS = 10, 20
 SEED_BITS = 128  # Philox's key
+COUNT_BITS = 63
+SMALLEST_PNG = 67
+"""Bytes of a picture of one pixel."""
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
@@ -160,8 +164,9 @@ def _unfit(decoder: Path, weights: Path) -> str:
 
 
 def _check_numbers(config: SampleConfig) -> None:
-    if config.count < 1:
-        raise DistvaeError(f"--count is {config.count}", "expected at least 1")
+    if not 1 <= config.count < 2**COUNT_BITS:
+        told = shown(config.count)
+        raise DistvaeError(f"--count is {told}", f"expected at least 1, below 2**{COUNT_BITS}")
     if not 0 <= config.seed < 2**SEED_BITS:
         raise DistvaeError(
             f"--seed is {config.seed}", f"expected 0 or more, less than 2**{SEED_BITS}"
@@ -241,12 +246,14 @@ def _labels(config: SampleConfig, names: tuple[str, ...]) -> list[int] | None:
 def _write_sheet(output: Path, drawing: Drawing) -> None:
     from distvae.images import save_grid
 
+    _check_memory(output, drawing)
     images = np.concatenate([images for images, _ in drawing])
     columns = drawing.count if 1 < drawing.count <= MOST_COLUMNS else COLUMNS  # a row is a label
     save_grid(output, images, min(columns, len(images)))
 
 
 def _write_arrays(output: Path, drawing: Drawing) -> None:
+    _check_memory(output, drawing)
     batches = list(drawing)
     arrays: dict[str, NDArray[np.generic]] = {
         "images": np.concatenate([images for images, _ in batches])
@@ -277,13 +284,22 @@ def _write_array(output: Path, drawing: Drawing) -> None:
                 files[1].write(labels.astype("<i8").tobytes())
 
 
+def _check_memory(output: Path, drawing: Drawing) -> None:
+    """Images that are written all at once, for which they are copied once."""
+    check_memory(
+        2 * drawing.total * math.prod(drawing.image_shape),
+        f"{drawing.total:,} images at once for {output}",
+        "Draw fewer, or take an .npy or a folder, which are written as they are drawn.",
+    )
+
+
 def _check_room(output: Path, needed: int) -> None:
     above = next(folder for folder in output.absolute().parents if folder.is_dir())
     free = shutil.disk_usage(above).free
     if needed > free:
         raise DistvaeError(
-            f"--output {output} needs {needed / 1e9:.1f} GB",
-            f"{free / 1e9:.1f} GB are free there",
+            f"--output {output} needs {needed / 1e9:,.1f} GB",
+            f"{free / 1e9:,.1f} GB are free there",
             "Draw fewer images, or name another disk.",
         )
 
@@ -291,6 +307,7 @@ def _check_room(output: Path, needed: int) -> None:
 def _write_pictures(output: Path, drawing: Drawing) -> None:
     from distvae.images import save_png
 
+    _check_room(output, SMALLEST_PNG * drawing.total)
     number, names = 0, [file_name(name) for name in drawing.label_names]
     with new_folder(output) as folder:
         for images, labels in drawing:

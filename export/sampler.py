@@ -16,6 +16,7 @@ from distvae.export.inputs import (
 from distvae.export.manifest import DECODER, Manifest
 from distvae.export.session import Graph, open_graph
 from distvae.labels import Label, Labels
+from distvae.memory import check_memory
 from distvae.noise import standard_normal
 from distvae.ranges import checked_temperature, whole_number
 
@@ -108,6 +109,11 @@ class Sampler:
         draw, chunk = _Draw(self._graph, labels, count, seed, temperature), self._graph.chunk
         if draw.total <= chunk:
             return draw(0, draw.total)
+        check_memory(
+            draw.total * math.prod(self.manifest.image_shape),
+            f"{draw.total:,} images",
+            "Draw fewer, or take them in parts: stream.",
+        )
         images = np.empty((draw.total, *self.manifest.image_shape), np.uint8)
         for start in range(0, draw.total, chunk):
             part = images[start : start + chunk]

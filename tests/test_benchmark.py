@@ -12,6 +12,8 @@ from distvae.bench.plan import (
     measure_links,
     ring_seconds,
 )
+from distvae.config import ModelConfig
+from distvae.models import build_model
 from tests.conftest import Command, assert_refused
 
 RECIPE = """\
@@ -103,6 +105,17 @@ def test_sampling_is_timed_through_torch_and_through_onnx_runtime(
     starts = {row[1].strip(): float(row[2]) for row in rows if len(row) < 7}
     assert starts.keys() == {"eager", "onnx"}
     assert all(seconds > 0 for seconds in starts.values())
+
+
+@pytest.mark.slow
+def test_a_model_without_a_run_is_timed_too(distvae: Command, tmp_path: Path) -> None:
+    config = ModelConfig(model="vae", prior="normal", hidden=(6,), latent_dim=2)
+    build_model(config, (1, 4, 4), ()).save_pretrained(tmp_path / "model")
+    words = ("--variants", "eager", "--rounds", 1, "--batches", 1)
+    ended = distvae("bench", "sample", tmp_path / "model", *words)
+    assert ended.code == 0, ended.err
+    assert "eager" in ended.out
+    assert not (tmp_path / "model" / "samples").exists()
 
 
 @pytest.mark.parametrize(

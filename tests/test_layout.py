@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # each other as long as they go round in no circle.
 FLOORS = [
     ["distvae", "errors", "text"],
-    ["combinations", "lengths", "usual", "ranges", "values", "packages", "consoles"],
+    ["combinations", "lengths", "usual", "ranges", "values", "packages", "consoles", "memory"],
     ["reading"],
     [
         "config",

@@ -276,6 +276,15 @@ def test_a_sample_is_its_batches() -> None:
     assert build(SMALL).sample(labels=[], n=5).shape == (0, 1, 2, 3)
 
 
+def test_more_images_than_fit_into_memory_are_refused_at_once() -> None:
+    for row, labels in ((SMALL, None), (SMALL, [0, 2]), (TABLE[0], None)):
+        with pytest.raises(DistvaeError, match=r"0,000 images take .* GB of memory.*in parts"):
+            build(row).sample(labels, n=10**12)
+        first = next(build(row).sample_batches(labels, n=10**12, seed=3))
+        expected = build(row).sample(labels, n=SAMPLE_BATCH, seed=3)[:SAMPLE_BATCH]
+        assert torch.equal(first, expected)
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

@@ -294,3 +294,16 @@ def test_a_link_to_itself_is_no_onnx_file(here: Path, command: Command) -> None:
     Path("loop.onnx").symlink_to("loop.onnx")
     for name in ("sample", "inspect"):
         assert_refused(command(name, "loop.onnx"), "loop.onnx is missing")
+
+
+@pytest.mark.parametrize("output", ["s.png", "s.npz", "s.npy", "pictures"])
+def test_more_images_than_there_is_room_for_are_refused_at_once(
+    run: Path, command: Command, here: Path, output: str
+) -> None:
+    export_by_hand(run)
+    for source in (run, run / "onnx" / "decoder.onnx", checkpoints(run)[-1]):
+        before = listing(here)
+        for count in (10**12, 10**400):
+            ended = command("sample", source, "--count", count, "--output", output)
+            assert_refused(ended, "GB" if count == 10**12 else "--count is 1000")
+        assert listing(here) == before

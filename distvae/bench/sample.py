@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from rich.table import Table
 from distvae.bench.machine import SIDE, matrix_product_peak
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import numbers_of
-from distvae.runs import ONNX, Run, find_run
+from distvae.runs import CONFIG, ONNX, WEIGHTS, Run, find_run
 from distvae.terminal import make_console, progress_bar
 
 EAGER = "eager"
@@ -122,10 +123,13 @@ def _path(run: Run, variant: str) -> Path:
 
 def _round(run: Run, variant: str, batches: tuple[int, ...]) -> Drawn:
     speeds = _worker(variant, _path(run, variant), batches)
-    source = run.folder / "checkpoints" if variant == EAGER else _path(run, variant)
-    if variant == EAGER:
-        source = max(source.iterdir())  # a checkpoint is always drawn from through torch
     with tempfile.TemporaryDirectory(prefix="distvae-bench-") as scratch:
+        source = _path(run, variant)
+        if variant == EAGER:  # without an export beside it, it is drawn from through torch
+            source = Path(scratch, "model")
+            source.mkdir()
+            for name in (CONFIG, WEIGHTS):
+                shutil.copyfile(run.model / name, source / name)
         words = ["sample", str(source), "--count", "10", "--output", str(Path(scratch, "a.png"))]
         started = time.perf_counter()
         process = subprocess.Popen(

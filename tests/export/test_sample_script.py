@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distvae.export import Sampler
+from distvae.export import Sampler, probe
 from distvae.export.checksum import append_checksum
+from distvae.export.outline import metadata_entry
 from distvae.images import save_grid
 from tests.conftest import CHECKOUT, HANG, Command, Ended, assert_refused
 from tests.export.conftest import SHAPE, Tiny
@@ -39,7 +40,7 @@ def run(python: Path, script: Path, *words: object) -> Ended:
 
 
 def test_the_script_is_short() -> None:
-    assert len(SCRIPT.read_text(encoding="utf-8").splitlines()) < 120
+    assert len(SCRIPT.read_text(encoding="utf-8").splitlines()) < 140
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,8 @@ def test_the_script_the_command_and_the_sampler_mean_the_same_labels(
         (("--label", "2-0"), "error: "),
         (("--count", "0"), "--count"),
         (("--count", "many"), "many"),
+        (("--count", str(10**12)), "--count 1000000000000: a sheet holds at most"),
+        (("--count", str(10**18), "--label", "0"), "a sheet holds at most"),
         (("--temperature", "nan"), "--temperature"),
         (("--seed", "-3"), "error: "),
         (("--model", "none.onnx"), "none.onnx"),
@@ -144,6 +147,23 @@ def test_the_script_refuses_a_file_with_a_flipped_bit(python: Path, bundle: Path
     content[content.find(Tiny().matrix.tobytes()) + 3] ^= 1
     decoder.write_bytes(content)
     assert_refused(run(python, bundle / "sample.py"), "decoder.onnx is damaged")
+
+
+def test_the_script_finds_a_machine_that_draws_other_images(python: Path, bundle: Path) -> None:
+    """What it draws is by 4 levels off what the file says: a limit of 3 refuses, 5 does not."""
+    tiny = Tiny()
+    inputs, _ = probe.probe_inputs(tiny.manifest("decoder"))
+    images = tiny.images(inputs["noise"], inputs["label"])
+    off = np.where(images > 100, images - 4, images + 4).astype(np.uint8).reshape(len(images), -1)
+    for limit, right in ((3.0, False), (5.0, True)):
+        text = probe.to_json(probe.Probe({"image": off}, {"image": limit}))
+        with tiny.decoder(bundle / "decoder.onnx").open("ab") as file:
+            file.write(metadata_entry(probe.KEY, text))
+        ended = run(python, bundle / "sample.py")
+        if right:
+            assert (ended.code, ended.err) == (0, "")
+        else:
+            assert_refused(ended, "draws other images here, 4.0 levels off")
 
 
 def test_the_script_teaches(python: Path, bundle: Path) -> None:

@@ -282,3 +282,12 @@ def test_what_the_file_says_is_at_hand(sampler: Sampler, encoder: Encoder) -> No
     assert sampler.label_names == encoder.label_names == NAMES
     assert sampler.manifest == Tiny().manifest("decoder")
     assert encoder.manifest == Tiny().manifest("encoder")
+
+
+def test_more_images_than_fit_into_memory_are_refused_at_once(tmp_path: Path) -> None:
+    sampler = Sampler(Tiny().decoder(tmp_path / "decoder.onnx"))
+    for labels in (None, ["cross", "square"]):
+        with pytest.raises(DistvaeError, match=r"0,000 images take .* GB of memory.*stream"):
+            sampler.sample(labels, count=10**12)
+        first = next(sampler.stream(labels, count=10**12, seed=3))
+        np.testing.assert_array_equal(first[:5], sampler.sample(labels, count=5, seed=3)[:5])

@@ -1,7 +1,8 @@
 """What a compressed file may unpack to, known before any of it is."""
 
-import os
 from collections.abc import Mapping
+
+from distvae.memory import memory
 
 LARGE = 2**26
 """Bytes from which on it is looked at."""
@@ -27,9 +28,9 @@ def check_unpacked(sizes: Mapping[str, tuple[int, int]]) -> None:
                 "one value over and over"
             )
     needed = sum(size for size, _ in sizes.values())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
+    there = memory()
+    if there is not None and needed > there:
         raise MemoryError(
-            f"it unpacks to {needed / 1e9:.1f} GB and this machine has {memory / 1e9:.1f}; "
+            f"it unpacks to {needed / 1e9:.1f} GB and this machine has {there / 1e9:.1f}; "
             ".npy files are read where they lie"
         )
