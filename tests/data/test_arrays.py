@@ -361,3 +361,37 @@ def test_an_idx_file_is_not_unpacked_beyond_its_header(tmp_path: Path) -> None:
         opened(tmp_path / "short")
     with pytest.raises(DistvaeError, match=r"would unpack from [\d,]+ to 70,000,000 bytes"):
         opened(tmp_path / "long")
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3), (1, 8, 8)])
+def test_files_of_one_image_each(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = noise(12, *shape)
+    (tmp_path / "own").mkdir()
+    for number, image in enumerate(images):
+        np.save(tmp_path / "own" / f"slice_{number}.npy", image)
+    data = opened(tmp_path / "own", split_test="train")
+    expected = images.transpose(0, 3, 1, 2) if shape[-1] == 3 else images.reshape(12, 1, 8, 8)
+    np.testing.assert_array_equal(data.train.images, expected)
+    assert any("each of 12 files is one image" in note for note in data.notes)
+
+
+def test_files_of_images_and_what_goes_with_them_are_not_one_image_each(tmp_path: Path) -> None:
+    images = noise(12, 64)
+    (tmp_path / "own").mkdir()
+    for name in ("images", "masks", "edges"):
+        np.save(tmp_path / "own" / f"{name}.npy", images)
+    data = opened(tmp_path / "own")
+    assert len(data.train) + len(data.test) == 12
+    assert any("left out: arrays" in note for note in data.notes)
+
+
+def test_arrays_in_class_folders_and_zips_are_told_how_to_bring_them(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        np.save(tmp_path / "own" / name / "0.npy", noise(1, 8, 8)[0])
+    with pytest.raises(DistvaeError, match=r"2 \.npy.*np\.stack\(images\)"):
+        opened(tmp_path / "own")
+    with zipfile.ZipFile(tmp_path / "own.zip", "w") as archive:
+        archive.write(tmp_path / "own" / "a" / "0.npy", "images.npy")
+    with pytest.raises(DistvaeError, match=r"1 \.npy.*unpack the zip"):
+        opened(tmp_path / "own.zip")

@@ -269,10 +269,14 @@ def test_of_several_columns_it_is_told_which_is_taken(tmp_path: Path) -> None:
         opened(tmp_path / "own", label_column="label")
 
 
-def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
+def test_text_in_another_encoding(tmp_path: Path) -> None:
     names = write_images(tmp_path / "own")
-    rows = [f"{name},caf\u00e9" for name in names]
-    for encoding in ("latin-1", "utf-16"):
+    rows = [f"{name},caf\u00e9 {place % 2}" for place, name in enumerate(names)]
+    for encoding in ("utf-8-sig", "utf-16"):
+        text = "\r\n".join(["file,label", *rows]).encode(encoding)
+        (tmp_path / "own" / "t.csv").write_bytes(text)
+        assert opened(tmp_path / "own").label_names == ("caf\u00e9 0", "caf\u00e9 1")
+    for encoding in ("latin-1", "utf-16-le"):
         text = "\n".join(["file,label", *rows]).encode(encoding)
         (tmp_path / "own" / "t.csv").write_bytes(text)
         with pytest.raises(DistvaeError, match=r"cannot be read as a table.*UTF-8"):

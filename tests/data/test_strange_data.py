@@ -125,7 +125,9 @@ def test_columns_and_images_that_are_left_are_told(tmp_path: Path) -> None:
 
 def test_a_table_without_a_header_is_told(tmp_path: Path) -> None:
     rows = "".join(f"{number}.png,{number % 3}\n" for number in range(COUNT))
-    assert told(opened(write_table(tmp_path / "own", rows)), "no column", "names images", "0.png")
+    data = opened(write_table(tmp_path / "own", rows))
+    assert told(data, "metadata.csv has no header: its columns are image, label")
+    assert data.label_names == ("0", "1", "2")
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -1,17 +1,24 @@
 """Which column of a table holds the images and which the labels."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from distvae.data.sources import split_columns
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
 from distvae.errors import DistvaeError, nearest
 
 IMAGE_COLUMNS = (
     *("image", "img", "image_path", "image_file", "file_name", "filename", "filepath"),
-    *("file", "path", "picture", "jpg", "png"),
+    *("image_name", "img_name", "img_path", "images", "file", "path", "picture", "jpg", "png"),
 )
-LABEL_COLUMNS = ("label", "labels", "class", "target", "category", "class_name", "digit", "y")
+BINARY = ("binary", "large_binary")
+LABEL_COLUMNS = (
+    *("label", "labels", "class", "target", "category", "class_name", "digit", "y"),
+    *("label_name", "class_label", "category_name", "class_id", "label_id", "category_id"),
+    *("species", "breed", "emotion", "diagnosis"),
+)
 
 
 def image_column(features: Mapping[str, Any], wanted: str | None, data: str, notes: Notes) -> str:
@@ -32,9 +39,11 @@ def image_column(features: Mapping[str, Any], wanted: str | None, data: str, not
         return wanted
     found = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
     if not found:
-        usual = _usual(features, IMAGE_COLUMNS)
+        usual = usual_columns(features, IMAGE_COLUMNS)
         arrays = [name for name, kind in features.items() if is_array(kind)]
         found = [name for name in [*usual, *arrays] if _may_hold_images(features[name])][:1]
+        binary = [name for name, kind in features.items() if kind_of(kind) in BINARY]
+        found = found or (binary if len(binary) == 1 else [])
     if len(found) > 1 and "image" not in found:
         raise DistvaeError(
             f"{data} has {len(found)} columns with images",
@@ -74,13 +83,43 @@ def label_columns(features: Mapping[str, Any], wanted: str | None, data: str) ->
                 "expected one whole number or text per image",
             )
         return [wanted]
-    usual = _usual(features, LABEL_COLUMNS)
+    usual = usual_columns(features, LABEL_COLUMNS)
     named = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
     named.sort(key=lambda name: name not in usual)
     return [
         *named,
         *(name for name in usual if name not in named and _may_hold_labels(features[name])),
     ]
+
+
+def others(features: Mapping[str, Any], image: str) -> list[str]:
+    """The columns that have a name and hold neither this image nor another."""
+    return [
+        name
+        for name, kind in features.items()
+        if name != image and name.strip() and not is_image(kind)
+    ]
+
+
+def only_other(features: Mapping[str, Any], image: str) -> list[str]:
+    """The one column beside the images, whatever its name, if it may hold labels and is no real."""
+    found = others(features, image)
+    return [
+        name
+        for name in found
+        if len(found) == 1
+        and _may_hold_labels(features[name])
+        and fold(name) not in split_columns.COLUMNS
+        and not kind_of(features[name]).startswith("float")
+    ]
+
+
+def is_guess(column: str, features: Mapping[str, Any]) -> bool:
+    """Whether only its place says that a column holds labels."""
+    import datasets
+
+    named = usual_columns([column], LABEL_COLUMNS)
+    return not named and not isinstance(features[column], datasets.ClassLabel)
 
 
 def is_array(kind: Any) -> bool:
@@ -96,17 +135,22 @@ def is_array(kind: Any) -> bool:
     return depth > 0 and isinstance(kind, datasets.Value) and kind.dtype.startswith(numbers)
 
 
-def _usual(features: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
-    """The columns that bear one of these names, in their order and whatever their case."""
-    folded = [(name.strip().casefold(), name) for name in features]
-    return [column for wanted in names for name, column in folded if name == wanted]
+def usual_columns(columns: Iterable[str], names: tuple[str, ...]) -> list[str]:
+    """The columns that bear one of these names, in their order: ``Class Name`` is class_name."""
+    folded = [(fold(name), name) for name in columns]
+    return [column for wanted in names for name, column in folded if name == fold(wanted)]
+
+
+def fold(name: str) -> str:
+    """The name of a column without case, spaces and what else joins words."""
+    return re.sub(r"[\s_-]", "", name.casefold())
 
 
 def _may_hold_images(kind: Any) -> bool:
     import datasets
 
     if isinstance(kind, datasets.Value):
-        return kind.dtype in ("string", "large_string", "binary", "large_binary")
+        return kind.dtype in ("string", "large_string", *BINARY)
     encoded = isinstance(kind, datasets.Image) or (isinstance(kind, dict) and "bytes" in kind)
     return encoded or is_array(kind)
 

@@ -17,17 +17,12 @@ from distvae.data.sources.cifar import is_batch, label_files, read_cifar, refuse
 from distvae.data.sources.idx import is_idx, kin, read_idx_files
 from distvae.data.sources.named import columns_of_paths, named_images, paths_in
 from distvae.data.sources.numpy_files import NUMPY, read_numpy
-from distvae.data.sources.pictures import (
-    arrange,
-    folder_tree,
-    read_pictures,
-    visible_files,
-    zip_tree,
-)
+from distvae.data.sources.pictures import arrange, read_pictures
 from distvae.data.sources.raw import RawData, Tables
 from distvae.data.sources.refused import ending, refuse_file
 from distvae.data.sources.tables import load_tables, picture_tables, read_tables
 from distvae.data.sources.text import TEXT, TextTables, read_text_tables
+from distvae.data.sources.trees import folder_tree, visible_files, zip_tree
 
 TABLES = {".parquet": "parquet", ".arrow": "arrow"}
 FILES = (*TABLES, *TEXT, *NUMPY, ".zip", ".bin")

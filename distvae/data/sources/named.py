@@ -6,7 +6,7 @@ from typing import Any
 
 from distvae.config import DataConfig
 from distvae.data.roots import Root
-from distvae.data.sources.columns import IMAGE_COLUMNS
+from distvae.data.sources.columns import IMAGE_COLUMNS, usual_columns
 from distvae.data.sources.refused import ending
 from distvae.data.sources.text import SEPARATED, read_text
 from distvae.errors import DistvaeError
@@ -98,7 +98,9 @@ def columns_of_paths(schema: Any, config: DataConfig) -> list[str]:
         told = field.name == config.image_column if config.image_column else True
         if pa.types.is_struct(field.type) and told:
             found += [f"{field.name}.path" for child in field.type if child.name == "path"]
-        elif (field.name in IMAGE_COLUMNS and told) or field.name == config.image_column:
+        elif (usual_columns([field.name], IMAGE_COLUMNS) and told) or (
+            field.name == config.image_column
+        ):
             text = pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
             found += [field.name] if text else []
     return found

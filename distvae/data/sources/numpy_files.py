@@ -20,6 +20,7 @@ from distvae.data.sources.raw import Notes, RawData
 from distvae.data.sources.splits import WORDS, words_of
 from distvae.data.sources.unpacking import check_unpacked
 from distvae.errors import DistvaeError
+from distvae.labels import natural_order
 
 NUMPY = (".npz", ".npy")
 UNREADABLE = (
@@ -32,6 +33,8 @@ IMAGES = frozenset(("x", "images", "image", "imgs", "img", "data", "pixels", "sa
 LABELS = frozenset(("y", "labels", "label", "targets", "target", "classes", "class", "digits"))
 NAMES = frozenset(("class_names", "label_names", "classnames", "labelnames", "names", "categories"))
 FACTORS = "latents_"
+FEW = 3
+"""Fewer files of one shape are no images of their own."""
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -55,6 +58,7 @@ def read_numpy(files: Sequence[Path], config: DataConfig, notes: Notes) -> RawDa
     arrays: Arrays = {}
     for file in files:
         arrays |= _load(file, len(files) == 1, notes)
+    arrays = _stacked(arrays, notes) if not any(names) else arrays
     splits, label_names = _splits(arrays, config, notes)
     return read_arrays(config, splits, label_names, notes)
 
@@ -90,10 +94,30 @@ def _load(path: Path, alone: bool, notes: Notes) -> Arrays:
                     if "Object arrays" not in str(error):
                         raise
                     told = f"left out: array {name} of {path.name} holds Python objects"
-                    notes.append(f"{told}, which are never unpickled")
+                    notes.append(f"{told}, never unpickled: save labels.astype(str)")
         return arrays
     except UNREADABLE as error:
         raise _damaged(path, error) from error
+
+
+def _stacked(arrays: Arrays, notes: Notes) -> Arrays:
+    """Single images in files of their own as one array; all else as it is."""
+    kinds = {(array.shape, array.dtype) for array in arrays.values()}
+    words = {word for name in arrays for word in words_of(name)}
+    parts = {meaning(name).part for name in arrays}
+    if (
+        len(arrays) < FEW
+        or len(kinds) > 1
+        or words & WORDS.keys()
+        or parts not in ({""}, {"images"})
+    ):
+        return arrays
+    ((shape, _),) = kinds
+    if len(shape) != 2 and not (len(shape) == 3 and min(shape[0], shape[2]) <= 4):
+        return arrays
+    told = " x ".join(map(str, shape))
+    notes.append(f"each of {len(arrays):,} files is one image of {told}; they have no labels")
+    return {"images": np.stack([arrays[name] for name in sorted(arrays, key=natural_order)])}
 
 
 def _damaged(path: Path, error: Exception) -> DistvaeError:

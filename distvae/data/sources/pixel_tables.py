@@ -28,7 +28,7 @@ CLEARLY = 2.0
 
 def is_nameless(fields: Sequence[str]) -> bool:
     """Whether the first line of a table is its first image and not the names of its columns."""
-    number = r"\s*-?[\d.]+(e[+-]?\d+)?\s*"
+    number = r"\s*-?[\d.,]+(e[+-]?\d+)?\s*"
     return len(fields) >= PIXELS and all(re.fullmatch(number, field, re.I) for field in fields)
 
 

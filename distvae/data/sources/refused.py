@@ -38,10 +38,14 @@ _HINTS = {
     "to PNG or 16-bit TIFF",
     (".mp4", ".avi", ".mov", ".mkv", ".webm"): "take its frames: ffmpeg -i FILE frames/%06d.png",
     (".svg", ".pdf", ".eps", ".ai"): "draw it as PNG",
+    (".npy",): "put all images into one file: np.savez('data.npz', images=np.stack(images), "
+    "labels=labels)",
     HEIF: "pip install pillow-heif reads it",
     AVIF: "Pillow 11.3 or newer reads it, or pip install pillow-heif",
 }
 
+_UNPACKED = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".arrow", ".npz", ".npy")
+"""Files that are read where they lie alone or in a folder."""
 _MAGIC = {b"\x80": ".pkl", b"\x89HDF": ".h5", b"\x1f\x8b": ".gz", b"MATLAB": ".mat"}
 """How files of some kinds begin, whatever they are called."""
 
@@ -51,8 +55,10 @@ def ending(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
 
-def how_to_read(found: str) -> str:
-    """What to do about files of this ending, or the empty string."""
+def how_to_read(found: str, packed: bool = False) -> str:
+    """What to do about files of this ending, perhaps ``packed`` in a zip, or the empty string."""
+    if packed and found in _UNPACKED:
+        return "unpack the zip and give the folder: of a zip only images are read"
     return next((hint for endings, hint in _HINTS.items() if found in endings), "")
 
 
@@ -66,12 +72,12 @@ def _by_content(path: Path) -> str:
     return next((found for magic, found in _MAGIC.items() if head.startswith(magic)), "")
 
 
-def instead(places: Sequence[tuple[str, ...]]) -> tuple[str, str]:
-    """What was found in place of images, and what to do."""
+def instead(places: Sequence[tuple[str, ...]], packed: bool = False) -> tuple[str, str]:
+    """What was found in place of images in a folder or ``packed`` in a zip, and what to do."""
     endings = [ending(place[-1]) for place in places]
     common = sorted(set(endings), key=lambda found: -endings.count(found))[:5]
     told = [f"{endings.count(found)} {found or 'without ending'}" for found in common]
-    hints = [f"{found}: {hint}" for found in common if (hint := how_to_read(found))]
+    hints = [f"{found}: {hint}" for found in common if (hint := how_to_read(found, packed))]
     what = f"it has {', '.join(told)} files" if told else "it is empty"
     return f"{what}; expected {ACCEPTED}", ". ".join(hints)
 

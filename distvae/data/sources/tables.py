@@ -127,6 +127,7 @@ def read_tables(found: Tables, config: DataConfig) -> RawData:
     train, test = choose(there, config, notes)
     tables = {name: there[name] for name in (train, test) if name is not None}
     image, candidates = choose_columns(tables, config, notes)
+    candidates = candidates or columns.only_other(tables[train].features, image)
     labels, label_names = _labels(tables, image, candidates, config, notes)
     if columns.is_array(tables[train].features[image]):
         lists = {name: ListColumn.of(table, image, config) for name, table in tables.items()}
@@ -181,12 +182,15 @@ def _labels(
     """The labels of the first column that holds some, and their names."""
     first = next(iter(tables))
     features = tables[first].features
-    others = [name for name in features if name != image and not columns.is_image(features[name])]
+    others = columns.others(features, image)
     for column in candidates:
         try:
             numbers, names = _column_labels(tables, column, config, notes)
             if not names or (numbers[first] == UNLABELLED).all():
                 raise NoLabelsError("all are missing")
+            guess = config.label_column is None and columns.is_guess(column, features)
+            if guess and 2 * len(names) > len(numbers[first]):
+                raise NoLabelsError("most rows have a value of their own")
         except NoLabelsError as error:
             if config.label_column is not None:
                 raise DistvaeError(

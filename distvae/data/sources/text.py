@@ -2,6 +2,7 @@
 
 import csv
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distvae.config import DataConfig
+from distvae.data.encoded import pictures
 from distvae.data.roots import Root
 from distvae.data.sources.arrays import ArraySplit
-from distvae.data.sources.columns import IMAGE_COLUMNS, image_column
+from distvae.data.sources.beside import with_images
+from distvae.data.sources.columns import image_column
 from distvae.data.sources.labels import some
 from distvae.data.sources.pixel_tables import (
     NAMELESS,
+    PIXELS,
     is_nameless,
     name_columns,
     read_pixel_tables,
@@ -22,7 +26,7 @@ from distvae.data.sources.pixel_tables import (
 from distvae.data.sources.raw import Notes, Tables
 from distvae.data.sources.refused import ending
 from distvae.data.sources.split_columns import split_by_column
-from distvae.data.sources.splits import splits_of_files
+from distvae.data.sources.splits import roles, splits_of_files
 from distvae.errors import DistvaeError
 
 if TYPE_CHECKING:
@@ -128,13 +132,7 @@ def read_text(path: Path, root: Path, config: DataConfig, notes: Notes) -> "pa.T
             str(error).splitlines()[0].rstrip(". "),
             "Expected UTF-8 text with as many values in each row as in the first.",
         ) from error
-    above = path.parent.relative_to(root)
-    usual = (config.image_column,) if config.image_column else IMAGE_COLUMNS
-    for number, name in enumerate(table.column_names):
-        if above.parts and name in usual and pa.types.is_string(table.schema.types[number]):
-            moved = [value and str(above / value) for value in table[name].to_pylist()]
-            table = table.set_column(number, name, pa.array(moved, pa.string()))
-    return table
+    return with_images(table, path, root, config, notes)
 
 
 def _check_depth(path: Path) -> None:
@@ -157,32 +155,79 @@ def _check_depth(path: Path) -> None:
 
 def _read_separated(path: Path, notes: Notes) -> "pa.Table":
     import pyarrow as pa
-    from pyarrow import csv as reader
 
     first = _first_line(path)
     separator = _separator(path, first)
     fields = next(csv.reader([first], delimiter=separator), [])
-    names = [NAMELESS.format(n) for n in range(len(fields))] if is_nameless(fields) else []
+    names = _names_without_header(fields)
+    if "image" in names:
+        notes.append(f"{path.name} has no header: its columns are {some(names)}")
     if separator != "," and ending(path.name) == ".csv":
         notes.append(f"{path.name} is separated by {separator!r}")
     if twice := [name for name, count in Counter(names or fields).items() if count > 1]:
         raise ValueError(f"two columns are called {twice[0]!r}, or the first line is no header")
-    options = reader.ReadOptions(block_size=BLOCK, column_names=names or None)
-    table = reader.read_csv(
-        path,
-        options,
-        reader.ParseOptions(delimiter=separator, newlines_in_values=True),
-        reader.ConvertOptions(strings_can_be_null=True),
-    )
+    table = _parsed(path, separator, names, ".")
+    if separator != "," and _has_decimal_commas(table):
+        table = _parsed(path, separator, names, ",")
+        notes.append(f"numbers of {path.name} have a comma before their fractions")
     for name, kind in zip(table.column_names, table.schema.types, strict=True):
         if pa.types.is_binary(kind):  # what pyarrow makes of text in another encoding
             raise UnicodeError(f"column {name} is not UTF-8")
     return table
 
 
-def _first_line(path: Path) -> str:
+def _parsed(path: Path, separator: str, names: list[str], point: str) -> "pa.Table":
+    from pyarrow import csv as reader
+
+    return reader.read_csv(
+        path,
+        reader.ReadOptions(block_size=BLOCK, column_names=names or None, encoding=_encoding(path)),
+        reader.ParseOptions(delimiter=separator, newlines_in_values=True),
+        reader.ConvertOptions(strings_can_be_null=True, decimal_point=point),
+    )
+
+
+def _has_decimal_commas(table: "pa.Table") -> bool:
+    """Whether as many columns as an image has pixels hold text like ``0,5``."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    texts = [column for column in table.columns if pa.types.is_string(column.type)]
+    fractions = (compute.match_substring_regex(text, r"^-?[0-9]+(,[0-9]+)?$") for text in texts)
+    return len(texts) >= PIXELS and sum(bool(compute.all(told).as_py()) for told in fractions) >= (
+        PIXELS
+    )
+
+
+def _names_without_header(fields: Sequence[str]) -> list[str]:
+    """Names for the columns of a table whose first line is its first row; none of another."""
+    if is_nameless(fields):
+        return [NAMELESS.format(number) for number in range(len(fields))]
+    files = [field for field in fields if ending(field.strip()) in pictures()]
+    if not files:
+        return []
+    known = {files[0]: "image", **{field: "split" for field in fields if field in roles(fields)}}
+    names = [known.get(field, "") for field in fields]
+    if names.count("") == 1:
+        names[names.index("")] = "label"
+    return [name or f"column {number}" for number, name in enumerate(names, 1)]
+
+
+def _encoding(path: Path) -> str:
+    """UTF-16 where a file begins with its mark, as spreadsheets write it, else UTF-8."""
     with path.open("rb") as file:
-        return re.split(r"[\r\n]", file.readline(BLOCK).decode("utf-8-sig"))[0]
+        return "utf-16" if file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8"
+
+
+def _first_line(path: Path) -> str:
+    encoding = _encoding(path)
+    if encoding == "utf-8":
+        encoding = "utf-8-sig"  # of which pyarrow passes over the mark too
+    with path.open(encoding=encoding, newline="") as file:
+        line = re.split(r"[\r\n]", file.readline(BLOCK))[0]
+    if "\0" in line:
+        raise UnicodeError("its first line has NUL bytes: it is no text, or UTF-16 without a mark")
+    return line
 
 
 def _separator(path: Path, line: str) -> str:
