@@ -8,13 +8,13 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from distvae.export.convert import decoder_graph, encoder_graph, manifest_of, write_graph
+from distvae.export.convert import decoder_graph, manifest_of, write_graph
 from distvae.export.quantize import Feed, half, integer
 from distvae.export.verify import Parity, verify
 from distvae.models import VAE
 from distvae.noise import standard_normal
 from tests.export.saturation import exact, full_range, products, saturating, worst
-from tests.export.test_convert import ORIGIN
+from tests.export.test_convert import GRAPHS, ORIGIN, exported
 from tests.test_models import TABLE, Row, build
 
 ROWS = [TABLE[1], TABLE[5], TABLE[7], TABLE[8], TABLE[13], TABLE[14]]
@@ -38,11 +38,12 @@ def feeds(model: VAE, graph: str) -> list[Feed]:
     return found
 
 
+@pytest.mark.slow
 @rows
 def test_half_floats_cost_little_and_halve_the_weights(row: Row, tmp_path: Path) -> None:
     model = build(row, width=1.0)
-    for graph in (decoder_graph, encoder_graph):
-        proto = graph(model, ORIGIN)
+    for graph in GRAPHS:
+        proto = exported(row, graph, width=1.0)
         write_graph(proto, tmp_path / "float.onnx")
         write_graph(half(proto), tmp_path / "half.onnx")
         parity = verify(tmp_path / "half.onnx", model)
@@ -51,31 +52,33 @@ def test_half_floats_cost_little_and_halve_the_weights(row: Row, tmp_path: Path)
         assert manifest_of(onnx.load(str(tmp_path / "half.onnx"))).precision == "fp16"
 
 
+@pytest.mark.slow
 @rows
 def test_integers_stay_near_and_are_the_same_in_every_batch(row: Row, tmp_path: Path) -> None:
     model = build(row, width=1.0)
-    for graph in (decoder_graph, encoder_graph):
-        proto = graph(model, ORIGIN)
-        changed = integer(proto, feeds(model, manifest_of(proto).graph))
+    for graph in GRAPHS:
+        proto = exported(row, graph, width=1.0)
+        changed = integer(proto, feeds(model, graph))
         path = tmp_path / "int8.onnx"
         write_graph(changed, path)
         parity: Parity = verify(path, model)  # compares batches too
         assert 0.0 < parity.mean_error < 2e-2
         assert manifest_of(changed).precision == "int8"
         assert "QuantizeLinear" in {node.op_type for node in changed.graph.node}
-        again = integer(proto, feeds(model, manifest_of(proto).graph))
+        again = integer(proto, feeds(model, graph))
         assert path.read_bytes().startswith(again.SerializeToString(deterministic=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row", [TABLE[1], TABLE[8], TABLE[14]], ids=lambda row: "-".join(map(str, row))
 )
 def test_integers_are_right_on_a_processor_that_adds_pairs_in_16_bits(row: Row) -> None:
     model = build(row, width=1.0)
     wrong = 0
-    for graph in (decoder_graph, encoder_graph):
-        proto = graph(model, ORIGIN)
-        calibration = feeds(model, manifest_of(proto).graph)[:1]
+    for graph in GRAPHS:
+        proto = exported(row, graph, width=1.0)
+        calibration = feeds(model, graph)[:1]
         found = products(integer(proto, calibration), proto, calibration[0])
         assert found
         for product in found:
