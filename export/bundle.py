@@ -1,5 +1,6 @@
 """What lies beside the exported files for whoever deploys them: a README and a sampling script."""
 
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -28,6 +29,10 @@ python -m http.server --directory web
 ```
 
 """
+USUAL = {"decoder": (0.5, 0.005), "encoder": (1.0, 0.05)}
+"""Largest and mean error up to which a smaller file stands for the model; trained networks in
+integers stay below half of it (see ``tests/benchmarks/README.md``), those with steep weights do
+not: a pixel of theirs is black or white by a hair."""
 OTHER_LICENCE = "What the model may be used for depends on the licence of that data."
 
 
@@ -56,6 +61,19 @@ class Row:
             "" if drawn is None else f"{drawn:,.0f}",
             f"{sum(judged.values()) / len(judged):.2%}" if judged else "",
         ]
+
+
+def coarse(row: Row) -> str:
+    """One line on a file that is further from the model than is usual, else empty."""
+    most, most_mean = USUAL["encoder" if row.images_per_second is None else "decoder"]
+    error, mean = row.parity.error, row.parity.mean_error
+    if error <= most and mean <= most_mean:
+        return ""
+    exact = re.sub("-[a-z0-9]+[.]onnx$", ".onnx", row.name)
+    return (
+        f"{row.name} is off by {error:.2g} at most and {mean:.2g} on average, where up to {most:g} "
+        f"and {most_mean:g} are usual: its numbers are too coarse for this model, so use {exact}"
+    )
 
 
 def price_table(title: str, rows: Sequence[Row]) -> Table:
@@ -92,6 +110,7 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
         "name": markdown(run.resolve().name),
         "page": PAGE if page else "",
         "files": _markdown(HEADINGS, [row.cells() for row in rows]),
+        "remarks": "".join(f"{told}.\n\n" for row in rows if (told := coarse(row))),
         "images": f"{rows[0].parity.images:,}",
         "tested": f"On the test split:\n\n{_markdown(('', ''), tested)}\n" if tested else "",
     }

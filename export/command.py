@@ -13,7 +13,7 @@ from distvae.errors import DistvaeError
 from distvae.files import disk_told, new_folder
 from distvae.labels import label_flag
 from distvae.runs import ONNX, Run, checkpoints, find_run, is_run, without_folders
-from distvae.terminal import make_console, progress_bar, table
+from distvae.terminal import make_console, progress_bar, table, warn
 
 if TYPE_CHECKING:
     import onnx
@@ -65,18 +65,22 @@ def export_run(config: ExportConfig) -> None:
         check(Path(config.check), config.run)
         return
     run = find_run(config.run)
-    console = make_console()
     if config.run is None:
-        console.print(f"newest run: {run.folder}")
+        make_console().print(f"newest run: {run.folder}")
     output = Path(config.output) if config.output is not None else run.folder / ONNX
     _may_replace(output)
+    rows = _write(run, output, config)
+    _tell(run, output, config.web, rows)
 
-    from distvae.export.bundle import label_table, price_table, write_bundle
+
+def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
+    """Write all files or none; gives what is known of each graph."""
+    from distvae.export.bundle import write_bundle
     from distvae.models import VAE
 
     origin = origin_of(run)
     if run.bare:
-        console.print(
+        make_console().print(
             f"{run.folder} is a model and not a run: its files will not say what data it was "
             "trained on, nor with which settings, and its encoder takes grey levels as they are"
         )
@@ -95,15 +99,26 @@ def export_run(config: ExportConfig) -> None:
 
             (folder / WEB).mkdir()
             write_page(folder / "decoder.onnx", folder / WEB)
+    return rows
+
+
+def _tell(run: Run, output: Path, page: bool, rows: list["Row"]) -> None:
+    """Print what the files cost, what to mind, and what to do next."""
+    from distvae.export.bundle import coarse, label_table, price_table
+    from distvae.export.session import read_manifest
+
+    console = make_console()
     console.print(price_table(f"{output}, compared with {run.model}", rows))
     if any(row.judged for row in rows):
         console.print(label_table(rows))
-    label = f" {label_flag(model.label_names[-1])}" if model.conditional else ""
+    for remark in filter(None, map(coarse, rows)):
+        warn(remark)
+    decoder = output / "decoder.onnx"
+    names = read_manifest(decoder).label_names
+    label = f" {label_flag(names[-1])}" if names else ""
     console.print("next:")
-    console.print(
-        f"  distvae sample {shlex.quote(str(output / 'decoder.onnx'))}{label}", style="bold"
-    )
-    if config.web:
+    console.print(f"  distvae sample {shlex.quote(str(decoder))}{label}", style="bold")
+    if page:
         console.print(
             f"  python -m http.server --directory {shlex.quote(str(output / WEB))}", style="bold"
         )

@@ -1,14 +1,13 @@
 """Posteriors from an exported encoder, without PyTorch. Needs numpy and onnxruntime only."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distvae.export.inputs import checked_rows, labels_of_rows
-from distvae.export.manifest import ENCODER, Manifest
-from distvae.export.session import open_graph
+from distvae.export.manifest import ENCODER
+from distvae.export.session import Opened
 from distvae.labels import Labels
 
 
@@ -25,38 +24,13 @@ class Posterior(NamedTuple):
     """``[N, latent_dim]``."""
 
 
-class Encoder:
+class Encoder(Opened):
     """Encodes images with ``encoder.onnx``.
 
-    Args:
-        path: the exported encoder.
-        provider: cpu, cuda, tensorrt, coreml or openvino.
-        threads: threads for one operation; ONNX Runtime's own number where None.
-        verify: whether to compare the file with its checksum and what this machine computes with
-            the file's probe; None spares files above 200 MB the checksum.
-
-    Raises:
-        DistvaeError: the file or the provider cannot be used (see :mod:`distvae.export.session`).
+    A file is opened as :class:`distvae.export.session.Opened` says.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        provider: str = "cpu",
-        threads: int | None = None,
-        verify: bool | None = None,
-    ) -> None:
-        self._graph = open_graph(Path(path), ENCODER, provider, threads, verify)
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the file says of itself."""
-        return self._graph.manifest
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Names of the labels in the order of their numbers; empty for a model without labels."""
-        return self._graph.manifest.label_names
+    kind = ENCODER
 
     def encode(self, images: NDArray[np.uint8], labels: Labels | None = None) -> Posterior:
         """Mean and log-variance of the latents of images.

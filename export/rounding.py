@@ -20,8 +20,9 @@ from distvae.export.manifest import Manifest
 from distvae.export.probe import Bounds, Probe, Values, bounds_of, computed, difference
 
 DRAWS = 4
-EPSILONS = 2.0
-"""By how many machine epsilons each weight moves, up or down: about what a sum's rounding moves."""
+EPSILONS = {"float32": 2.0, "float16": 0.5}
+"""By how many machine epsilons each weight moves, up or down: about what a sum's rounding moves.
+Processors compute with half floats in float32, or round each result once."""
 FACTOR = 2.0
 """Times the largest difference that was found: other machines are only guessed at."""
 
@@ -62,7 +63,7 @@ def _moved(path: Path, proto: onnx.ModelProto, manifest: Manifest) -> Iterator[V
 
 
 def _shaken(values: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
-    step = EPSILONS * float(np.finfo(values.dtype).eps)
+    step = EPSILONS[values.dtype.name] * float(np.finfo(values.dtype).eps)
     signs = random.integers(0, 2, values.shape) * 2 - 1
     shaken: NDArray[Any] = (values * (1.0 + step * signs)).astype(values.dtype)
     return shaken

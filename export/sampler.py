@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from distvae.export.inputs import (
     label_numbers,
     labels_of_rows,
 )
-from distvae.export.manifest import DECODER, Manifest
-from distvae.export.session import Graph, open_graph
+from distvae.export.manifest import DECODER
+from distvae.export.session import Graph, Opened
 from distvae.labels import Label, Labels
 from distvae.memory import check_memory
 from distvae.noise import standard_normal
@@ -23,46 +22,15 @@ from distvae.ranges import checked_temperature, whole_number
 Images = NDArray[np.uint8]
 
 
-class Sampler:
+class Sampler(Opened):
     """Draws images from ``decoder.onnx``: on a processor, image i of a seed is always the same.
 
     Neither the number of images, nor how they are asked for, nor the number of threads changes it.
 
-    Args:
-        path: the exported decoder.
-        provider: cpu, cuda, tensorrt, coreml or openvino.
-        threads: threads for one operation; ONNX Runtime's own number where None.
-        verify: whether to compare the file with its checksum and what this machine computes with
-            the file's probe; None spares files above 200 MB the checksum.
-
-    Raises:
-        DistvaeError: the file or the provider cannot be used (see :mod:`distvae.export.session`).
+    A file is opened as :class:`distvae.export.session.Opened` says.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        provider: str = "cpu",
-        threads: int | None = None,
-        verify: bool | None = None,
-    ) -> None:
-        self._graph = open_graph(Path(path), DECODER, provider, threads, verify)
-        self._noise_shape = (self.manifest.noise_dim,)
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the file says of itself."""
-        return self._graph.manifest
-
-    @property
-    def spared(self) -> bool:
-        """Whether the file was not compared with its checksum because it is large."""
-        return self._graph.spared
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Names of the labels in the order of their numbers; empty for a model without labels."""
-        return self._graph.manifest.label_names
+    kind = DECODER
 
     def decode(self, noise: NDArray[np.float32], labels: Labels | None = None) -> Images:
         """Images of noise vectors.
@@ -78,7 +46,7 @@ class Sampler:
             DistvaeError: the noise is of another type or shape or not finite, or a label is
                 missing or unknown.
         """
-        inputs = {"noise": checked_rows(noise, "noise", np.float32, self._noise_shape)}
+        inputs = {"noise": checked_rows(noise, "noise", np.float32, (self.manifest.noise_dim,))}
         numbers = labels_of_rows(labels, len(noise), self.label_names)
         if numbers is not None:
             inputs["label"] = numbers
@@ -172,7 +140,7 @@ class Sampler:
             DistvaeError: as :meth:`decode`, or fewer than 2 steps.
         """
         first, last = (
-            checked_rows(np.asarray(end)[None], "noise", np.float32, self._noise_shape)[0]
+            checked_rows(np.asarray(end)[None], "noise", np.float32, (self.manifest.noise_dim,))[0]
             for end in (a, b)
         )
         return self.decode(great_circle(first, last, whole_number(steps, "steps", 2)), label)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -62,6 +62,49 @@ class Graph:
             for whole, part in zip(wholes, parts, strict=True):
                 whole[chunk] = part
         return wholes
+
+
+class Opened:
+    """An exported file that is open: what :class:`Sampler` and :class:`Encoder` have in common."""
+
+    kind: ClassVar[str]
+    """``decoder`` or ``encoder``, what is expected in the file."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        provider: str = "cpu",
+        threads: int | None = None,
+        verify: bool | None = None,
+    ) -> None:
+        """Open a file.
+
+        Args:
+            path: the exported file.
+            provider: cpu, cuda, tensorrt, coreml or openvino.
+            threads: threads for one operation; ONNX Runtime's own number where None.
+            verify: whether to compare the file with its checksum and what this machine computes
+                with the file's probe; None spares files above 200 MB the checksum.
+
+        Raises:
+            DistvaeError: the file or the provider cannot be used (see :func:`open_graph`).
+        """
+        self._graph = open_graph(Path(path), self.kind, provider, threads, verify)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the file says of itself."""
+        return self._graph.manifest
+
+    @property
+    def spared(self) -> bool:
+        """Whether the file was not compared with its checksum because it is large."""
+        return self._graph.spared
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels in the order of their numbers; empty for a model without labels."""
+        return self._graph.manifest.label_names
 
 
 def open_graph(

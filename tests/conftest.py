@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,21 +130,26 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
+def run_process(words: Sequence[object], folder: Path, environment: Mapping[str, str]) -> Ended:
+    """Run a command line in a folder and wait for its end."""
+    ended = subprocess.run(
+        [*map(str, words)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=HANG,
+        check=False,
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
 @pytest.fixture
 def distvae(tmp_path: Path, environment: dict[str, str]) -> Command:
     """Runs the real command in a process of its own, in ``tmp_path``."""
 
     def run(*words: object) -> Ended:
-        ended = subprocess.run(
-            [sys.executable, "-m", "distvae.cli", *map(str, words)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=HANG,
-            check=False,
-        )
-        return Ended(ended.returncode, ended.stdout, ended.stderr)
+        return run_process([sys.executable, "-m", "distvae.cli", *words], tmp_path, environment)
 
     return run
 

@@ -1,6 +1,5 @@
 """distvae where numpy, onnxruntime and pillow are installed and nothing else, or one thing less."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from distvae.export import Sampler
 from distvae.flags import parse_plainly
 from distvae.packages import missing_told
 from distvae.sampling import SampleConfig
-from tests.conftest import CHECKOUT, HANG, Command, Ended, assert_refused
+from tests.conftest import CHECKOUT, Command, Ended, assert_refused, run_process
 from tests.export.conftest import Tiny
 
 BLOCKED = """
@@ -30,17 +29,8 @@ def decoder(tmp_path: Path) -> Path:
 
 def run(python: Path | str, code: str, folder: Path, *words: object) -> Ended:
     """Run lines of Python, or the command where there are none."""
-    given = ["-c", code] if code else ["-m", "distvae.cli", *map(str, words)]
-    ended = subprocess.run(
-        [str(python), *given],
-        cwd=folder,
-        env={"PATH": "", "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
+    given = ["-c", code] if code else ["-m", "distvae.cli", *words]
+    return run_process([python, *given], folder, {"PATH": "", "PYTHONPATH": str(CHECKOUT)})
 
 
 @pytest.mark.slow
@@ -113,16 +103,8 @@ def test_a_missing_package_is_told_in_one_line(
 ) -> None:
     before = sorted(finished.rglob("*"))
     given = words if words[0] == "train" else [words[0], str(finished), *words[1:]]
-    ended = subprocess.run(
-        [sys.executable, "-c", BLOCKED.format(names=[module], words=given)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    found = Ended(ended.returncode, ended.stdout, ended.stderr)
+    code = BLOCKED.format(names=[module], words=given)
+    found = run_process([sys.executable, "-c", code], tmp_path, environment)
     assert_refused(found, f"distvae {words[0]} needs the package", f"pip install '{package}")
     assert sorted(finished.rglob("*")) == before
     assert not (tmp_path / "new").exists()

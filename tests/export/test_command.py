@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from distvae.config import ModelConfig
 from distvae.export.sampler import Sampler
 from distvae.files import write_json
-from distvae.models import VAE
+from distvae.models import VAE, build_model
 from distvae.reading import read_json
 from distvae.tensors import read_tensors, write_tensors
-from tests.conftest import HANG, SHAPES, Command, assert_refused, listing
+from tests.conftest import HANG, SHAPES, SIDE, Command, assert_refused, listing
 
 WITHOUT_TORCH = "import sys\nfor name in ('torch', 'distvae'): sys.modules[name] = None\n"
 
@@ -190,3 +192,28 @@ def test_wrong_words_are_refused_before_anything_is_written(
     ended = command("export", run, "--precision", "int8")
     assert_refused(ended, "there is no data of")
     assert not (run / "onnx").exists()
+
+
+@pytest.mark.slow
+def test_integers_too_coarse_for_steep_weights_are_warned_of(
+    command: Command, here: Path, shapes: Path
+) -> None:
+    """Fifty times the logits: a pixel is black or white by a hair, and rounding decides which."""
+    for steepness in (1.0, 50.0):
+        torch.manual_seed(0)
+        config = ModelConfig(model="vae", prior="normal", hidden=(64, 64), latent_dim=4)
+        model = build_model(config, (1, SIDE, SIDE), ())
+        with torch.no_grad():
+            for weights in model.decoder.parameters():
+                weights.mul_(steepness**0.5)
+        folder = here / f"steep-{steepness:g}"
+        model.save_pretrained(folder)
+        ended = command("export", folder, "--precision", "int8", "--data", shapes)
+        assert ended.code == 0, ended.err
+        readme = (folder / "onnx" / "README.md").read_text(encoding="utf-8")
+        told = "decoder-int8.onnx is off by"
+        assert (folder / "onnx" / "decoder-int8.onnx").is_file()
+        assert (f"warning: {told}" in ended.err) == (told in readme) == (steepness > 1.0)
+        if steepness > 1.0:
+            assert ended.err.count("\n") == ended.err.count("warning: ")
+            assert "so use decoder.onnx" in ended.err

@@ -57,7 +57,7 @@ def waves(folder: Path, steepness: float) -> tuple[onnx.ModelProto, float]:
     manifest = tiny.manifest("decoder")
     path = write(folder / "waves.onnx", nodes, [noise_row], [image], constants, manifest)
     noise = probe.probe_inputs(manifest)[0]["noise"].astype(np.float64)
-    spread = EPSILONS * 2.0**-23 * np.sqrt(noise**2 @ matrix.astype(np.float64) ** 2)
+    spread = EPSILONS["float32"] * 2.0**-23 * np.sqrt(noise**2 @ matrix.astype(np.float64) ** 2)
     moved = 100.0 * np.abs(np.cos(noise @ matrix)) * spread * np.sqrt(2.0 / np.pi)
     return onnx.load(str(path)), float(moved.mean(axis=1).max())
 

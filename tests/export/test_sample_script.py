@@ -1,7 +1,6 @@
 """sample.py, which ships beside decoder.onnx, and the sampler, both where there is no PyTorch."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from distvae.export import Sampler, probe
 from distvae.export.checksum import append_checksum
 from distvae.export.outline import metadata_entry
 from distvae.images import save_grid
-from tests.conftest import CHECKOUT, HANG, Command, Ended, assert_refused
+from tests.conftest import CHECKOUT, Command, Ended, assert_refused, run_process
 from tests.export.conftest import SHAPE, Tiny
 
 SCRIPT = CHECKOUT / "export" / "sample.py"
@@ -27,16 +26,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def run(python: Path, script: Path, *words: object) -> Ended:
-    ended = subprocess.run(
-        [str(python), str(script), *map(str, words)],
-        cwd=script.parent.parent,
-        env={"PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
+    return run_process([python, script, *words], script.parent.parent, {"PATH": ""})
 
 
 def test_the_script_is_short() -> None:
