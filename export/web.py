@@ -19,6 +19,7 @@ from base64 import b64encode
 from pathlib import Path
 
 from distvae.errors import DistvaeError
+from distvae.export import probe
 from distvae.export.manifest import DECODER, KEY, parse_manifest
 from distvae.export.outline import read_outline
 from distvae.files import write_text
@@ -60,7 +61,11 @@ def write_page(decoder: Path, folder: Path) -> None:
             shutil.copyfile(source, folder / source.name)
     shutil.copyfile(decoder, folder / "decoder.onnx")
     digest = hashlib.sha256(decoder.read_bytes()).digest()
-    facts = {**json.loads(manifest.to_json()), "integrity": f"sha256-{b64encode(digest).decode()}"}
+    facts = {
+        **json.loads(manifest.to_json()),
+        "integrity": f"sha256-{b64encode(digest).decode()}",
+        "probe": json.loads(outline.metadata.get(probe.KEY, "null")),
+    }
     write_text(folder / "manifest.json", json.dumps(facts, ensure_ascii=False))
     (folder / "ort").mkdir()
     for name, content in runtime.items():

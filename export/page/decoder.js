@@ -1,5 +1,7 @@
 /** The decoder graph: noise and a label in, pictures out. It runs in WebAssembly, on one thread. */
 
+import { checkProbe } from "./probe.js";
+
 const ERRORS = 3; // a warning says nothing to someone who looks at images
 
 const here = (name) => new URL(name, import.meta.url).href;
@@ -29,17 +31,22 @@ export async function openDecoder(manifest) {
     throw new Error(`decoder.onnx cannot be opened: ${error.message}`);
   });
 
-  return async function decode(noises, label) {
+  async function run(noises, labels) {
     const count = noises.length;
     const rows = new Float32Array(count * dim);
     noises.forEach((noise, row) => rows.set(noise, row * dim));
     const inputs = { noise: new ort.Tensor("float32", rows, [count, dim]) };
     if (names.length > 0) {
-      const labels = new BigInt64Array(count).fill(BigInt(label));
-      inputs.label = new ort.Tensor("int64", labels, [count]);
+      inputs.label = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [count]);
     }
     const { image } = await session.run(inputs, ["image"]);
-    return noises.map((_, row) => toPicture(image.data, row, shape));
+    return image.data;
+  }
+
+  await checkProbe(run, manifest);
+  return async function decode(noises, label) {
+    const bytes = await run(noises, noises.map(() => label));
+    return noises.map((_, row) => toPicture(bytes, row, shape));
   };
 }
 

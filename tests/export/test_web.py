@@ -378,6 +378,26 @@ def test_a_decoder_that_cannot_be_had_is_told(
     page.close()
 
 
+@needs_browser
+@pytest.mark.parametrize(("name", "limit"), [("digits", 2.0), ("colour", 6.0), ("many", 1e9)])
+def test_a_browser_that_computes_other_images_is_told(
+    browser: Browser, address: str, site: Path, name: str, limit: float
+) -> None:
+    """Every value of the probe is another by 9, so that what the browser computes is."""
+    folder = site / f"{name}-otherwise"
+    folder.mkdir()
+    web.write_page(site / f"{name}.onnx", folder)
+    facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    kept = np.frombuffer(base64.b64decode(facts["probe"]["image"]), np.uint8)
+    off = np.where(kept > 100, kept - 9, kept + 9).astype(np.uint8)
+    facts["probe"] = {"image": base64.b64encode(off.tobytes()).decode(), "limits": {"image": limit}}
+    (folder / "manifest.json").write_text(json.dumps(facts), encoding="utf-8")
+    page = Page(browser, f"{address}/{folder.name}/")
+    page.wait("document.querySelector('#notice.error') !== null")
+    assert "computes other images, 9.0 grey levels off" in page.run("document.body.innerText")
+    page.close()
+
+
 def test_the_folder_is_complete(site: Path) -> None:
     folder = site / "colour"
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
