@@ -198,7 +198,7 @@ def test_wrong_words_are_refused_before_anything_is_written(
 def test_integers_too_coarse_for_steep_weights_are_warned_of(
     command: Command, here: Path, shapes: Path
 ) -> None:
-    """Each layer seven times as steep: a pixel is black or white by a hair, and rounding decides which."""
+    """Each layer seven times as steep: rounding decides which pixel is white."""
     for steepness in (1.0, 50.0):
         torch.manual_seed(0)
         config = ModelConfig(model="vae", prior="normal", hidden=(64, 64), latent_dim=4)
