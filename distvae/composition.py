@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from distvae.config import ModelConfig
-from distvae.distributions import DiagonalGaussian, full_precision, wide
+from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, held, wide
 from distvae.flows import build_flow
 from distvae.labels import refuse_twins
 from distvae.likelihoods import LIKELIHOODS
@@ -131,10 +131,14 @@ class Composition(nn.Module):
         self.decoder.start_at(self.likelihood.parameters_of(mean_image))
 
     def infer(self, images: Tensor, labels: Tensor | None = None) -> Posterior:
-        """Posterior of the latents of images ``[B, C, H, W]``, labels by index int64 ``[B]``."""
+        """Posterior of the latents of images ``[B, C, H, W]``, labels by index int64 ``[B]``.
+
+        Its standard deviations, before a flow, are held between exp(-10) and exp(10)
+        (:data:`~distvae.distributions.LOG_SCALE`).
+        """
         features = self.encoder(images.to(self.dtype), labels)
         mean, log_variance = wide(self.to_posterior(features)).chunk(2, dim=1)
-        base = DiagonalGaussian(mean, log_variance)
+        base = DiagonalGaussian(mean, held(log_variance, 2.0 * LOG_SCALE))
         if self.flow is None:
             return base
         return FlowPosterior(base, wide(features), self.flow.weights())

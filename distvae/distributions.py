@@ -12,6 +12,13 @@ import torch
 from torch import Tensor, nn
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
+LOG_SCALE = 10.0
+"""Bound of the logarithm of a scale in the latents, be it learned or what an encoder gives.
+
+Where images are alike, posterior and prior may narrow together for nothing, without end. At
+exp(-10), 4.5e-5, a code is told from its neighbours as well as it ever need be, and float32 still
+has a hundred steps in a standard deviation; beyond exp(10) nothing is left to tell.
+"""
 
 
 class DiagonalGaussian(NamedTuple):
@@ -57,31 +64,30 @@ def log_normal(x: Tensor, mean: Tensor | float, log_variance: Tensor | float) ->
     return -0.5 * (LOG_TWO_PI + log_variance + (x - mean).square() * torch.exp(-log_variance))
 
 
-def floored(value: Tensor, least: float) -> Tensor:
-    """Values no smaller than ``least``; the gradient still moves those below it up, never down.
+def held(value: Tensor, bound: float) -> Tensor:
+    """Values between ``-bound`` and ``bound``; the gradient still moves those outside back, not on.
 
     For a learned logarithm of a scale, which a likelihood of what never varies would press towards
-    minus infinity.
+    minus infinity, or a learned slope. What lies between, and its gradient, are as they were. A
+    compiler does not see a gradient of one's own: there it passes outside in both directions.
     """
-    held: Tensor = _Floored.apply(value, least)  # type: ignore[no-untyped-call]
-    return held
+    if torch.compiler.is_compiling() and torch.is_grad_enabled():
+        return value - (value - value.clamp(-bound, bound)).detach()
+    within: Tensor = _Held.apply(value, bound)  # type: ignore[no-untyped-call]
+    return within
 
 
-class _Floored(torch.autograd.Function):
+class _Held(torch.autograd.Function):
     @staticmethod
-    def forward(value: Tensor, least: float) -> Tensor:
-        return value.clamp(min=least)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
-        value, ctx.least = inputs
-        ctx.save_for_backward(value)
+    def forward(ctx: Any, value: Tensor, bound: float) -> Tensor:
+        within = value.clamp(-bound, bound)
+        ctx.save_for_backward(value - within)
+        return within
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (value,) = ctx.saved_tensors
-        lowers = (value < ctx.least) & (gradient > 0)
-        return gradient.masked_fill(lowers, 0.0), None
+        (excess,) = ctx.saved_tensors  # a step goes against the gradient, so it would grow
+        return gradient.masked_fill(excess * gradient < 0, 0.0), None
 
 
 def full_precision(device_type: str) -> AbstractContextManager[object]:

@@ -1,6 +1,7 @@
 """Affine coupling layers: an invertible function of latents, given a context.
 
-Dinh et al. 2017 (RealNVP, arXiv:1605.08803), eq. 7 and 8, their log-scales bounded by ``BOUND``.
+Dinh et al. 2017 (RealNVP, arXiv:1605.08803), eq. 7 and 8. Their log-scales are bounded by
+``BOUND``, so a flow of n layers, n even, makes a scale exp(n) times as small or large at most.
 Each layer scales and shifts one half of the dimensions by what a small dense network makes of the
 other half and of the context; the halves take turns. It begins as the identity.
 

@@ -11,10 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distvae.config import ModelConfig
+from distvae.distributions import held
 from distvae.likelihoods.base import GREY_LEVELS, Likelihood, inverted
 
 SMALL = 0.5
 """Logit below which a series is exact to the last digit and the closed form is not."""
+STEEPEST = math.exp(7.0)
+"""Size of a logit of the continuous Bernoulli, at most."""
 LARGEST = 50.0
 """Logit of the continuous Bernoulli that a decoder begins with, where a pixel never changes."""
 
@@ -61,6 +64,10 @@ class ContinuousBernoulli(Likelihood):
 
     Loaiza-Ganem and Cunningham 2019 (arXiv:1907.06845), eq. 5 to 8. With logit l the density is
     e^(lx) over its integral, so its logarithm is (x - 1/2) l - log(sinh(l/2) / (l/2)).
+
+    Where a pixel is always black or white the density grows with the logit without end, and one
+    such image in which it is not would cost as much. The logit is held between -exp(7) and exp(7):
+    the density then falls by a factor of e in 0.23 of a grey level, and not faster.
     """
 
     maps_per_channel = 1
@@ -71,6 +78,7 @@ class ContinuousBernoulli(Likelihood):
 
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Log-density summed over pixels and channels, nats per image ``[B]``."""
+        parameters = held(parameters, STEEPEST)
         size, square = _apart(parameters), parameters.square()
         series = square / 24.0 - square.square() / 2880.0
         closed = 0.5 * size + torch.log1p(-torch.exp(-size)) - torch.log(size)
@@ -83,6 +91,7 @@ class ContinuousBernoulli(Likelihood):
 
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x|z] = 1/2 + coth(l/2) / 2 - 1/l ``[B, C, H, W]``."""
+        parameters = held(parameters, STEEPEST)
         square = parameters.square()
         series = parameters * (1.0 / 12.0 - square / 720.0 + square.square() / 30240.0)
         size = torch.where(parameters.abs() < SMALL, SMALL, parameters)
@@ -92,7 +101,7 @@ class ContinuousBernoulli(Likelihood):
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         """Grey images ``[B, C, H, W]``: the quantile of uniform noise, that of -l turned around."""
         uniform = torch.rand(parameters.shape, generator=generator, device=parameters.device)
-        falling = -parameters.abs().clamp(min=1e-3)
+        falling = -parameters.abs().clamp(1e-3, STEEPEST)
         draw = torch.log1p(uniform * torch.expm1(falling)) / falling
         return torch.where(parameters > 0, 1.0 - draw, draw).clamp(0.0, 1.0)
 

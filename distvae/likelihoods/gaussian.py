@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from distvae.config import ModelConfig
-from distvae.distributions import floored, log_normal
+from distvae.distributions import held, log_normal
 from distvae.likelihoods.base import GREY_LEVELS, Likelihood
 
-LEAST = -6.0
-"""Of the logarithm of a learned sigma."""
+BOUND = 6.0
+"""Of the logarithm of a learned sigma, whatever its sign."""
 
 
 class Gaussian(Likelihood):
@@ -22,7 +22,8 @@ class Gaussian(Likelihood):
 
     The learned one is the sigma-VAE of Rybkin et al. 2021 (arXiv:2006.13202). It is never below
     exp(-6), 0.6 of a grey level, the bound that the authors' code has too: of images that are all
-    alike it would fall without end, and with it the loss, until a step throws both far up.
+    alike it would fall without end, and with it the loss, until a step throws both far up. Nor is
+    it above exp(6).
     """
 
     maps_per_channel = 1
@@ -42,8 +43,8 @@ class Gaussian(Likelihood):
         return log_normal(images, parameters, 2.0 * self.held_log_sigma()).flatten(1).sum(1)
 
     def held_log_sigma(self) -> Tensor:
-        """Logarithm of the standard deviation, a learned one held at ``LEAST`` or above."""
-        return floored(self.log_sigma, LEAST) if self.learned else self.log_sigma
+        """Logarithm of the standard deviation, a learned one within ``BOUND``."""
+        return held(self.log_sigma, BOUND) if self.learned else self.log_sigma
 
     def parameters_of(self, mean: Tensor) -> Tensor:
         """The image itself."""

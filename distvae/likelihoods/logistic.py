@@ -24,7 +24,8 @@ WIDE = 2.0
 class DiscretizedLogistic(Likelihood):
     """Probability of each of the 256 grey levels: the mass of a logistic in the level's bin.
 
-    Kingma et al. 2016 (arXiv:1606.04934), appendix A.3; the outermost bins reach to infinity.
+    Kingma et al. 2016 (arXiv:1606.04934), appendix A.3; the outermost bins reach to infinity. The
+    scale is between exp(-7), 0.23 of a grey level, and exp(18).
     """
 
     maps_per_channel = 2
@@ -52,7 +53,7 @@ class DiscretizedLogistic(Likelihood):
         return drawn(location, log_scale, uniform)
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Location around one half and log-scale, bounded so that a bin never vanishes."""
+        """Location around one half and log-scale."""
         location, log_scale = parameters.chunk(2, dim=1)
         return location + 0.5, _log_scale_of(log_scale)
 
@@ -62,6 +63,7 @@ class DiscretizedLogisticMixture(Likelihood):
 
     Salimans et al. 2017 (PixelCNN++, arXiv:1701.05517), eq. 1 and 2. The channels of a pixel are
     independent given z, each with a mixture of its own: without section 2.2's coupling of colours.
+    Scales are bounded as those of :class:`DiscretizedLogistic` are.
     """
 
     quantization = 0.0
@@ -106,6 +108,7 @@ class DiscretizedLogisticMixture(Likelihood):
 
 
 def _log_scale_of(parameter: Tensor) -> Tensor:
+    """Between -7 and 18, so that a bin never vanishes; 0 is -2."""
     return parameter.clamp(-5.0, 20.0) - 2.0
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from distvae.config import ModelConfig
-from distvae.distributions import DiagonalGaussian, log_normal
+from distvae.distributions import LOG_SCALE, DiagonalGaussian, held, log_normal
 from distvae.posteriors import Posterior
 from distvae.priors.base import Prior, of_label
 
@@ -17,7 +17,9 @@ class LabelPrior(Prior):
 
     N(mean[y], inverse(W[y]' W[y])) with W lower triangular, its diagonal kept positive by an
     exponential. It begins as N(0, I). What the posterior does within a label is then drawn with
-    that label, correlations between dimensions included.
+    that label, correlations between dimensions included. The standard deviation of a dimension,
+    given those before it, is the inverse of the diagonal's entry; it is held between exp(-10) and
+    exp(10) (:data:`~distvae.distributions.LOG_SCALE`).
 
     The parameters are held at a tenth of their size: Adam moves each by about the learning rate,
     and a prior that follows the posterior ten times faster than the networks move it costs less
@@ -43,17 +45,19 @@ class LabelPrior(Prior):
         """
         if not isinstance(posterior, DiagonalGaussian):
             return None
-        distance = self.whiten(posterior.mean, labels)
-        spread = of_label(self._whitening().square(), labels)
+        log_diagonal = self._held()
+        distance = self._whitened(posterior.mean, labels, log_diagonal)
+        spread = of_label(self._whitening(log_diagonal).square(), labels)
         variance = torch.bmm(spread, posterior.log_variance.exp().unsqueeze(2))
-        log_determinant = 2.0 * of_label(self._log_diagonal(), labels) + posterior.log_variance
+        own = of_label(self.SPEED * log_diagonal, labels)
+        log_determinant = 2.0 * own + posterior.log_variance
         return 0.5 * (variance.squeeze(2) + distance.square() - 1.0 - log_determinant)
 
     def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Nats ``[B]``."""
-        return (
-            log_normal(self.whiten(z, labels), 0.0, 0.0) + of_label(self._log_diagonal(), labels)
-        ).sum(1)
+        log_diagonal = self._held()
+        noise = self._whitened(z, labels, log_diagonal)
+        return (log_normal(noise, 0.0, 0.0) + of_label(self.SPEED * log_diagonal, labels)).sum(1)
 
     def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """``mean[y] + inverse(W[y]) noise`` ``[B, Z]``."""
@@ -62,30 +66,37 @@ class LabelPrior(Prior):
 
     def tables(self) -> tuple[Tensor, Tensor]:
         """Mean ``[L, Z]`` and inverse of W ``[L, Z, Z]``, all that ``transform`` needs."""
-        return self.SPEED * self.mean, self._inverse(self._whitening())
+        log_diagonal = self._held()
+        return self.SPEED * self.mean, self._inverse(self._whitening(log_diagonal), log_diagonal)
 
     def whiten(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """``W[y] (z - mean[y])`` ``[B, Z]``."""
-        offset = (z - of_label(self.SPEED * self.mean, labels)).unsqueeze(2)
-        return torch.bmm(of_label(self._whitening(), labels), offset).squeeze(2)
+        return self._whitened(z, labels, self._held())
 
-    def _whitening(self) -> Tensor:
+    def _held(self) -> Tensor:
+        """Logarithm of the diagonal of W, as it is kept ``[L, Z]``.
+
+        Once for all that a density takes it for, so that its bound sees their gradients as one.
+        """
+        return held(self.log_diagonal, LOG_SCALE / self.SPEED)
+
+    def _whitened(self, z: Tensor, labels: Tensor | None, log_diagonal: Tensor) -> Tensor:
+        offset = (z - of_label(self.SPEED * self.mean, labels)).unsqueeze(2)
+        return torch.bmm(of_label(self._whitening(log_diagonal), labels), offset).squeeze(2)
+
+    def _whitening(self, log_diagonal: Tensor) -> Tensor:
         """W ``[L, Z, Z]``."""
         lower = self.SPEED * self.off_diagonal.tril(-1)
-        return lower + torch.diag_embed(self._log_diagonal().exp())
+        return lower + torch.diag_embed((self.SPEED * log_diagonal).exp())
 
-    def _log_diagonal(self) -> Tensor:
-        """Logarithm of the diagonal of W ``[L, Z]``."""
-        return self.SPEED * self.log_diagonal
-
-    def _inverse(self, lower: Tensor) -> Tensor:
+    def _inverse(self, lower: Tensor, log_diagonal: Tensor) -> Tensor:
         """Inverse of triangular matrices by products alone, which every runtime can do.
 
         W = D (I - N) with N strictly lower triangular, so N to the power Z is 0 and
         (I - N)^-1 = (I + N) (I + N^2) (I + N^4) ... ends after log2 Z factors.
         """
         identity = torch.eye(self.noise_dim, dtype=lower.dtype, device=lower.device)
-        inverse_diagonal = torch.exp(-self._log_diagonal())
+        inverse_diagonal = torch.exp(-(self.SPEED * log_diagonal))
         power = identity - lower * inverse_diagonal.unsqueeze(2)
         inverse = identity + power
         for _ in range((self.noise_dim - 1).bit_length() - 1):

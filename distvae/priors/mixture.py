@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distvae.config import ModelConfig
-from distvae.distributions import LOG_TWO_PI
+from distvae.distributions import LOG_SCALE, LOG_TWO_PI, held
 from distvae.priors.base import Prior, of_label
 
 COMPONENTS = 50
@@ -98,7 +98,8 @@ class Mixture(Prior):
 class MixturePrior(Mixture):
     """M learned Gaussians; labels share them, each with weights of its own.
 
-    The parameters are held at a tenth of their size, as those of the label prior are.
+    The parameters are kept at a tenth of their size, as those of the label prior are. Standard
+    deviations are held between exp(-10) and exp(10) (:data:`~distvae.distributions.LOG_SCALE`).
     """
 
     SPEED = 10.0
@@ -112,8 +113,8 @@ class MixturePrior(Mixture):
 
     def components(self) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and log-variance ``[1, M, Z]``, logits of the weights ``[W, M]``."""
-        mean, log_variance = self.SPEED * self.mean, self.SPEED * self.log_variance
-        return mean[None], log_variance[None], self.SPEED * self.logits
+        log_variance = held(self.SPEED * self.log_variance, 2.0 * LOG_SCALE)
+        return (self.SPEED * self.mean)[None], log_variance[None], self.SPEED * self.logits
 
 
 def choose(noise: Tensor, labels: Tensor | None, thresholds: Tensor, own: bool) -> Tensor:
