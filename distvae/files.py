@@ -6,6 +6,7 @@ process killed at any instruction leaves the old state or the new one. Temporary
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,9 @@ from typing import Any
 from distvae.errors import DistvaeError
 from distvae.reading import signed
 
+_ROOM = (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full disk is called; numpy gives no number."""
+_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)
 TEMPORARY = ".writing-"
 LOCK = ".lock"
 """In a run folder, the file that is locked while someone trains there."""
@@ -32,21 +36,38 @@ def disk_told(thing: str, folder: Path, needed: int = 0, next_step: str = "") ->
         next_step: what to do once there is room.
 
     Raises:
-        DistvaeError: the disk is full, read-only or gone.
+        DistvaeError: the disk is full, read-only or gone, or something else has that name.
     """
     try:
         yield
     except OSError as error:
         found = os.strerror(error.errno) if error.errno else str(error)
-        above = (folder, *folder.parents)
-        near = next((path for path in above if os.path.exists(path)), Path())  # noqa: PTH110
-        free = f"{shutil.disk_usage(near).free / 1e6:,.1f} MB are free"
-        room = f"it takes {needed / 1e6:,.1f} MB and {free}" if needed else free
-        raise DistvaeError(
-            thing,
-            f"{found} ({room} in {folder})",
-            f"Make it writable with room. {next_step}".strip(),
-        ) from error
+        if blocked := _obstacle(folder):
+            found, remedy = blocked, "Move it away, or take another place."
+        elif error.errno in _ROOM:
+            free = f"{shutil.disk_usage(_nearest(folder)).free / 1e6:,.1f} MB are free"
+            room = f"it takes {needed / 1e6:,.1f} MB and {free}" if needed else free
+            found, remedy = f"{found} ({room} in {folder})", "Make it writable with room."
+        elif error.errno in _RIGHTS:
+            found = f"{found} ({_nearest(folder)})"
+            remedy = "Make it writable, or take another place."
+        else:
+            remedy = "Take another place."
+        raise DistvaeError(thing, found, f"{remedy} {next_step}".strip()) from error
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or what there is above it."""
+    above = (folder, *folder.parents)
+    return next((path for path in above if os.path.lexists(path)), Path())
+
+
+def _obstacle(folder: Path) -> str:
+    """What is in the place of a folder, or of one above it; empty where nothing is."""
+    there = _nearest(folder)
+    if there.is_dir():
+        return ""
+    return f"{there} is {'a link that leads nowhere' if there.is_symlink() else 'no folder'}"
 
 
 def sync(path: Path) -> None:

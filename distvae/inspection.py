@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -15,6 +15,9 @@ from distvae.headers import read_header
 from distvae.ranges import refuse_out_of_range
 from distvae.runs import RUNS, Run, checkpoints, find_run, is_run, read_model_record
 from distvae.terminal import make_console, progress_bar, table
+
+if TYPE_CHECKING:
+    from distvae.data.image_data import ImageData
 
 MOST_LABELS = 100
 """Rows of the table of labels."""
@@ -39,7 +42,7 @@ def inspect_thing(config: InspectConfig) -> None:
     """
     name = config.thing
     if name is None and config.data != DataConfig():
-        _inspect_data(config.data, config.output)
+        _inspect_data(_opened(config.data), config)
         return
     if name is not None and Path(name).suffix == ".onnx":
         _inspect_onnx(Path(name))
@@ -54,11 +57,12 @@ def inspect_thing(config: InspectConfig) -> None:
         return
     assert name is not None
     try:
-        _inspect_data(dataclasses.replace(config.data, data=name), config.output)
+        data = _opened(dataclasses.replace(config.data, data=name))
     except DistvaeError as error:
         if Path(name).exists():
             raise
         raise DistvaeError(f"{name} is neither a run nor data", str(error)) from error
+    _inspect_data(data, config)
 
 
 def _inspect_run(run: Run) -> None:
@@ -147,13 +151,18 @@ def _parameters(model: Path) -> str:
     return f"{read_header(weights).numbers:,}" if there else "no weights yet"
 
 
-def _inspect_data(config: DataConfig, output: str | None) -> None:
-    from distvae.data.cache import cache_folder
-    from distvae.data.overview import label_rows, rows_of, write_examples
+def _opened(config: DataConfig) -> "ImageData":
+    """What training with these settings would see."""
     from distvae.data.store import open_data
 
     refuse_out_of_range({**TrainConfig().to_flat(), **vars(config)})
-    data = open_data(config, progress_bar)
+    return open_data(config, progress_bar)
+
+
+def _inspect_data(data: "ImageData", config: InspectConfig) -> None:
+    from distvae.data.cache import cache_folder
+    from distvae.data.overview import label_rows, rows_of, write_examples
+
     console = make_console()
     console.print(table(data.name, rows_of(data)))
     if by_label := label_rows(data):
@@ -164,5 +173,6 @@ def _inspect_data(config: DataConfig, output: str | None) -> None:
             console.print(f"and {more:,} more labels")
     for note in data.notes:
         console.print(f"data: {note}")
-    path = Path(output) if output else cache_folder(config) / f"{data.name}-examples.png"
+    usual = cache_folder(config.data) / f"{data.name}-examples.png"
+    path = Path(config.output) if config.output else usual
     console.print(f"examples: {path} ({write_examples(path, data)})")

@@ -4,6 +4,7 @@ Legend: B batch, K samples of one posterior, C channels, H height, W width, Z la
 """
 
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from distvae.noise import standard_normal
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
 from distvae.ranges import checked_temperature, whole_number
+from distvae.records import RunRecord
 from distvae.runs import CONFIG, WEIGHTS, read_model_record, settings_in
 from distvae.tensors import check_weights, load_weights, write_tensors
 
@@ -275,6 +277,12 @@ def load_model(folder: Path) -> VAE:
         DistvaeError: a file is missing or damaged, or the weights are of another model.
     """
     record = read_model_record(folder)
+    if isinstance(record, RunRecord) and not (folder / WEIGHTS).exists():
+        raise DistvaeError(
+            f"{folder / WEIGHTS} is missing",
+            "expected the weights that a training leaves with its first checkpoint",
+            f"Go on with it: distvae train --resume {shlex.quote(str(folder))}",
+        )
     config = settings_in(folder, record.model).model
     with torch.device("meta"):
         check_weights(build_model(config, record.image_shape, record.label_names), folder / WEIGHTS)

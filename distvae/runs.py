@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,12 @@ def checkpoints(folder: Path) -> list[Path]:
         if (match := _STEP.fullmatch(path.name))
     ]
     return [path for _, path in sorted(found)]
+
+
+def go_on(folder: Path) -> str:
+    """What to do about a training that was stopped by what is made up for: the next step."""
+    where = "its newest checkpoint" if checkpoints(folder) else "its start, as it has no checkpoint"
+    return f"Then go on from {where}: distvae train --resume {shlex.quote(str(folder))}"
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

@@ -93,7 +93,7 @@ def write_examples(path: Path, data: ImageData) -> str:
         images = [_spaced(split, np.flatnonzero(split.labels == n)) for n in shown[:ROWS]]
     else:
         images = [_spaced(split, np.arange(len(split)), COLUMNS * COLUMNS)]
-    with disk_told(f"{path} cannot be written", path):
+    with disk_told(f"{path} cannot be written", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_grid(path, np.concatenate(images), COLUMNS)
     return told

@@ -8,8 +8,8 @@ arrays have digests, by which a damaged one is noticed and which are the identit
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from distvae.data.sources.labels import missing_labels
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
 from distvae.errors import DistvaeError
-from distvae.files import write_json
+from distvae.files import disk_told, write_json
 from distvae.reading import open_file, read_record
 from distvae.records import Names
 from distvae.terminal import make_console, progress_bar
@@ -116,7 +116,10 @@ def _open_or_build(
     folder = cache / f"{source.name}-{_key(source, config)}"
     if data := _open_store(folder, progress):
         return data
-    with _cache_told(cache), building(folder) as scratch:
+    told = disk_told(
+        f"decoded images cannot be written to {cache}", cache, next_step="--cache-dir names it."
+    )
+    with told, building(folder) as scratch:
         if data := _open_store(folder, progress, tell=True):  # another process was first
             return data
         if folder.exists():  # damaged: out of the way, and gone with the scratch folder
@@ -144,18 +147,6 @@ def _read(config: DataConfig, scratch: Path) -> RawData:
     folder = scratch / f"{config.split_test}"
     folder.mkdir()
     return resident_part(open_stream(source, config), folder)
-
-
-@contextmanager
-def _cache_told(cache: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DistvaeError(
-            f"cannot write decoded images to {cache}",
-            f"{type(error).__name__}: {error}",
-            "Choose another folder by --cache-dir.",
-        ) from error
 
 
 def _key(source: Source, config: DataConfig) -> str:

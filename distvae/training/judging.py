@@ -8,7 +8,7 @@ from distvae.evaluation.elbo import elbo_metrics
 from distvae.files import disk_told
 from distvae.models import VAE
 from distvae.objectives import loss_of_means
-from distvae.runs import SAMPLES, checkpoint_path
+from distvae.runs import SAMPLES, checkpoint_path, go_on
 from distvae.training.engine import Engine
 from distvae.training.pictures import write_pictures
 from distvae.training.sharding import whole_model
@@ -24,7 +24,8 @@ REMEDIES = "a KL warm-up (--kl-warmup-epochs), --free-bits, a smaller --beta or 
 def draw(sitting: Sitting, model: VAE, epoch: int) -> None:
     """Write the sheets of an epoch, drawn by a whole model."""
     engine, folder = sitting.engine, sitting.folder / SAMPLES
-    with disk_told(f"the pictures of epoch {epoch} cannot be written", folder):
+    told = f"the pictures of epoch {epoch} cannot be written"
+    with disk_told(told, folder, next_step=go_on(sitting.folder)):
         write_pictures(
             model.eval(),
             engine.test_images,

@@ -4,7 +4,6 @@ Legend: B batch.
 """
 
 import math
-import shlex
 import time
 
 import torch
@@ -13,7 +12,7 @@ from distvae.checkpoint import Trained, save_checkpoint
 from distvae.data.batches import StreamedImages
 from distvae.files import disk_told
 from distvae.objectives import Loss, Pressure
-from distvae.runs import WEIGHTS
+from distvae.runs import WEIGHTS, go_on
 from distvae.schedules import capacity, kl_weight, learning_rate
 from distvae.tensors import write_tensors
 from distvae.training.engine import Engine, Rows
@@ -183,7 +182,7 @@ def _save(sitting: Sitting, trained: Trained) -> None:
         # two moments, the weights to use in two places, and where averaged those trained; two
         # moments and the weights of the objective's own networks
         size * (5 if trained.averaged is not None else 4) + 3 * own,
-        f"Then go on from the one before: distvae train --resume {shlex.quote(str(folder))}",
+        go_on(folder),
     ):
         config, progress = sitting.engine.config, sitting.progress
         save_checkpoint(folder, trained, progress, config.run.keep, config.keeps_best)

@@ -13,7 +13,7 @@ from distvae.errors import DistvaeError, nearest
 from distvae.files import disk_told, replacing_file
 from distvae.reading import read_lines
 from distvae.records import MetricsLine
-from distvae.runs import METRICS
+from distvae.runs import METRICS, go_on
 from distvae.terminal import warn
 
 
@@ -101,7 +101,8 @@ class MetricsLog:
     def _append(self, line: bytes) -> None:
         assert self._file is not None
         try:
-            with disk_told(f"{self._folder / METRICS} cannot be written", self._folder):
+            told = f"{self._folder / METRICS} cannot be written"
+            with disk_told(told, self._folder, next_step=go_on(self._folder)):
                 while line:
                     line = line[self._file.write(line) :]
         except DistvaeError as error:

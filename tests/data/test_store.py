@@ -278,5 +278,8 @@ def test_a_full_disk_is_told_before_decoding(tmp_path: Path, cache: Path) -> Non
 
 def test_a_cache_that_cannot_be_written_is_named(trees: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DistvaeError, match=r"cannot write decoded images to .*file.*--cache-dir"):
+    with pytest.raises(
+        DistvaeError,
+        match=r"decoded images cannot be written to .*file.*: .*file is no folder.*--cache-dir",
+    ):
         open_path(trees, cache_dir=str(tmp_path / "file"))
