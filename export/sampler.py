@@ -20,6 +20,8 @@ from distvae.noise import standard_normal
 from distvae.ranges import checked_temperature, whole_number
 
 Images = NDArray[np.uint8]
+VECTOR_BYTES = 32
+"""Of each number of the vectors between two ends, with what they are computed from."""
 
 
 class Sampler(Opened):
@@ -139,11 +141,17 @@ class Sampler(Opened):
         Raises:
             DistvaeError: as :meth:`decode`, or fewer than 2 steps.
         """
+        steps, manifest = whole_number(steps, "steps", 2), self.manifest
+        check_memory(
+            steps * (math.prod(manifest.image_shape) + VECTOR_BYTES * manifest.noise_dim),
+            f"{steps:,} images",
+            "Take fewer steps.",
+        )
         first, last = (
             checked_rows(np.asarray(end)[None], "noise", np.float32, (self.manifest.noise_dim,))[0]
             for end in (a, b)
         )
-        return self.decode(great_circle(first, last, whole_number(steps, "steps", 2)), label)
+        return self.decode(great_circle(first, last, steps), label)
 
 
 class _Draw:

@@ -111,6 +111,10 @@ def test_sampling_is_timed_through_torch_and_through_onnx_runtime(
 def test_a_model_without_a_run_is_timed_too(distvae: Command, tmp_path: Path) -> None:
     config = ModelConfig(model="vae", prior="normal", hidden=(6,), latent_dim=2)
     build_model(config, (1, 4, 4), ()).save_pretrained(tmp_path / "model")
+    many = distvae(
+        "bench", "sample", tmp_path / "model", "--variants", "eager", "--batches", 10**12
+    )
+    assert_refused(many, "--batches is (1000000000000,)", "expected from 1 to 1,048,576")
     words = ("--variants", "eager", "--rounds", 1, "--batches", 1)
     ended = distvae("bench", "sample", tmp_path / "model", *words)
     assert ended.code == 0, ended.err

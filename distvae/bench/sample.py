@@ -18,7 +18,7 @@ import tyro
 from rich.table import Table
 
 from distvae.bench.machine import SIDE, matrix_product_peak
-from distvae.errors import DistvaeError, nearest
+from distvae.errors import DistvaeError, nearest, shown
 from distvae.labels import numbers_of
 from distvae.runs import CONFIG, ONNX, WEIGHTS, Run, find_run
 from distvae.terminal import make_console, progress_bar
@@ -31,6 +31,8 @@ VARIANTS = {
     "int8": "decoder-int8.onnx",
 }
 """What is compared, and the exported file that it runs."""
+MOST = 2**20
+"""Images at once, or rounds."""
 SECONDS = 0.5
 """Of repeated calls for each number."""
 Draw = Callable[[int], object]
@@ -112,8 +114,8 @@ def _check(config: BenchSampleConfig, run: Run) -> None:
                 f"Export it: distvae export {run.folder}{precision}",
             )
     for name, numbers in (("rounds", [config.rounds]), ("batches", config.batches)):
-        if not numbers or min(numbers) < 1:
-            raise DistvaeError(f"--{name} is {numbers}", "expected at least 1")
+        if not numbers or not 1 <= min(numbers) <= max(numbers) <= MOST:
+            raise DistvaeError(f"--{name} is {shown(numbers)}", f"expected from 1 to {MOST:,}")
 
 
 def _path(run: Run, variant: str) -> Path:

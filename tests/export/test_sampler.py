@@ -289,5 +289,7 @@ def test_more_images_than_fit_into_memory_are_refused_at_once(tmp_path: Path) ->
     for labels in (None, ["cross", "square"]):
         with pytest.raises(DistvaeError, match=r"0,000 images take .* GB of memory.*stream"):
             sampler.sample(labels, count=10**12)
+        with pytest.raises(DistvaeError, match=r"0,000 images take .* GB of memory.*fewer steps"):
+            sampler.interpolate(np.zeros(3, np.float32), np.ones(3, np.float32), 10**12, "cross")
         first = next(sampler.stream(labels, count=10**12, seed=3))
         np.testing.assert_array_equal(first[:5], sampler.sample(labels, count=5, seed=3)[:5])
