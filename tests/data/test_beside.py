@@ -86,7 +86,9 @@ def test_tables_and_folders_of_splits_belong_together(tmp_path: Path) -> None:
     data = opened(tmp_path / "own", split_test=None)
     assert_paired(data)
     np.testing.assert_array_equal(data.test.images[1], pixels(51))
-    assert told(data, "found by names without ending in column id, in folder test_images")
+    assert told(
+        data, "column id of test.csv names images without their ending, in folder test_images"
+    )
 
 
 def test_a_name_that_two_images_have_is_not_guessed(tmp_path: Path) -> None:
@@ -180,3 +182,52 @@ def test_one_class_folder_is_told(tmp_path: Path) -> None:
     data = opened(tmp_path / "own")
     assert data.num_labels == 0
     assert told(data, "all images lie in one folder, only: they have no labels")
+
+
+def test_a_table_that_is_named_after_no_split_is_left_out_beside_those_that_are(
+    tmp_path: Path,
+) -> None:
+    for first, split in ((0, "train"), (50, "test")):
+        write_images(tmp_path / "own" / split, first)
+    rows = [f"im{number},{label}" for number, label in enumerate(LABELS)]
+    (tmp_path / "own" / "train.csv").write_text("\n".join(["id,breed", *rows]))
+    rows = [f"im{number},0.5,0.5" for number in range(COUNT)]
+    (tmp_path / "own" / "sample_submission.csv").write_text("\n".join(["id,fir,oak", *rows]))
+    bare = "\n".join(["id", *(f"im{number}" for number in range(COUNT))])
+    (tmp_path / "own" / "test.csv").write_text(bare)
+    data = opened(tmp_path / "own", split_test="test")
+    assert_paired(data)
+    assert told(data, "left out: sample_submission.csv")
+    assert told(data, "without a label: 8 of 8 images of test")
+    np.testing.assert_array_equal(data.test.images[2], pixels(52))
+    assert told(opened(tmp_path / "own", split_test=None), "left out: split test", "without labels")
+
+
+def test_tables_of_the_same_rows_are_joined(tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    write_images(root / "img_align" / "img_align")
+    rows = [f"im{number}.png,{label},1" for number, label in enumerate(LABELS)]
+    (root / "list_attr.csv").write_text("\n".join(["image_id,Kind,Male", *rows]))
+    parts = [
+        f"im{number}.png,{2 * (number > 5) + (number == 5)}" for number in (*range(4, 8), *range(4))
+    ]
+    (root / "list_eval_partition.csv").write_text("\n".join(["image_id,partition", *parts]))
+    data = opened(root, split_test=None, label_column="Kind")
+    assert told(data, "list_attr.csv, list_eval_partition.csv", "joined by column image_id")
+    assert (len(data.train), len(data.test)) == (5, 2)
+    for split, numbers in ((data.train, range(5)), (data.test, (6, 7))):
+        assert split.labels is not None
+        for place, number in enumerate(numbers):
+            np.testing.assert_array_equal(split.images[place], pixels(number))
+            assert data.label_names[split.labels[place]] == LABELS[number]
+    assert len(opened(root, split_test=None).train) == 5
+
+
+def test_masks_are_no_class(tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        write_images(tmp_path / "own" / "train" / name, 20 * (name == "masks"))
+    write_images(tmp_path / "own" / "test" / "images", 40)
+    data = opened(tmp_path / "own", split_test=None)
+    assert (len(data.train), len(data.test), data.num_labels) == (COUNT, COUNT, 0)
+    np.testing.assert_array_equal(data.train.images[0], pixels(0))
+    assert told(data, "left out: 8 images in masks")

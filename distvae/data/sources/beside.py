@@ -1,7 +1,7 @@
 """Images beside a table of text: which of its columns names them, and how they are found."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from distvae.data.sources.columns import IMAGE_COLUMNS, LABEL_COLUMNS, fold, usu
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
 from distvae.data.sources.refused import ending
-from distvae.data.sources.splits import WORDS, words_of
+from distvae.data.sources.splits import role_of
 from distvae.data.sources.trees import visible_files
 
 if TYPE_CHECKING:
@@ -26,32 +26,56 @@ Find = Callable[[Any], str | None]
 
 
 def with_images(
-    table: "pa.Table", path: Path, root: Path, config: DataConfig, notes: Notes
-) -> "pa.Table":
-    """A table that names images by their paths below ``root``, in a column of a usual name.
+    tables: Mapping[Path, "pa.Table"], root: Path, config: DataConfig, notes: Notes
+) -> list["pa.Table"]:
+    """Tables that name images by their paths below ``root``, in a column of a usual name.
 
     Cells may be paths from where the table lies, or names of files below it, with their ending or
     without. Where no column has a usual name, one is taken whose cells name images and beside
-    which there are labels.
+    which there are labels or splits.
 
     Args:
-        table: what stands in the file.
-        path: of the file.
+        tables: what stands in files.
         root: the top of the data.
         config: which column names images, where that is said.
         notes: is told what was found otherwise than by its path and name.
     """
-    images = _Images(path, root)
-    if (column := certain_column(table.schema, config)) is not None:
-        find = images.finder(_sample(table, column), column, notes)
-        return _replaced(table, column, column, find or images.by_path, images)
-    for column in _guesses(table, config):
-        find = images.finder(_sample(table, column), column, notes)
-        if find is not None:
-            free = next(name for name in IMAGE_COLUMNS if name not in table.column_names)
-            notes.append(f"column {column} of {path.name} names images")
-            return _replaced(table, column, free, find, images)
-    return table
+    images = {path: _Images(path, root) for path in tables}
+    guess = next(
+        (
+            column
+            for path, table in tables.items()
+            if certain_column(table.schema, config) is None
+            for column in _guesses(table, config)
+            if images[path].finder(_sample(table, column)) is not None
+        ),
+        None,
+    )
+    return [
+        _with_images(table, path.name, images[path], guess, config, notes)
+        for path, table in tables.items()
+    ]
+
+
+def _with_images(
+    table: "pa.Table",
+    name: str,
+    images: "_Images",
+    guess: str | None,
+    config: DataConfig,
+    notes: Notes,
+) -> "pa.Table":
+    certain = certain_column(table.schema, config)
+    column = guess if certain is None else certain
+    if column is None or column not in table.column_names:
+        return table
+    find, how = images.finder(_sample(table, column)) or (images.by_path, "")
+    if how:
+        notes.append(f"column {column} of {name} names images {how}")
+    elif certain is None:
+        notes.append(f"column {column} of {name} names images")
+    free = next(name for name in IMAGE_COLUMNS if name not in table.column_names)
+    return _replaced(table, column, certain or free, find, images)
 
 
 def certain_column(schema: "pa.Schema", config: DataConfig) -> str | None:
@@ -75,7 +99,7 @@ def _guesses(table: "pa.Table", config: DataConfig) -> Iterator[str]:
         if name != config.label_column
         and fold(name) not in {*map(fold, LABEL_COLUMNS), *split_columns.COLUMNS}
         and (_is_text(kind := table.schema.field(name).type) or pa.types.is_integer(kind))
-        and _labels_beside(table.column_names, name, config)
+        and _told_beside(table.column_names, name, config)
     ]
     files = [
         name
@@ -88,13 +112,14 @@ def _guesses(table: "pa.Table", config: DataConfig) -> Iterator[str]:
             yield name
 
 
-def _labels_beside(columns: Sequence[str], image: str, config: DataConfig) -> bool:
-    """Whether a table has labels if this column is the image: by name, or as all that is left."""
+def _told_beside(columns: Sequence[str], image: str, config: DataConfig) -> bool:
+    """Whether a table has splits or labels, by name or as all that is left beside this column."""
     others = [
         name for name in columns if name != image and fold(name) not in ("", *split_columns.COLUMNS)
     ]
     return (
         config.label_column in others
+        or any(fold(name) in split_columns.COLUMNS for name in columns)
         or bool(usual_columns(others, LABEL_COLUMNS))
         or len(others) == 1
     )
@@ -127,25 +152,24 @@ class _Images:
     def __init__(self, table: Path, root: Path) -> None:
         self._folder, self._root = table.parent, root
         self._above = table.parent.relative_to(root)
-        self._role = _role(table.stem)
+        self._role = role_of(table.stem)
 
     def by_path(self, cell: Any) -> str:
         """What a cell names from where the table lies, whether it is there or not."""
         name = str(cell)
         return str(self._above / name) if name and "://" not in name and self._above.parts else name
 
-    def finder(self, cells: Sequence[Any], column: str, notes: Notes) -> Find | None:
-        """How to find the images that cells name; None where some are not found."""
+    def finder(self, cells: Sequence[Any]) -> tuple[Find, str] | None:
+        """How to find the images that cells name, and in words; None where some are not found."""
         if not cells:
             return None
         if all(os.path.isfile(self._root / self.by_path(cell)) for cell in cells):  # noqa: PTH113
-            return self.by_path
-        for index, what in ((self._names, "names"), (self._stems, "names without ending")):
+            return self.by_path, ""
+        for index, what in ((self._names, ""), (self._stems, "without their ending, ")):
             found = [_looked_up(index, cell) for cell in cells]
             if all(found):
                 folders = some(dict.fromkeys(str(Path(path or "").parent) for path in found), 3)
-                notes.append(f"images are found by {what} in column {column}, in folder {folders}")
-                return partial(_looked_up, index)
+                return partial(_looked_up, index), f"{what}in folder {folders}"
         return None
 
     @cached_property
@@ -165,7 +189,7 @@ class _Images:
         own = [
             folder
             for folder in self._folder.iterdir()
-            if self._role is not None and folder.is_dir() and _role(folder.name) == self._role
+            if self._role is not None and folder.is_dir() and role_of(folder.name) == self._role
         ]
         return [
             file
@@ -173,11 +197,6 @@ class _Images:
             for file in visible_files(folder)
             if ending(file.name) in pictures()
         ]
-
-
-def _role(name: str) -> str | None:
-    """The split that a name speaks of."""
-    return next((WORDS[word] for word in words_of(name) if word in WORDS), None)
 
 
 def _unique(pairs: Iterator[tuple[str, str]]) -> dict[str, str | None]:

@@ -144,7 +144,7 @@ def load_local(path: Path, config: DataConfig) -> Tables | None:
 
 
 def _tables(path: Path, found: Found, config: DataConfig) -> Tables:
-    tables = load_tables(path, found.kind, found.files, config)
+    tables = load_tables(path, found.kind, found.files, config, found.notes)
     return Tables(tables, found.notes, root_of(path, config))
 
 

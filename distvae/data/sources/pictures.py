@@ -19,6 +19,10 @@ from distvae.data.sources.trees import Place, Tree
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import natural_order
 
+IMAGES = ("image", "img", "jpegimage", "picture", "photo", "original")
+MASKS = ("mask", "annotation", "segmentation", "label", "groundtruth", "ground_truth", "gt")
+"""Folders, but for their plural, that are no classes where there are no others."""
+
 
 @dataclass(frozen=True, eq=False)
 class PictureSplit:
@@ -95,7 +99,10 @@ def arrange(
             *instead(tree.places, packed=ending(tree.address) == ".zip"),
         )
     notes: Notes = []
-    splits = _splits(_unwrapped(images, ()), config, notes)
+    splits = {
+        name: _without_masks(entries, notes)
+        for name, entries in _splits(_unwrapped(images, ()), config, notes).items()
+    }
     train = choose_splits(config, list(splits), [])[0]
     splits[train] = _unwrapped(splits[train], ())
     folders = sorted(
@@ -116,6 +123,18 @@ def arrange(
         )
     _tell_skipped(tree, names, notes)
     return found, names, notes
+
+
+def _without_masks(entries: list[Entry], notes: Notes) -> list[Entry]:
+    """The images alone where they lie in a folder called so, beside one of their masks."""
+    folders = {entry.below[0]: entry.below[0].casefold() for entry in entries}
+    masks = [folder for folder, name in folders.items() if name.rstrip("s") in MASKS]
+    if not masks or any(name.rstrip("s") not in (*MASKS, *IMAGES) for name in folders.values()):
+        return entries
+    if not (kept := [entry for entry in entries if entry.below[0] not in masks]):
+        return entries
+    notes.append(f"left out: {len(entries) - len(kept):,} images in {some(masks)}: no classes")
+    return kept
 
 
 def _unwrapped(entries: list[Entry], classes: Collection[str]) -> list[Entry]:

@@ -67,17 +67,35 @@ def roles(names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def splits_of_files(path: Path, files: Sequence[Path], config: DataConfig) -> dict[str, list[Path]]:
-    """Files by split: the first word in a file's path that is the name of one, else train."""
+def role_of(name: str) -> str | None:
+    """What a name speaks of first: ``train``, ``test`` or ``validation``."""
+    return next((WORDS[word] for word in words_of(name) if word in WORDS), None)
+
+
+def splits_of_files(
+    path: Path, files: Sequence[Path], config: DataConfig, notes: Notes
+) -> dict[str, list[Path]]:
+    """Files by split: the first word in a file's path that is the name of one.
+
+    Files that tell no split are of the training split, unless others say that they are.
+    """
     named = {config.split_train, config.split_test}
     splits: dict[str, list[Path]] = {}
+    silent: list[Path] = []
     for file in files:
         below = file.relative_to(path)
         words = [below.stem, *re.split(r"[^A-Za-z0-9]", str(below))]
         spoken = [word for word in words if word in named] or [
             word for word in words_of(str(below)) if word in WORDS
         ]
-        splits.setdefault(spoken[0] if spoken else _TRAIN, []).append(file)
+        (splits.setdefault(spoken[0], []) if spoken else silent).append(file)
+    if any(name == config.split_train or WORDS.get(name) == _TRAIN for name in splits):
+        if silent:
+            told = ", ".join(str(file.relative_to(path)) for file in silent[:8])
+            more = f", ... ({len(silent)})" if len(silent) > 8 else ""
+            notes.append(f"left out: {told}{more}, as other files are named after splits")
+    elif silent:
+        splits = {_TRAIN: silent, **splits}
     return splits
 
 

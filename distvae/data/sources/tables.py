@@ -28,7 +28,9 @@ from distvae.data.sources.splits import choose_splits, finish, splits_of_files
 from distvae.errors import DistvaeError
 
 
-def load_tables(path: Path, kind: str, files: Sequence[Path], config: DataConfig) -> dict[str, Any]:
+def load_tables(
+    path: Path, kind: str, files: Sequence[Path], config: DataConfig, notes: Notes
+) -> dict[str, Any]:
     """Parquet or arrow files, as streams where so configured, or what ``save_to_disk`` wrote.
 
     Raises:
@@ -42,7 +44,7 @@ def load_tables(path: Path, kind: str, files: Sequence[Path], config: DataConfig
             return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
         splits = {
             name: [glob.escape(str(file)) for file in chosen]
-            for name, chosen in splits_of_files(path, files, config).items()
+            for name, chosen in splits_of_files(path, files, config, notes).items()
         }
         if config.streaming:
             return _streams(kind, splits)

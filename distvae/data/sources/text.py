@@ -26,7 +26,7 @@ from distvae.data.sources.pixel_tables import (
 from distvae.data.sources.raw import Notes, Tables
 from distvae.data.sources.refused import ending
 from distvae.data.sources.split_columns import split_by_column
-from distvae.data.sources.splits import roles, splits_of_files
+from distvae.data.sources.splits import role_of, roles, splits_of_files
 from distvae.errors import DistvaeError
 
 if TYPE_CHECKING:
@@ -90,8 +90,12 @@ def read_text_tables(
     import pyarrow as pa
 
     root, splits = path if path.is_dir() else path.parent, {}
-    for name, chosen in splits_of_files(path, files, config).items():
-        tables = [read_text(file, root, config, notes) for file in chosen]
+    parsed = _joined({file: _parsed(file, notes) for file in files}, notes)
+    chosen = splits_of_files(path, list(parsed), config, notes)
+    parsed = {file: parsed[file] for some_files in chosen.values() for file in some_files}
+    found = dict(zip(parsed, with_images(parsed, root, config, notes), strict=True))
+    for name, some_files in chosen.items():
+        tables = [found[file] for file in some_files]
         try:
             splits[name] = pa.concat_tables(tables, promote_options="permissive")
         except pa.ArrowException as error:
@@ -117,6 +121,39 @@ def read_text(path: Path, root: Path, config: DataConfig, notes: Notes) -> "pa.T
     Raises:
         DistvaeError: it cannot be read.
     """
+    return with_images({path: _parsed(path, notes)}, root, config, notes)[0]
+
+
+def _joined(tables: dict[Path, "pa.Table"], notes: Notes) -> dict[Path, "pa.Table"]:
+    """Tables that tell of the same rows, each in columns of its own, as one; others as they are."""
+    (path, whole), *others = tables.items()
+    if {role_of(file.stem) for file in tables} & {"train", "test"}:
+        return tables  # rows of two splits may have the same numbers
+    for _, other in others:
+        shared = [name for name in whole.column_names if name in other.column_names]
+        if len(shared) != 1 or min(whole.num_columns, other.num_columns) < 2:
+            return tables
+        keys, rows = whole[shared[0]].to_pylist(), other[shared[0]].to_pylist()
+        if any(isinstance(key, dict | list) for key in (*keys, *rows)):
+            return tables
+        place = {key: row for row, key in enumerate(rows)}
+        if not len(place) == len(rows) == len(keys) or place.keys() != set(keys):
+            return tables
+        for name in other.column_names:
+            if name != shared[0]:
+                whole = whole.append_column(name, other[name].take([place[key] for key in keys]))
+    if others:
+        names = ", ".join(file.name for file in tables)
+        notes.append(f"{names} tell of the same rows and are joined by column {shared[0]}")
+    return {path: whole}
+
+
+def _parsed(path: Path, notes: Notes) -> "pa.Table":
+    """The table in a file as it is written.
+
+    Raises:
+        DistvaeError: it cannot be read.
+    """
     import pyarrow as pa
     from pyarrow import json
 
@@ -132,7 +169,7 @@ def read_text(path: Path, root: Path, config: DataConfig, notes: Notes) -> "pa.T
             str(error).splitlines()[0].rstrip(". "),
             "Expected UTF-8 text with as many values in each row as in the first.",
         ) from error
-    return with_images(table, path, root, config, notes)
+    return table
 
 
 def _check_depth(path: Path) -> None:
@@ -166,9 +203,9 @@ def _read_separated(path: Path, notes: Notes) -> "pa.Table":
         notes.append(f"{path.name} is separated by {separator!r}")
     if twice := [name for name, count in Counter(names or fields).items() if count > 1]:
         raise ValueError(f"two columns are called {twice[0]!r}, or the first line is no header")
-    table = _parsed(path, separator, names, ".")
+    table = _split_up(path, separator, names, ".")
     if separator != "," and _has_decimal_commas(table):
-        table = _parsed(path, separator, names, ",")
+        table = _split_up(path, separator, names, ",")
         notes.append(f"numbers of {path.name} have a comma before their fractions")
     for name, kind in zip(table.column_names, table.schema.types, strict=True):
         if pa.types.is_binary(kind):  # what pyarrow makes of text in another encoding
@@ -176,7 +213,7 @@ def _read_separated(path: Path, notes: Notes) -> "pa.Table":
     return table
 
 
-def _parsed(path: Path, separator: str, names: list[str], point: str) -> "pa.Table":
+def _split_up(path: Path, separator: str, names: list[str], point: str) -> "pa.Table":
     from pyarrow import csv as reader
 
     return reader.read_csv(
