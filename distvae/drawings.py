@@ -1,0 +1,134 @@
+"""Images that are drawn in batches, and how they are written: a sheet, arrays or pictures."""
+
+import contextlib
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.errors import DistvaeError
+from distvae.files import new_folder, replacing_file
+from distvae.memory import check_memory
+from distvae.terminal import progress_bar
+from distvae.text import file_name
+
+COLUMNS, MOST_COLUMNS = 10, 20
+SMALLEST_PNG = 67
+"""Bytes of a picture of one pixel."""
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Images about to be drawn, in batches."""
+
+    image_shape: tuple[int, int, int]
+    label_names: tuple[str, ...]
+    labels: list[int] | None
+    """Labels to draw, ``count`` images each; None without labels."""
+    count: int
+    batches: Callable[[], Iterator[Images]]
+
+    @property
+    def total(self) -> int:
+        """Number of images."""
+        return self.count * (1 if self.labels is None else len(self.labels))
+
+    def __iter__(self) -> Iterator[tuple[Images, Labels | None]]:
+        """Images ``[B, C, H, W]`` and the label of each ``[B]``, with a progress bar."""
+        start = 0
+        labels = None if self.labels is None else np.array(self.labels, np.int64)
+        with progress_bar("sampling", self.total) as advance:
+            for images in self.batches():
+                numbers = np.arange(start, start + len(images)) // self.count
+                yield images, None if labels is None else labels[numbers]
+                start += len(images)
+                advance(len(images))
+
+
+def _write_sheet(output: Path, drawing: Drawing) -> None:
+    from distvae.images import save_grid
+
+    _check_memory(output, drawing)
+    images = np.concatenate([images for images, _ in drawing])
+    columns = drawing.count if 1 < drawing.count <= MOST_COLUMNS else COLUMNS  # a row is a label
+    save_grid(output, images, min(columns, len(images)))
+
+
+def _write_arrays(output: Path, drawing: Drawing) -> None:
+    _check_memory(output, drawing)
+    batches = list(drawing)
+    arrays: dict[str, NDArray[np.generic]] = {
+        "images": np.concatenate([images for images, _ in batches])
+    }
+    if drawing.label_names:
+        labels = [labels for _, labels in batches if labels is not None]
+        arrays |= {"labels": np.concatenate(labels), "label_names": np.array(drawing.label_names)}
+    with replacing_file(output) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _write_array(output: Path, drawing: Drawing) -> None:
+    """Images as they are drawn, so any number; their labels go to NAME-labels.npy beside them."""
+    shape = (drawing.total, *drawing.image_shape)
+    _check_room(output, math.prod(shape))
+    parts: list[tuple[Path, str, tuple[int, ...]]] = [(output, "|u1", shape)]
+    if drawing.labels is not None:
+        parts.append((output.with_name(f"{output.stem}-labels.npy"), "<i8", shape[:1]))
+    with contextlib.ExitStack() as stack:
+        temporary = [stack.enter_context(replacing_file(path)) for path, *_ in parts]
+        files = [stack.enter_context(path.open("wb")) for path in temporary]
+        for file, (_, kind, sides) in zip(files, parts, strict=True):
+            header = {"descr": kind, "fortran_order": False, "shape": sides}
+            np.lib.format.write_array_header_1_0(file, header)
+        for images, labels in drawing:
+            files[0].write(images.tobytes())
+            if labels is not None:
+                files[1].write(labels.astype("<i8").tobytes())
+
+
+def _check_memory(output: Path, drawing: Drawing) -> None:
+    """Images that are written all at once, for which they are copied once."""
+    check_memory(
+        2 * drawing.total * math.prod(drawing.image_shape),
+        f"{drawing.total:,} images at once for {output}",
+        "Draw fewer, or take an .npy or a folder, which are written as they are drawn.",
+    )
+
+
+def _check_room(output: Path, needed: int) -> None:
+    above = next(folder for folder in output.absolute().parents if folder.is_dir())
+    free = shutil.disk_usage(above).free
+    if needed > free:
+        raise DistvaeError(
+            f"--output {output} needs {needed / 1e9:,.1f} GB",
+            f"{free / 1e9:,.1f} GB are free there",
+            "Draw fewer images, or name another disk.",
+        )
+
+
+def _write_pictures(output: Path, drawing: Drawing) -> None:
+    from distvae.images import save_png
+
+    _check_room(output, SMALLEST_PNG * drawing.total)
+    number, names = 0, [file_name(name) for name in drawing.label_names]
+    with new_folder(output) as folder:
+        for images, labels in drawing:
+            for row, image in enumerate(images):
+                name = "" if labels is None else f"{names[labels[row]]}-"
+                save_png(folder / f"{name}{number:05d}.png", image)
+                number += 1
+
+
+WRITERS: dict[str, Callable[[Path, Drawing], None]] = {
+    ".png": _write_sheet,
+    ".npz": _write_arrays,
+    ".npy": _write_array,
+    "": _write_pictures,
+}
+"""How images are written, by the ending of the output."""
