@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from distvae.data.roots import Root
+from distvae.data.roots import Root, is_file
 
 _PICTURES = frozenset(
     f".{name}"
@@ -83,7 +83,7 @@ def decode_image(encoded: dict[str, Any], size: int | None = None) -> Any:
 
     pictures()
     encoded_bytes, path = encoded["bytes"], encoded["path"]
-    if encoded_bytes is None and path and not Path(path).is_file():  # an address on the Hub
+    if encoded_bytes is None and path and not is_file(path):  # an address on the Hub
         import datasets
 
         return datasets.Image().decode_example(encoded)

@@ -56,6 +56,11 @@ class Root(NamedTuple):
         return any(real.is_relative_to(_real(folder)) for folder in (self.folder, *self.others))
 
 
+def is_file(path: Path | str) -> bool:
+    """Whether there is a file; there is none of a name that no system could have."""
+    return os.path.isfile(path)  # noqa: PTH113 - pathlib raises where a name is too long
+
+
 @functools.cache
 def _real(folder: Path) -> str:
     return os.path.realpath(folder)

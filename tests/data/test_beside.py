@@ -231,3 +231,13 @@ def test_masks_are_no_class(tmp_path: Path) -> None:
     assert (len(data.train), len(data.test), data.num_labels) == (COUNT, COUNT, 0)
     np.testing.assert_array_equal(data.train.images[0], pixels(0))
     assert told(data, "left out: 8 images in masks")
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a" * 300 + ".png", "x/" * 3000 + "0.png", "\\u0000"])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> None:
+    write_images(tmp_path / "own")
+    rows = [f'{{"file_name": "{name}", "label": 1}}', '{"file_name": "im0.png", "label": 1}']
+    (tmp_path / "own" / "x.jsonl").write_text("\n".join(rows))
+    for path in (tmp_path / "own", tmp_path / "own" / "x.jsonl"):
+        with pytest.raises(DistvaeError):
+            opened(path)

@@ -1,6 +1,5 @@
 """Images beside a table of text: which of its columns names them, and how they are found."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from distvae.config import DataConfig
 from distvae.data.encoded import pictures
+from distvae.data.roots import is_file
 from distvae.data.sources import split_columns
 from distvae.data.sources.columns import IMAGE_COLUMNS, LABEL_COLUMNS, fold, usual_columns
 from distvae.data.sources.labels import some
@@ -163,7 +163,7 @@ class _Images:
         """How to find the images that cells name, and in words; None where some are not found."""
         if not cells:
             return None
-        if all(os.path.isfile(self._root / self.by_path(cell)) for cell in cells):  # noqa: PTH113
+        if all(is_file(self._root / self.by_path(cell)) for cell in cells):
             return self.by_path, ""
         for index, what in ((self._names, ""), (self._stems, "without their ending, ")):
             found = [_looked_up(index, cell) for cell in cells]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distvae.config import DataConfig
-from distvae.data.roots import Root
+from distvae.data.roots import Root, is_file
 from distvae.data.sources.columns import IMAGE_COLUMNS, usual_columns
 from distvae.data.sources.refused import ending
 from distvae.data.sources.text import SEPARATED, read_text
@@ -35,12 +35,12 @@ def named_images(
         for number, name in enumerate(names, start=first):
             if kind == "text" and file == path and name:
                 yield _existing(root.file(name, f"{file}, line {number},"), file, number)
-            elif name and "\0" not in name and (root.folder / name).is_file():
+            elif name and is_file(root.folder / name):
                 yield root.folder / name
 
 
 def _existing(image: Path, table: Path, line: int) -> Path:
-    if not image.is_file():
+    if not is_file(image):
         raise DistvaeError(
             f"{table}, line {line}: there is no image file {image}",
             f"it names paths relative to {table.parent}",

@@ -100,13 +100,19 @@ def _may_be_labels(values: NDArray[np.float64]) -> bool:
 def _unlike(ends: Mapping[str, Sequence[NDArray[np.float64]]]) -> str | None:
     """The end that differs from the column beside it, as pixels do not, or has far fewer values."""
     (first, second), (last, inner) = ends["first"], ends["last"]
-    apart = [float(np.nanmean(abs(end - near))) for end, near in ((first, second), (last, inner))]
+    apart = [_distance(end, near) for end, near in ((first, second), (last, inner))]
     if max(apart) > CLEARLY * min(apart):
         return "first" if apart[0] > apart[1] else "last"
     distinct = [len(np.unique(end)) for end in (first, last)]
     if min(distinct) > 1 and max(distinct) > CLEARLY * min(distinct):
         return "first" if distinct[0] < distinct[1] else "last"
     return None
+
+
+def _distance(end: NDArray[np.float64], near: NDArray[np.float64]) -> float:
+    """How far two columns are apart in the mean, where both have a number."""
+    apart = abs(end - near)
+    return float(apart[~np.isnan(apart)].mean()) if not np.isnan(apart).all() else 0.0
 
 
 def _may_be_image(count: int) -> bool:
