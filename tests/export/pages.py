@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from distvae.export import probe
-from distvae.export.manifest import KEY, Manifest
+from distvae.export.manifest import DECODER, KEY, Manifest
 from distvae.export.outline import metadata_entry
 from distvae.export.rounding import measured_probe
 from tests.export.browser import Page
@@ -101,9 +101,10 @@ def write_decoder(path: Path, facts: Manifest) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     helper.set_model_props(model, {KEY: facts.to_json()})
     onnx.save(model, str(path))
-    found = measured_probe(path, model, facts)
-    with path.open("ab") as file:
-        file.write(metadata_entry(probe.KEY, probe.to_json(found)))
+    if facts.graph == DECODER:
+        found = measured_probe(path, model, facts)
+        with path.open("ab") as file:
+            file.write(metadata_entry(probe.KEY, probe.to_json(found)))
     return path
 
 
