@@ -183,7 +183,8 @@ def _as_stream(table: Any, image: str, label: str | None) -> Any:
 
     if hasattr(table, "__len__"):
         table = table.with_format(None).to_iterable_dataset(max(1, min(len(table), SHARDS)))
-    table = table.select_columns([image, label] if label else [image])
+    there = label is not None and label in table.features
+    table = table.select_columns([image, label] if there else [image])
     if isinstance(table.features[image], datasets.Image):
         table = table.cast_column(image, datasets.Image(decode=False))
     return table

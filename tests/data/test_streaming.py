@@ -291,6 +291,25 @@ def test_an_unknown_length(tmp_path: Path) -> None:
         opened(root)
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_test_split_without_the_column_of_labels(tmp_path: Path, streaming: bool) -> None:
+    root = write_shards(tmp_path / "data", [12, 12])
+    table = datasets.Dataset.from_parquet(str(root / "test.parquet"))
+    assert isinstance(table, datasets.Dataset)
+    table.remove_columns("label").to_parquet(root / "test.parquet")
+    data = open_data(DataConfig(data=str(root), streaming=streaming, split_test="test"))
+    assert data.label_names == CLASSES
+    assert data.test.labels is not None
+    assert data.test.labels.tolist() == [-1] * 5
+    assert "without a label: 5 of 5 images of test" in data.notes
+    if streaming:
+        with pytest.raises(DistvaeError, match=r"no test split.*--split-test"):
+            opened(root)
+    else:
+        held_out = open_data(DataConfig(data=str(root)))
+        assert held_out.test_origin.startswith("held-out")
+
+
 @pytest.mark.parametrize("missing", [None, -1])
 def test_rows_without_a_label(tmp_path: Path, missing: int | None) -> None:
     root = write_shards(tmp_path / "data", [12, 12, 12])

@@ -48,7 +48,7 @@ def load_tables(
         }
         if config.streaming:
             return _streams(kind, splits)
-        return dict(datasets.load_dataset(kind, data_files=splits))
+        return _loaded(kind, splits, streaming=False)
     except Exception as error:  # an empty split alone raises three kinds, by format
         cause = error.__cause__ or error
         raise DistvaeError(
@@ -58,12 +58,22 @@ def load_tables(
         ) from error
 
 
+def _loaded(kind: str, splits: Mapping[str, list[str]], streaming: bool) -> dict[str, Any]:
+    """Table files by split, each of which may have columns of its own."""
+    import datasets
+
+    return {
+        name: datasets.load_dataset(kind, data_files={name: files}, streaming=streaming)[name]
+        for name, files in splits.items()
+    }
+
+
 def _streams(kind: str, splits: Mapping[str, list[str]]) -> dict[str, Any]:
     """Streams of table files; those of parquet know their number of rows from its footers."""
     import datasets
     from pyarrow import parquet
 
-    streams = dict(datasets.load_dataset(kind, data_files=dict(splits), streaming=True))
+    streams = _loaded(kind, splits, streaming=True)
     for name, stream in streams.items() if kind == "parquet" else ():
         files = [file for pattern in splits[name] for file in glob.glob(pattern)]  # noqa: PTH207
         rows = sum(parquet.read_metadata(file).num_rows for file in files)
