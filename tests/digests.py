@@ -1,0 +1,103 @@
+"""Whether a change of the code changes what is computed: digests of weights and of figures.
+
+    python tests/digests.py write before.json    # in a checkout from before the change
+    python tests/digests.py check before.json    # after it, on the same machine
+
+Each run takes 200 steps on one thread in float32. Its weights, a byte apart or not, tell every
+number that went into them. Figures of an evaluation are held to a relative 1e-9, as the order in
+which they are summed up is nobody's promise. A digest holds on one machine with one version of
+torch, so none is kept here.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+STEPS = 200
+TOLERANCE = 1e-9
+FLAGS = "--mixed-precision no --compile off --threads 1 --eval-every 1000 --sample-every 1000"
+PLAIN = "--data mnist --model vae --network mlp --prior normal --latent-dim 10"
+RUNS = {
+    "mnist-cvae": "--config mnist-cvae",
+    "mnist-tutorial": "--config mnist-tutorial",
+    "burda-iwae-short": "--config burda-iwae-short",
+    "dreg": "--config burda-dreg-short --accumulate 2",
+    "flow": f"{PLAIN} --posterior flow",
+    "factor": f"{PLAIN} --objective factor --penalty 10",
+    "beta_tc": f"{PLAIN} --objective beta_tc",
+    "mmd": f"{PLAIN} --objective mmd",
+    "conv": "--data mnist --network conv --width 8 --prior vamp --likelihood logistic",
+    "resnet": "--data mnist --network resnet --width 8 --prior mixture --batch-size 32",
+}
+EVALUATIONS = {
+    "mnist-cvae": "--metrics elbo,latents,downstream,judge",
+    "burda-iwae-short": "--metrics elbo,likelihood --draws 20",
+    "flow": "--metrics elbo,latents",
+}
+
+
+def distvae(*words: str) -> None:
+    """Run a command of the package that this Python imports."""
+    subprocess.run(
+        [sys.executable, "-m", "distvae.cli", *words], check=True, stdout=subprocess.DEVNULL
+    )
+
+
+def figures(folder: Path) -> dict[str, float]:
+    """The numbers of an evaluation."""
+    found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    return {name: value for name, value in found.items() if isinstance(value, float)}
+
+
+def computed() -> dict[str, dict[str, object]]:
+    """Of each run the digest of its weights, and the figures of its evaluation, where it has one."""
+    found: dict[str, dict[str, object]] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, flags in RUNS.items():
+            folder = Path(temporary, name)
+            given = [*flags.split(), *FLAGS.split(), "--max-steps", str(STEPS)]
+            distvae("train", *given, "--output", str(folder))
+            weights = (folder / "model.safetensors").read_bytes()
+            found[name] = {"weights": hashlib.sha256(weights).hexdigest()}
+            if name in EVALUATIONS:
+                distvae("evaluate", str(folder), *EVALUATIONS[name].split())
+                found[name] |= figures(folder)
+            print(name, found[name]["weights"], flush=True)
+    return found
+
+
+def alike(before: object, after: object) -> bool:
+    """Whether two digests are the same, or two figures as good as the same."""
+    if isinstance(before, float) and isinstance(after, float):
+        return math.isclose(before, after, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return before == after
+
+
+def main() -> int:
+    """Write the digests, or print what differs from those written before."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("action", choices=["write", "check"])
+    parser.add_argument("file", type=Path)
+    given = parser.parse_args()
+    found = computed()
+    if given.action == "write":
+        given.file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        return 0
+    before = json.loads(given.file.read_text(encoding="utf-8"))
+    different = [
+        f"{run} {what}: {before[run].get(what)} was, {found[run].get(what)} is"
+        for run in RUNS
+        for what in {**before[run], **found[run]}
+        if not alike(before[run].get(what), found[run].get(what))
+    ]
+    print("\n".join(different) or "nothing differs")
+    return int(bool(different))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
