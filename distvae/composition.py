@@ -14,8 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from distvae.batch import Batch
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, held, wide
+from distvae.domains import Images
 from distvae.flows import build_flow
 from distvae.labels import refuse_twins
 from distvae.likelihoods import LIKELIHOODS
@@ -49,6 +51,7 @@ class Composition(nn.Module):
         model: which parts, and their sizes.
         image_shape: channels, height and width of the images.
         label_names: names of the labels, in the order of their indices; empty without labels.
+        binarize: how inputs are made of stored images, see :class:`distvae.domains.Images`.
 
     Raises:
         DistvaeError: the parts do not fit each other or the images.
@@ -63,6 +66,7 @@ class Composition(nn.Module):
         model: ModelConfig,
         image_shape: tuple[int, int, int],
         label_names: tuple[str, ...] = (),
+        binarize: str = "none",
     ) -> None:
         super().__init__()
         usual = model.prior or ("label" if label_names else "normal")
@@ -72,6 +76,7 @@ class Composition(nn.Module):
         self.config = model
         channels, height, width = image_shape
         self.image_shape = (channels, height, width)
+        self.domain = Images(self.image_shape, binarize)
         self.label_names = tuple(label_names)
         refuse_twins(self.label_names, "this model")
         num_labels = len(self.label_names)
@@ -85,35 +90,44 @@ class Composition(nn.Module):
         self.decoder = decoder(model, image_shape, num_labels, self.likelihood.maps_per_channel)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def terms(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> Terms:
+    def terms(self, batch: Batch) -> Terms:
+        """Make inputs of what is stored, encode, draw, decode.
+
+        Args:
+            batch: with noise ``[B, Z]`` for one z of each image, or ``[B, K, Z]`` for K, which also
+                gives their densities.
+        """
+        inputs = self.domain.to_input(batch.stored, batch.uniforms)
+        return self.terms_of(inputs, batch.labels, batch.noise)
+
+    def terms_of(self, inputs: Tensor, labels: Tensor | None, noise: Tensor) -> Terms:
         """Encode, draw, decode.
 
         Args:
-            images: ``[B, C, H, W]``, floating point in [0, 1].
+            inputs: ``[B, C, H, W]``, floating point in [0, 1].
             labels: indices ``[B]`` int64, None for an unconditional model.
-            noise: standard normal, ``[B, Z]`` for one z of each image or ``[B, K, Z]`` for K, which
-                also gives their densities.
+            noise: standard normal ``[B, Z]`` or ``[B, K, Z]``, see :meth:`terms`.
         """
-        posterior = self.infer(images, labels)
+        posterior = self.infer(inputs, labels)
         z = posterior.sample(noise.to(posterior.base.mean.dtype))
         if noise.dim() == 3:
-            return self._several(images, labels, posterior, z)
+            return self._several(inputs, labels, posterior, z)
         parameters = self._likelihood_of(z, labels)
-        with full_precision(images.device.type):
-            log_likelihood = self.likelihood.log_prob(images.to(parameters.dtype), parameters)
+        with full_precision(inputs.device.type):
+            log_likelihood = self.likelihood.log_prob(inputs.to(parameters.dtype), parameters)
             rate = self.prior.rate(posterior, z, labels)
         return Terms(posterior, z, log_likelihood, rate)
 
     def _several(
-        self, images: Tensor, labels: Tensor | None, posterior: Posterior, z: Tensor
+        self, inputs: Tensor, labels: Tensor | None, posterior: Posterior, z: Tensor
     ) -> Terms:
         """The terms of K samples ``z [B, K, Z]`` of each image, every density among them."""
         count, shape = z.shape[1], z.shape[:2]
         y = None if labels is None else labels.repeat_interleave(count)
         flat = z.flatten(0, 1)
         parameters = self._likelihood_of(flat, y)
-        with full_precision(images.device.type):
-            shown = images.to(parameters.dtype)
+        with full_precision(inputs.device.type):
+            shown = inputs.to(parameters.dtype)
             log_likelihood = self.likelihood.log_prob_of_draws(shown, parameters)
             log_prior = self.prior.log_prob(flat, y).view(shape)
             log_posterior = posterior.log_prob(z)
@@ -122,21 +136,21 @@ class Composition(nn.Module):
                 rate = (log_posterior - log_prior).mean(1, keepdim=True)
         return Terms(posterior, z, log_likelihood, rate, log_prior, log_posterior)
 
-    def start_at(self, mean_image: Tensor) -> None:
+    def initialize_output(self, mean_image: Tensor) -> None:
         """Let the untrained decoder draw this image ``[C, H, W]`` in [0, 1] whatever its latents.
 
         Pixels that hardly ever change need not be learned, which saves a small model several nats
         and a run its first epochs.
         """
-        self.decoder.start_at(self.likelihood.parameters_of(mean_image))
+        self.decoder.initialize_output(self.likelihood.parameters_of(mean_image))
 
-    def infer(self, images: Tensor, labels: Tensor | None = None) -> Posterior:
-        """Posterior of the latents of images ``[B, C, H, W]``, labels by index int64 ``[B]``.
+    def infer(self, inputs: Tensor, labels: Tensor | None = None) -> Posterior:
+        """Posterior of the latents of inputs ``[B, C, H, W]``, labels by index int64 ``[B]``.
 
         Its standard deviations, before a flow, are held between exp(-10) and exp(10)
         (:data:`~distvae.distributions.LOG_SCALE`).
         """
-        features = self.encoder(images.to(self.dtype), labels)
+        features = self.encoder(inputs.to(self.dtype), labels)
         mean, log_variance = wide(self.to_posterior(features)).chunk(2, dim=1)
         base = DiagonalGaussian(mean, held(log_variance, 2.0 * LOG_SCALE))
         if self.flow is None:

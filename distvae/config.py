@@ -38,6 +38,9 @@ LearningRateScheduleName = Literal["constant", "cosine", "burda"]
 _PENALTIES = {"beta_tc": 6.0, "factor": 10.0, "dip_i": 10.0, "dip_ii": 10.0, "mmd": 1000.0}
 
 
+Binarization = Literal["none", "dynamic", "threshold"]
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Where the images come from and how they become tensors."""
@@ -60,7 +63,7 @@ class DataConfig:
     """1 for grey, 3 for colour; left out: as the images are, colour where some are."""
     white: float | None = None
     """The value of a white pixel, for images of more or fewer than 256 levels: 4095 for 12 bits, 1 for masks of 0 and 1; left out: told from the images, by the bits that their largest value takes."""
-    binarize: Literal["none", "dynamic", "threshold"] | None = None
+    binarize: Binarization | None = None
     """`none` keeps grey levels in [0, 1]; `dynamic` draws a fresh Bernoulli pixel from each grey level every epoch; `threshold` cuts at one half; left out: `dynamic` for the bernoulli likelihood, else `none`."""
     split_seed: int = 0
     """Seed of the held-out split that is made when the data has none; kept apart from --seed so that seeds can be compared."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from distvae.models import VAE
     from distvae.priors.fitted import FittedPrior
 
-BLOCK = 500
 MOST_STEPS = 200
 REGULARIZATION = 1e-6
 """Added to every variance, so that a latent that never changes has one."""
@@ -61,11 +60,10 @@ def fit_prior(config: FitPriorConfig) -> None:
     if not 0 <= config.seed < 2**32:
         raise DistvaeError(f"--seed is {config.seed}", "expected 0 or more, less than 2**32")
     run = find_run(config.run)
-    settings = run.settings().data
     model = VAE.from_pretrained(run.model)
     data = open_recorded(run, config.data, progress_bar)
     groups = _groups(model, data, config.components)
-    latents = _latents(model, data, settings.binarize or "none", config.seed)
+    latents = _latents(model, data, config.seed)
     prior, gains = _fitted(latents, groups, config)
     facts = {"components": config.components, "seed": config.seed, "images": len(latents)}
     with disk_told(f"the prior cannot be written to {run.model}", run.model):
@@ -96,26 +94,20 @@ def _groups(model: "VAE", data: "ImageData", components: int) -> dict[str, NDArr
     return groups
 
 
-def _latents(model: "VAE", data: "ImageData", binarize: str, seed: int) -> NDArray[np.float64]:
+def _latents(model: "VAE", data: "ImageData", seed: int) -> NDArray[np.float64]:
     """One draw from the posterior of each training image ``[N, Z]``."""
     import torch
 
     from distvae.data.batches import ResidentImages
-    from distvae.data.inputs import NoiseSource, to_input
+    from distvae.evaluation.passes import blocks
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, images = model.to(device), ResidentImages.from_split(data.train).to(device)
-    pixel_shape = data.image_shape if binarize == "dynamic" else None
-    source = NoiseSource(seed, "evaluation", model.config.latent_dim, pixel_shape, device)
     drawn = []
     with progress_bar("encoding", len(data.train)) as advance, torch.no_grad():
-        for block, rows in enumerate(torch.split(torch.arange(len(data.train)), BLOCK)):
-            grey, labels = images.gather(rows)
-            noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
-            inputs = to_input(grey, binarize, noise.pixels)
-            posterior = model.infer(inputs, labels if model.conditional else None)
-            drawn.append(posterior.sample(noise.latent).double().cpu())
-            advance(len(rows))
+        for _, _, batch in blocks(model, images, seed, advance=advance):
+            inputs = model.domain.to_input(batch.stored, batch.uniforms)
+            drawn.append(model.infer(inputs, batch.labels).sample(batch.noise).double().cpu())
     latents: NDArray[np.float64] = torch.cat(drawn).numpy()
     return latents
 

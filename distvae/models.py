@@ -26,7 +26,7 @@ from distvae.posteriors import Posterior
 from distvae.priors import Prior
 from distvae.ranges import checked_temperature, whole_number
 from distvae.records import RunRecord
-from distvae.runs import CONFIG, WEIGHTS, read_model_record, settings_in
+from distvae.runs import CONFIG, WEIGHTS, binarization, read_model_record, settings_in
 from distvae.tensors import check_weights, load_weights, write_tensors
 
 __all__ = ["VAE", "ConditionalVAE", "Terms", "build_model", "load_model"]
@@ -41,6 +41,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         model: which parts, and their sizes.
         image_shape: channels, height and width of the images.
         label_names: names of the labels, in the order of their numbers; empty without labels.
+        binarize: how inputs are made of stored images, see :class:`distvae.domains.Images`.
 
     Raises:
         DistvaeError: the parts do not fit each other or the images.
@@ -61,7 +62,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         """
         images = checked_images(images, self.image_shape)
         noise = checked_noise(noise, "noise", self.config.latent_dim, rows=len(images))
-        return self.terms(images, self._indices(labels, images), noise)
+        return self.terms_of(images, self._indices(labels, images), noise)
 
     def encode(self, images: Tensor, labels: Labels | None = None) -> Posterior:
         """Posterior of the latents of images; what is given is checked.
@@ -198,6 +199,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             "model": {**vars(self.config), "hidden": list(self.config.widths)},
             "image_shape": list(self.image_shape),
             "label_names": list(self.label_names),
+            "binarize": self.domain.binarize,
         }
 
     @classmethod
@@ -251,7 +253,12 @@ class ConditionalVAE(VAE, library_name="distvae"):
         return super()._label_numbers(images, total, indices)
 
 
-def build_model(model: ModelConfig, image_shape: Sequence[int], label_names: Sequence[str]) -> VAE:
+def build_model(
+    model: ModelConfig,
+    image_shape: Sequence[int],
+    label_names: Sequence[str],
+    binarize: str = "none",
+) -> VAE:
     """A fresh model for these images, conditional where the configuration says so.
 
     Raises:
@@ -260,14 +267,14 @@ def build_model(model: ModelConfig, image_shape: Sequence[int], label_names: Seq
     channels, height, width = image_shape
     shape = (channels, height, width)
     if model.model == "vae":
-        return VAE(model, shape, ())
+        return VAE(model, shape, (), binarize)
     if not label_names:
         raise DistvaeError(
             "--model cvae needs labels and the data has none",
             "expected a label column or one folder per class",
             "Name the column with --label-column, or take --model vae --prior normal.",
         )
-    return ConditionalVAE(model, shape, tuple(label_names))
+    return ConditionalVAE(model, shape, tuple(label_names), binarize)
 
 
 def load_model(folder: Path) -> VAE:
@@ -284,8 +291,9 @@ def load_model(folder: Path) -> VAE:
             f"Go on with it: distvae train --resume {shlex.quote(str(folder))}",
         )
     config = settings_in(folder, record.model).model
+    parts = config, record.image_shape, record.label_names, binarization(folder, record)
     with torch.device("meta"):
-        check_weights(build_model(config, record.image_shape, record.label_names), folder / WEIGHTS)
-    model = build_model(config, record.image_shape, record.label_names)
+        check_weights(build_model(*parts), folder / WEIGHTS)
+    model = build_model(*parts)
     load_weights(model, folder / WEIGHTS)
     return model.eval()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from distvae.config import Binarization
 from distvae.schedules import Part
 from distvae.values import REST, Within
 
@@ -22,6 +23,8 @@ class ModelRecord:
     image_shape: tuple[Annotated[int, Within(1, 1024)], Side, Side]
     """Channels, height and width."""
     label_names: Names
+    binarize: Binarization | None = field(default=None, kw_only=True)
+    """How its inputs are made of stored images; None where an earlier version wrote it."""
 
 
 @dataclass(frozen=True)

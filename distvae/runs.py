@@ -55,7 +55,9 @@ class Run:
             "image_size": height if height == width else None,
             "channels": channels if channels in (1, 3) else None,
         }
-        return settings_in(self.folder, {**record.model, **images})
+        return settings_in(
+            self.folder, {**record.model, **images, "binarize": record.binarize or "none"}
+        )
 
     def record(self) -> RunRecord:
         """The whole of config.json.
@@ -96,6 +98,21 @@ def settings_in(folder: Path, settings: Mapping[str, Any]) -> TrainConfig:
         return TrainConfig().updated(settings, CONFIG)
     except DistvaeError as error:
         raise DistvaeError(f"{folder / CONFIG} cannot be used", str(error)) from error
+
+
+def binarization(folder: Path, record: ModelRecord) -> str:
+    """How a model's inputs are made of stored images.
+
+    A checkpoint of an earlier version does not say it; its run does. A model that was saved alone
+    then took levels as they are.
+    """
+    if record.binarize is not None:
+        return record.binarize
+    run = folder.parent.parent
+    if not isinstance(record, RunRecord) and _STEP.fullmatch(folder.name) and is_run(run):
+        folder, record = run, read_model_record(run)
+    settings = record.settings if isinstance(record, RunRecord) else {}
+    return settings_in(folder, settings).data.binarize or "none"
 
 
 def default_folder(config: TrainConfig, recipe: str | None) -> Path:

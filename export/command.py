@@ -157,7 +157,9 @@ def origin_of(run: Run) -> "Origin":
 
     if run.bare:
         unknown: dict[str, object] = dict.fromkeys(("source", "fingerprint"), NOT_RECORDED)
-        return Origin(dataclasses.asdict(run.settings().model), unknown, "none")
+        bare = run.settings()
+        known = {**dataclasses.asdict(bare.model), "binarize": bare.data.binarize}
+        return Origin(known, unknown)
     config, data = run.config(), run.record().data
     settings: dict[str, Any] = {}
     for concern in (config.data, config.model, config.objective, config.optim):
@@ -168,7 +170,7 @@ def origin_of(run: Run) -> "Origin":
         "source": without_folders(data.source),
         "fingerprint": data.fingerprint,
     }
-    return Origin(settings, source, config.data.binarize or "none")
+    return Origin(settings, source)
 
 
 def _may_replace(output: Path) -> None:
@@ -204,9 +206,7 @@ def _graphs(
     from distvae.export.price import calibration
 
     data = open_recorded(run, config.data, progress_bar)
-    for (name, proto), feeds in zip(
-        graphs.items(), calibration(model, data, origin.binarize), strict=True
-    ):
+    for (name, proto), feeds in zip(graphs.items(), calibration(model, data), strict=True):
         yield f"{name}-int8.onnx", integer(proto, feeds)
 
 

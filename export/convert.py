@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 import distvae
-from distvae.data.inputs import to_input
 from distvae.export import probe
 from distvae.export.checksum import append_checksum
 from distvae.export.layers import for_inference
@@ -43,8 +42,6 @@ class Origin:
 
     settings: dict[str, object]
     data: dict[str, object]
-    binarize: str
-    """How the model's inputs were made from grey levels (see :mod:`distvae.data.inputs`)."""
 
 
 class CheckedLabel(nn.Module):
@@ -87,25 +84,16 @@ class EncoderGraph(nn.Module):
     Of a flow posterior: where the flow carries the mean of its base, and the base's log-variance.
     """
 
-    def __init__(self, model: VAE, binarize: str) -> None:
+    def __init__(self, model: VAE) -> None:
         super().__init__()
         self.model = model
-        self.binarize = binarize
         self.checked = CheckedLabel(len(model.label_names))
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The two parts of the posterior."""
         label = None if label is None else self.checked(label)
-        posterior = self.model.infer(encoder_input(image, self.binarize), label)
+        posterior = self.model.infer(self.model.domain.to_expected_input(image), label)
         return posterior.mean, posterior.log_variance
-
-
-def encoder_input(image: Tensor, binarize: str) -> Tensor:
-    """What the encoder sees of grey levels uint8 ``[B, C, H, W]``: float ``[B, C, H, W]``.
-
-    Where training drew black and white pixels anew each time, the grey level, which is their mean.
-    """
-    return to_input(image, "none" if binarize == "dynamic" else binarize, None)
 
 
 def decoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
@@ -122,7 +110,7 @@ def decoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
 def encoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
     """``image`` uint8 and ``label`` int64 to ``mean`` and ``log_variance``, with its manifest."""
     image = torch.zeros(2, *model.image_shape, dtype=torch.uint8)
-    graph = EncoderGraph(for_inference(model), origin.binarize)
+    graph = EncoderGraph(for_inference(model))
     proto = _export(graph, model, {"image": image}, ["mean", "log_variance"])
     return described(proto, _manifest(ENCODER, model, origin))
 

@@ -15,7 +15,6 @@ from distvae.data.cache import cache_folder
 from distvae.data.store import ImageData
 from distvae.evaluation.ensemble import Ensemble, get_judges
 from distvae.evaluation.generation import images_per_label
-from distvae.export.convert import encoder_input
 from distvae.export.quantize import CALIBRATION_BATCH, CALIBRATION_IMAGES, Feed
 from distvae.export.sampler import Sampler
 from distvae.models import VAE
@@ -26,7 +25,7 @@ SEED = 0
 
 
 @torch.no_grad()
-def calibration(model: VAE, data: ImageData, binarize: str) -> tuple[list[Feed], list[Feed]]:
+def calibration(model: VAE, data: ImageData) -> tuple[list[Feed], list[Feed]]:
     """Inputs of decoder and encoder made from training images, taken evenly.
 
     The decoder's noise is what its prior would turn into the posterior's latents of these images,
@@ -39,7 +38,7 @@ def calibration(model: VAE, data: ImageData, binarize: str) -> tuple[list[Feed],
     for number, part in enumerate(torch.split(rows[:CALIBRATION_IMAGES], CALIBRATION_BATCH)):
         grey, labels = images.gather(part)
         y = labels if model.conditional else None
-        posterior = model.infer(encoder_input(grey, binarize), y)
+        posterior = model.infer(model.domain.to_expected_input(grey), y)
         start = number * CALIBRATION_BATCH
         if model.prior.invertible:
             noise = standard_normal(SEED, start, len(part), model.config.latent_dim)

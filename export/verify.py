@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
-from distvae.export.convert import MEAN, encoder_input
+from distvae.export.convert import MEAN
 from distvae.export.encoder import Encoder
 from distvae.export.manifest import DECODER
 from distvae.export.sampler import Sampler
@@ -115,12 +115,11 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
 def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     """Posteriors of images that the model draws; errors are relative where values exceed one."""
     encoder = Encoder(path, verify=True)
-    binarize = str(encoder.manifest.settings.get("binarize") or "none")
     noise = standard_normal(SEED, 0, NOISES, model.prior.noise_dim)
     for turn in range(rounds(len(model.label_names))):
         labels = _labels(model, turn)
         images = to_uint8(_torch_images(model, noise, labels))
-        inputs = encoder_input(torch.from_numpy(images), binarize)
+        inputs = model.domain.to_expected_input(torch.from_numpy(images))
         with torch.no_grad():
             posterior = model.infer(*_on_device(model, inputs, labels))
             tensors = {"mean": posterior.mean, "log_variance": posterior.log_variance}

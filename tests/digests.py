@@ -31,7 +31,7 @@ RUNS = {
     "factor": f"{PLAIN} --objective factor --penalty 10",
     "beta_tc": f"{PLAIN} --objective beta_tc",
     "mmd": f"{PLAIN} --objective mmd",
-    "conv": "--data mnist --network conv --width 8 --prior vamp --likelihood logistic",
+    "conv": "--data mnist --network conv --width 8 --prior vamp --likelihood discretized_logistic",
     "resnet": "--data mnist --network resnet --width 8 --prior mixture --batch-size 32",
 }
 EVALUATIONS = {
@@ -55,7 +55,7 @@ def figures(folder: Path) -> dict[str, float]:
 
 
 def computed() -> dict[str, dict[str, object]]:
-    """Of each run the digest of its weights, and the figures of its evaluation, where it has one."""
+    """Of each run the digest of its weights, and its figures where it is evaluated."""
     found: dict[str, dict[str, object]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for name, flags in RUNS.items():

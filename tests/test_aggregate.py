@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
+from distvae.batch import Batch
 from distvae.combinations import COUPLED
 from distvae.config import ModelConfig, ObjectiveConfig, ObjectiveName
+from distvae.domains.images import WHITE
 from distvae.models import VAE, build_model
-from distvae.objectives import OBJECTIVES, Loss, Objective, Pressure, Setting
+from distvae.objectives import OBJECTIVES, Context, Loss, Objective, Pressure
 from distvae.objectives.aggregate import log_aggregate, mmd
 from distvae.objectives.factor import Factor, discriminator_loss, shuffle_dimensions
 
@@ -25,10 +27,15 @@ IMAGES = 50
 ONE = Pressure(1.0, 0.0)
 
 
+def batch_of(images: Tensor, noise: Tensor, labels: Tensor | None = None) -> Batch:
+    """A batch whose inputs are these images."""
+    return Batch(float(WHITE) * images, labels, noise, None)
+
+
 def objective(name: ObjectiveName, **changes: Any) -> Objective:
     torch.manual_seed(1)
     config = ObjectiveConfig(name, discriminator=(8, 8), **changes).resolved()
-    return OBJECTIVES[name](Setting(config, LATENTS, LATENTS, SIDE**2, IMAGES))
+    return OBJECTIVES[name](Context(config, LATENTS, LATENTS, SIDE**2, IMAGES))
 
 
 def a_model() -> VAE:
@@ -64,8 +71,8 @@ def result(name: ObjectiveName, weight: float = 1.0, **changes: Any) -> tuple[Lo
     model, (images, noise) = a_model(), images_and_noise()
     shaped = noise if name != "mmd" else torch.stack([noise, noise.flip(0)], 1)
     pressure = Pressure(weight, 0.0)
-    plain = objective("elbo", beta=weight)(model, images, None, noise, pressure)
-    return objective(name, **changes)(model, images, None, shaped, pressure), plain
+    plain = objective("elbo", beta=weight)(model, batch_of(images, noise), pressure)
+    return objective(name, **changes)(model, batch_of(images, shaped), pressure), plain
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -75,7 +82,7 @@ def test_only_a_coupled_loss_is_more_than_the_mean_over_images(name: ObjectiveNa
     if loss_of.draws is not None:
         noise = torch.stack([noise, noise.flip(0)][: loss_of.draws], 1)
     parts = slice(0, BATCH), slice(0, BATCH // 2), slice(BATCH // 2, BATCH)
-    losses = [loss_of(model, images[part], None, noise[part], ONE) for part in parts]
+    losses = [loss_of(model, batch_of(images[part], noise[part]), ONE) for part in parts]
     whole, first, second = (
         loss.loss.item() + sum(extra.item() for extra in loss.extras.values()) for loss in losses
     )
@@ -191,8 +198,8 @@ def test_the_best_discriminator_tells_the_total_correlation() -> None:
     torch.manual_seed(0)
     spread = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
     config = ObjectiveConfig("factor", discriminator=(32, 32)).resolved()
-    setting = Setting(config, latent_dim=2, prior_noise_dim=2, dims=1, images=1)
-    discriminator = Factor(setting).discriminator
+    context = Context(config, latent_dim=2, prior_noise_dim=2, dims=1, images=1)
+    discriminator = Factor(context).discriminator
     optimizer = torch.optim.Adam(discriminator.parameters(), lr=5e-3)
     for step in range(600):
         optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / 600)
@@ -213,13 +220,13 @@ def grads(module: nn.Module) -> list[Tensor | None]:
 def test_model_and_discriminator_each_learn_from_their_own_term() -> None:
     model, factor = a_model(), objective("factor", penalty=5.0)
     images, noise = images_and_noise()
-    loss = factor(model, images, None, noise, ONE)
+    loss = factor(model, batch_of(images, noise), ONE)
     loss.loss.backward()
     found = grads(model), grads(factor)
 
     apart, alone = a_model(), objective("factor", penalty=5.0)
     assert isinstance(alone, Factor)
-    plain = objective("elbo", beta=1.0)(apart, images, None, noise, ONE)
+    plain = objective("elbo", beta=1.0)(apart, batch_of(images, noise), ONE)
     z = apart.encode(images).sample(noise)
     expected = plain.loss + 5.0 * alone.discriminator(z).mean()
     expected.backward()

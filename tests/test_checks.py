@@ -102,7 +102,7 @@ def test_labels_mean_the_same_to_every_method(model: ConditionalVAE) -> None:
     for labels in (LABELS, ["10", "1", 2], np.array([10, 1, 2]), pd.Series([10, 1, 2])):
         assert torch.equal(model.encode(IMAGES, labels).mean, model.infer(IMAGES, index).mean)
         assert torch.equal(model.decode(NOISE, labels), model.render(NOISE, index))
-        found, expected = model(IMAGES, labels, NOISE), model.terms(IMAGES, index, NOISE)
+        found, expected = model(IMAGES, labels, NOISE), model.terms_of(IMAGES, index, NOISE)
         assert torch.equal(found.log_likelihood, expected.log_likelihood)
         drawn = model.sample(labels=labels, n=2, seed=3)
         assert torch.equal(drawn, model.sample(labels=["10", "1", "2"], n=2, seed=3))

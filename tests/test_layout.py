@@ -35,6 +35,8 @@ FLOORS = [
     ["records"],
     ["labels", "images", "runs", "tensors", "figures"],
     ["card", "hub", "drawings"],
+    ["batch", "domains"],
+    ["draws"],
     ["data"],
     ["distributions", "networks", "checks"],
     ["flows"],

@@ -244,7 +244,7 @@ def test_the_image_a_decoder_starts_at_is_added_to_its_output(row: Row) -> None:
     _, labels, noise = batch(model)
     outputs = []
     for image in (one, other):
-        model.start_at(image)
+        model.initialize_output(image)
         outputs.append(model.decoder(noise, labels))
     shift = model.likelihood.parameters_of(one) - model.likelihood.parameters_of(other)
     torch.testing.assert_close(

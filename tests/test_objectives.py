@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
+from distvae.batch import Batch
 from distvae.config import ModelConfig, ObjectiveConfig, ObjectiveName, PriorName
 from distvae.distributions import DiagonalGaussian
+from distvae.domains.images import WHITE
 from distvae.models import VAE, Terms, build_model
 from distvae.objectives import (
     OBJECTIVES,
+    Context,
     Objective,
     Pressure,
-    Setting,
     elbo,
     loss_of_means,
 )
@@ -87,10 +89,15 @@ def linear_gaussian(posterior: DiagonalGaussian, prior: PriorName = "normal") ->
     return model
 
 
+def batch_of(images: Tensor, noise: Tensor, labels: Tensor | None = None) -> Batch:
+    """A batch whose inputs are these images."""
+    return Batch(float(WHITE) * images, labels, noise, None)
+
+
 def objective(name: ObjectiveName, **changes: Any) -> Objective:
     config = ObjectiveConfig(name, **changes).resolved()
     images = changes.pop("images", 100)
-    return OBJECTIVES[name](Setting(config, LATENTS, LATENTS, PIXELS, images))
+    return OBJECTIVES[name](Context(config, LATENTS, LATENTS, PIXELS, images))
 
 
 def batch(size: int, *shape: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,7 +114,7 @@ def bound(posterior: DiagonalGaussian, samples: int = 1) -> tuple[float, float]:
         shape = (LATENTS,) if samples == 1 else (samples, LATENTS)
         images, _, noise = batch(size, *shape)
         loss = objective("elbo", beta=1.0, importance_samples=samples)(
-            model, images, None, noise, ONE
+            model, batch_of(images, noise), ONE
         )
     assert torch.allclose(loss.loss, (loss.distortion + loss.rate).mean())
     return -loss.loss.item(), (loss.distortion.std() / math.sqrt(size)).item()
@@ -148,7 +155,7 @@ def weighed(name: ObjectiveName, posterior: DiagonalGaussian, samples: int) -> t
     weigh = objective(name, importance_samples=samples)
     for seed in range(50):
         images, _, noise = batch(size // 50, samples, LATENTS, seed=seed)
-        losses.append(-weigh(model, images, None, noise, ONE).loss.detach())
+        losses.append(-weigh(model, batch_of(images, noise), ONE).loss.detach())
     values = torch.stack(losses)
     return values.mean().item(), (values.std() / math.sqrt(50)).item()
 
@@ -179,7 +186,7 @@ def gradients(name: ObjectiveName, weight: float, seed: int) -> dict[str, Tensor
     model = linear_gaussian(moved(0.3, 0.8), "label")
     images, labels, noise = batch(40, 8, LATENTS, seed=seed)
     loss = objective(name, importance_samples=8)(
-        model, images, labels, noise, Pressure(weight, 0.0)
+        model, batch_of(images, noise, labels), Pressure(weight, 0.0)
     )
     loss.loss.backward()
     held = {name: parameter.grad for name, parameter in model.named_parameters()}
@@ -217,7 +224,7 @@ def test_one_weighted_draw_has_the_gradient_of_the_path_alone() -> None:
     # with the exact posterior log p(x, z) - log q(z|x) is the same for all z, so the path has none
     model = linear_gaussian(exact_posterior())
     images, _, noise = batch(50, 1, LATENTS)
-    objective("dreg", importance_samples=1)(model, images, None, noise, ONE).loss.backward()
+    objective("dreg", importance_samples=1)(model, batch_of(images, noise), ONE).loss.backward()
     assert model.encoder.parts.grad.abs().max() < 1e-5  # type: ignore[union-attr, operator]
 
 

@@ -17,7 +17,8 @@ from distvae.models import VAE
 from distvae.networks import NETWORKS
 from distvae.objectives import OBJECTIVES
 from distvae.priors import PRIORS
-from distvae.training.engine import build_accelerator, build_engine
+from distvae.training.accelerator import build_accelerator
+from distvae.training.engine import build_engine
 from distvae.training.loop import train_step
 from tests.conftest import TRAIN_IMAGES
 

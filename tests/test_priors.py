@@ -374,9 +374,9 @@ def test_pseudo_inputs_begin_as_images_of_their_label() -> None:
     assert rows[2].tolist() == [0, 3, 7]
     assert rows[3].unique().tolist() == rows[3].tolist()
     images = torch.rand(12, 1, 3, 3).double()
-    prior.start_at(images)
+    prior.set_pseudo_inputs(images)
     assert torch.equal(prior.pseudo_inputs, images)
-    prior.start_at(images[0])
+    prior.set_pseudo_inputs(images[0])
     assert len(prior.pseudo_inputs.unique(dim=0)) == 12
     assert (prior.pseudo_inputs - images[0]).abs().max() < 0.06
     alone = random_model("vamp", kind="vae").prior

@@ -67,6 +67,15 @@ class TrainImages(Protocol):
         """Images uint8 [B, C, H, W] and labels int64 [B], where there are any, of the rows [B]."""
         ...
 
+    @property
+    def state(self) -> State | None:
+        """Where this process is, fit for JSON; None where rows are found by their number alone."""
+        ...
+
+    def go_on_from(self, state: State) -> None:
+        """Let the next batch follow the one after which this was the ``state``."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class ResidentImages:
@@ -105,6 +114,13 @@ class ResidentImages:
     def __len__(self) -> int:
         """The number of images."""
         return len(self.images)
+
+    @property
+    def state(self) -> None:
+        """None: any row is at hand."""
+
+    def go_on_from(self, state: State) -> None:
+        """Nothing: any row is at hand."""
 
     def gather(self, rows: "Tensor") -> "tuple[Tensor, Tensor | None]":
         """Images uint8 [B, C, H, W] and labels int64 [B] of the rows, int64 [B]."""

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import to_input
 from distvae.data.order import permutation
 from distvae.data.store import ImageData
+from distvae.domains import in_unit_range
 from distvae.evaluation.judge import JudgeNetwork, shrink
 from distvae.evaluation.judge_training import train_network
 from distvae.labels import numbers_of
@@ -103,7 +103,7 @@ def _few(data: ImageData, each: int, seed: int, device: torch.device) -> Residen
     train = ResidentImages.from_split(data.train)
     grey, labels = train.gather(torch.from_numpy(np.concatenate(rows)))
     assert labels is not None
-    small = _small_grey(to_input(grey, "none", None))
+    small = _small_grey(in_unit_range(grey))
     return ResidentImages(small, labels, train.device).to(device)
 
 
@@ -122,6 +122,6 @@ def _accuracy(network: JudgeNetwork, test: ResidentImages) -> float:
     hits = 0
     for part in torch.split(rows, BLOCK):
         grey, labels = test.gather(part)
-        found = network(shrink(to_input(grey, "none", None))).argmax(dim=1)
+        found = network(shrink(in_unit_range(grey))).argmax(dim=1)
         hits += int((found == labels).sum())
     return hits / len(rows)

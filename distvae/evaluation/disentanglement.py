@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distvae.data.factors import Factor, FactorData
-from distvae.data.inputs import to_input
 from distvae.data.order import permutation
 from distvae.data.store import ImageData
+from distvae.domains import in_unit_range
 from distvae.evaluation.elbo import ACTIVE_VARIANCE
 from distvae.models import VAE
 
@@ -50,7 +50,7 @@ def disentanglement_metrics(model: VAE, data: ImageData, seed: int) -> Iterator[
 
     @torch.no_grad()
     def encode(images: Tensor, labels: Tensor) -> Tensor:
-        inputs = to_input(images.to(device), "none", None)
+        inputs = in_unit_range(images.to(device))
         return model.infer(inputs, labels.to(device) if model.conditional else None).mean
 
     yield from disentanglement_scores(encode, grid, seed, int(model.conditional))

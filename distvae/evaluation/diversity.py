@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import to_input
+from distvae.domains import in_unit_range
 from distvae.evaluation.judge import Judge, shrink
 from distvae.evaluation.uncertainty import Estimate, averaged, estimate_metrics, spread_metrics
 
@@ -114,7 +114,7 @@ def _real_images(test: ResidentImages, label: int) -> Tensor:
     """Some test images of a label ``[B, C, H, W]`` in [0, 1], taken evenly."""
     assert test.labels is not None
     rows = evenly((test.labels == label).nonzero().flatten(), COMPARED)
-    return to_input(test.gather(rows)[0], "none", None)
+    return in_unit_range(test.gather(rows)[0])
 
 
 def evenly(rows: Tensor, most: int) -> Tensor:

@@ -3,19 +3,20 @@
 Legend: B batch, N images, Z latent dimensions, D pixels and channels, L labels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import NoiseSource, Stream, to_input
 from distvae.data.order import permutation
 from distvae.data.store import ImageData, Split
+from distvae.domains import in_unit_range
+from distvae.draws import Stream
 from distvae.errors import DistvaeError
 from distvae.evaluation.judge import shrink
+from distvae.evaluation.passes import Advance, Block, blocks, unwatched
 from distvae.evaluation.probes import (
     Bools,
     Floats,
@@ -28,14 +29,11 @@ from distvae.evaluation.probes import (
 )
 from distvae.models import VAE
 
-Advance = Callable[[int], None]
-
 TRAIN_IMAGES, TEST_IMAGES = 20_000, 10_000
 """At most, drawn without replacement."""
 BAYES_PASSES = 100_000
 """Images times labels, at most, but for ``BAYES_LEAST`` images."""
 BAYES_LEAST = 500
-BLOCK = 500
 _STREAM = 2**64 - 2
 """Of the order in which images are chosen."""
 
@@ -43,9 +41,8 @@ _STREAM = 2**64 - 2
 def downstream_metrics(
     model: VAE,
     data: ImageData,
-    binarize: str,
     seed: int,
-    advance: Advance = lambda count: None,
+    advance: Advance = unwatched,
 ) -> Iterator[tuple[str, float]]:
     """How well labels can be told by the latents, and beside that by the pixels alone.
 
@@ -58,8 +55,7 @@ def downstream_metrics(
     Args:
         model: in evaluation mode.
         data: with labels; training images of a stream are those of its resident sample.
-        binarize: see :func:`distvae.data.inputs.to_input`; dynamic takes one draw of each image.
-        seed: of all draws and starts.
+        seed: of all draws and starts; dynamic binarization takes one draw of each image.
         advance: told the number of images done, :func:`passes` in all.
 
     Yields:
@@ -86,8 +82,8 @@ def downstream_metrics(
             "Name the label column with --label-column, or leave this metric out.",
         )
     told = data.label_names
-    train = encoded(model, data.train, "training", binarize, seed, TRAIN_IMAGES, advance)
-    test = encoded(model, data.test, "evaluation", binarize, seed, TEST_IMAGES, advance)
+    train = encoded(model, data.train, "training", seed, TRAIN_IMAGES, advance)
+    test = encoded(model, data.test, "evaluation", seed, TEST_IMAGES, advance)
 
     def measure(name: str, predicted: Ints) -> Iterator[tuple[str, float]]:
         yield from accuracy_metrics(name, predicted == test.labels, test.labels, told, seed)
@@ -98,7 +94,7 @@ def downstream_metrics(
         yield from measure("knn_accuracy", nearest_vote(train.codes, train.labels, test.codes))
         yield from cluster_metrics(test.codes, test.labels, len(told), seed)
     else:
-        found = bayes_labels(model, data, binarize, seed, advance)
+        found = bayes_labels(model, data, seed, advance)
         yield from accuracy_metrics("bayes_accuracy", *found, told, seed)
         if model.prior.invertible:
             leaked = linear_probe(train.codes, train.labels, test.codes) == test.labels
@@ -129,56 +125,41 @@ class Encoded(NamedTuple):
 
 @torch.no_grad()
 def encoded(
-    model: VAE,
-    split: Split,
-    stream: Stream,
-    binarize: str,
-    seed: int,
-    most: int,
-    advance: Advance,
+    model: VAE, split: Split, stream: Stream, seed: int, most: int, advance: Advance
 ) -> Encoded:
     """At most so many images of a split, drawn by the seed."""
     codes, pixels, labels = [], [], []
-    for inputs, grey, own, _ in _blocks(model, split, stream, binarize, seed, most):
-        y = own if model.conditional else None
-        mean = model.infer(inputs, y).mean
+    for _, own, batch in _blocks(model, split, stream, seed, most):
+        assert own is not None
+        inputs = model.domain.to_input(batch.stored, batch.uniforms)
+        mean = model.infer(inputs, batch.labels).mean
         if model.conditional and model.prior.invertible:
-            mean = model.prior.whiten(mean, y)
+            mean = model.prior.whiten(mean, batch.labels)
         codes.append(mean.double().cpu())
-        pixels.append(shrink(to_input(grey, "none", None)).flatten(1).cpu())
+        pixels.append(shrink(in_unit_range(batch.stored)).flatten(1).cpu())
         labels.append(own.cpu())
         advance(len(own))
     return Encoded(torch.cat(codes).numpy(), torch.cat(pixels).numpy(), torch.cat(labels).numpy())
 
 
-def _blocks(
-    model: VAE, split: Split, stream: Stream, binarize: str, seed: int, most: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Inputs and grey levels ``[B, C, H, W]``, labels ``[B]`` and noise ``[B, Z]``."""
-    device = model.to_posterior.weight.device
-    images = ResidentImages.from_split(split).to(device)
-    pixel_shape = model.image_shape if binarize == "dynamic" else None
-    source = NoiseSource(seed, stream, model.config.latent_dim, pixel_shape, device)
+def _blocks(model: VAE, split: Split, stream: Stream, seed: int, most: int) -> Iterator[Block]:
+    """At most so many images of a split, drawn by the seed."""
+    images = ResidentImages.from_split(split).to(model.to_posterior.weight.device)
     chosen = np.sort(permutation(len(split), seed, _STREAM)[:most])
-    for block, rows in enumerate(torch.split(torch.from_numpy(chosen), BLOCK)):
-        grey, labels = images.gather(rows)
-        assert labels is not None
-        noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
-        yield to_input(grey, binarize, noise.pixels), grey, labels, noise.latent
+    return blocks(model, images, seed, stream, rows=torch.from_numpy(chosen))
 
 
 @torch.no_grad()
-def bayes_labels(
-    model: VAE, data: ImageData, binarize: str, seed: int, advance: Advance
-) -> tuple[Bools, Ints]:
+def bayes_labels(model: VAE, data: ImageData, seed: int, advance: Advance) -> tuple[Bools, Ints]:
     """Whether a conditional model finds the label of a test image, and that label ``[N]``."""
     assert data.train.labels is not None
     counts = torch.from_numpy(np.bincount(data.train.labels, minlength=data.num_labels)).double()
     hits, labels, most = [], [], _bayes_images(data)
-    for inputs, _, own, noise in _blocks(model, data.test, "evaluation", binarize, seed, most):
+    for _, own, batch in _blocks(model, data.test, "evaluation", seed, most):
+        assert own is not None
         joint = []
         for label, share in enumerate((counts / counts.sum()).log()):
-            terms = model.terms(inputs, torch.full_like(own, label), noise)
+            terms = model.terms(batch._replace(labels=torch.full_like(own, label)))
             bound = terms.log_likelihood.double() - terms.rate.double().sum(1)
             joint.append(share.to(bound) + bound)
             advance(len(own))

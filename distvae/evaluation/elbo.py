@@ -4,19 +4,18 @@ Legend: B batch, Z latent dimensions.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import NoiseSource, to_input
+from distvae.domains.images import WHITE
+from distvae.evaluation.passes import ALONE, Advance, Share, blocks, unwatched
 from distvae.evaluation.uncertainty import Estimate, estimate_metrics, spread_metrics
 from distvae.likelihoods import Bernoulli
 from distvae.models import VAE
 
-BLOCK = 500
-WHITE = 255
 ACTIVE_VARIANCE = 0.01
 """Variance of the posterior mean over the data above which a latent counts as active (Burda et al.
 2016, arXiv:1509.00519, section 5.1)."""
@@ -26,28 +25,20 @@ ACTIVE_VARIANCE = 0.01
 def elbo_metrics(
     model: VAE,
     images: ResidentImages,
-    binarize: str,
     seed: int,
-    rank: int = 0,
-    world_size: int = 1,
-    reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
-    advance: Callable[[int], None] = lambda count: None,
+    share: Share = ALONE,
+    advance: Advance = unwatched,
     label_names: Sequence[str] = (),
 ) -> Iterator[tuple[str, float]]:
     """Single-draw elbo of every image of a split, and the active units.
 
-    The split is cut into fixed blocks, each with its own random numbers, and processes take blocks
-    in turn and add up sums, so the result depends neither on the number of processes nor on a
-    ragged last block.
+    Processes add up sums, so the result does not depend on their number.
 
     Args:
         model: in evaluation mode, on the device of ``images``.
         images: the split.
-        binarize: see :func:`distvae.data.inputs.to_input`.
         seed: seed of the draws from the posterior and of dynamic binarization.
-        rank: number of this process.
-        world_size: number of processes.
-        reduce: sums a tensor over processes.
+        share: of this process.
         advance: told the number of images done.
         label_names: of the labels that are told apart, if any.
 
@@ -60,24 +51,14 @@ def elbo_metrics(
         Errors need two images; bits per pixel a likelihood, and a Bernoulli of grey levels as they
         are is none.
     """
-    pixel_shape = model.image_shape if binarize == "dynamic" else None
-    device = images.device
-    source = NoiseSource(seed, "evaluation", model.config.latent_dim, pixel_shape, device)
-    size = len(images.images)
+    device, size = images.device, len(images)
     sums = torch.zeros(6, dtype=torch.float64, device=device)
     between = torch.zeros(1, dtype=torch.float64, device=device)
     moments = torch.zeros(2, model.config.latent_dim, dtype=torch.float64, device=device)
     by_label = torch.zeros(len(label_names), 3, dtype=torch.float64, device=device)
-    for block in range(rank, -(-size // BLOCK), world_size):
-        rows = torch.arange(block * BLOCK, min(size, (block + 1) * BLOCK))
-        grey, labels = images.gather(rows)
-        noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
-        between += ((grey > 0) & (grey < WHITE)).sum()
-        terms = model.terms(  # not model(...): Accelerate may have put lower precision around that
-            to_input(grey, binarize, noise.pixels),
-            labels if model.conditional else None,
-            noise.latent,
-        )
+    for _, labels, batch in blocks(model, images, seed, share=share, advance=advance):
+        between += ((batch.stored > 0) & (batch.stored < WHITE)).sum()
+        terms = model.terms(batch)  # not model(...): Accelerate may have put bf16 around that
         distortion, rate = -terms.log_likelihood.double(), terms.rate.double().sum(1)
         bound = -(distortion + rate)
         values = torch.stack([distortion, rate, bound])
@@ -88,9 +69,9 @@ def elbo_metrics(
             by_label.index_add_(0, labels.to(device)[known], powers[known])
         mean = terms.posterior.mean.double()
         moments += torch.stack([mean.sum(0), mean.square().sum(0)])
-        advance(len(rows))
+    reduce = share.reduce
     sums, moments, by_label = reduce(sums), reduce(moments), reduce(by_label)
-    cross_entropy = bool(reduce(between)) and is_cross_entropy(model, binarize)
+    cross_entropy = bool(reduce(between)) and is_cross_entropy(model)
     means, squares = (sums / size).view(2, 3)
     distortion_mean, rate_mean, bound_mean = means.tolist()
     errors = ((squares - means.square()).clamp_min(0.0) / max(1, size - 1)).sqrt().tolist()
@@ -111,9 +92,9 @@ def elbo_metrics(
     yield from _of_labels(by_label, label_names)
 
 
-def is_cross_entropy(model: VAE, binarize: str) -> bool:
+def is_cross_entropy(model: VAE) -> bool:
     """Whether grey levels are taken as probabilities of white, which is no likelihood of them."""
-    return isinstance(model.likelihood, Bernoulli) and binarize == "none"
+    return isinstance(model.likelihood, Bernoulli) and model.domain.binarize == "none"
 
 
 def _of_labels(sums: Tensor, names: Sequence[str]) -> Iterator[tuple[str, float]]:

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from distvae.data.store import ImageData
-    from distvae.evaluation.measures import Share, Subject
+    from distvae.evaluation.measures import Subject
+    from distvae.evaluation.passes import Share
 
 WEIGHTS = "weights_sha256"
 CHOSEN = (
@@ -102,14 +103,20 @@ def evaluate_run(config: EvaluateConfig) -> None:
     console = make_console(quiet=share.rank > 0)
     if config.run is None:
         console.print(f"newest run: {run.folder}")
-    settings = run.settings().data
     model = VAE.from_pretrained(run.model).to(device)
     data = open_recorded(run, config.data, progress_bar, quiet=share.rank > 0)
     images = ResidentImages.from_split(data.test).to(device)
     folder = run.folder if run.model == run.folder else None
     left_out: dict[str, str] = {}
     subject = Subject(
-        *(model, data, images, settings, config.draws, config.seed, share, folder),
+        model,
+        data,
+        images,
+        run.settings().data,
+        config.draws,
+        config.seed,
+        share,
+        folder,
         leave=left_out.__setitem__,
     )
     chosen = config.metrics or ("elbo", "latents", *(["judge"] if model.conditional else []))
@@ -149,7 +156,7 @@ def _possible(chosen: Sequence[str], subject: "Subject") -> list[str]:
     possible, errors = [], []
     for name in chosen:
         try:
-            check(name, subject.model, subject.data, subject.binarize)
+            check(name, subject.model, subject.data)
         except DistvaeError as error:
             errors.append(error)
             subject.leave(name, str(error))
@@ -175,11 +182,11 @@ def _share() -> "tuple[Share, torch.device]":
     """The part of this process in the work, and the device it does it on."""
     import torch
 
-    from distvae.evaluation.measures import Share
+    from distvae.evaluation.passes import ALONE, Share
 
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return Share(0, 1, lambda values: values), device
+        return ALONE, device
     from accelerate import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available())

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import to_input
+from distvae.domains import in_unit_range
 from distvae.errors import DistvaeError
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.judge import Judge, shrink
@@ -154,7 +154,7 @@ def load_inception(path: Path, device: torch.device) -> Inception:
 def real_images(images: ResidentImages, rows: Tensor) -> Iterator[Tensor]:
     """The images of some rows, in batches ``[B, C, H, W]`` in [0, 1]."""
     for part in torch.split(rows, BATCH):
-        yield to_input(images.gather(part)[0], "none", None)
+        yield in_unit_range(images.gather(part)[0])
 
 
 def extract(

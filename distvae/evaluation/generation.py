@@ -13,13 +13,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import NoiseSource, to_input
 from distvae.data.store import ImageData
 from distvae.evaluation.confusion import confusion_metrics
 from distvae.evaluation.diversity import diversity, diversity_metrics, evenly
 from distvae.evaluation.ensemble import Ensemble
+from distvae.evaluation.passes import Advance, Seeing, blocks, unwatched
 from distvae.evaluation.uncertainty import (
     Estimate,
     averaged,
@@ -38,12 +37,8 @@ BLOCK = 250
 BY_LABEL = "judge_accuracy/"
 
 
-class ConditionalGenerator(Protocol):
+class ConditionalGenerator(Seeing, Protocol):
     """What is asked of a model; see :class:`distvae.models.ConditionalVAE`."""
-
-    @property
-    def config(self) -> ModelConfig:
-        """It tells the number of latents."""
 
     @property
     def prior(self) -> Prior:
@@ -66,8 +61,7 @@ def generation_metrics(
     judges: Ensemble,
     seed: int = 0,
     per_label: int | None = None,
-    binarize: str = "none",
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Advance = unwatched,
     confusion: Callable[[Tensor], None] = lambda counts: None,
     leave: Callable[[str, str], None] = lambda name, why: None,
 ) -> Iterator[tuple[str, float]]:
@@ -80,7 +74,6 @@ def generation_metrics(
         seed: seed of all draws.
         per_label: images to generate for each label; left out, 10 000 in all, but at least 10 and
             at most 1000 each.
-        binarize: what the encoder was trained on, see :func:`distvae.data.inputs.to_input`.
         advance: told whenever a label is done.
         confusion: told how many images were asked of each label (rows) and taken for each
             (columns) by all judges together, int64 ``[L, L]``.
@@ -136,7 +129,7 @@ def generation_metrics(
     yield from estimate_metrics("judge_test_accuracy", judges.test_accuracy)
     yield from diversity_metrics(diversities, seed)
     if data.num_labels > 1:
-        moved, raw = _swapped(model, test, data, judges, seed, binarize)
+        moved, raw = _swapped(model, test, data, judges, seed)
         if model.prior.invertible:
             yield from estimate_metrics("label_adherence_swapped_noise", moved)
         else:
@@ -155,23 +148,18 @@ def _swapped(
     data: ImageData,
     judges: Ensemble,
     seed: int,
-    binarize: str,
 ) -> tuple[Estimate, Estimate]:
     """Fractions of test images taken for another label that they were decoded with.
 
     Their latents once moved with the label, by way of the prior's noise, and once as they are.
     """
-    pixel_shape = data.image_shape if binarize == "dynamic" else None
-    latent_dim = model.config.latent_dim
-    source = NoiseSource(seed, "evaluation", latent_dim, pixel_shape, judges.device)
     generator = torch.Generator().manual_seed(seed)
     rows = evenly(torch.arange(len(test.images)), IMAGES)
     hits: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for block, part in enumerate(torch.split(rows, BLOCK)):
-        grey, own = test.gather(part)
+    for _, own, batch in blocks(model, test, seed, rows=rows, size=BLOCK):
         assert own is not None
-        noise = source.draw(block, BLOCK).at(slice(0, len(part)))
-        z = model.infer(to_input(grey, binarize, noise.pixels), own).sample(noise.latent)
+        inputs = model.domain.to_input(batch.stored, batch.uniforms)
+        z = model.infer(inputs, own).sample(batch.noise)
         turn = torch.randint(1, data.num_labels, own.shape, generator=generator)
         other = (own + turn.to(own.device)) % data.num_labels
         prior = model.prior

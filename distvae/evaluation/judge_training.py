@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import to_input
+from distvae.domains import in_unit_range
 from distvae.evaluation.judge import JudgeNetwork, shrink
 
 LEARNING_RATE = 8e-3
@@ -118,7 +118,7 @@ def gather(images: ResidentImages, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Shrunk images ``[B, C, h, w]`` in [0, 1] and labels ``[B]`` of the rows."""
     grey, labels = images.gather(rows)
     assert labels is not None
-    return shrink(to_input(grey, "none", None)), labels
+    return shrink(in_unit_range(grey)), labels
 
 
 def _shift(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import NoiseSource, Stream, to_input
 from distvae.data.store import Split
 from distvae.distributions import LOG_TWO_PI, DiagonalGaussian
-from distvae.evaluation.uncertainty import Estimate, estimate_metrics
+from distvae.draws import Stream
+from distvae.evaluation.passes import BLOCK, Advance, blocks, unwatched
+from distvae.evaluation.uncertainty import estimate_metrics, mean_of
 from distvae.models import VAE
 from distvae.posteriors import FlowPosterior
 
-BLOCK = 500
 MOST = 20_000
 """Images; every latent meets every posterior of its label, so time grows with the square."""
 MOST_OF_FLOWS = 1000
@@ -59,9 +59,8 @@ def latent_metrics(
     model: VAE,
     images: ResidentImages,
     train: Split,
-    binarize: str,
     seed: int,
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Advance = unwatched,
     leave: Callable[[str, str], None] = lambda name, why: None,
 ) -> Iterator[tuple[str, float]]:
     """The parts of the rate (Hoffman and Johnson 2016, ELBO surgery, eq. 7 to 9), as bounds.
@@ -81,7 +80,6 @@ def latent_metrics(
         images: the split, of which at most ``MOST`` images are taken, evenly, and fewer for a
             posterior with a flow, which has no closed form.
         train: what m is fitted to.
-        binarize: see :func:`distvae.data.inputs.to_input`.
         seed: of the draws from the posterior and of dynamic binarization.
         advance: told the number of images done.
         leave: told the name of a figure that cannot be had, and why.
@@ -93,7 +91,7 @@ def latent_metrics(
         bounds each with the ``_standard_error`` over the images.
     """
     most = MOST if model.flow is None else MOST_OF_FLOWS
-    test, rates = draw(model, images, binarize, seed, most, "evaluation", advance)
+    test, rates = draw(model, images, seed, most, "evaluation", advance)
     if rates is None:
         why = "the KL of this posterior to this prior has no closed form that adds up by latent"
         leave("rate_latent", why)
@@ -101,31 +99,25 @@ def latent_metrics(
         for latent, value in enumerate(rates.mean(0).tolist()):
             yield f"rate_latent_{latent}", value
     others = ResidentImages.from_split(train).to(images.device)
-    known, _ = draw(model, others, binarize, seed, FIT_IMAGES, "training")
+    known, _ = draw(model, others, seed, FIT_IMAGES, "training")
     yield from information_metrics(test, known, model, seed)
 
 
 def draw(
     model: VAE,
     images: ResidentImages,
-    binarize: str,
     seed: int,
     most: int,
     stream: Stream,
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Advance = unwatched,
 ) -> tuple[Latents, Tensor | None]:
     """Latents of at most so many images, evenly, and their KL by latent ``[N, Z]`` if known."""
-    pixel_shape = model.image_shape if binarize == "dynamic" else None
-    source = NoiseSource(seed, stream, model.config.latent_dim, pixel_shape, images.device)
+    rows = torch.arange(0, len(images), -(-len(images) // most))
     parts, rates = [], []
-    for block, rows in enumerate(
-        torch.split(torch.arange(0, len(images), -(-len(images) // most)), BLOCK)
-    ):
-        grey, labels = images.gather(rows)
-        noise = source.draw(block, BLOCK).at(slice(0, len(rows)))
-        y = labels if model.conditional else None
-        posterior = model.infer(to_input(grey, binarize, noise.pixels), y)
-        z = posterior.sample(noise.latent)
+    for _, _, batch in blocks(model, images, seed, stream, rows=rows, advance=advance):
+        y = batch.labels
+        posterior = model.infer(model.domain.to_input(batch.stored, batch.uniforms), y)
+        z = posterior.sample(batch.noise)
         rate = model.prior.kl(posterior, y)
         if rate is not None:
             rates.append(rate.double())
@@ -139,7 +131,6 @@ def draw(
             posterior.features if isinstance(posterior, FlowPosterior) else None,
         )
         parts.append(part)
-        advance(len(rows))
     whole = (None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True))
     return Latents(*whole), torch.cat(rates) if rates else None  # type: ignore[arg-type]
 
@@ -155,16 +146,17 @@ def information_metrics(
         aggregate[rows] = _log_aggregate(test, rows, model)
         density[rows] = _log_fitted(test, rows, train, (train.groups == group), seed)
         limit += len(rows) / len(test.own) * math.log(len(rows))
-    yield from _mean("mutual_information_lower", test.own - aggregate)
+    yield from _positive_mean("mutual_information_lower", test.own - aggregate)
     yield "mutual_information_limit", limit
-    yield from _mean("mutual_information_upper", test.own - density)
-    yield from _mean("aggregate_kl_lower", density - test.prior)
-    yield from _mean("aggregate_kl_upper", aggregate - test.prior)
+    yield from _positive_mean("mutual_information_upper", test.own - density)
+    yield from _positive_mean("aggregate_kl_lower", density - test.prior)
+    yield from _positive_mean("aggregate_kl_upper", aggregate - test.prior)
 
 
-def _mean(name: str, values: Tensor) -> Iterator[tuple[str, float]]:
-    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    yield from estimate_metrics(name, Estimate((max(0.0, float(values.mean())),), error))
+def _positive_mean(name: str, values: Tensor) -> Iterator[tuple[str, float]]:
+    """That of what cannot be negative, as nats of information."""
+    found = mean_of(values)
+    yield from estimate_metrics(name, found._replace(values=(max(0.0, found.value),)))
 
 
 def _log_aggregate(latents: Latents, rows: Tensor, model: VAE | None) -> Tensor:

@@ -4,16 +4,16 @@ Legend: B batch, K draws for an image, L labels, N images, Z latent dimensions.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import NoiseSource, to_input
-from distvae.evaluation.uncertainty import Estimate as Uncertain
-from distvae.evaluation.uncertainty import estimate_metrics, spread_metrics
+from distvae.draws import NoiseSource
+from distvae.evaluation.passes import ALONE, Advance, Share, blocks, unwatched
+from distvae.evaluation.uncertainty import estimate_metrics, mean_of, spread_metrics
 from distvae.models import VAE
 
 BLOCK, DRAWS = 20, 50
@@ -35,14 +35,11 @@ class Estimate(NamedTuple):
 def log_likelihood(
     model: VAE,
     images: ResidentImages,
-    binarize: str,
     seed: int,
     draws: int,
     label: int | None = None,
-    rank: int = 0,
-    world_size: int = 1,
-    reduce: Callable[[Tensor], Tensor] = lambda values: values,
-    advance: Callable[[int], None] = lambda count: None,
+    share: Share = ALONE,
+    advance: Advance = unwatched,
 ) -> Estimate:
     """Log of the mean over K draws of p(x|z) p(z) / q(z|x) (Burda et al. 2016, eq. 8).
 
@@ -53,50 +50,41 @@ def log_likelihood(
     Args:
         model: in evaluation mode, on the device of ``images``. Conditional: p(x|y) is estimated.
         images: the split.
-        binarize: see :func:`distvae.data.inputs.to_input`; dynamic takes one draw of each image.
-        seed: of the draws from the posterior and of dynamic binarization.
+        seed: of the draws from the posterior and of dynamic binarization, of which one is taken of
+            each image.
         draws: K.
         label: for all images, of a conditional model; None for the label of each.
-        rank: number of this process.
-        world_size: number of processes.
-        reduce: sums a tensor over processes.
+        share: of this process.
         advance: told the number of images done.
     """
-    size, device = len(images.images), images.device
-    pixel_shape = model.image_shape if binarize == "dynamic" else None
-    pixels = NoiseSource(seed, "evaluation", 1, pixel_shape, device)
+    size, device = len(images), images.device
     latents = NoiseSource(seed, "importance", model.config.latent_dim, None, device, DRAWS)
-    turns = -(-draws // DRAWS)
     sums = torch.full((2, size), -math.inf, dtype=torch.float64, device=device)
-    for block in range(rank, -(-size // BLOCK), world_size):
-        rows = torch.arange(block * BLOCK, min(size, (block + 1) * BLOCK))
-        grey, labels = images.gather(rows)
-        if not model.conditional:
-            labels = None
-        elif label is not None:
-            labels = torch.full((len(rows),), label, device=device)
-        inputs = to_input(grey, binarize, pixels.draw(block, BLOCK).at(slice(0, len(rows))).pixels)
-        for turn in range(turns):
+    way = blocks(model, images, seed, size=BLOCK, noise_dim=1, share=share, advance=advance)
+    for rows, _, batch in way:
+        labels, block = batch.labels, int(rows[0]) // BLOCK
+        if labels is not None and label is not None:
+            labels = torch.full_like(labels, label)
+        inputs = model.domain.to_input(batch.stored, batch.uniforms)
+        for turn in range(-(-draws // DRAWS)):
             count = min(DRAWS, draws - turn * DRAWS)
-            noise = latents.draw((block << 32) + turn, BLOCK).latent[: len(rows), :count]
+            noise = latents.draw((block << 32) + turn, BLOCK).noise[: len(rows), :count]
             weights = _log_weights(model, inputs, labels, noise)
             both = torch.stack([weights.logsumexp(1), (2.0 * weights).logsumexp(1)])
             sums[:, rows] = torch.logaddexp(sums[:, rows], both)
-        advance(len(rows))
     held = sums[0].isfinite()
-    first, second = reduce(torch.where(held, sums, 0.0))
+    first, second = share.reduce(torch.where(held, sums, 0.0))
     return Estimate(first - math.log(draws), torch.exp(2.0 * first - second))
 
 
-def _log_weights(model: VAE, images: Tensor, labels: Tensor | None, noise: Tensor) -> Tensor:
+def _log_weights(model: VAE, inputs: Tensor, labels: Tensor | None, noise: Tensor) -> Tensor:
     """Log p(x|z) + log p(z) - log q(z|x) of every draw ``[B, K]``, float64."""
-    each = max(1, VALUES // (images[0].numel() * noise.shape[1]))
+    each = max(1, VALUES // (inputs[0].numel() * noise.shape[1]))
     parts = []
-    for start in range(0, len(images), each):
+    for start in range(0, len(inputs), each):
         part = slice(start, start + each)
         y = None if labels is None else labels[part]
-        # not model(...): Accelerate may have put lower precision around that
-        terms = model.terms(images[part], y, noise[part])
+        terms = model.terms_of(inputs[part], y, noise[part])
         assert terms.log_prior is not None
         assert terms.log_posterior is not None
         parts.append(terms.log_likelihood.double() + terms.log_prior - terms.log_posterior)
@@ -119,7 +107,7 @@ def likelihood_metrics(
         then with labels ``NAME/LABEL`` with its standard error, and ``NAME_spread`` between
         the label served best and the one served worst.
     """
-    yield from estimate_metrics(name, _mean(estimate.log_likelihood))
+    yield from estimate_metrics(name, mean_of(estimate.log_likelihood))
     yield f"{name}_effective_draws", float(estimate.effective.median())
     if labels is None:
         return
@@ -127,7 +115,7 @@ def likelihood_metrics(
     for number, told in enumerate(label_names):
         own = estimate.log_likelihood[labels == number]
         if len(own):
-            found.append(_mean(own))
+            found.append(mean_of(own))
             yield from estimate_metrics(f"{name}/{told}", found[-1])
     if found:
         yield from spread_metrics(name, found)
@@ -145,8 +133,3 @@ def marginal(by_label: Sequence[Estimate], shares: Tensor) -> Estimate:
     effective = torch.stack([estimate.effective for estimate in by_label], 1)
     most = joint.argmax(1, keepdim=True)
     return Estimate(joint.logsumexp(1), effective.gather(1, most).squeeze(1))
-
-
-def _mean(values: Tensor) -> Uncertain:
-    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return Uncertain((float(values.mean()),), error)

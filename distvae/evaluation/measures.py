@@ -26,23 +26,14 @@ from distvae.evaluation.ensemble import Ensemble, get_judges
 from distvae.evaluation.features import Pixels, Space, find_extractors, inception_weights
 from distvae.evaluation.generation import generation_metrics, images_per_label
 from distvae.evaluation.latents import latent_metrics
-from distvae.evaluation.likelihood import likelihood_metrics, log_likelihood, marginal
+from distvae.evaluation.likelihood import Estimate, likelihood_metrics, log_likelihood, marginal
 from distvae.evaluation.needs import CROSS_ENTROPY
 from distvae.evaluation.neighbours import find_neighbours, neighbour_metrics, write_neighbours
+from distvae.evaluation.passes import Advance, Share
 from distvae.models import VAE
 from distvae.terminal import progress_bar
 
 Values = Iterator[tuple[str, float]]
-
-
-@dataclass(frozen=True)
-class Share:
-    """What this process does of what is measured by several."""
-
-    rank: int
-    world_size: int
-    reduce: Callable[[Tensor], Tensor]
-    """Sums a tensor over processes."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +52,6 @@ class Subject:
     """Where pictures go, if anywhere."""
     leave: Callable[[str, str], None]
     """Told the name of a figure that cannot be had, and why."""
-
-    @property
-    def binarize(self) -> str:
-        """How the model was shown its images."""
-        return self.settings.binarize or "none"
 
     def labelled(self) -> "Subject":
         """The same on labelled images only, where some are."""
@@ -99,42 +85,34 @@ class Metric:
 
 
 def _elbo(subject: Subject) -> Values:
-    share = subject.share
+    names = subject.data.label_names
     with progress_bar("elbo", len(subject.data.test)) as advance:
-        values = elbo_metrics(
-            *(subject.model, subject.images, subject.binarize, subject.seed),
-            *(share.rank, share.world_size, share.reduce, advance),
-            label_names=subject.data.label_names,
+        found = dict(
+            elbo_metrics(subject.model, subject.images, subject.seed, subject.share, advance, names)
         )
-        found = dict(values)
     if BITS not in found:
         subject.leave(BITS, CROSS_ENTROPY)
     yield from found.items()
 
 
 def _likelihood(subject: Subject) -> Values:
-    share = subject.share
     with progress_bar("log-likelihood", len(subject.data.test)) as advance:
-        estimate = log_likelihood(
-            *(subject.model, subject.images, subject.binarize, subject.seed, subject.draws, None),
-            *(share.rank, share.world_size, share.reduce, advance),
-        )
+        estimate = _log_likelihood(subject, None, advance)
     yield "log_likelihood_draws", float(subject.draws)
     labels, names = subject.images.labels, subject.data.label_names
     yield from likelihood_metrics(estimate, labels, names, "log_likelihood")
 
 
+def _log_likelihood(subject: Subject, label: int | None, advance: Advance) -> Estimate:
+    model, images, seed, draws = subject.model, subject.images, subject.seed, subject.draws
+    return log_likelihood(model, images, seed, draws, label, subject.share, advance)
+
+
 def _marginal(subject: Subject) -> Values:
-    share, names = subject.share, subject.data.label_names
+    names = subject.data.label_names
     total = len(subject.data.test) * len(names)
     with progress_bar("log-likelihood under every label", total) as advance:
-        by_label = [
-            log_likelihood(
-                *(subject.model, subject.images, subject.binarize, subject.seed, subject.draws),
-                *(label, share.rank, share.world_size, share.reduce, advance),
-            )
-            for label in range(len(names))
-        ]
+        by_label = [_log_likelihood(subject, label, advance) for label in range(len(names))]
     train = ResidentImages.from_split(subject.data.train).labels
     assert train is not None
     counts = torch.bincount(train, minlength=len(names))
@@ -146,8 +124,12 @@ def _marginal(subject: Subject) -> Values:
 def _latents(subject: Subject) -> Values:
     with progress_bar("latents", len(subject.data.test)) as advance:
         yield from latent_metrics(
-            *(subject.model, subject.images, subject.data.train, subject.binarize, subject.seed),
-            *(advance, subject.leave),
+            subject.model,
+            subject.images,
+            subject.data.train,
+            subject.seed,
+            advance,
+            subject.leave,
         )
 
 
@@ -177,9 +159,14 @@ def _judge(subject: Subject) -> Values:
 
     with progress_bar("judging generated images", data.num_labels) as advance:
         yield from generation_metrics(
-            *(subject.model, data, judges, subject.seed),
-            binarize=subject.binarize, advance=advance, confusion=draw, leave=subject.leave,
-        )  # fmt: skip
+            subject.model,
+            data,
+            judges,
+            subject.seed,
+            advance=advance,
+            confusion=draw,
+            leave=subject.leave,
+        )
 
 
 def _distances(subject: Subject) -> Values:
@@ -187,7 +174,7 @@ def _distances(subject: Subject) -> Values:
     extractors = find_extractors(judges, subject.images.device)
     with progress_bar("features of images", 3 * min(IMAGES, len(subject.data.test))) as advance:
         yield from distance_metrics(
-            *(subject.model, subject.data, extractors, subject.seed, IMAGES, advance)
+            subject.model, subject.data, extractors, subject.seed, IMAGES, advance
         )
 
 
@@ -208,7 +195,7 @@ def _neighbours(subject: Subject) -> Values:
 def _downstream(subject: Subject) -> Values:
     model, data = subject.model, subject.data
     with progress_bar("telling labels", passes(model, data)) as advance:
-        yield from downstream_metrics(model, data, subject.binarize, subject.seed, advance)
+        yield from downstream_metrics(model, data, subject.seed, advance)
 
 
 def _augmentation(subject: Subject) -> Values:

@@ -5,18 +5,19 @@ from collections.abc import Callable
 import numpy as np
 
 from distvae.data.store import ImageData
+from distvae.domains.images import WHITE
 from distvae.errors import DistvaeError
 from distvae.evaluation.distances import LEAST
-from distvae.evaluation.elbo import WHITE, is_cross_entropy
+from distvae.evaluation.elbo import is_cross_entropy
 from distvae.evaluation.features import inception_weights
 from distvae.models import VAE
 
-Requirement = Callable[[str, VAE, ImageData, str], None]
+Requirement = Callable[[str, VAE, ImageData], None]
 LOOKED_AT = 1000
 """Test images in which grey levels are looked for, at most."""
 
 
-def _conditional(name: str, model: VAE, data: ImageData, binarize: str) -> None:
+def _conditional(name: str, model: VAE, data: ImageData) -> None:
     if not model.conditional:
         raise DistvaeError(
             f"--metrics {name} needs a conditional model and this one knows no labels",
@@ -25,7 +26,7 @@ def _conditional(name: str, model: VAE, data: ImageData, binarize: str) -> None:
         )
 
 
-def _two_labels(name: str, model: VAE, data: ImageData, binarize: str) -> None:
+def _two_labels(name: str, model: VAE, data: ImageData) -> None:
     labels = data.train.labels
     seen = 0 if labels is None else len(np.unique(labels[labels >= 0]))
     if seen < 2:
@@ -37,7 +38,7 @@ def _two_labels(name: str, model: VAE, data: ImageData, binarize: str) -> None:
         )
 
 
-def _features(name: str, model: VAE, data: ImageData, binarize: str) -> None:
+def _features(name: str, model: VAE, data: ImageData) -> None:
     if data.num_labels < 2 and not inception_weights():
         raise DistvaeError(
             f"--metrics {name} needs features of images, and {data.source} has "
@@ -48,7 +49,7 @@ def _features(name: str, model: VAE, data: ImageData, binarize: str) -> None:
         )
 
 
-def _enough_images(name: str, model: VAE, data: ImageData, binarize: str) -> None:
+def _enough_images(name: str, model: VAE, data: ImageData) -> None:
     if len(data.test) < LEAST:
         raise DistvaeError(
             f"{len(data.test)} test images are too few to take distances between",
@@ -57,7 +58,7 @@ def _enough_images(name: str, model: VAE, data: ImageData, binarize: str) -> Non
         )
 
 
-def _factors(name: str, model: VAE, data: ImageData, binarize: str) -> None:
+def _factors(name: str, model: VAE, data: ImageData) -> None:
     if not data.factors:
         raise DistvaeError(
             f"--metrics {name} needs data whose factors are known, and {data.source} is none",
@@ -66,8 +67,8 @@ def _factors(name: str, model: VAE, data: ImageData, binarize: str) -> None:
         )
 
 
-def _a_likelihood(name: str, model: VAE, data: ImageData, binarize: str) -> None:
-    if not is_cross_entropy(model, binarize):
+def _a_likelihood(name: str, model: VAE, data: ImageData) -> None:
+    if not is_cross_entropy(model):
         return
     images = data.test.images[:: max(1, len(data.test) // LOOKED_AT)]
     if ((images > 0) & (images < WHITE)).any():
@@ -94,11 +95,11 @@ NEEDS: dict[str, tuple[Requirement, ...]] = {
 """By metric; what is not here needs nothing."""
 
 
-def check(name: str, model: VAE, data: ImageData, binarize: str) -> None:
+def check(name: str, model: VAE, data: ImageData) -> None:
     """Refuse a metric before the first is measured.
 
     Raises:
         DistvaeError: it needs something of the model or its data that is not there.
     """
     for requirement in NEEDS.get(name, ()):
-        requirement(name, model, data, binarize)
+        requirement(name, model, data)

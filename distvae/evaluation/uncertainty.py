@@ -84,6 +84,13 @@ def share(hits: Tensor) -> Estimate:
     return Estimate(tuple(found.mean(0).tolist()), share_error(variance, len(found)))
 
 
+def mean_of(values: Tensor) -> Estimate:
+    """The mean of values ``[N]``, such as those of N images; its error needs two of them."""
+    found = values.double()
+    error = float(found.std()) / math.sqrt(len(found)) if len(found) > 1 else math.nan
+    return Estimate((float(found.mean()),), error)
+
+
 def averaged(parts: Sequence[Estimate]) -> Estimate:
     """The mean of figures of different images, such as those of the labels, under equal weight."""
     values = np.mean([part.values for part in parts], axis=0).tolist()

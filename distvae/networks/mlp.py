@@ -78,7 +78,7 @@ class MLPDecoder(nn.Module):
         self.out = nn.Linear(hidden[-1], math.prod(self.out_shape))
 
     @no_grad()
-    def start_at(self, parameters: Tensor) -> None:
+    def initialize_output(self, parameters: Tensor) -> None:
         """Let every output begin near ``parameters [P, H, W]``."""
         self.out.bias.copy_(parameters.flatten())
 

@@ -124,7 +124,7 @@ class ResNetDecoder(nn.Module):
         self.offset = nn.Parameter(zeros(channels * maps_per_channel, self.height, self.width))
 
     @no_grad()
-    def start_at(self, parameters: Tensor) -> None:
+    def initialize_output(self, parameters: Tensor) -> None:
         """Let every output begin near ``parameters [P, H, W]``."""
         self.offset.copy_(parameters)
 

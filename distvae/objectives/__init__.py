@@ -2,11 +2,11 @@
 
 from distvae.objectives.aggregate import BetaTC, DipI, DipII, Mmd
 from distvae.objectives.base import (
+    Context,
     Gather,
     Loss,
     Objective,
     Pressure,
-    Setting,
     elbo,
     loss_of_means,
 )
@@ -15,11 +15,11 @@ from distvae.objectives.factor import Factor
 
 __all__ = [
     "OBJECTIVES",
+    "Context",
     "Gather",
     "Loss",
     "Objective",
     "Pressure",
-    "Setting",
     "elbo",
     "loss_of_means",
 ]

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from distvae.batch import Batch
 from distvae.distributions import full_precision, log_normal
 from distvae.models import VAE
 from distvae.objectives.base import Loss, Objective, Pressure
@@ -26,22 +27,15 @@ class BetaTC(Objective):
     stratified sampling (their appendix C.2): see :func:`log_aggregate`.
     """
 
-    def forward(
-        self,
-        model: VAE,
-        images: Tensor,
-        labels: Tensor | None,
-        noise: Tensor,
-        pressure: Pressure,
-    ) -> Loss:
+    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound plus beta - 1 times the total correlation, all under the KL weight."""
-        terms = model.terms(images, labels, noise)
+        terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        gather, beta = self.setting.gather, self.setting.config.penalty
+        gather, beta = self.context.gather, self.context.config.penalty
         assert beta is not None
-        with full_precision(images.device.type):
+        with full_precision(batch.stored.device.type):
             z, (mean, log_variance) = gather(terms.z), map(gather, terms.posterior.base)
-            joint, dimensions = log_aggregate(z, mean, log_variance, self.setting.images)
+            joint, dimensions = log_aggregate(z, mean, log_variance, self.context.images)
             given = log_normal(z, mean, log_variance).sum(1)
             total_correlation = (joint - dimensions.sum(1)).mean()
             extras = {
@@ -92,20 +86,13 @@ class DipI(Objective):
         centred = mean - mean.mean(0)
         return centred.T @ centred / (len(mean) - 1)
 
-    def forward(
-        self,
-        model: VAE,
-        images: Tensor,
-        labels: Tensor | None,
-        noise: Tensor,
-        pressure: Pressure,
-    ) -> Loss:
+    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound plus the two penalties."""
-        terms = model.terms(images, labels, noise)
+        terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        config = self.setting.config
-        with full_precision(images.device.type):
-            covariance = self.covariance(*map(self.setting.gather, terms.posterior.base))
+        config = self.context.config
+        with full_precision(batch.stored.device.type):
+            covariance = self.covariance(*map(self.context.gather, terms.posterior.base))
             diagonal = covariance.diagonal()
             off_diagonal = covariance.square().sum() - diagonal.square().sum()
             distance = (diagonal - 1.0).square().sum()
@@ -140,23 +127,17 @@ class Mmd(Objective):
     @property
     def noise_dim(self) -> int:
         """Enough for either."""
-        return max(self.setting.latent_dim, self.setting.prior_noise_dim)
+        return max(self.context.latent_dim, self.context.prior_noise_dim)
 
-    def forward(
-        self,
-        model: VAE,
-        images: Tensor,
-        labels: Tensor | None,
-        noise: Tensor,
-        pressure: Pressure,
-    ) -> Loss:
+    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound plus the discrepancy between the batch's latents and draws of the prior."""
-        terms = model.terms(images, labels, noise[:, 0, : self.setting.latent_dim])
+        of_posterior, of_prior = batch.noise.unbind(1)
+        terms = model.terms(batch._replace(noise=of_posterior[:, : self.context.latent_dim]))
         bound = self.bound(terms, pressure)
-        gather, penalty = self.setting.gather, self.setting.config.penalty
+        gather, penalty = self.context.gather, self.context.config.penalty
         assert penalty is not None
-        with full_precision(images.device.type):
-            drawn = model.prior.transform(noise[:, 1, : model.prior.noise_dim], labels)
+        with full_precision(batch.stored.device.type):
+            drawn = model.prior.transform(of_prior[:, : model.prior.noise_dim], batch.labels)
             discrepancy = mmd(gather(terms.z), gather(drawn))
         return Loss(
             bound.loss + penalty * discrepancy, bound.distortion, bound.rate, {"mmd": discrepancy}

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from distvae.batch import Batch
 from distvae.config import ObjectiveConfig
 from distvae.models import VAE, Terms
 
@@ -49,7 +50,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Context:
     """What an objective knows of its run."""
 
     config: ObjectiveConfig
@@ -70,9 +71,9 @@ class Objective(nn.Module):
     compiles: ClassVar[bool] = True
     """Whether its gradient is that of its value, all a compiler can know of it."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, context: Context) -> None:
         super().__init__()
-        self.setting = setting
+        self.context = context
 
     @property
     def draws(self) -> int | None:
@@ -82,30 +83,21 @@ class Objective(nn.Module):
     @property
     def noise_dim(self) -> int:
         """Length of a noise vector."""
-        return self.setting.latent_dim
+        return self.context.latent_dim
 
-    def forward(
-        self,
-        model: VAE,
-        images: Tensor,
-        labels: Tensor | None,
-        noise: Tensor,
-        pressure: Pressure,
-    ) -> Loss:
+    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The loss of a batch.
 
         Args:
             model: what is trained.
-            images: ``[B, C, H, W]`` in [0, 1].
-            labels: ``[B]`` int64, None for an unconditional model.
-            noise: standard normal ``[B, Z]``, or ``[B, K, Z]`` for several draws.
+            batch: examples and the noise of as many draws as :attr:`draws` says.
             pressure: KL weight and capacity of the step.
         """
         raise NotImplementedError
 
     def bound(self, terms: Terms, pressure: Pressure) -> Loss:
         """The weighted bound, to which most objectives add a term."""
-        return elbo(terms, pressure.kl_weight, self.setting.config, self.setting.dims)
+        return elbo(terms, pressure.kl_weight, self.context.config, self.context.dims)
 
 
 def elbo(

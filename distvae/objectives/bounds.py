@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE, Terms
 from distvae.objectives.base import Loss, Objective, Pressure, elbo
@@ -20,20 +21,13 @@ class Elbo(Objective):
     @property
     def draws(self) -> int | None:
         """One, or several to average over."""
-        samples = self.setting.config.importance_samples
+        samples = self.context.config.importance_samples
         return None if samples == 1 else samples
 
-    def forward(
-        self,
-        model: VAE,
-        images: Tensor,
-        labels: Tensor | None,
-        noise: Tensor,
-        pressure: Pressure,
-    ) -> Loss:
+    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """Distortion plus weighted rate."""
-        terms = model.terms(images, labels, noise)
-        config, dims, gather = self.setting.config, self.setting.dims, self.setting.gather
+        terms = model.terms(batch)
+        config, dims, gather = self.context.config, self.context.dims, self.context.gather
         return elbo(terms, pressure.kl_weight, config, dims, pressure.capacity, gather)
 
 
@@ -47,18 +41,11 @@ class Iwae(Objective):
     @property
     def draws(self) -> int | None:
         """K, be it one."""
-        return self.setting.config.importance_samples
+        return self.context.config.importance_samples
 
-    def forward(
-        self,
-        model: VAE,
-        images: Tensor,
-        labels: Tensor | None,
-        noise: Tensor,
-        pressure: Pressure,
-    ) -> Loss:
+    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound; distortion and rate are means over the draws."""
-        terms = model.terms(images, labels, noise)
+        terms = model.terms(batch)
         assert terms.log_posterior is not None
         return _weighed(terms, log_weights(terms, terms.log_posterior, pressure.kl_weight))
 
@@ -77,17 +64,10 @@ class Dreg(Iwae):
 
     compiles = False
 
-    def forward(
-        self,
-        model: VAE,
-        images: Tensor,
-        labels: Tensor | None,
-        noise: Tensor,
-        pressure: Pressure,
-    ) -> Loss:
+    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The value of ``iwae`` with another gradient."""
-        terms = model.terms(images, labels, noise)
-        with full_precision(images.device.type):
+        terms = model.terms(batch)
+        with full_precision(batch.stored.device.type):
             held = terms.posterior.detached().log_prob(terms.z)
         log_weight = log_weights(terms, held, pressure.kl_weight)
         if terms.z.requires_grad:  # not where the loss is only looked at

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Pressure, Setting
+from distvae.objectives.base import Context, Loss, Objective, Pressure
 
 
 class Factor(Objective):
@@ -26,29 +27,22 @@ class Factor(Objective):
     latents (their algorithm 2 takes a second batch for it, and an optimizer of its own).
     """
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        widths = (setting.latent_dim, *setting.config.discriminator)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        widths = (context.latent_dim, *context.config.discriminator)
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
         self.discriminator = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
-    def forward(
-        self,
-        model: VAE,
-        images: Tensor,
-        labels: Tensor | None,
-        noise: Tensor,
-        pressure: Pressure,
-    ) -> Loss:
+    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The model's loss; the discriminator's adds its gradient and nothing to the value."""
-        terms = model.terms(images, labels, noise)
+        terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        penalty = self.setting.config.penalty
+        penalty = self.context.config.penalty
         assert penalty is not None
-        with full_precision(images.device.type):
-            z = self.setting.gather(terms.z)
+        with full_precision(batch.stored.device.type):
+            z = self.context.gather(terms.z)
             held = {name: value.detach() for name, value in self.discriminator.named_parameters()}
             total_correlation = functional_call(self.discriminator, held, (z,)).mean()
             own = discriminator_loss(self.discriminator, z.detach())

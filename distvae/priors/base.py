@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 import torch.nn.functional as F
 from torch import Tensor
 
+from distvae.data.batches import ResidentImages
 from distvae.distributions import Wide
 from distvae.posteriors import Posterior
 
@@ -31,6 +32,9 @@ class Prior(Wide, ABC):
     def whiten(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """The noise that ``transform`` would turn into ``z``: ``[B, Z]`` to ``[B, noise_dim]``."""
         raise NotImplementedError(f"{type(self).__name__} is not invertible")
+
+    def prepare(self, images: ResidentImages) -> None:
+        """Begin with what the training images are like; most priors do not need to."""
 
     def kl(self, posterior: Posterior, labels: Tensor | None) -> Tensor | None:
         """KL of the posterior to the prior, nats ``[B, Z]``; None where it has no closed form."""

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from distvae.config import ModelConfig
+from distvae.data.batches import ResidentImages
+from distvae.data.means import mean_image
+from distvae.domains import in_unit_range
 from distvae.posteriors import Posterior
 from distvae.priors.mixture import COMPONENTS, Mixture
 
@@ -40,6 +43,7 @@ class VampPrior(Mixture):
         super().__init__(config.latent_dim)
         self.encode = encode
         self.num_labels = num_labels
+        self.begin_as = config.pseudo_inputs
         self.size = config.prior_components or COMPONENTS
         count = max(1, num_labels) * self.size
         self.pseudo_inputs = nn.Parameter(BEGINNING + NOISE * torch.randn(count, *image_shape))
@@ -65,8 +69,16 @@ class VampPrior(Mixture):
             chosen.append(own[torch.arange(self.size) * len(own) // self.size])
         return torch.cat(chosen)
 
+    def prepare(self, images: ResidentImages) -> None:
+        """Begin as training images, an image for each pseudo-input or the mean image for all."""
+        if self.begin_as == "mean":
+            self.set_pseudo_inputs(mean_image(images))
+        else:
+            rows = self.rows(images.labels, len(images))
+            self.set_pseudo_inputs(in_unit_range(images.gather(rows)[0]))
+
     @torch.no_grad()
-    def start_at(self, images: Tensor) -> None:
+    def set_pseudo_inputs(self, images: Tensor) -> None:
         """Let the pseudo-inputs begin as ``images [L * M, C, H, W]`` in [0, 1], or near one image.
 
         One ``[C, H, W]`` is varied a little, or all would stay alike.

@@ -12,7 +12,6 @@ from torch import Tensor
 from distvae.card import CARD, write_card
 from distvae.checkpoint import Progress, Trained, load_checkpoint, load_newest
 from distvae.config import OptimConfig, TrainConfig
-from distvae.data.batches import StreamedImages
 from distvae.data.image_data import ImageData
 from distvae.errors import DistvaeError, MismatchError
 from distvae.files import TEMPORARY, disk_told
@@ -230,7 +229,7 @@ def load(engine: Engine, folder: Path) -> Found:
         accelerator.scaler.load_state_dict(progress.scaler)
     streams, images = progress.streams or (), engine.train_images
     # only as many processes as then have the same parts
-    if isinstance(images, StreamedImages) and len(streams) == accelerator.num_processes:
+    if len(streams) == accelerator.num_processes:
         images.go_on_from(streams[accelerator.process_index])
     if not engine.config.keeps_best:
         return Found(progress, path, trained)

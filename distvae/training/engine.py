@@ -5,20 +5,14 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions.
 
 import copy
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import (
-    DistributedDataParallelKwargs,
-    InitProcessGroupKwargs,
-    patch_environment,
-)
 from torch import Tensor
 
+from distvae.batch import Batch
 from distvae.checkpoint import Trained
 from distvae.config import TrainConfig
 from distvae.data.batches import (
@@ -28,32 +22,22 @@ from distvae.data.batches import (
     epoch_order,
     shard,
 )
-from distvae.data.inputs import NoiseSource
-from distvae.data.store import ImageData
-from distvae.errors import DistvaeError, LostError
-from distvae.models import build_model
-from distvae.objectives import OBJECTIVES, Pressure, Setting
-from distvae.priors import VampPrior
+from distvae.data.image_data import ImageData
+from distvae.data.means import mean_image
+from distvae.draws import NoiseSource
+from distvae.errors import DistvaeError
+from distvae.models import VAE, build_model
+from distvae.objectives import OBJECTIVES, Context, Objective, Pressure
 from distvae.schedules import Parts, steps_of, whole
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.sharding import shard_model
 from distvae.training.topology import FSDP, asked
 from distvae.training.transfer import Origin
-from distvae.training.update import (
-    Batch,
-    LossOf,
-    Training,
-    Update,
-    autograd_update,
-    loss_function,
-)
+from distvae.training.update import LossOf, Training, Update, autograd_update, loss_function
 from distvae.training.world import gather_rows
 
 Rows = Tensor | range
 """Numbers of images: int64 ``[B]`` of a split that is resident, a range of one that is streamed."""
-MEAN_OF = 10_000
-GRADIENTS = DistributedDataParallelKwargs()
-"""How processes average their gradients."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +67,6 @@ class Engine:
     steps_per_epoch: int
     parts: Parts
     """What the learning rate follows."""
-    conditional: bool
-    binarize: str
 
     @property
     def judged_images(self) -> ResidentImages:
@@ -101,49 +83,23 @@ class Engine:
         """Steps of the whole run."""
         return self.parts[-1].end
 
+    def batches(self, step: int, rows: Rows) -> list[Batch]:
+        """The micro-batches of this process in a step on the global batch ``rows [B]``."""
+        return self._batches(step, rows, self.train_images)
 
-def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
-    """Accelerate for these settings.
+    def probe_batches(self) -> list[Batch]:
+        """Micro-batches as those of a step, all of one image of the test split."""
+        rows = torch.zeros(self.config.optim.batch, dtype=torch.int64)
+        return self._batches(0, rows, self.test_images)
 
-    Raises:
-        DistvaeError: the device cannot do the precision asked for, or a tracker is not installed.
-        LostError: not all processes came.
-    """
-    optim = config.optim
-    wait = InitProcessGroupKwargs(timeout=timedelta(seconds=config.run.timeout))
-    try:
-        with patch_environment(ACCELERATE_USE_FSDP="false"):  # distvae shards the model itself
-            accelerator = Accelerator(
-                cpu=asked().cpu is True,  # a launcher of several processes drops use_cpu
-                mixed_precision="fp16" if optim.mixed_precision == "fp16" else "no",
-                gradient_accumulation_steps=optim.accumulate,
-                log_with=list(config.run.tracker) or None,
-                project_dir=project_folder,
-                kwargs_handlers=[GRADIENTS, wait],
-            )
-        _check_precision(optim.mixed_precision, accelerator.device.type)
-        return accelerator
-    except torch.distributed.DistError as error:
-        raise LostError(
-            f"the processes of the run did not come together within --timeout {config.run.timeout}",
-            str(error).splitlines()[0],
-            "Start all of them, with one MASTER_ADDR and MASTER_PORT that no other run uses.",
-            tells=int(os.environ.get("RANK", "0")) == 0,
-        ) from error
-    except (ValueError, ImportError) as error:
-        raise DistvaeError(
-            f"Accelerate refuses --mixed-precision {optim.mixed_precision} with trackers "
-            f"{list(config.run.tracker)} on this machine",
-            str(error),
-            "fp16 needs a GPU: take bf16 or no. A tracker needs its package: pip install it.",
-        ) from error
-
-
-def _check_precision(precision: str, device_type: str) -> None:
-    if precision == "fp16" and device_type == "cpu":
-        raise ValueError("on a CPU it would compute in float32 all the same")
-    if precision == "bf16" and device_type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ValueError("this GPU has no bf16")
+    def _batches(self, step: int, rows: Rows, images: TrainImages) -> list[Batch]:
+        noise = self.noise.draw(step, len(rows))
+        batches = []
+        for positions in self.shards:
+            stored, labels = images.gather(rows[positions])
+            labels = labels if self.trained.model.conditional else None
+            batches.append(Batch(stored, labels, *noise.at(positions)))
+        return batches
 
 
 def build_engine(
@@ -165,62 +121,20 @@ def build_engine(
             shared equally by the processes.
     """
     config = config.fitted(data.train_images, min(data.image_shape[1:]), data.num_labels)
-    optim = config.optim
-    steps_per_epoch = data.train_images // optim.batch
-    if not steps_per_epoch:
-        raise DistvaeError(
-            f"--batch-size {optim.batch} is larger than the data",
-            f"the training split has {data.train_images} images",
-            f"Take --batch-size {data.train_images} or less.",
-        )
+    optim, device = config.optim, accelerator.device
+    steps_per_epoch = _steps_per_epoch(config, data)
     shards = _shards(config, accelerator)
-    total_steps = steps_of(optim, steps_per_epoch)
-    torch.manual_seed(optim.seed)
-    model = build_model(config.model, data.image_shape, data.label_names)
-    device = accelerator.device
     images = ResidentImages.from_split(data.train)
-    if config.model.start == "data_mean":
-        model.start_at(_mean_image(images))
-    if isinstance(model.prior, VampPrior):
-        model.prior.start_at(_pseudo_inputs(config, model.prior, images))
-    if origin is not None:
-        origin.fill(model)
+    model = _fresh_model(config, data, images, origin)
     train_images, order = _train_images(data, images, optim.seed, accelerator)
-    objective = OBJECTIVES[config.objective.objective](
-        Setting(
-            config.objective,
-            latent_dim=config.model.latent_dim,
-            prior_noise_dim=model.prior.noise_dim,
-            dims=math.prod(data.image_shape),
-            images=data.train_images,
-            gather=gather_rows(accelerator),
-        )
-    )
+    objective = _objective(config, data, model, accelerator)
     training = Training(model, objective).to(device)
     averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema else None
-    sharded = asked().strategy == FSDP
-    if sharded:
-        shard_model(training, model, device.type)
-        if averaged is not None:
-            shard_model(averaged, averaged, device.type)
-    wrapped = accelerator.prepare_model(training, evaluation_mode=sharded)  # which only casts
-    kind = OneCallAdamW if accelerator.scaler is None else torch.optim.AdamW
-    optimizer: torch.optim.Optimizer = kind(
-        list(training.parameters()),
-        lr=optim.learning_rate,
-        weight_decay=optim.weight_decay,
-        eps=optim.adam_eps,
-    )
-    pixel_shape = data.image_shape if config.data.binarize == "dynamic" else None
-    noise = NoiseSource(
-        optim.seed, "training", objective.noise_dim, pixel_shape, device, objective.draws
-    )
-    # Accelerate's optimizer scales fp16, and skips the step while gradients are accumulated, which
-    # the update does itself; it also looks for packages on the disk in every step, and between
-    # processes on a CPU it replaces the moments, of which OneCallAdamW keeps lists, by copies
-    stepped = optimizer if accelerator.scaler is None else accelerator.prepare(optimizer)
+    wrapped = _wrapped(training, averaged, accelerator)
+    optimizer, stepped = _optimizers(training, config, accelerator)
     trained = Trained(model, averaged, optimizer, objective)
     loss_of = loss_function(config, device.type)
+    uniforms_shape = model.domain.uniforms_shape
     engine = Engine(
         config=config,
         accelerator=accelerator,
@@ -237,15 +151,90 @@ def build_engine(
         validation_images=(
             ResidentImages.from_split(data.validation).to(device) if data.validation else None
         ),
-        noise=noise,
+        noise=NoiseSource(
+            optim.seed, "training", objective.noise_dim, uniforms_shape, device, objective.draws
+        ),
         steps_per_epoch=steps_per_epoch,
-        parts=whole(optim, total_steps, steps_per_epoch),
-        conditional=model.conditional,
-        binarize=config.data.binarize or "none",
+        parts=whole(optim, steps_of(optim, steps_per_epoch), steps_per_epoch),
     )
-    if accelerator.num_processes > 1 and not sharded:
+    if accelerator.num_processes > 1 and asked().strategy != FSDP:
         _settle_buckets(engine)
     return engine
+
+
+def _steps_per_epoch(config: TrainConfig, data: ImageData) -> int:
+    steps = data.train_images // config.optim.batch
+    if not steps:
+        raise DistvaeError(
+            f"--batch-size {config.optim.batch} is larger than the data",
+            f"the training split has {data.train_images} images",
+            f"Take --batch-size {data.train_images} or less.",
+        )
+    return steps
+
+
+def _fresh_model(
+    config: TrainConfig, data: ImageData, images: ResidentImages, origin: Origin | None
+) -> VAE:
+    """A model that has taken no step, with the weights of another one where there is one."""
+    torch.manual_seed(config.optim.seed)
+    binarize = config.data.binarize or "none"
+    model = build_model(config.model, data.image_shape, data.label_names, binarize)
+    if config.model.start == "data_mean":
+        model.initialize_output(mean_image(images))
+    model.prior.prepare(images)
+    if origin is not None:
+        origin.fill(model)
+    return model
+
+
+def _objective(
+    config: TrainConfig, data: ImageData, model: VAE, accelerator: Accelerator
+) -> Objective:
+    return OBJECTIVES[config.objective.objective](
+        Context(
+            config.objective,
+            latent_dim=config.model.latent_dim,
+            prior_noise_dim=model.prior.noise_dim,
+            dims=math.prod(data.image_shape),
+            images=data.train_images,
+            gather=gather_rows(accelerator),
+        )
+    )
+
+
+def _wrapped(training: Training, averaged: VAE | None, accelerator: Accelerator) -> torch.nn.Module:
+    """Model and objective as they are called in a step, sharded where that was asked for."""
+    sharded = asked().strategy == FSDP
+    if sharded:
+        shard_model(training, training.model, accelerator.device.type)
+        if averaged is not None:
+            shard_model(averaged, averaged, accelerator.device.type)
+    wrapped: torch.nn.Module = accelerator.prepare_model(
+        training,
+        evaluation_mode=sharded,  # which only casts
+    )
+    return wrapped
+
+
+def _optimizers(
+    training: Training, config: TrainConfig, accelerator: Accelerator
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """The optimizer, and the same as it is called in a step.
+
+    Accelerate's own scales fp16, and skips the step while gradients are accumulated, which the
+    update does itself; it also looks for packages on the disk in every step, and between processes
+    on a CPU it replaces the moments, of which OneCallAdamW keeps lists, by copies.
+    """
+    optim = config.optim
+    kind = OneCallAdamW if accelerator.scaler is None else torch.optim.AdamW
+    optimizer: torch.optim.Optimizer = kind(
+        list(training.parameters()),
+        lr=optim.learning_rate,
+        weight_decay=optim.weight_decay,
+        eps=optim.adam_eps,
+    )
+    return optimizer, optimizer if accelerator.scaler is None else accelerator.prepare(optimizer)
 
 
 def _settle_buckets(engine: Engine) -> None:
@@ -254,9 +243,7 @@ def _settle_buckets(engine: Engine) -> None:
     It lays out its buckets anew after the first pass. From three processes on, that changes how the
     sums are rounded, so a resumed run would take its first step otherwise than one never stopped.
     """
-    noise = engine.noise.draw(0, engine.config.optim.batch).at(engine.shards[0])
-    grey, labels = engine.test_images.gather(torch.zeros(len(noise.latent), dtype=torch.int64))
-    batch = Batch(grey, labels if engine.conditional else None, *noise)
+    batch = engine.probe_batches()[0]
     pressure = Pressure(*torch.ones(2, device=engine.accelerator.device))
     loss = engine.loss_of(engine.forward, batch, pressure).loss
     loss.backward()  # type: ignore[no-untyped-call]
@@ -280,19 +267,3 @@ def _shards(config: TrainConfig, accelerator: Accelerator) -> list[slice]:
     world = accelerator.num_processes, accelerator.process_index
     batch_size, accumulate = config.optim.batch, config.optim.accumulate
     return [shard(batch_size, accumulate, micro, *world) for micro in range(accumulate)]
-
-
-def _pseudo_inputs(config: TrainConfig, prior: VampPrior, images: ResidentImages) -> Tensor:
-    """What a VampPrior begins with: an image for each pseudo-input, or one for all."""
-    if config.model.pseudo_inputs == "mean":
-        return _mean_image(images)
-    rows = prior.rows(images.labels, len(images.images))
-    return images.gather(rows)[0].div(255.0)
-
-
-def _mean_image(images: ResidentImages) -> Tensor:
-    """Mean of at most ``MEAN_OF`` training images, taken evenly: ``[C, H, W]`` in [0, 1]."""
-    rows = torch.arange(0, len(images), max(1, len(images) // MEAN_OF))
-    # exact, as whole numbers; a part at a time, as they take eight times the memory
-    sums = [images.gather(part)[0].sum(0, dtype=torch.float64) for part in torch.split(rows, 256)]
-    return torch.stack(sums).sum(0).div(len(rows)).div(255.0).float()

@@ -5,6 +5,7 @@ import math
 from distvae.checkpoint import Progress
 from distvae.data.batches import ResidentImages
 from distvae.evaluation.elbo import elbo_metrics
+from distvae.evaluation.passes import Share
 from distvae.files import disk_told
 from distvae.models import VAE
 from distvae.objectives import loss_of_means
@@ -29,7 +30,6 @@ def draw(sitting: Sitting, model: VAE, epoch: int) -> None:
         write_pictures(
             model.eval(),
             engine.test_images,
-            engine.binarize,
             engine.config.optim.seed,
             folder,
             epoch,
@@ -91,17 +91,13 @@ def _tell_collapse(sitting: Sitting, values: dict[str, float]) -> None:
 def evaluate(engine: Engine, images: ResidentImages, model: VAE | None = None) -> dict[str, float]:
     """Elbo and latents' use over a split, on all processes together; of the model in training."""
     accelerator = engine.accelerator
-    return dict(
-        elbo_metrics(
-            (model or whole_model(engine.trained.usable)).eval(),
-            images,
-            engine.binarize,
-            engine.config.optim.seed,
-            accelerator.process_index,
-            accelerator.num_processes,
-            lambda sums: accelerator.reduce(sums, "sum"),
-        )
+    share = Share(
+        accelerator.process_index,
+        accelerator.num_processes,
+        lambda sums: accelerator.reduce(sums, "sum"),
     )
+    model = (model or whole_model(engine.trained.usable)).eval()
+    return dict(elbo_metrics(model, images, engine.config.optim.seed, share))
 
 
 def holds_best(engine: Engine, progress: Progress) -> bool:

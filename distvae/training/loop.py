@@ -9,7 +9,6 @@ import time
 import torch
 
 from distvae.checkpoint import Trained, save_checkpoint
-from distvae.data.batches import StreamedImages
 from distvae.files import disk_told
 from distvae.objectives import Loss, Pressure
 from distvae.runs import WEIGHTS, go_on
@@ -28,7 +27,6 @@ from distvae.training.losses import Told, check_losses
 from distvae.training.sharding import whole_model, whole_state
 from distvae.training.sitting import Sitting, Window, went_wrong
 from distvae.training.stopping import Interrupted
-from distvae.training.update import Batch
 from distvae.training.world import check_same_weights, gathered, on_main, together
 
 
@@ -42,15 +40,9 @@ def train_step(engine: Engine, step: int, rows: Rows) -> list[Loss]:
         rows: row numbers of the global batch, of which this process takes its positions.
     """
     optim, objective = engine.config.optim, engine.config.objective
-    noise = engine.noise.draw(step, len(rows))
-    batches = []
-    for positions in engine.shards:
-        grey, labels = engine.train_images.gather(rows[positions])
-        labels = labels if engine.conditional else None
-        batches.append(Batch(grey, labels, *noise.at(positions)))
     return engine.update(
         step,
-        batches,
+        engine.batches(step, rows),
         learning_rate(engine.parts, step),
         Pressure(
             kl_weight(objective, step, engine.steps_per_epoch),
@@ -160,7 +152,7 @@ def checkpoint(sitting: Sitting) -> None:
     check_same_weights(engine.accelerator, engine.trained, sitting.progress.step)
     if engine.accelerator.scaler is not None:
         sitting.progress.scaler = engine.accelerator.scaler.state_dict()
-    if isinstance(engine.train_images, StreamedImages):
+    if engine.train_images.state is not None:
         sitting.progress.streams = tuple(gathered(engine.accelerator, engine.train_images.state))
     trained = whole_state(engine.trained, "cpu" if engine.accelerator.is_main_process else "meta")
     on_main(engine.accelerator, lambda: _save(sitting, trained))

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import to_input
+from distvae.domains import in_unit_range
 from distvae.images import paired, save_grid, to_uint8
 from distvae.models import VAE
 
@@ -14,9 +14,7 @@ MOST_ROWS = 20
 
 
 @torch.no_grad()
-def write_pictures(
-    model: VAE, images: ResidentImages, binarize: str, seed: int, folder: Path, epoch: int
-) -> None:
+def write_pictures(model: VAE, images: ResidentImages, seed: int, folder: Path, epoch: int) -> None:
     """Write ``epoch-NNNN.png`` and ``reconstructions-NNNN.png`` into a folder.
 
     One row of samples per label (of the first labels, where there are many); reconstructions come
@@ -34,12 +32,11 @@ def write_pictures(
     count = min(5 * COLUMNS, len(images.images))
     if not count:
         return
-    grey, y = images.gather(torch.arange(count))
-    shown = grey.float() / 255.0
-    inputs = shown if binarize == "dynamic" else to_input(grey, binarize, None)
+    stored, y = images.gather(torch.arange(count))
+    inputs = model.domain.to_expected_input(stored)
     y = y if model.conditional else None
     decoded = model.render(model.infer(inputs, y).mean, y)
     columns = min(COLUMNS, count)
-    halves = [to_uint8(half.cpu().numpy()) for half in (shown, decoded)]
+    halves = [to_uint8(half.cpu().numpy()) for half in (in_unit_range(stored), decoded)]
     sheet = paired(halves[0], halves[1], columns)
     save_grid(folder / f"reconstructions-{epoch:04d}.png", sheet, columns)

@@ -1,7 +1,4 @@
-"""How long a step takes, found out by taking some that leave no trace.
-
-Legend: B batch.
-"""
+"""How long a step takes, found out by taking some that leave no trace."""
 
 import contextlib
 import time
@@ -13,7 +10,6 @@ from torch import Tensor
 from distvae.checkpoint import Trained
 from distvae.objectives import Pressure
 from distvae.training.engine import Engine
-from distvae.training.update import Batch
 
 WARM_UP = 4
 TIMED = 8
@@ -35,7 +31,7 @@ def step_seconds(
         timed: steps of each that are.
     """
     seconds: list[list[float]] = [[] for _ in engines]
-    batches = _batches(engines[0])
+    batches = engines[0].probe_batches()
     with _undone(engines[0].trained):
         for _ in range(warm_up + timed):
             for engine, taken in zip(engines, seconds, strict=True):
@@ -44,18 +40,6 @@ def step_seconds(
                 losses[-1].loss.item()  # waits for the device
                 taken.append(time.perf_counter() - started)
     return [min(taken[warm_up:]) for taken in seconds]
-
-
-def _batches(engine: Engine) -> list[Batch]:
-    """Those of one step, of one image of the test split again and again."""
-    noise = engine.noise.draw(0, engine.config.optim.batch)
-    batches = []
-    for positions in engine.shards:
-        own = noise.at(positions)
-        rows = torch.zeros(len(own.latent), dtype=torch.int64)
-        grey, labels = engine.test_images.gather(rows)
-        batches.append(Batch(grey, labels if engine.conditional else None, *own))
-    return batches
 
 
 @contextlib.contextmanager

@@ -18,10 +18,11 @@ from distvae.headers import stored_checksum
 from distvae.lengths import few_steps
 from distvae.platform import prepare
 from distvae.runs import WEIGHTS
+from distvae.training.accelerator import build_accelerator
 from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
 from distvae.training.continuation import Earlier, check_architecture, load, patience_of
-from distvae.training.engine import Engine, build_accelerator, build_engine
+from distvae.training.engine import Engine, build_engine
 from distvae.training.folder import (
     begin,
     check_apart,

@@ -4,39 +4,25 @@ Legend: B batch, K draws for an image, C channels, H height, W width, Z latent d
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
+from distvae.batch import Batch
 from distvae.checkpoint import Trained
 from distvae.config import TrainConfig
-from distvae.data.inputs import to_input
 from distvae.models import VAE
 from distvae.objectives import Loss, Objective, Pressure
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.sharding import is_sharded, own_parts
 
-LossOf = Callable[[nn.Module, "Batch", Pressure], Loss]
+LossOf = Callable[[nn.Module, Batch, Pressure], Loss]
 """(model with its objective, batch, KL weight and capacity) -> loss."""
-Update = Callable[[int, list["Batch"], float, Pressure, float], list[Loss]]
+Update = Callable[[int, list[Batch], float, Pressure, float], list[Loss]]
 """(steps taken before, micro-batches, learning rate, KL weight and capacity, averaging rate) ->
 their losses."""
-
-
-class Batch(NamedTuple):
-    """What a process sees of one micro-batch."""
-
-    grey: Tensor
-    """Grey levels, uint8 ``[B, C, H, W]``."""
-    labels: Tensor | None
-    """int64 ``[B]``, for a conditional model."""
-    latent: Tensor
-    """Standard normal ``[B, Z]``, or ``[B, K, Z]`` for K draws."""
-    pixels: Tensor | None
-    """Uniform int16 ``[B, C, H, W]``, for dynamic binarization."""
 
 
 class Training(nn.Module):
@@ -47,26 +33,22 @@ class Training(nn.Module):
         self.model = model
         self.objective = objective
 
-    def forward(
-        self, images: Tensor, labels: Tensor | None, noise: Tensor, pressure: Pressure
-    ) -> Loss:
+    def forward(self, batch: Batch, pressure: Pressure) -> Loss:
         """See :meth:`distvae.objectives.Objective.forward`."""
-        loss: Loss = self.objective(self.model, images, labels, noise, pressure)
+        loss: Loss = self.objective(self.model, batch, pressure)
         return loss
 
 
 def loss_function(config: TrainConfig, device_type: str) -> LossOf:
-    """From stored grey levels to the loss, with networks in bf16 where the settings say so.
+    """From a batch to the loss, with networks in bf16 where the settings say so.
 
     fp16, whose gradients are scaled, is Accelerate's.
     """
-    binarize = config.data.binarize or "none"
     half = config.optim.mixed_precision == "bf16"
 
     def loss_of(training: nn.Module, batch: Batch, pressure: Pressure) -> Loss:
-        inputs = to_input(batch.grey, binarize, batch.pixels)
         with torch.autocast(device_type, torch.bfloat16, enabled=half):
-            loss: Loss = training(inputs, batch.labels, batch.latent, pressure)
+            loss: Loss = training(batch, pressure)
         return loss
 
     return loss_of
@@ -141,7 +123,7 @@ def compiled_update(
     def loss_at(
         at: list[Tensor], batch: Batch, pressure: Pressure
     ) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor]]]:
-        def model(*inputs: Tensor | None) -> object:
+        def model(*inputs: object) -> object:
             return functional_call(bare, dict(zip(names, at, strict=True)), inputs)
 
         loss = loss_of(model, batch, pressure)  # type: ignore[arg-type]

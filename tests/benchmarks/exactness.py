@@ -26,17 +26,18 @@ def free() -> None:
     """Draw from a generator that runs on, and order by it."""
     import torch
 
-    from distvae.data import inputs
+    from distvae.batch import Noise
+    from distvae.draws import NoiseSource
     from distvae.training import engine
 
-    def draw(self: inputs.NoiseSource, step: int, batch_size: int) -> inputs.StepNoise:
+    def draw(self: NoiseSource, step: int, batch_size: int) -> Noise:
         latent = torch.randn(batch_size, *self._latent_shape)
-        if self._pixel_shape is None:
-            return inputs.StepNoise(latent, None)
-        shape = (batch_size, *self._pixel_shape)
-        return inputs.StepNoise(latent, torch.randint(-(2**15), 2**15, shape, dtype=torch.int16))
+        if self._uniforms_shape is None:
+            return Noise(latent, None)
+        shape = (batch_size, *self._uniforms_shape)
+        return Noise(latent, torch.randint(-(2**15), 2**15, shape, dtype=torch.int16))
 
-    inputs.NoiseSource.draw = draw  # type: ignore[method-assign]
+    NoiseSource.draw = draw  # type: ignore[method-assign]
     vars(engine)["epoch_order"] = lambda size, seed, epoch: torch.randperm(size).numpy()
 
 

@@ -50,7 +50,7 @@ def export_all(name: str, folder: Path) -> dict[str, list[Path]]:
     run = find_run(name)
     model, origin = VAE.from_pretrained(run.model), origin_of(run)
     graphs = [decoder_graph(model, origin), encoder_graph(model, origin)]
-    feeds = calibration(model, open_data(run.config().data), origin.binarize)
+    feeds = calibration(model, open_data(run.config().data))
     files: dict[str, list[Path]] = {}
     original: Any = quantize.quantize_static
     for way, options in {"float32": None, **WAYS}.items():

@@ -24,9 +24,9 @@ def ours(folder: str, images: int, draws: int) -> tuple[float, float]:
     from distvae.evaluation.likelihood import log_likelihood
 
     model, split = opened(folder, images)
-    log_likelihood(model, split, "threshold", 0, 50)
+    log_likelihood(model, split, 0, 50)
     started = time.perf_counter()
-    estimate = log_likelihood(model, split, "threshold", 0, draws)
+    estimate = log_likelihood(model, split, 0, draws)
     seconds = time.perf_counter() - started
     return images / seconds, float(estimate.log_likelihood[: images // PART].mean())
 
@@ -37,8 +37,6 @@ def pythaes(folder: str, images: int, draws: int) -> tuple[float, float]:
     from pythae.models import VAE, VAEConfig  # type: ignore[import-not-found]
     from pythae.models.base.base_utils import ModelOutput  # type: ignore[import-not-found]
     from pythae.models.nn import BaseDecoder, BaseEncoder  # type: ignore[import-not-found]
-
-    from distvae.data.inputs import to_input
 
     model, split = opened(folder, images)
 
@@ -56,7 +54,7 @@ def pythaes(folder: str, images: int, draws: int) -> tuple[float, float]:
         input_dim=shape, latent_dim=model.config.latent_dim, reconstruction_loss="bce"
     )
     peer = VAE(settings, Encoder(), Decoder()).eval()
-    pixels = to_input(split.gather(torch.arange(images))[0], "threshold", None)
+    pixels = model.domain.to_input(split.gather(torch.arange(images))[0], None)
     with torch.no_grad():
         peer.get_nll(pixels[:1], 100, 100)
         started = time.perf_counter()
@@ -70,6 +68,7 @@ def opened(folder: str, images: int) -> tuple[Any, Any]:
 
     from distvae.data.batches import ResidentImages
     from distvae.data.store import open_data
+    from distvae.domains import Images
     from distvae.models import VAE
     from distvae.platform import prepare
     from distvae.runs import find_run
@@ -78,6 +77,7 @@ def opened(folder: str, images: int) -> tuple[Any, Any]:
     run = find_run(folder)
     split = ResidentImages.from_split(open_data(run.config().data).test)
     model = VAE.from_pretrained(run.model)
+    model.domain = Images(model.image_shape, "threshold")
     return model, ResidentImages(*split.gather(torch.arange(images)), split.device)
 
 

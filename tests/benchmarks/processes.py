@@ -45,7 +45,7 @@ def train(kind: str, arguments: list[str]) -> int:
     from accelerate.utils import DDPCommunicationHookType, DistributedDataParallelKwargs
 
     from distvae.cli import main
-    from distvae.training import engine
+    from distvae.training import accelerator
 
     options = KINDS[kind]
     if options is not None:
@@ -53,7 +53,7 @@ def train(kind: str, arguments: list[str]) -> int:
             name: DDPCommunicationHookType(value) if name == "comm_hook" else value
             for name, value in options.items()
         }
-        engine.GRADIENTS = DistributedDataParallelKwargs(**options)
+        accelerator.GRADIENTS = DistributedDataParallelKwargs(**options)
     return main(["train", *arguments])
 
 

@@ -11,7 +11,8 @@ import torch
 from distvae.config import TrainConfig
 from distvae.data.batches import epoch_order
 from distvae.data.store import open_data
-from distvae.training.engine import build_accelerator, build_engine
+from distvae.training.accelerator import build_accelerator
+from distvae.training.engine import build_engine
 from distvae.training.loop import train_step
 
 

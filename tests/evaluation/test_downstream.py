@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from distvae.config import ModelConfig
 from distvae.data.store import ImageData, Split
+from distvae.domains import Images
 from distvae.errors import DistvaeError
 from distvae.evaluation.downstream import downstream_metrics, passes
 from distvae.evaluation.probes import (
@@ -91,7 +92,8 @@ def model_of(code: Code, prior: str = "", pattern: tuple[int, int, int] = (0, 1,
 def measured(
     model: VAE, data: ImageData, binarize: str = "none", seed: int = 0
 ) -> dict[str, float]:
-    return dict(downstream_metrics(model, data, binarize, seed))
+    model.domain = Images(model.image_shape, binarize)
+    return dict(downstream_metrics(model, data, seed))
 
 
 def test_means_that_hold_the_label(patterns: ImageData) -> None:
@@ -168,7 +170,8 @@ def test_latents_leak_the_label_unless_the_prior_has_them_there(patterns: ImageD
 @pytest.mark.parametrize("prior", ["", "label"])
 def test_a_seed_decides_all_and_progress_is_told(prior: str, patterns: ImageData) -> None:
     model, counts = model_of(by_colour, prior), list[int]()
-    first = dict(downstream_metrics(model, patterns, "dynamic", 3, counts.append))
+    model.domain = Images(model.image_shape, "dynamic")
+    first = dict(downstream_metrics(model, patterns, 3, counts.append))
     assert sum(counts) == passes(model, patterns)
     assert measured(model, patterns, "dynamic", 3) == first
     assert measured(model, patterns, "dynamic", 4) != first
@@ -192,7 +195,7 @@ def test_many_images_are_sampled(patterns: ImageData, monkeypatch: pytest.Monkey
     for name, most in (("TRAIN", 90), ("TEST", 60)):
         monkeypatch.setattr(f"distvae.evaluation.downstream.{name}_IMAGES", most)
     model, counts = model_of(by_pattern), list[int]()
-    found = dict(downstream_metrics(model, patterns, "none", 0, counts.append))
+    found = dict(downstream_metrics(model, patterns, 0, counts.append))
     assert sum(counts) == passes(model, patterns) == 150
     assert found["linear_probe_accuracy"] == 1.0
 

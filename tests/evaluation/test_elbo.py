@@ -8,8 +8,9 @@ import torch
 
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import NoiseSource
-from distvae.evaluation.elbo import BLOCK, elbo_metrics
+from distvae.draws import NoiseSource
+from distvae.evaluation.elbo import elbo_metrics
+from distvae.evaluation.passes import BLOCK
 from distvae.models import build_model
 
 
@@ -17,7 +18,7 @@ from distvae.models import build_model
 def test_evaluation_is_exact(size: int) -> None:
     config = ModelConfig(hidden=(16,), latent_dim=4, likelihood="bernoulli", prior="normal")
     torch.manual_seed(0)
-    model = build_model(config, (1, 8, 8), ("a", "b", "c")).eval()
+    model = build_model(config, (1, 8, 8), ("a", "b", "c"), "threshold").eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -25,7 +26,8 @@ def test_evaluation_is_exact(size: int) -> None:
     labels = torch.arange(size) % 3
     found = dict(
         elbo_metrics(
-            *(model, ResidentImages(images, labels, torch.device("cpu")), "threshold"),
+            model,
+            ResidentImages(images, labels, torch.device("cpu")),
             seed=5,
             label_names=("a", "b", "c"),
         )
@@ -36,7 +38,7 @@ def test_evaluation_is_exact(size: int) -> None:
     double = build_model(config, (1, 8, 8), ("a", "b", "c")).double().eval()
     double.load_state_dict({name: value.double() for name, value in model.state_dict().items()})
     for row in range(size):  # one image at a time
-        noise = source.draw(row // BLOCK, BLOCK).latent[row % BLOCK].double()
+        noise = source.draw(row // BLOCK, BLOCK).noise[row % BLOCK].double()
         x = (images[row : row + 1] > 127).double()
         y = labels[row : row + 1]
         with torch.no_grad():

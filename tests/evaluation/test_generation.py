@@ -9,6 +9,7 @@ from torch.nn import functional
 from distvae.config import ModelConfig
 from distvae.data.store import ImageData
 from distvae.distributions import DiagonalGaussian
+from distvae.domains import Images
 from distvae.evaluation.diversity import spread
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.generation import generation_metrics
@@ -25,6 +26,7 @@ class Replay:
         wrong: for each label, the share of images that are of the next label.
         different: how many different images a label has.
         obeys: whether the label decides in decoding, or the latents.
+        binarize: how its inputs are made.
         shift: the prior of label y is centred ``shift`` further along latent y.
     """
 
@@ -35,10 +37,13 @@ class Replay:
         different: int = EACH,
         obeys: bool = True,
         shift: float = 0.0,
+        binarize: str = "none",
     ) -> None:
         images = torch.from_numpy(data.test.images.copy()).float() / 255
         labels = torch.from_numpy(data.test.labels)
         self.by_label = torch.stack([images[labels == label][:EACH] for label in range(3)])
+        self.domain = Images((3, 8, 8), binarize)
+        self.conditional = True
         self.wrong, self.different, self.obeys = wrong, different, obeys
         self.config = ModelConfig(latent_dim=3)
         self.prior = LabelPrior(self.config, 3)
@@ -175,7 +180,7 @@ def test_the_encoder_sees_what_it_was_trained_on(
     binarize: str, patterns: ImageData, judges: Ensemble
 ) -> None:
     model = Replay(patterns)
-    dict(generation_metrics(model, patterns, judges, per_label=EACH, binarize=binarize))
+    dict(generation_metrics(model, patterns, judges, per_label=EACH))
     seen = torch.cat(model.encoded)
     assert seen.shape == patterns.test.images.shape
     assert torch.equal(seen, seen.round()) == (binarize == "dynamic")

@@ -9,8 +9,8 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
-from distvae.data.inputs import NoiseSource
 from distvae.data.store import Split
+from distvae.draws import NoiseSource
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.evaluation.latents import (
     Latents,
@@ -49,7 +49,7 @@ def split_of(images: ResidentImages) -> Split:
 
 
 def measured(model: VAE, images: ResidentImages) -> dict[str, float]:
-    return dict(latent_metrics(model, images, split_of(some(600)), "none", seed=0))
+    return dict(latent_metrics(model, images, split_of(some(600)), seed=0))
 
 
 def linear(count: int, weight: torch.Tensor, noise: float, seed: int) -> Latents:
@@ -95,7 +95,7 @@ def test_the_parts_add_up_to_the_rate(kind: str, prior: str) -> None:
     with torch.no_grad():
         model.to_posterior.weight.mul_(3.0)
     found = measured(model, images)
-    rate = dict(elbo_metrics(model, images, "none", seed=0))["rate"]
+    rate = dict(elbo_metrics(model, images, seed=0))["rate"]
     rates = [value for name, value in found.items() if name.startswith("rate_latent_")]
     assert len(rates) == 3
     assert sum(rates) == pytest.approx(rate, rel=1e-5)
@@ -133,11 +133,11 @@ def test_a_flow_is_measured_by_sampling(kind: str) -> None:
     model, images = model_of(kind, prior="normal", posterior="flow"), some(60)
     told: dict[str, str] = {}
     train = split_of(some(200))
-    found = dict(latent_metrics(model, images, train, "none", 0, leave=told.__setitem__))
+    found = dict(latent_metrics(model, images, train, 0, leave=told.__setitem__))
     assert told.keys() == {"rate_latent"}
     assert not [name for name in found if name.startswith("rate_latent")]
     model.flow = None
-    gaussian = dict(latent_metrics(model, images, train, "none", 0))
+    gaussian = dict(latent_metrics(model, images, train, 0))
     for name, value in found.items():
         assert value == pytest.approx(gaussian[name], abs=1e-4)
 
@@ -148,11 +148,11 @@ def test_a_flow_that_bends_has_densities_of_its_own() -> None:
     with torch.no_grad():
         for parameter in model.flow.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    found = dict(latent_metrics(model, images, split_of(some(200)), "none", 0))
+    found = dict(latent_metrics(model, images, split_of(some(200)), 0))
     with torch.no_grad():
         posterior = model.encode(images.images / 255, None)
         noise = NoiseSource(0, "evaluation", 3, None, torch.device("cpu")).draw(0, 500)
-        z = posterior.sample(noise.at(slice(0, 40)).latent)
+        z = posterior.sample(noise.at(slice(0, 40)).noise)
         each = torch.stack([posterior.log_prob(one.expand(40, -1)) for one in z])
         expected = posterior.log_prob(z) - (each.logsumexp(1) - math.log(40))
     assert found["mutual_information_lower"] == pytest.approx(float(expected.mean()), abs=1e-4)

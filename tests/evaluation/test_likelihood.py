@@ -9,7 +9,9 @@ from torch import Tensor
 
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
+from distvae.domains import Images
 from distvae.evaluation.likelihood import Estimate, likelihood_metrics, log_likelihood, marginal
+from distvae.evaluation.passes import Share
 from distvae.models import VAE, build_model
 
 SHAPE = (1, 2, 3)
@@ -61,7 +63,7 @@ def on_a_grid(model: VAE, images: Tensor, labels: Tensor | None) -> Tensor:
 def test_it_is_the_integral(kind: str, prior: str, posterior: str, likelihood: str) -> None:
     model = model_of(kind, prior=prior, posterior=posterior, likelihood=likelihood)
     images = small(23)  # a ragged last block
-    found = log_likelihood(model, images, "none", SEED, 20_000)
+    found = log_likelihood(model, images, SEED, 20_000)
     labels = images.labels if model.conditional else None
     exact = on_a_grid(model, images.images / 255.0, labels)
     # by the delta method an image's estimate has the standard deviation 1 / sqrt(effective)
@@ -74,8 +76,7 @@ def test_it_is_the_integral(kind: str, prior: str, posterior: str, likelihood: s
 def test_more_draws_give_a_higher_mean_and_few_that_of_the_elbo() -> None:
     model, images = model_of("vae", prior="normal"), small(200)
     means = [
-        log_likelihood(model, images, "none", SEED, draws).log_likelihood.mean()
-        for draws in (1, 10, 100)
+        log_likelihood(model, images, SEED, draws).log_likelihood.mean() for draws in (1, 10, 100)
     ]
     assert means[0] < means[1] < means[2]
     terms = model(images.images / 255.0, None, torch.randn(200, 400, 1))
@@ -87,13 +88,11 @@ def test_more_draws_give_a_higher_mean_and_few_that_of_the_elbo() -> None:
 
 def test_processes_and_memory_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = model_of("cvae", prior="label"), small(53)
-    whole = log_likelihood(model, images, "dynamic", SEED, 130)
-    parts = [
-        log_likelihood(model, images, "dynamic", SEED, 130, rank=rank, world_size=3)
-        for rank in range(3)
-    ]
+    model.domain = Images(model.image_shape, "dynamic")
+    whole = log_likelihood(model, images, SEED, 130)
+    parts = [log_likelihood(model, images, SEED, 130, share=Share(rank, 3)) for rank in range(3)]
     monkeypatch.setattr("distvae.evaluation.likelihood.VALUES", 700)
-    chunked = log_likelihood(model, images, "dynamic", SEED, 130)
+    chunked = log_likelihood(model, images, SEED, 130)
     held = torch.stack([part.log_likelihood + math.log(130) for part in parts])
     assert held.count_nonzero(0).tolist() == [1] * 53  # no image by two processes
     torch.testing.assert_close(held.sum(0) - math.log(130), whole.log_likelihood)
@@ -106,7 +105,7 @@ def test_the_marginal_is_the_integral_over_labels_too() -> None:
     shares = torch.tensor([0.5, 0.3, 0.2])
     estimates, exact = [], []
     for label in range(len(NAMES)):
-        estimates.append(log_likelihood(model, images, "none", SEED, 20_000, label=label))
+        estimates.append(log_likelihood(model, images, SEED, 20_000, label=label))
         labels = torch.full((12,), label)
         exact.append(on_a_grid(model, images.images / 255.0, labels) + shares[label].log())
     found = marginal(estimates, shares)

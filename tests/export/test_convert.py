@@ -32,7 +32,7 @@ from distvae.tensors import checksum
 from tests.conftest import CHECKOUT
 from tests.test_models import TABLE, Row, build, table
 
-ORIGIN = Origin({"beta": 1.5, "binarize": "none"}, {"source": "x", "fingerprint": "f"}, "none")
+ORIGIN = Origin({"beta": 1.5, "binarize": "none"}, {"source": "x", "fingerprint": "f"})
 ODD = 9
 """A number of images that is no power of two."""
 GRAPHS = {"decoder": decoder_graph, "encoder": encoder_graph}

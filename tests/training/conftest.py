@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from distvae.batch import Batch
 from distvae.config import TrainConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData, open_data
 from distvae.objectives import Loss, Pressure
-from distvae.training.engine import Engine, build_accelerator, build_engine
+from distvae.training.accelerator import build_accelerator
+from distvae.training.engine import Engine, build_engine
 from distvae.training.loop import train_step
 from distvae.training.run import run_training
-from distvae.training.update import Batch
 from tests.conftest import TRAIN_IMAGES
 
 SMALL: dict[str, Any] = {
@@ -91,8 +92,8 @@ def watched(config: TrainConfig, folder: Path) -> Watch:
     def update(
         step: int, batches: list[Batch], rate: float, pressure: Pressure, averaging: float
     ) -> list[Loss]:
-        watch.latents += [batch.latent for batch in batches]
-        watch.pixels += [batch.pixels for batch in batches if batch.pixels is not None]
+        watch.latents += [batch.noise for batch in batches]
+        watch.pixels += [batch.uniforms for batch in batches if batch.uniforms is not None]
         watch.weights.append(float(pressure.kl_weight))
         watch.given += engine.update(step, batches, rate, pressure, averaging)
         watch.rates.append(engine.stepped.param_groups[0]["lr"])

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from distvae.batch import Batch
 from distvae.cli import run_and_exit
 from distvae.config import TrainConfig
 from distvae.objectives import Loss, Pressure
 from distvae.training import engine
-from distvae.training.update import Batch, loss_function
+from distvae.training.update import loss_function
 
 STEP = 7
 FAULT = sys.argv[1]

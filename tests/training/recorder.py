@@ -18,6 +18,7 @@ from accelerate.state import AcceleratorState, GradientState
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distvae.batch import Batch
 from distvae.cli import end_process
 from distvae.composition import Terms
 from distvae.config import TrainConfig
@@ -26,10 +27,10 @@ from distvae.data.store import open_data
 from distvae.errors import DistvaeError
 from distvae.objectives import Loss, Pressure
 from distvae.training import run
-from distvae.training.engine import Engine, build_accelerator, build_engine
+from distvae.training.accelerator import build_accelerator
+from distvae.training.engine import Engine, build_engine
 from distvae.training.judging import evaluate
 from distvae.training.loop import train_step
-from distvae.training.update import Batch
 from tests.conftest import HANG
 from tests.training.conftest import WatchedImages
 
@@ -131,12 +132,12 @@ def _watched(engine: Engine, saw: dict[str, list[NDArray[Any]]]) -> Engine:
     for name in ("rows", "inputs", "labels", "noise", "weights", "dtypes"):
         saw[name] = []
 
-    compute = model.terms
+    compute = model.terms_of
 
-    def terms(images: Tensor, labels: Tensor, noise: Tensor) -> Terms:
-        for name, value in (("inputs", images), ("labels", labels), ("noise", noise)):
+    def terms_of(inputs: Tensor, labels: Tensor, noise: Tensor) -> Terms:
+        for name, value in (("inputs", inputs), ("labels", labels), ("noise", noise)):
             saw[name].append(value.numpy().copy())
-        return compute(images, labels, noise)
+        return compute(inputs, labels, noise)
 
     def note(parameter: Tensor) -> None:
         assert parameter.grad is not None
@@ -156,7 +157,7 @@ def _watched(engine: Engine, saw: dict[str, list[NDArray[Any]]]) -> Engine:
         saw["dtypes"].append(np.array([" ".join(sorted(map(str, dtypes)))]))
         return losses
 
-    vars(model)["terms"] = terms
+    vars(model)["terms_of"] = terms_of
     for parameter in model.parameters():
         parameter.register_post_accumulate_grad_hook(note)  # type: ignore[no-untyped-call]
     return dataclasses.replace(engine, update=update, train_images=watched)

@@ -64,7 +64,7 @@ def measured(run: Path, split: str) -> dict[str, float]:
     config = Run(run, run).config()
     images = ResidentImages.from_split(getattr(open_data(config.data), split))
     model = VAE.from_pretrained(run)
-    return dict(elbo_metrics(model, images, config.data.binarize or "none", config.optim.seed))
+    return dict(elbo_metrics(model, images, config.optim.seed))
 
 
 def test_what_is_left_behind_is_the_best(stopped: tuple[Path, str], command: Command) -> None:

@@ -167,7 +167,8 @@ def main(shapes: str) -> None:
     import torch
 
     from distvae.data.store import open_data
-    from distvae.training.engine import build_accelerator, build_engine
+    from distvae.training.accelerator import build_accelerator
+    from distvae.training.engine import build_engine
     from distvae.training.loop import train_step
 
     flags: dict[str, Any] = {"data": shapes, "hidden": [64], "batch_size": 12, "ema": 0.9}

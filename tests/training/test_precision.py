@@ -14,13 +14,13 @@ from accelerate.state import AcceleratorState
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from distvae.batch import Batch
 from distvae.checkpoint import Progress, load_checkpoint, save_checkpoint
 from distvae.objectives import OBJECTIVES, Pressure
 from distvae.recipes import launched_with
 from distvae.training import precision
 from distvae.training.precision import FEWEST_STEPS, decided
 from distvae.training.probing import step_seconds
-from distvae.training.update import Batch
 from tests.conftest import Command
 from tests.training.conftest import Settings, lines, losses, take_steps, trained, watched
 from tests.training.recorder import launch, refusals, seen

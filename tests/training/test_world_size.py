@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distvae.evaluation.elbo import BLOCK
+from distvae.evaluation.passes import BLOCK
 from tests.conftest import TEST_IMAGES, TRAIN_IMAGES
 from tests.training.conftest import lines, losses
 from tests.training.recorder import launch, refusals, seen

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from distvae.data.inputs import NoiseSource, StepNoise, Stream, to_input
+from distvae.batch import Noise
+from distvae.domains import Images
+from distvae.draws import NoiseSource, Stream
 
 SHAPE = (3, 5, 7)
 
@@ -18,9 +20,9 @@ def source(seed: int = 0, stream: Stream = "training", pixels: bool = True) -> N
     return NoiseSource(seed, stream, 6, SHAPE if pixels else None, torch.device("cpu"))
 
 
-def pixels_of(noise: StepNoise) -> Tensor:
-    assert noise.pixels is not None
-    return noise.pixels
+def pixels_of(noise: Noise) -> Tensor:
+    assert noise.uniforms is not None
+    return noise.uniforms
 
 
 def test_a_step_has_the_same_numbers_whatever_was_drawn_before() -> None:
@@ -28,7 +30,7 @@ def test_a_step_has_the_same_numbers_whatever_was_drawn_before() -> None:
     expected = one.draw(3, 32)
     for step in (9, 0, 3):
         found = other.draw(step, 32)
-    assert torch.equal(found.latent, expected.latent)
+    assert torch.equal(found.noise, expected.noise)
     assert torch.equal(pixels_of(found), pixels_of(expected))
 
 
@@ -42,14 +44,14 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
 
 def test_latents_do_not_depend_on_pixel_noise() -> None:
     found = source(pixels=False).draw(2, 16)
-    assert found.pixels is None
-    assert torch.equal(found.latent, source().draw(2, 16).latent)
+    assert found.uniforms is None
+    assert torch.equal(found.noise, source().draw(2, 16).noise)
 
 
 def test_seeds_steps_and_streams_differ() -> None:
     count = 2000
     draws = [
-        source(seed, stream).draw(step, count).latent.flatten()
+        source(seed, stream).draw(step, count).noise.flatten()
         for seed in (0, 1, 2**40)
         for stream in ("training", "evaluation")
         for step in (0, 1, 2)
@@ -63,13 +65,13 @@ def test_the_parts_of_a_batch_are_cut_from_the_whole(parts: int) -> None:
     whole = source().draw(1, 24)
     size = 24 // parts
     cut = [source().draw(1, 24).at(slice(i * size, (i + 1) * size)) for i in range(parts)]
-    assert torch.equal(torch.cat([part.latent for part in cut]), whole.latent)
+    assert torch.equal(torch.cat([part.noise for part in cut]), whole.noise)
     assert torch.equal(torch.cat([pixels_of(part) for part in cut]), pixels_of(whole))
 
 
 def test_noise_is_normal_and_uniform() -> None:
     noise = source(1).draw(0, 5000)
-    latent, pixels = noise.latent, pixels_of(noise)
+    latent, pixels = noise.noise, pixels_of(noise)
     assert (latent.dtype, latent.shape) == (torch.float32, (5000, 6))
     assert (pixels.dtype, pixels.shape) == (torch.int16, (5000, *SHAPE))
     assert latent.mean().abs().item() < 5 / math.sqrt(latent.numel())
@@ -83,7 +85,7 @@ def test_noise_is_normal_and_uniform() -> None:
 
 def test_none_keeps_grey_levels() -> None:
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    found = to_input(images, "none", None)
+    found = Images(SHAPE, "none").to_input(images, None)
     assert found.dtype == torch.float32
     assert found.flatten().tolist() == [torch.tensor(level / 255).item() for level in range(256)]
     assert torch.equal(images.flatten(), torch.arange(256, dtype=torch.uint8))
@@ -91,7 +93,10 @@ def test_none_keeps_grey_levels() -> None:
 
 def test_threshold_cuts_at_one_half() -> None:
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    assert to_input(images, "threshold", None).flatten().tolist() == [0.0] * 128 + [1.0] * 128
+    assert (
+        Images(SHAPE, "threshold").to_input(images, None).flatten().tolist()
+        == [0.0] * 128 + [1.0] * 128
+    )
 
 
 def test_dynamic_meets_the_probability_of_every_grey_level_exactly() -> None:
@@ -99,7 +104,7 @@ def test_dynamic_meets_the_probability_of_every_grey_level_exactly() -> None:
     noise = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(1, 1, 256, 256)
     for level in range(0, 256, 5):
         images = torch.full_like(noise, level, dtype=torch.uint8)
-        white = to_input(images, "dynamic", noise)
+        white = Images(SHAPE, "dynamic").to_input(images, noise)
         assert white.double().mean().item() == pytest.approx(level / 255, abs=1.6e-5)
         if level in (0, 255):
             assert white.unique().tolist() == [level / 255]
@@ -111,7 +116,10 @@ def test_dynamic_meets_the_probability_of_every_grey_level_exactly() -> None:
 def test_dynamic_draws_white_as_often_as_the_grey_level_says(level: int) -> None:
     batch = 1000
     images = torch.full((batch, *SHAPE), level, dtype=torch.uint8)
-    drawn = [to_input(images, "dynamic", source(2).draw(step, batch).pixels) for step in (0, 1)]
+    drawn = [
+        Images(SHAPE, "dynamic").to_input(images, source(2).draw(step, batch).uniforms)
+        for step in (0, 1)
+    ]
     probability, count = level / 255, 2 * images.numel()
     frequency = torch.stack(drawn).double().mean().item()
     error = math.sqrt(probability * (1 - probability) / count)
@@ -120,13 +128,13 @@ def test_dynamic_draws_white_as_often_as_the_grey_level_says(level: int) -> None
 
 
 def test_several_draws_of_an_image_have_an_axis_of_their_own() -> None:
-    def drawn(draws: int | None) -> StepNoise:
+    def drawn(draws: int | None) -> Noise:
         return NoiseSource(5, "training", 6, SHAPE, torch.device("cpu"), draws).draw(3, 32)
 
     one, several = drawn(None), drawn(4)
-    assert torch.equal(drawn(1).latent, one.latent[:, None])
+    assert torch.equal(drawn(1).noise, one.noise[:, None])
     assert torch.equal(pixels_of(drawn(1)), pixels_of(one))
-    assert several.latent.shape == (32, 4, 6)
-    assert torch.equal(several.at(slice(8, 16)).latent, several.latent[8:16])
-    flat = several.latent.flatten(0, 1)
+    assert several.noise.shape == (32, 4, 6)
+    assert torch.equal(several.at(slice(8, 16)).noise, several.noise[8:16])
+    flat = several.noise.flatten(0, 1)
     assert (torch.corrcoef(flat.T) - torch.eye(6)).abs().max() < 5 / math.sqrt(len(flat))

@@ -1,0 +1,63 @@
+"""Accelerate for a run: processes, device and precision."""
+
+import os
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    patch_environment,
+)
+
+from distvae.config import TrainConfig
+from distvae.errors import DistvaeError, LostError
+from distvae.training.topology import asked
+
+GRADIENTS = DistributedDataParallelKwargs()
+"""How processes average their gradients."""
+
+
+def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
+    """Accelerate for these settings.
+
+    Raises:
+        DistvaeError: the device cannot do the precision asked for, or a tracker is not installed.
+        LostError: not all processes came.
+    """
+    optim = config.optim
+    wait = InitProcessGroupKwargs(timeout=timedelta(seconds=config.run.timeout))
+    try:
+        with patch_environment(ACCELERATE_USE_FSDP="false"):  # distvae shards the model itself
+            accelerator = Accelerator(
+                cpu=asked().cpu is True,  # a launcher of several processes drops use_cpu
+                mixed_precision="fp16" if optim.mixed_precision == "fp16" else "no",
+                gradient_accumulation_steps=optim.accumulate,
+                log_with=list(config.run.tracker) or None,
+                project_dir=project_folder,
+                kwargs_handlers=[GRADIENTS, wait],
+            )
+        _check_precision(optim.mixed_precision, accelerator.device.type)
+        return accelerator
+    except torch.distributed.DistError as error:
+        raise LostError(
+            f"the processes of the run did not come together within --timeout {config.run.timeout}",
+            str(error).splitlines()[0],
+            "Start all of them, with one MASTER_ADDR and MASTER_PORT that no other run uses.",
+            tells=int(os.environ.get("RANK", "0")) == 0,
+        ) from error
+    except (ValueError, ImportError) as error:
+        raise DistvaeError(
+            f"Accelerate refuses --mixed-precision {optim.mixed_precision} with trackers "
+            f"{list(config.run.tracker)} on this machine",
+            str(error),
+            "fp16 needs a GPU: take bf16 or no. A tracker needs its package: pip install it.",
+        ) from error
+
+
+def _check_precision(precision: str, device_type: str) -> None:
+    if precision == "fp16" and device_type == "cpu":
+        raise ValueError("on a CPU it would compute in float32 all the same")
+    if precision == "bf16" and device_type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ValueError("this GPU has no bf16")
