@@ -3,8 +3,7 @@
 Legend: B batch, N images, C channels, H height, W width.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +16,8 @@ from distvae.data.store import ImageData
 from distvae.domains import in_unit_range
 from distvae.evaluation.judge import JudgeNetwork, shrink
 from distvae.evaluation.judge_training import train_network
+from distvae.evaluation.passes import Advance, unwatched
+from distvae.evaluation.uncertainty import estimate_metrics, mean_of
 from distvae.labels import numbers_of
 
 STEPS, BATCH = 150, 256
@@ -40,7 +41,7 @@ def augmentation_metrics(
     real_per_label: int = 10,
     generated_per_label: int = 100,
     seeds: int = 3,
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Advance = unwatched,
 ) -> Iterator[tuple[str, float]]:
     """Accuracy on real test images of a judge's network trained on real and generated images.
 
@@ -79,10 +80,8 @@ def augmentation_metrics(
     yield "augmentation_real_images", float(len(real))
     yield "augmentation_generated_images", float(len(generated))
     names = ("real_accuracy", "both_accuracy", "generated_accuracy", "gain")
-    for name, values in zip(names, np.array(found).T, strict=True):
-        yield f"augmentation_{name}", float(values.mean())
-        error = float(values.std(ddof=1)) / math.sqrt(seeds)
-        yield f"augmentation_{name}_standard_error", error
+    for name, values in zip(names, torch.tensor(found, dtype=torch.float64).T, strict=True):
+        yield from estimate_metrics(f"augmentation_{name}", mean_of(values))
 
 
 def _generated(model: LabelSampler, names: Sequence[str], each: int, seed: int) -> ResidentImages:

@@ -20,6 +20,7 @@ from distvae.data.order import permutation
 from distvae.data.store import ImageData
 from distvae.domains import in_unit_range
 from distvae.evaluation.elbo import ACTIVE_VARIANCE
+from distvae.evaluation.uncertainty import estimate_metrics, mean_of
 from distvae.models import VAE
 
 Floats = NDArray[np.float64]
@@ -75,9 +76,8 @@ def disentanglement_scores(
     codes = Codes(encode, data)
     found = [dict(_draw(codes, seed, repeat, given)) for repeat in range(REPEATS)]
     for name in found[0]:
-        values = np.array([scores[name] for scores in found])
-        yield name, float(values.mean())
-        yield f"{name}_standard_error", float(values.std(ddof=1) / math.sqrt(REPEATS))
+        values = torch.tensor([scores[name] for scores in found], dtype=torch.float64)
+        yield from estimate_metrics(name, mean_of(values))
 
 
 class Codes:

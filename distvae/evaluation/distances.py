@@ -8,7 +8,7 @@ Legend: N images of one kind, M of another, F features, K classes.
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,9 @@ from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.evaluation.features import Extractor, Sampler, extract, real_images, spaced
+from distvae.evaluation.passes import Advance, unwatched
 from distvae.evaluation.probes import share_metrics
-from distvae.evaluation.uncertainty import estimate_metrics, pooled, spread_metrics
+from distvae.evaluation.uncertainty import estimate_metrics, mean_of, pooled, spread_metrics
 from distvae.labels import numbers_of
 
 GROUPS = 10
@@ -42,7 +43,7 @@ def distance_metrics(
     extractors: Sequence[Extractor],
     seed: int = 0,
     count: int = 10_000,
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Advance = unwatched,
 ) -> Values:
     """Distances between as many generated as test images, a conditional model's of their labels.
 
@@ -141,9 +142,11 @@ def _alike(train: ResidentImages, labels: Tensor | None, size: int) -> Tensor:
 
 def _figures(found: Tensor, real: Tensor, extractor: Extractor, name: str, seed: int) -> Values:
     yield from _fid(f"fid{name}", found, real, seed)
-    yield from _mean(f"kid{name}", kernel_distances(found, real, seed))
+    kernel = mean_of(torch.tensor(kernel_distances(found, real, seed), dtype=torch.float64))
+    yield from estimate_metrics(f"kid{name}", kernel)
     logits = extractor.logits(found.float())
-    yield from _mean(f"inception_score{name}", inception_scores(logits, seed))
+    scores = mean_of(torch.tensor(inception_scores(logits, seed), dtype=torch.float64))
+    yield from estimate_metrics(f"inception_score{name}", scores)
     yield from _precision_recall(found, real, name, "")
 
 
@@ -237,12 +240,6 @@ def inception_scores(logits: Tensor, seed: int) -> list[float]:
         mean = own.logsumexp(0) - math.log(len(own))
         scores.append(float((own.exp() * (own - mean)).sum(1).mean().exp()))
     return scores
-
-
-def _mean(name: str, values: list[float]) -> Values:
-    found = torch.tensor(values, dtype=torch.float64)
-    yield name, float(found.mean())
-    yield f"{name}_standard_error", float(found.std()) / math.sqrt(len(values))
 
 
 def _precision_recall(found: Tensor, real: Tensor, name: str, label: str) -> Values:

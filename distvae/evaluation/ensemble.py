@@ -20,6 +20,7 @@ from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.evaluation.judge import BLOCK, Judge, JudgeNetwork
 from distvae.evaluation.judge_training import gather, train_networks
+from distvae.evaluation.passes import unwatched
 from distvae.evaluation.uncertainty import Estimate, share
 from distvae.files import new_folder, write_json
 from distvae.platform import processor
@@ -97,7 +98,7 @@ def get_judges(
     try:
         with new_folder(path) as folder:
             images = ResidentImages.from_split(data.train)
-            with watch or nullcontext(_unwatched) as advance:
+            with watch or nullcontext(unwatched) as advance:
                 networks = train_networks(
                     images, data.num_labels, steps, BATCH, range(JUDGES), advance
                 )
@@ -217,7 +218,3 @@ def _test(judges: Sequence[Judge], data: ImageData) -> tuple[Tensor, Tensor]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _unwatched(count: int) -> None:
-    """Progress that nobody asked for."""

@@ -4,7 +4,7 @@ Legend: N images, C channels, H height, W width, F features, K classes.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from distvae.domains import in_unit_range
 from distvae.errors import DistvaeError
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.judge import Judge, shrink
+from distvae.evaluation.passes import Advance
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 """The network that FID was defined by; the last word before the dot begins the file's SHA-256."""
@@ -157,9 +158,7 @@ def real_images(images: ResidentImages, rows: Tensor) -> Iterator[Tensor]:
         yield in_unit_range(images.gather(part)[0])
 
 
-def extract(
-    spaces: Sequence[Space], batches: Iterable[Tensor], advance: Callable[[int], None]
-) -> list[Tensor]:
+def extract(spaces: Sequence[Space], batches: Iterable[Tensor], advance: Advance) -> list[Tensor]:
     """Features ``[N, F]`` in each space; ``advance`` is told the number of images."""
     found: list[list[Tensor]] = [[] for _ in spaces]
     for images in batches:

@@ -6,7 +6,7 @@ Legend: B batch, C channels, H height, W width.
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -17,6 +17,7 @@ from torch.nn import functional
 from distvae.data.batches import ResidentImages
 from distvae.domains import in_unit_range
 from distvae.evaluation.judge import JudgeNetwork, shrink
+from distvae.evaluation.passes import Advance, unwatched
 
 LEARNING_RATE = 8e-3
 GROUP = 32
@@ -29,7 +30,7 @@ def train_networks(
     steps: int,
     batch: int,
     seeds: Sequence[int],
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Advance = unwatched,
 ) -> list[JudgeNetwork]:
     """A network of each seed, side by side, each in one thread of its own on the CPU.
 
@@ -81,7 +82,7 @@ def _train(
     steps: int,
     batch: int,
     seed: int,
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Advance = unwatched,
 ) -> JudgeNetwork:
     """AdamW with one cycle of the learning rate; the network comes back in evaluation mode."""
     optimizer = torch.optim.AdamW(

@@ -5,7 +5,7 @@ W width.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
 from distvae.evaluation.features import Sampler, Space, extract, real_images, spaced
+from distvae.evaluation.passes import Advance, unwatched
 from distvae.evaluation.uncertainty import ERROR, estimate_metrics, pooled, share_error
 from distvae.images import SHEET_PIXELS, grid, save_png, to_uint8
 from distvae.labels import numbers_of
@@ -49,7 +50,7 @@ def find_neighbours(
     spaces: Sequence[Space],
     seed: int = 0,
     count: int = 1000,
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Advance = unwatched,
 ) -> Neighbours:
     """The nearest training image of generated and of test images; of a stream, of its sample.
 
@@ -72,7 +73,7 @@ def find_neighbours(
     each = COLUMNS if pictured else COLUMNS * ROWS
     images = torch.cat(list(model.sample_batches(pictured, n=each, seed=seed)))
     held = real_images(test, spaced(len(test), min(len(test), TEST_IMAGES)))
-    sets = [extract(spaces, batches, _unwatched) for batches in (drawn, held, [images])]
+    sets = [extract(spaces, batches, unwatched) for batches in (drawn, held, [images])]
     searches = [Search(torch.cat(queries)) for queries in zip(*sets, strict=True)]
     for batch in real_images(train, torch.arange(len(train))):
         for space, search in zip(spaces, searches, strict=True):
@@ -158,7 +159,3 @@ def write_neighbours(path: Path, data: ImageData, found: Neighbours) -> None:
     sheet = grid(torch.cat([drawn, closest], dim=2).numpy(), COLUMNS)
     factor = max(1, SHEET_PIXELS // sheet.shape[2])
     save_png(path, sheet.repeat(factor, axis=1).repeat(factor, axis=2))
-
-
-def _unwatched(count: int) -> None:
-    """Progress that nobody asked for."""

@@ -179,7 +179,7 @@ def test_latents_that_a_prior_moves_with_the_label_obey_it(
 def test_the_encoder_sees_what_it_was_trained_on(
     binarize: str, patterns: ImageData, judges: Ensemble
 ) -> None:
-    model = Replay(patterns)
+    model = Replay(patterns, binarize=binarize)
     dict(generation_metrics(model, patterns, judges, per_label=EACH))
     seen = torch.cat(model.encoded)
     assert seen.shape == patterns.test.images.shape
