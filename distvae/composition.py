@@ -81,14 +81,14 @@ class Composition(nn.Module):
         refuse_twins(self.label_names, "this model")
         num_labels = len(self.label_names)
         encoder, decoder = NETWORKS[model.network or "mlp"]
-        self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model)
-        self.prior = build_prior(model, num_labels, self.image_shape, self.infer)
+        self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model, self.domain)
+        self.prior = build_prior(model, num_labels, self.domain, self.infer)
         self.encoder = encoder(model, image_shape, num_labels)
         self.to_posterior = nn.Linear(self.encoder.out_features, 2 * model.latent_dim)
         flows = model.posterior == "flow"
         self.flow = build_flow(model, self.encoder.out_features) if flows else None
         self.decoder = decoder(model, image_shape, num_labels, self.likelihood.maps_per_channel)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=self.domain.memory_format)  # type: ignore[call-overload]
 
     def terms(self, batch: Batch) -> Terms:
         """Make inputs of what is stored, encode, draw, decode.

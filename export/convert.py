@@ -75,7 +75,7 @@ class DecoderGraph(nn.Module):
         """The likelihood's mean, and before it the same unrounded."""
         label = None if label is None else self.checked(label)
         mean = self.model.render(self.model.prior.transform(noise, label), label)
-        return (mean * 255.0).round().to(torch.uint8), mean
+        return self.model.domain.to_stored(mean), mean
 
 
 class EncoderGraph(nn.Module):

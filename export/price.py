@@ -13,6 +13,7 @@ from distvae.config import DataConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.cache import cache_folder
 from distvae.data.store import ImageData
+from distvae.domains import in_unit_range
 from distvae.evaluation.ensemble import Ensemble, get_judges
 from distvae.evaluation.generation import images_per_label
 from distvae.export.quantize import CALIBRATION_BATCH, CALIBRATION_IMAGES, Feed
@@ -66,7 +67,7 @@ def judged(path: Path, judges: Ensemble, advance: Callable[[int], None]) -> dict
         for images in sampler.stream(
             [name], images_per_label(len(names)), SEED * len(names) + label
         ):
-            found = judges.classify(torch.from_numpy(images).float() / 255.0)
+            found = judges.classify(in_unit_range(torch.from_numpy(images)))
             hits.append((found == label).numpy())
         shares[name] = float(np.concatenate(hits).mean())
         advance(1)

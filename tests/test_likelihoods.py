@@ -12,11 +12,13 @@ from torch.distributions import Bernoulli, Categorical, Normal
 from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 
 from distvae.config import ModelConfig
+from distvae.domains import Images
 from distvae.likelihoods import LIKELIHOODS, ContinuousBernoulli, DiscretizedLogistic, Gaussian
 from distvae.likelihoods.logistic import expected as logistic_mean
 
 SHAPE = (3, 4, 5)
 LEVELS = torch.arange(256) / 255
+DOMAIN = Images(SHAPE)
 
 
 def random_images(seed: int, batch: int = 6) -> Tensor:
@@ -29,8 +31,29 @@ def random_parameters(seed: int, maps: int = 1, batch: int = 6) -> Tensor:
     return torch.randn(batch, maps * SHAPE[0], *SHAPE[1:], generator=generator)
 
 
+class Fine(Images):
+    """Images of 16 bits."""
+
+    levels = 2**16
+
+
+@pytest.mark.parametrize("domain", [DOMAIN, Fine(SHAPE)])
+@pytest.mark.parametrize("scale", [-30.0, -3.0, 0.0, 2.0])
+def test_the_levels_of_a_domain_have_all_the_probability(domain: Images, scale: float) -> None:
+    values = torch.linspace(0.0, 1.0, domain.levels).view(-1, 1, 1, 1)
+    likelihood = DiscretizedLogistic(ModelConfig(), domain)
+    for place in (-0.6, 0.0, 0.31):
+        parameters = torch.tensor([place, scale]).view(1, 2, 1, 1).expand(len(values), -1, 1, 1)
+        masses = likelihood.log_prob(values, parameters).double().exp()
+        assert masses.sum().item() == pytest.approx(1.0, abs=2e-3)
+        mean = (masses * values.flatten().double()).sum().item()
+        assert likelihood.mean(parameters[:1]).item() == pytest.approx(mean, abs=2e-3)
+    continuous = ContinuousBernoulli(ModelConfig(), domain)
+    assert continuous.quantization == pytest.approx(math.log(domain.levels))
+
+
 def test_bernoulli_is_that_of_torch() -> None:
-    likelihood = LIKELIHOODS["bernoulli"](ModelConfig())
+    likelihood = LIKELIHOODS["bernoulli"](ModelConfig(), DOMAIN)
     images, parameters = random_images(0).round(), random_parameters(1) * 5
     expected = Bernoulli(logits=parameters)
     torch.testing.assert_close(
@@ -40,7 +63,7 @@ def test_bernoulli_is_that_of_torch() -> None:
 
 
 def test_bernoulli_of_grey_is_the_cross_entropy() -> None:
-    likelihood = LIKELIHOODS["bernoulli"](ModelConfig())
+    likelihood = LIKELIHOODS["bernoulli"](ModelConfig(), DOMAIN)
     images, parameters = random_images(0), random_parameters(1)
     white = torch.sigmoid(parameters)
     expected = images * white.log() + (1 - images) * (1 - white).log()
@@ -51,7 +74,7 @@ def test_bernoulli_of_grey_is_the_cross_entropy() -> None:
 
 @pytest.mark.parametrize("sigma", [0.05, 1.0, None])
 def test_gaussian_is_that_of_torch(sigma: float | None) -> None:
-    likelihood = Gaussian(ModelConfig(sigma=sigma))
+    likelihood = Gaussian(ModelConfig(sigma=sigma), DOMAIN)
     images, parameters = random_images(0), random_parameters(1)
     scale = 0.1 if sigma is None else sigma
     expected = Normal(parameters, scale).log_prob(images).sum((1, 2, 3))
@@ -60,7 +83,7 @@ def test_gaussian_is_that_of_torch(sigma: float | None) -> None:
 
 
 def test_a_learned_sigma_ends_at_the_standard_deviation_of_the_residual() -> None:
-    likelihood = Gaussian(ModelConfig())
+    likelihood = Gaussian(ModelConfig(), DOMAIN)
     images, parameters = random_images(0), random_parameters(1) * 0.3 + 0.5
     (log_sigma,) = likelihood.parameters()
     optimizer = torch.optim.LBFGS(likelihood.parameters(), max_iter=50)
@@ -81,7 +104,7 @@ def test_a_learned_sigma_ends_at_the_standard_deviation_of_the_residual() -> Non
 
 
 def test_a_given_sigma_is_not_learned_but_saved() -> None:
-    likelihood = Gaussian(ModelConfig(sigma=0.25))
+    likelihood = Gaussian(ModelConfig(sigma=0.25), DOMAIN)
     assert not list(likelihood.parameters())
     assert likelihood.state_dict()["log_sigma"].exp().item() == pytest.approx(0.25)
 
@@ -99,7 +122,7 @@ def logistic_log_mass(location: Tensor, scale: Tensor) -> Tensor:
 
 def every_level(parameters: Tensor) -> Tensor:
     """log_prob of each of the 256 levels ``[256, N]`` of one pixel with parameters ``[N, 2]``."""
-    likelihood = DiscretizedLogistic(ModelConfig())
+    likelihood = DiscretizedLogistic(ModelConfig(), DOMAIN)
     count = len(parameters)
     images = LEVELS.repeat_interleave(count).view(-1, 1, 1, 1)
     repeated = parameters.repeat(256, 1).view(-1, 2, 1, 1)
@@ -140,7 +163,9 @@ def test_the_mean_of_a_logistic_is_the_sum_over_its_levels() -> None:
     grid = [part.flatten() for part in torch.meshgrid(location, log_scale, indexing="ij")]
     levels = torch.linspace(0.0, 1.0, 256, dtype=torch.float64)
     masses = logistic_log_mass(grid[0].double(), grid[1].double().exp()).exp()
-    torch.testing.assert_close(logistic_mean(*grid).double(), levels @ masses, rtol=0.0, atol=2e-6)
+    torch.testing.assert_close(
+        logistic_mean(grid[0], grid[1], 256).double(), levels @ masses, rtol=0.0, atol=2e-6
+    )
 
 
 def test_gradients_are_finite_at_extreme_parameters() -> None:
@@ -153,7 +178,7 @@ def test_gradients_are_finite_at_extreme_parameters() -> None:
 
 @pytest.mark.parametrize("name", list(LIKELIHOODS))
 def test_samples_and_means_are_images(name: str) -> None:
-    likelihood = LIKELIHOODS[name](ModelConfig())
+    likelihood = LIKELIHOODS[name](ModelConfig(), DOMAIN)
     parameters = random_parameters(3, likelihood.maps_per_channel) * 4
     images = [
         likelihood.mean(parameters),
@@ -173,7 +198,7 @@ def test_grey_levels_are_drawn_as_often_as_they_are_probable(
     count = 100_000
     maps = torch.tensor(parameters).view(1, 2, 1, 1).expand(1, 2, 1, count)
     generator = torch.Generator().manual_seed(5)
-    draws = DiscretizedLogistic(ModelConfig()).sample(maps, generator).flatten()
+    draws = DiscretizedLogistic(ModelConfig(), DOMAIN).sample(maps, generator).flatten()
     levels = (draws * 255).round()
     assert torch.equal(levels / 255, draws)
     probability = every_level(torch.tensor([parameters]))[:, 0].double().exp()
@@ -187,7 +212,7 @@ def test_grey_levels_are_drawn_as_often_as_they_are_probable(
 
 
 def test_black_and_white_are_drawn_as_often_as_they_are_probable() -> None:
-    likelihood = LIKELIHOODS["bernoulli"](ModelConfig())
+    likelihood = LIKELIHOODS["bernoulli"](ModelConfig(), DOMAIN)
     logits = torch.linspace(-3, 3, 7).view(7, 1, 1, 1).expand(7, 1, 100, 200)
     draws = likelihood.sample(logits, torch.Generator().manual_seed(0))
     assert set(draws.unique().tolist()) == {0.0, 1.0}
@@ -197,7 +222,7 @@ def test_black_and_white_are_drawn_as_often_as_they_are_probable() -> None:
 
 
 def test_gaussian_draws_have_mean_and_sigma() -> None:
-    likelihood = Gaussian(ModelConfig(sigma=0.05))
+    likelihood = Gaussian(ModelConfig(sigma=0.05), DOMAIN)
     parameters = torch.full((1, 1, 200, 200), 0.5)
     draws = likelihood.sample(parameters, torch.Generator().manual_seed(0))
     assert draws.mean().item() == pytest.approx(0.5, abs=5 * 0.05 / 200)
@@ -206,7 +231,7 @@ def test_gaussian_draws_have_mean_and_sigma() -> None:
 
 @pytest.mark.parametrize("name", list(LIKELIHOODS))
 def test_parameters_of_an_image_have_it_as_their_mean(name: str) -> None:
-    likelihood = LIKELIHOODS[name](ModelConfig())
+    likelihood = LIKELIHOODS[name](ModelConfig(), DOMAIN)
     image = random_images(7, 1)[0]
     parameters = likelihood.parameters_of(image)
     assert parameters.shape == (likelihood.maps_per_channel * SHAPE[0], *SHAPE[1:])
@@ -226,7 +251,7 @@ def continuous(images: Tensor, logits: Tensor) -> Tensor:
     shape = len(images), len(logits)
     x = images[:, None].expand(shape).reshape(-1, 1, 1, 1)
     parameters = logits.expand(shape).reshape(-1, 1, 1, 1)
-    return ContinuousBernoulli(ModelConfig()).log_prob(x, parameters).view(shape)
+    return ContinuousBernoulli(ModelConfig(), DOMAIN).log_prob(x, parameters).view(shape)
 
 
 def test_continuous_bernoulli_is_that_of_torch() -> None:
@@ -235,7 +260,7 @@ def test_continuous_bernoulli_is_that_of_torch() -> None:
     images = torch.linspace(0, 1, 11).double()
     expected = TorchContinuousBernoulli(logits=logits).log_prob(images[:, None])
     torch.testing.assert_close(continuous(images, logits), expected, rtol=1e-6, atol=1e-6)
-    mean = ContinuousBernoulli(ModelConfig()).mean(logits)
+    mean = ContinuousBernoulli(ModelConfig(), DOMAIN).mean(logits)
     torch.testing.assert_close(
         mean, TorchContinuousBernoulli(logits=logits).mean, rtol=1e-6, atol=1e-6
     )
@@ -252,7 +277,7 @@ def test_continuous_bernoulli_integrates_to_one_and_to_its_mean_at_every_logit()
     area = (width * weights).flatten()
     density = continuous(x, LOGITS.double()).exp() * area[:, None]
     torch.testing.assert_close(density.sum(0), torch.ones(24).double(), rtol=0.0, atol=1e-4)
-    mean = ContinuousBernoulli(ModelConfig()).mean(LOGITS.double())
+    mean = ContinuousBernoulli(ModelConfig(), DOMAIN).mean(LOGITS.double())
     torch.testing.assert_close((density * x[:, None]).sum(0), mean, rtol=0.0, atol=1e-4)
 
 
@@ -268,7 +293,7 @@ def test_continuous_bernoulli_in_single_precision_is_as_good_near_one_half_as_el
     (exact,) = torch.autograd.grad(expected.sum(), wide)
     assert torch.isfinite(gradient).all()
     torch.testing.assert_close(gradient.double(), exact, rtol=1e-4, atol=1e-4)
-    likelihood = ContinuousBernoulli(ModelConfig())
+    likelihood = ContinuousBernoulli(ModelConfig(), DOMAIN)
     with torch.no_grad():
         mean = likelihood.mean(logits).double()
         torch.testing.assert_close(mean, likelihood.mean(wide), rtol=0.0, atol=1e-6)
@@ -279,7 +304,7 @@ def test_continuous_bernoulli_in_single_precision_is_as_good_near_one_half_as_el
 @pytest.mark.parametrize("logit", [-40.0, -3.0, -1e-4, 0.0, 0.3, 8.0])
 def test_continuous_draws_have_the_mean_and_the_distribution(logit: float) -> None:
     count = 50_000
-    likelihood = ContinuousBernoulli(ModelConfig())
+    likelihood = ContinuousBernoulli(ModelConfig(), DOMAIN)
     maps = torch.full((1, 1, 1, count), logit)
     draws = likelihood.sample(maps, torch.Generator().manual_seed(1)).double().flatten()
     mean = likelihood.mean(maps)[0, 0, 0, 0].item()
@@ -294,7 +319,7 @@ def test_continuous_draws_have_the_mean_and_the_distribution(logit: float) -> No
 
 def mixed(config: ModelConfig, parameters: Tensor) -> Tensor:
     """Log-probability of each of the 256 levels ``[256, N]`` of a pixel with ``[N, 3 M]``."""
-    likelihood = LIKELIHOODS["discretized_logistic_mixture"](config)
+    likelihood = LIKELIHOODS["discretized_logistic_mixture"](config, DOMAIN)
     count = len(parameters)
     images = LEVELS.repeat_interleave(count).view(-1, 1, 1, 1)
     repeated = parameters.repeat(256, 1)[:, :, None, None]
@@ -326,7 +351,7 @@ def test_one_logistic_alone_is_the_discretized_logistic() -> None:
 
 def test_channels_of_a_mixture_are_independent_and_its_maps_in_order() -> None:
     config = ModelConfig(likelihood_components=2)
-    likelihood = LIKELIHOODS["discretized_logistic_mixture"](config)
+    likelihood = LIKELIHOODS["discretized_logistic_mixture"](config, DOMAIN)
     images, parameters = random_images(0), random_parameters(1, 6)
     alone = [
         likelihood.log_prob(images[:, c : c + 1], parameters[:, c::3]) for c in range(SHAPE[0])
@@ -339,7 +364,7 @@ def test_levels_of_a_mixture_are_drawn_as_often_as_they_are_probable() -> None:
     config = ModelConfig(likelihood_components=2)
     parameters = torch.tensor([0.5, -0.5, -0.4, 0.2, -1.5, -1.0])
     maps = parameters.view(1, 6, 1, 1).expand(1, 6, 1, count)
-    likelihood = LIKELIHOODS["discretized_logistic_mixture"](config)
+    likelihood = LIKELIHOODS["discretized_logistic_mixture"](config, DOMAIN)
     draws = likelihood.sample(maps, torch.Generator().manual_seed(5)).flatten()
     assert_as_probable(draws, mixed(config, parameters[None])[:, 0].double().exp())
     levels = torch.linspace(0.0, 1.0, 256, dtype=torch.float64)
@@ -363,7 +388,7 @@ def assert_as_probable(draws: Tensor, probability: Tensor) -> None:
 
 @pytest.mark.parametrize("levels", [2, 8, 256])
 def test_categorical_is_that_of_torch(levels: int) -> None:
-    likelihood = LIKELIHOODS["categorical"](ModelConfig(levels=levels))
+    likelihood = LIKELIHOODS["categorical"](ModelConfig(levels=levels), DOMAIN)
     images, parameters = random_images(0), random_parameters(1, levels)
     # maps are in the order: level by level, in each the channels
     logits = parameters.unflatten(1, (levels, SHAPE[0])).movedim(1, -1)
@@ -378,7 +403,7 @@ def test_categorical_is_that_of_torch(levels: int) -> None:
 
 def test_categories_are_drawn_as_often_as_they_are_probable() -> None:
     count, levels = 100_000, 16
-    likelihood = LIKELIHOODS["categorical"](ModelConfig(levels=levels))
+    likelihood = LIKELIHOODS["categorical"](ModelConfig(levels=levels), DOMAIN)
     logits = torch.randn(levels, generator=torch.Generator().manual_seed(2))
     maps = logits.view(1, levels, 1, 1).expand(1, levels, 1, count)
     draws = likelihood.sample(maps, torch.Generator().manual_seed(5)).flatten()
@@ -387,7 +412,7 @@ def test_categories_are_drawn_as_often_as_they_are_probable() -> None:
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_draws_of_an_image_are_as_likely_together_as_alone(name: str) -> None:
-    likelihood = LIKELIHOODS[name](ModelConfig(likelihood_components=2, levels=4))
+    likelihood = LIKELIHOODS[name](ModelConfig(likelihood_components=2, levels=4), DOMAIN)
     images = random_images(0, batch=4)
     if name == "categorical":
         images = (images * 3).round() / 3

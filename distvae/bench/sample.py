@@ -177,7 +177,7 @@ def _torch_draw(folder: Path) -> Draw:
     def draw(count: int) -> object:
         labels = torch.arange(count) % len(model.label_names) if model.conditional else None
         z = model.prior.transform(torch.randn(count, model.prior.noise_dim), labels)
-        return (model.render(z, labels) * 255.0).round().to(torch.uint8).numpy()
+        return model.domain.to_stored(model.render(z, labels)).numpy()
 
     return draw
 

@@ -1,5 +1,6 @@
-"""What one example is: how it is stored, what a model sees of it, and what is shown of it."""
+"""What one example is: how it is stored, what a model sees of it, and what a sample of it is."""
 
+from distvae.domains.base import Domain
 from distvae.domains.images import Images, in_unit_range
 
-__all__ = ["Images", "in_unit_range"]
+__all__ = ["Domain", "Images", "in_unit_range"]

@@ -8,32 +8,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distvae.domains.base import Domain
+
 LEVELS = 256
 WHITE = LEVELS - 1
 
 
 @dataclass(frozen=True)
-class Images:
-    """Images of one size, and what a model sees of them."""
+class Images(Domain):
+    """Images of one size, and what a model sees of them: float32 in [0, 1]."""
 
     shape: tuple[int, int, int]
     """``(C, H, W)``."""
     binarize: str = "none"
     """``none`` shows levels as they are; ``threshold`` white from half up; ``dynamic`` draws each
     pixel white with probability level / 255, anew for each step."""
+    levels = LEVELS
+    memory_format = torch.channels_last
 
     @property
     def uniforms_shape(self) -> tuple[int, int, int] | None:
-        """Of the random numbers that the input of an image takes, None where it takes none."""
+        """``(C, H, W)`` for ``dynamic``, else None."""
         return self.shape if self.binarize == "dynamic" else None
 
     def to_input(self, stored: Tensor, uniforms: Tensor | None) -> Tensor:
-        """Levels ``[B, C, H, W]`` uint8 as the model's input, float32 in [0, 1].
+        """Levels ``[B, C, H, W]`` uint8 as the model's input.
 
-        Args:
-            stored: levels.
-            uniforms: uniform int16 ``[B, C, H, W]`` for ``dynamic``. 16 bits decide about a pixel,
-                so a probability is met to 1.6e-5, and those of black and white exactly.
+        For ``dynamic`` 16 bits decide about a pixel, so a probability is met to 1.6e-5, and those
+        of black and white exactly.
         """
         if self.binarize == "none":
             return in_unit_range(stored)
@@ -44,8 +46,16 @@ class Images:
         return (uniforms.float() < thresholds).float()
 
     def to_expected_input(self, stored: Tensor) -> Tensor:
-        """The mean of the input, float32 ``[B, C, H, W]``: where it is drawn, the level itself."""
+        """The mean of the input ``[B, C, H, W]``: where it is drawn, the level itself."""
         return in_unit_range(stored) if self.uniforms_shape else self.to_input(stored, None)
+
+    def to_stored(self, values: Tensor) -> Tensor:
+        """Values in [0, 1] as levels, rounded, uint8 in the same shape."""
+        return (values * float(WHITE)).round().to(torch.uint8)
+
+    def cut(self, values: Tensor) -> Tensor:
+        """Values cut to [0, 1]."""
+        return values.clamp(0.0, 1.0)
 
 
 def in_unit_range(stored: Tensor) -> Tensor:

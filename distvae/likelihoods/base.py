@@ -1,62 +1,71 @@
 """What every likelihood does.
 
-Legend: B batch, C channels, H height, W width, P parameter maps (C times ``maps_per_channel``).
-Images are float in [0, 1]. A likelihood is a module because its own parameters, such as a learned
-sigma, are trained with the model.
+Legend: B batch, C channels, P parameter maps (C times ``maps_per_channel``), S the axes of an
+example, of which C is the first and R are the rest. A likelihood is a module because its own
+parameters, such as a learned sigma, are trained with the model.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from distvae.config import ModelConfig
 from distvae.distributions import Wide
-
-GREY_LEVELS = 256
+from distvae.domains import Domain
+from distvae.errors import DistvaeError
 
 
 class Likelihood(Wide, ABC):
     """The contract of this part."""
 
     maps_per_channel: int
-    """Parameter maps the decoder gives for each image channel."""
-    quantization: float
-    """Nats per pixel and channel to add to -log p(x|z) so that it counts grey levels: log 256
-    for a density over [0, 1], 0 for a probability."""
+    """Parameter maps the decoder gives for each channel of an example."""
+    is_density: bool
+    """Whether ``log_prob`` is the logarithm of a density over [0, 1], else of a probability."""
+
+    def __init__(self, config: ModelConfig, domain: Domain) -> None:
+        super().__init__()
+        self.domain = domain
+
+    @property
+    def quantization(self) -> float:
+        """Nats for each number of an example to add to -log p(x|z) so that it counts levels."""
+        return math.log(self.domain.levels) if self.is_density and self.domain.levels else 0.0
 
     @abstractmethod
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Log p(x|z), nats per image ``[B]``, of ``images [B, C, H, W]`` in [0, 1]."""
+        """Log p(x|z), nats per example ``[B]``, of inputs ``[B, *S]``."""
 
     def log_prob_of_draws(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """The same of K draws for each image, ``[B, K]``, of ``parameters [B * K, P, H, W]``."""
+        """The same of K draws for each example, ``[B, K]``, of ``parameters [B * K, P, *R]``."""
         count = len(parameters) // len(images)
         return self.log_prob(images.repeat_interleave(count, 0), parameters).view(-1, count)
 
     @abstractmethod
     def parameters_of(self, mean: Tensor) -> Tensor:
-        """Parameters ``[P, H, W]`` whose mean is this image ``[C, H, W]``, nearly."""
+        """Parameters ``[P, *R]`` whose mean is this example ``[C, *R]``, nearly."""
 
     @abstractmethod
     def mean(self, parameters: Tensor) -> Tensor:
-        """E[x|z] ``[B, C, H, W]`` in [0, 1]."""
+        """E[x|z] ``[B, C, *R]``."""
 
     @abstractmethod
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """One draw of x given z ``[B, C, H, W]`` in [0, 1]."""
+        """One draw of x given z ``[B, C, *R]``."""
 
 
 def split_maps(parameters: Tensor, *sizes: int) -> Tensor:
-    """``[B, P, H, W]`` to ``[B, *sizes, C, H, W]``."""
-    batch, _, height, width = parameters.shape
-    return parameters.reshape(batch, *sizes, -1, height, width)
+    """``[B, P, *R]`` to ``[B, *sizes, C, *R]``."""
+    return parameters.reshape(len(parameters), *sizes, -1, *parameters.shape[2:])
 
 
 def averaged(logits: Tensor, values: Tensor) -> Tensor:
-    """Mean of values by weight, cut to [0, 1]: ``[B, N, C, H, W]`` to ``[B, C, H, W]``."""
+    """Mean of values by weight: ``[B, N, C, *R]`` to ``[B, C, *R]``."""
     weights = torch.exp(logits - logits.amax(1, keepdim=True))
-    return (_sum(weights * values) / _sum(weights)).clamp(0.0, 1.0)
+    return _sum(weights * values) / _sum(weights)
 
 
 def _sum(parts: Tensor) -> Tensor:
@@ -77,3 +86,18 @@ def inverted(mean_of: Callable[[Tensor], Tensor], mean: Tensor, largest: float) 
         below = mean_of(middle) < mean
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     return low.to(mean.dtype)
+
+
+def levels_of(domain: Domain) -> int:
+    """How many even values there are.
+
+    Raises:
+        DistvaeError: the domain's numbers are real.
+    """
+    if domain.levels is None:
+        raise DistvaeError(
+            "this likelihood gives each level a probability, and the data are real numbers",
+            "expected data of levels, such as images",
+            "Take --likelihood gaussian.",
+        )
+    return domain.levels

@@ -4,15 +4,12 @@ Legend: B batch, C channels, H height, W width.
 Images are float in [0, 1].
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distvae.config import ModelConfig
 from distvae.distributions import held
-from distvae.likelihoods.base import GREY_LEVELS, Likelihood, inverted
+from distvae.likelihoods.base import Likelihood, inverted
 
 SMALL = 0.5
 """Logit below which a series is exact to the last digit and the closed form is not."""
@@ -30,10 +27,7 @@ class Bernoulli(Likelihood):
     """
 
     maps_per_channel = 1
-    quantization = 0.0
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+    is_density = False
 
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Log p(x|z) = sum over pixels of x l - log(1 + e^l), nats per image ``[B]``."""
@@ -71,10 +65,7 @@ class ContinuousBernoulli(Likelihood):
     """
 
     maps_per_channel = 1
-    quantization = math.log(GREY_LEVELS)
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+    is_density = True
 
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Log-density summed over pixels and channels, nats per image ``[B]``."""
@@ -103,7 +94,7 @@ class ContinuousBernoulli(Likelihood):
         uniform = torch.rand(parameters.shape, generator=generator, device=parameters.device)
         falling = -parameters.abs().clamp(1e-3, STEEPEST)
         draw = torch.log1p(uniform * torch.expm1(falling)) / falling
-        return torch.where(parameters > 0, 1.0 - draw, draw).clamp(0.0, 1.0)
+        return self.domain.cut(torch.where(parameters > 0, 1.0 - draw, draw))
 
 
 def _apart(logits: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """A probability for each grey level, without any order among them.
 
-Legend: B batch, C channels, H height, W width, G grey levels.
+Legend: B batch, C channels, H height, W width, G levels.
 """
 
 import torch
@@ -8,24 +8,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distvae.config import ModelConfig
-from distvae.likelihoods.base import GREY_LEVELS, Likelihood, averaged, inverted, split_maps
+from distvae.domains import Domain
+from distvae.likelihoods.base import Likelihood, averaged, inverted, levels_of, split_maps
 
 LARGEST = 50.0
 """Slope of the logits that a decoder begins with, where a pixel never changes."""
 
 
 class Categorical(Likelihood):
-    """Independent pixels with a logit for each of G evenly spaced grey levels, 256 unless told.
+    """Independent pixels with a logit for each of G even levels, those of the domain unless told.
 
     Fewer levels describe images rounded to them, so bits per pixel are then those of such images.
     """
 
-    quantization = 0.0
+    is_density = False
     values: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.maps_per_channel = config.levels or GREY_LEVELS
+    def __init__(self, config: ModelConfig, domain: Domain) -> None:
+        super().__init__(config, domain)
+        self.maps_per_channel = config.levels or levels_of(domain)
         values = torch.linspace(0.0, 1.0, self.maps_per_channel)
         self.register_buffer("values", values, persistent=False)
 
@@ -42,11 +43,13 @@ class Categorical(Likelihood):
             return torch.softmax(slope.unsqueeze(-1) * values, dim=-1) @ values
 
         slope = inverted(mean_of, mean, LARGEST)
-        return (values.to(mean.dtype).view(-1, 1, 1, 1) * slope).flatten(0, 1)
+        return (values.to(mean.dtype).view(-1, *[1] * slope.dim()) * slope).flatten(0, 1)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x|z] ``[B, C, H, W]``."""
-        return averaged(self._split(parameters), self.values.view(1, -1, 1, 1, 1))
+        logits = self._split(parameters)
+        values = self.values.view(1, -1, *[1] * (logits.dim() - 2))
+        return self.domain.cut(averaged(logits, values))
 
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         """A grey level by its probability ``[B, C, H, W]``."""

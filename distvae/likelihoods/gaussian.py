@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from distvae.config import ModelConfig
 from distvae.distributions import held, log_normal
-from distvae.likelihoods.base import GREY_LEVELS, Likelihood
+from distvae.domains import Domain
+from distvae.likelihoods.base import Likelihood
 
 BOUND = 6.0
 """Of the logarithm of a learned sigma, whatever its sign."""
@@ -27,10 +28,10 @@ class Gaussian(Likelihood):
     """
 
     maps_per_channel = 1
-    quantization = math.log(GREY_LEVELS)
+    is_density = True
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+    def __init__(self, config: ModelConfig, domain: Domain) -> None:
+        super().__init__(config, domain)
         log_sigma = torch.tensor(math.log(0.1 if config.sigma is None else config.sigma))
         self.learned = config.sigma is None
         if self.learned:
@@ -51,10 +52,10 @@ class Gaussian(Likelihood):
         return mean
 
     def mean(self, parameters: Tensor) -> Tensor:
-        """The decoder's output, cut to [0, 1] ``[B, C, H, W]``."""
-        return parameters.clamp(0.0, 1.0)
+        """The decoder's output, cut to the domain ``[B, C, H, W]``."""
+        return self.domain.cut(parameters)
 
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean plus noise, cut to [0, 1] ``[B, C, H, W]``."""
+        """Mean plus noise, cut to the domain ``[B, C, H, W]``."""
         noise = torch.randn(parameters.shape, generator=generator, device=parameters.device)
-        return (parameters + noise * self.held_log_sigma().exp()).clamp(0.0, 1.0)
+        return self.domain.cut(parameters + noise * self.held_log_sigma().exp())

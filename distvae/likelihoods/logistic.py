@@ -1,20 +1,27 @@
-"""Probabilities of the 256 grey levels, by the mass of logistics in their bins.
+"""Probabilities of levels, by the mass of logistics in their bins.
 
 Legend: B batch, M logistics of a pixel, C channels, H height, W width, P parameter maps (C times
 ``maps_per_channel``). Images are float in [0, 1].
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from distvae.config import ModelConfig
-from distvae.likelihoods.base import GREY_LEVELS, Likelihood, averaged, inverted, split_maps
+from distvae.domains import Domain
+from distvae.likelihoods.base import Likelihood, averaged, inverted, levels_of, split_maps
 
 COMPONENTS = 5
-STEP = 1.0 / (GREY_LEVELS - 1)
-NARROW, REACH = 0.6 * STEP, 6
-"""Scale below which only levels so near to the location have a part in the mean."""
+COARSE = 256
+NARROW, REACH = 0.6, 6
+"""Scale, in steps between levels, below which only levels so near to the location have a part in
+the mean."""
+LEAST, MOST, USUAL = -5.0, 20.0, -2.0
+"""Log-scale, of 256 levels and from its usual value, that a bin never vanishes and no scale runs
+away; the usual value."""
 FARTHEST = 1.5
 """Location, from the middle, that a decoder begins with, where a pixel never changes."""
 WIDE = 2.0
@@ -22,76 +29,80 @@ WIDE = 2.0
 
 
 class DiscretizedLogistic(Likelihood):
-    """Probability of each of the 256 grey levels: the mass of a logistic in the level's bin.
+    """Probability of each level of the domain: the mass of a logistic in the level's bin.
 
     Kingma et al. 2016 (arXiv:1606.04934), appendix A.3; the outermost bins reach to infinity. The
     scale is between exp(-7), 0.23 of a grey level, and exp(18).
     """
 
     maps_per_channel = 2
-    quantization = 0.0
+    is_density = False
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+    def __init__(self, config: ModelConfig, domain: Domain) -> None:
+        super().__init__(config, domain)
+        self.levels = levels_of(domain)
 
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Log-probability of the grey levels, nats per image ``[B]``."""
-        return log_mass(images, *self._split(parameters)).flatten(1).sum(1)
+        """Log-probability of the levels, nats per image ``[B]``."""
+        return log_mass(images, *self._split(parameters), self.levels).flatten(1).sum(1)
 
     def parameters_of(self, mean: Tensor) -> Tensor:
         """Locations of that mean, with the scale that an untrained decoder has."""
-        return torch.cat([_location_of(mean), torch.zeros_like(mean)])
+        return torch.cat([_location_of(mean, self.levels), torch.zeros_like(mean)])
 
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x|z] ``[B, C, H, W]``."""
-        return expected(*self._split(parameters))
+        return expected(*self._split(parameters), self.levels)
 
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """A draw rounded to a grey level ``[B, C, H, W]``."""
+        """A draw rounded to a level ``[B, C, H, W]``."""
         location, log_scale = self._split(parameters)
         uniform = torch.rand(location.shape, generator=generator, device=location.device)
-        return drawn(location, log_scale, uniform)
+        return drawn(location, log_scale, uniform, self.levels)
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Location around one half and log-scale."""
         location, log_scale = parameters.chunk(2, dim=1)
-        return location + 0.5, _log_scale_of(log_scale)
+        return location + 0.5, _log_scale_of(log_scale, self.levels)
 
 
 class DiscretizedLogisticMixture(Likelihood):
-    """Probability of each of the 256 grey levels under a mixture of logistics for each pixel.
+    """Probability of each level of the domain under a mixture of logistics for each pixel.
 
     Salimans et al. 2017 (PixelCNN++, arXiv:1701.05517), eq. 1 and 2. The channels of a pixel are
     independent given z, each with a mixture of its own: without section 2.2's coupling of colours.
     Scales are bounded as those of :class:`DiscretizedLogistic` are.
     """
 
-    quantization = 0.0
+    is_density = False
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+    def __init__(self, config: ModelConfig, domain: Domain) -> None:
+        super().__init__(config, domain)
+        self.levels = levels_of(domain)
         self.components = config.likelihood_components or COMPONENTS
         self.maps_per_channel = 3 * self.components
 
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Log-probability of the grey levels, nats per image ``[B]``."""
+        """Log-probability of the levels, nats per image ``[B]``."""
         logits, location, log_scale = self._split(parameters)
-        mass = log_mass(images.unsqueeze(1), location, log_scale)
+        mass = log_mass(images.unsqueeze(1), location, log_scale, self.levels)
         mixed = torch.logsumexp(torch.log_softmax(logits, dim=1) + mass, dim=1)
         return mixed.flatten(1).sum(1)
 
     def parameters_of(self, mean: Tensor) -> Tensor:
         """Locations of that mean for every logistic, all alike in weight and scale."""
         zeros = torch.zeros_like(mean).repeat(self.components, 1, 1)
-        return torch.cat([zeros, _location_of(mean).repeat(self.components, 1, 1), zeros])
+        return torch.cat(
+            [zeros, _location_of(mean, self.levels).repeat(self.components, 1, 1), zeros]
+        )
 
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x|z] ``[B, C, H, W]``."""
         logits, location, log_scale = self._split(parameters)
-        return averaged(logits, expected(location, log_scale))
+        return self.domain.cut(averaged(logits, expected(location, log_scale, self.levels)))
 
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """A draw of one of the logistics, rounded to a grey level ``[B, C, H, W]``."""
+        """A draw of one of the logistics, rounded to a level ``[B, C, H, W]``."""
         logits, location, log_scale = self._split(parameters)
         uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
         # the largest logit with Gumbel noise added is a draw by weight
@@ -99,31 +110,31 @@ class DiscretizedLogisticMixture(Likelihood):
         chosen = gumbel.argmax(dim=1, keepdim=True)
         uniform = torch.rand(chosen.shape, generator=generator, device=logits.device)
         own = location.gather(1, chosen), log_scale.gather(1, chosen)
-        return drawn(*own, uniform).squeeze(1)
+        return drawn(*own, uniform, self.levels).squeeze(1)
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of the weights, locations and log-scales, each ``[B, M, C, H, W]``."""
         logits, location, log_scale = split_maps(parameters, 3, self.components).unbind(1)
-        return logits, location + 0.5, _log_scale_of(log_scale)
+        return logits, location + 0.5, _log_scale_of(log_scale, self.levels)
 
 
-def _log_scale_of(parameter: Tensor) -> Tensor:
-    """Between -7 and 18, so that a bin never vanishes; 0 is -2."""
-    return parameter.clamp(-5.0, 20.0) - 2.0
+def _log_scale_of(parameter: Tensor, levels: int) -> Tensor:
+    """Bounded, so that a bin never vanishes: between -7 and 18 of 256 levels."""
+    return parameter.clamp(LEAST - math.log((levels - 1) / (COARSE - 1)), MOST) + USUAL
 
 
-def _location_of(mean: Tensor) -> Tensor:
+def _location_of(mean: Tensor, levels: int) -> Tensor:
     """The location, from the middle, of a logistic with this mean and a scale not yet learned."""
 
     def mean_of(location: Tensor) -> Tensor:
-        return expected(location + 0.5, _log_scale_of(torch.zeros_like(location)))
+        return expected(location + 0.5, _log_scale_of(torch.zeros_like(location), levels), levels)
 
     return inverted(mean_of, mean, FARTHEST)
 
 
-def log_mass(images: Tensor, location: Tensor, log_scale: Tensor) -> Tensor:
-    """Log-probability of grey levels under logistics, elementwise."""
-    half_bin = 0.5 / (GREY_LEVELS - 1)
+def log_mass(images: Tensor, location: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """Log-probability of levels in [0, 1] under logistics, elementwise."""
+    half_bin = 0.5 / (levels - 1)
     inverse_scale = torch.exp(-log_scale)
     upper = (images - location + half_bin) * inverse_scale
     lower = (images - location - half_bin) * inverse_scale
@@ -137,38 +148,41 @@ def log_mass(images: Tensor, location: Tensor, log_scale: Tensor) -> Tensor:
     )
 
 
-def expected(location: Tensor, log_scale: Tensor) -> Tensor:
-    """Means of discretized logistics, elementwise, in [0, 1], to 1e-6.
+def expected(location: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """Means of discretized logistics, elementwise, in steps of [0, 1], to 1e-6.
 
-    The mean is the sum of P(x >= k / 255) over the levels k from 1, divided by 255: that of a
+    The mean is the sum of P(x >= k s) over the levels k from 1, times the step s: that of a
     sigmoid at the lower edges of their bins. Where the sigmoid is steeper than the edges are dense,
     all but few terms are 0 or 1. Elsewhere it is the sigmoid's integral, which has a closed form,
     and what Euler and Maclaurin add to it at both ends of [0, 1] (DLMF 2.10.1, for midpoints).
     """
     scale = log_scale.exp()
-    mean = torch.where(scale < NARROW, _few_levels(location, scale), _integral(location, scale))
+    step = 1.0 / (levels - 1)
+    few, many = _few_levels(location, scale, levels), _integral(location, scale, step)
+    mean = torch.where(scale < NARROW * step, few, many)
     return torch.where(scale > WIDE, _nearly_linear(location, scale), mean).clamp(0.0, 1.0)
 
 
-def _few_levels(location: Tensor, scale: Tensor) -> Tensor:
-    nearest = torch.round(location / STEP).clamp(0, GREY_LEVELS - 1)
+def _few_levels(location: Tensor, scale: Tensor, levels: int) -> Tensor:
+    step = 1.0 / (levels - 1)
+    nearest = torch.round(location / step).clamp(0, levels - 1)
     total = (nearest - REACH).clamp(min=0)
     for offset in range(1 - REACH, REACH + 1):
         level = nearest + offset
-        share = torch.sigmoid((location - (level - 0.5) * STEP) / scale)
-        total = total + torch.where((level >= 1) & (level < GREY_LEVELS), share, 0.0)
-    return total * STEP
+        share = torch.sigmoid((location - (level - 0.5) * step) / scale)
+        total = total + torch.where((level >= 1) & (level < levels), share, 0.0)
+    return total * step
 
 
-def _integral(location: Tensor, scale: Tensor) -> Tensor:
+def _integral(location: Tensor, scale: Tensor, step: float) -> Tensor:
     black, white = location / scale, (location - 1.0) / scale
-    steps = STEP / scale
+    steps = step / scale
 
     def end(argument: Tensor) -> Tensor:
         share = torch.sigmoid(argument)
         slope = share * (1.0 - share)  # its second derivative is slope (1 - 6 slope)
         powers = steps / 24.0 - 7.0 / 5760.0 * steps * steps * steps * (1.0 - 6.0 * slope)
-        return scale * F.softplus(argument) - STEP * slope * powers
+        return scale * F.softplus(argument) - step * slope * powers
 
     return end(black) - end(white)
 
@@ -181,7 +195,7 @@ def _nearly_linear(location: Tensor, scale: Tensor) -> Tensor:
     return share + bend / 24.0 + bend * (1.0 - 12.0 * slope) / (1920.0 * scale * scale)
 
 
-def drawn(location: Tensor, log_scale: Tensor, uniform: Tensor) -> Tensor:
-    """Grey levels that are the quantiles of uniform noise, elementwise."""
+def drawn(location: Tensor, log_scale: Tensor, uniform: Tensor, levels: int) -> Tensor:
+    """Levels in [0, 1] that are the quantiles of uniform noise, elementwise."""
     draw = location + torch.logit(uniform, eps=1e-6) * log_scale.exp()
-    return (draw * (GREY_LEVELS - 1)).round().clamp(0, GREY_LEVELS - 1) / (GREY_LEVELS - 1)
+    return (draw * (levels - 1)).round().clamp(0, levels - 1) / (levels - 1)

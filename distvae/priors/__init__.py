@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from distvae.config import ModelConfig
+from distvae.domains import Domain
 from distvae.posteriors import Posterior
 from distvae.priors.base import Prior
 from distvae.priors.flow import FlowPrior
@@ -39,7 +40,7 @@ __all__ = [
 def build_prior(
     config: ModelConfig,
     num_labels: int,
-    image_shape: tuple[int, int, int],
+    domain: Domain,
     encode: Callable[[Tensor, Tensor | None], Posterior],
 ) -> Prior:
     """The prior of a model.
@@ -47,9 +48,9 @@ def build_prior(
     Args:
         config: of the model.
         num_labels: 0 for a model without labels.
-        image_shape: channels, height and width.
+        domain: of the examples.
         encode: images and labels to their posterior.
     """
     if config.prior == "vamp":
-        return VampPrior(config, num_labels, image_shape, encode)
+        return VampPrior(config, num_labels, domain, encode)
     return PRIORS[config.prior or "normal"](config, num_labels)

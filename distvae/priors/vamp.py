@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.means import mean_image
-from distvae.domains import in_unit_range
+from distvae.domains import Domain, in_unit_range
 from distvae.posteriors import Posterior
 from distvae.priors.mixture import COMPONENTS, Mixture
 
@@ -23,13 +23,13 @@ NOISE = 0.01
 class VampPrior(Mixture):
     """``p(z|y) = 1/M sum_k q(z|u_yk, y)``: Tomczak and Welling 2018 (arXiv:1705.07120), eq. 9.
 
-    The pseudo-inputs u are images, learned with the rest and cut to [0, 1]; each label has its own,
-    since its aggregate posterior, which they stand for, is its own.
+    The pseudo-inputs u are learned with the rest and cut to what inputs can be; each label has its
+    own, since its aggregate posterior, which they stand for, is its own.
 
     Args:
         config: of the model.
         num_labels: L; 0 for a model without labels.
-        image_shape: ``(C, H, W)``.
+        domain: of the examples.
         encode: the model's encoder, a bound method, so that a copy of the model has its own.
     """
 
@@ -37,16 +37,17 @@ class VampPrior(Mixture):
         self,
         config: ModelConfig,
         num_labels: int,
-        image_shape: tuple[int, int, int],
+        domain: Domain,
         encode: Callable[[Tensor, Tensor | None], Posterior],
     ) -> None:
         super().__init__(config.latent_dim)
         self.encode = encode
+        self.domain = domain
         self.num_labels = num_labels
         self.begin_as = config.pseudo_inputs
         self.size = config.prior_components or COMPONENTS
         count = max(1, num_labels) * self.size
-        self.pseudo_inputs = nn.Parameter(BEGINNING + NOISE * torch.randn(count, *image_shape))
+        self.pseudo_inputs = nn.Parameter(BEGINNING + NOISE * torch.randn(count, *domain.shape))
 
     def components(self) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and log-variance ``[L, M, Z]``, logits of the weights ``[1, M]``."""
@@ -54,7 +55,7 @@ class VampPrior(Mixture):
         labels = None
         if self.num_labels:
             labels = torch.arange(self.num_labels, device=device).repeat_interleave(self.size)
-        base = self.encode(self.pseudo_inputs.clamp(0.0, 1.0), labels).base
+        base = self.encode(self.domain.cut(self.pseudo_inputs), labels).base
         mean, log_variance = (part.view(-1, self.size, part.shape[1]) for part in base)
         return mean, log_variance, torch.zeros(1, self.size, device=device)
 
