@@ -16,6 +16,7 @@ import math
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 STEPS = 200
@@ -30,9 +31,10 @@ RUNS = {
     "flow": f"{PLAIN} --posterior flow",
     "factor": f"{PLAIN} --objective factor --penalty 10",
     "beta_tc": f"{PLAIN} --objective beta_tc",
+    "logistic": f"{PLAIN} --likelihood discretized_logistic_mixture --batch-size 32",
     "mmd": f"{PLAIN} --objective mmd",
-    "conv": "--data mnist --network conv --width 8 --prior vamp --likelihood discretized_logistic",
-    "resnet": "--data mnist --network resnet --width 8 --prior mixture --batch-size 32",
+    "conv": "--data mnist --network conv --width 8 --prior vamp --prior-components 2 --batch-size 16",
+    "resnet": "--data mnist --network resnet --width 8 --prior mixture --batch-size 8",
 }
 EVALUATIONS = {
     "mnist-cvae": "--metrics elbo,latents,downstream,judge",
@@ -54,13 +56,13 @@ def figures(folder: Path) -> dict[str, float]:
     return {name: value for name, value in found.items() if isinstance(value, float)}
 
 
-def computed() -> dict[str, dict[str, object]]:
+def computed(names: Sequence[str]) -> dict[str, dict[str, object]]:
     """Of each run the digest of its weights, and its figures where it is evaluated."""
     found: dict[str, dict[str, object]] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for name, flags in RUNS.items():
+        for name in names:
             folder = Path(temporary, name)
-            given = [*flags.split(), *FLAGS.split(), "--max-steps", str(STEPS)]
+            given = [*RUNS[name].split(), *FLAGS.split(), "--max-steps", str(STEPS)]
             distvae("train", *given, "--output", str(folder))
             weights = (folder / "model.safetensors").read_bytes()
             found[name] = {"weights": hashlib.sha256(weights).hexdigest()}
@@ -83,15 +85,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("action", choices=["write", "check"])
     parser.add_argument("file", type=Path)
+    parser.add_argument("runs", nargs="*", help="left out: all")
     given = parser.parse_args()
-    found = computed()
+    names = given.runs or list(RUNS)
+    found = computed(names)
     if given.action == "write":
         given.file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return 0
     before = json.loads(given.file.read_text(encoding="utf-8"))
     different = [
         f"{run} {what}: {before[run].get(what)} was, {found[run].get(what)} is"
-        for run in RUNS
+        for run in names
         for what in {**before[run], **found[run]}
         if not alike(before[run].get(what), found[run].get(what))
     ]
