@@ -97,8 +97,11 @@ class Composition(nn.Module):
             batch: with noise ``[B, Z]`` for one z of each image, or ``[B, K, Z]`` for K, which also
                 gives their densities.
         """
-        inputs = self.domain.to_input(batch.stored, batch.uniforms)
-        return self.terms_of(inputs, batch.labels, batch.noise)
+        return self.terms_of(self.inputs_of(batch), batch.labels, batch.noise)
+
+    def inputs_of(self, batch: Batch) -> Tensor:
+        """What the encoder sees of a batch, ``[B, *S]``."""
+        return self.domain.to_input(batch.stored, batch.uniforms)
 
     def terms_of(self, inputs: Tensor, labels: Tensor | None, noise: Tensor) -> Terms:
         """Encode, draw, decode.

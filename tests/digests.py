@@ -22,6 +22,7 @@ from pathlib import Path
 STEPS = 200
 TOLERANCE = 1e-9
 FLAGS = "--mixed-precision no --compile off --threads 1 --eval-every 1000 --sample-every 1000"
+CONVOLVED = "--data mnist --width 8 --batch-size 8"
 PLAIN = "--data mnist --model vae --network mlp --prior normal --latent-dim 10"
 RUNS = {
     "mnist-cvae": "--config mnist-cvae",
@@ -33,8 +34,8 @@ RUNS = {
     "beta_tc": f"{PLAIN} --objective beta_tc",
     "logistic": f"{PLAIN} --likelihood discretized_logistic_mixture --batch-size 32",
     "mmd": f"{PLAIN} --objective mmd",
-    "conv": "--data mnist --network conv --width 8 --prior vamp --prior-components 2 --batch-size 16",
-    "resnet": "--data mnist --network resnet --width 8 --prior mixture --batch-size 8",
+    "conv": f"{CONVOLVED} --network conv --prior vamp --prior-components 2",
+    "resnet": f"{CONVOLVED} --network resnet --prior mixture",
 }
 EVALUATIONS = {
     "mnist-cvae": "--metrics elbo,latents,downstream,judge",

@@ -131,7 +131,7 @@ def encoded(
     codes, pixels, labels = [], [], []
     for _, own, batch in _blocks(model, split, stream, seed, most):
         assert own is not None
-        inputs = model.domain.to_input(batch.stored, batch.uniforms)
+        inputs = model.inputs_of(batch)
         mean = model.infer(inputs, batch.labels).mean
         if model.conditional and model.prior.invertible:
             mean = model.prior.whiten(mean, batch.labels)

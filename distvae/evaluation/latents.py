@@ -116,7 +116,7 @@ def draw(
     parts, rates = [], []
     for _, _, batch in blocks(model, images, seed, stream, rows=rows, advance=advance):
         y = batch.labels
-        posterior = model.infer(model.domain.to_input(batch.stored, batch.uniforms), y)
+        posterior = model.infer(model.inputs_of(batch), y)
         z = posterior.sample(batch.noise)
         rate = model.prior.kl(posterior, y)
         if rate is not None:

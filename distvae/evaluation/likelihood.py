@@ -65,7 +65,7 @@ def log_likelihood(
         labels, block = batch.labels, int(rows[0]) // BLOCK
         if labels is not None and label is not None:
             labels = torch.full_like(labels, label)
-        inputs = model.domain.to_input(batch.stored, batch.uniforms)
+        inputs = model.inputs_of(batch)
         for turn in range(-(-draws // DRAWS)):
             count = min(DRAWS, draws - turn * DRAWS)
             noise = latents.draw((block << 32) + turn, BLOCK).noise[: len(rows), :count]
