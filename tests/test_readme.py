@@ -19,7 +19,8 @@ from distvae.recipes import read_recipe
 from distvae.sampling import SampleConfig
 from tests.conftest import CHECKOUT, Command
 
-DOCUMENTS = ("README.md", "launch/README.md", "CONTRIBUTING.md")
+PAGES = sorted(f"docs/{path.name}" for path in (CHECKOUT / "docs").glob("*.md"))
+DOCUMENTS = ("README.md", "launch/README.md", "CONTRIBUTING.md", *PAGES)
 KINDS = {
     "train": Train,
     "sample": SampleConfig,
@@ -126,7 +127,8 @@ def test_a_file_that_is_named_is_there(document: str) -> None:
     paths = [path for path in paths if not path.startswith(ELSEWHERE)]
     if document == "README.md":
         assert "docs/samples.png" in links
-        assert {"launch/train.py", "distvae/recipes/", "distvae/data/mnist/"} <= set(paths)
+        assert {"launch/train.py", "distvae/data/mnist/"} <= set(paths)
+        assert set(PAGES) <= set(links)
     folders = (CHECKOUT, (CHECKOUT / document).parent, CHECKOUT / "distvae")
     for path in links + paths:
         assert any((folder / path).exists() for folder in folders), path
@@ -136,14 +138,14 @@ def test_a_file_that_is_named_is_there(document: str) -> None:
 def test_a_run_folder_is_as_drawn(run: Path, command: Command) -> None:
     assert command("evaluate", run, "--metrics", "judge,neighbours").code == 0
     assert command("export", run).code == 0
-    (tree,) = (block for block in blocks("README.md") if block.startswith("runs/NAME/"))
+    (tree,) = (block for block in blocks("docs/runs.md") if block.startswith("runs/NAME/"))
     drawn = [line.split()[0].rstrip("/") for line in tree.splitlines()[1:]]
     assert sorted(drawn) == sorted(path.name for path in run.iterdir())
 
 
 def test_every_recipe_is_in_both_tables() -> None:
     recipes = {path.stem for path in (CHECKOUT / "distvae" / "recipes").glob("*.yaml")}
-    for document in ("README.md", "launch/README.md"):
+    for document in ("docs/recipes.md", "launch/README.md"):
         told = set(re.findall(r"^\| `([\w-]+)[^`]*`", text_of(document), re.MULTILINE))
         assert told >= recipes
     assert {*re.findall(r"^\| `([\w-]+)", text_of("launch/README.md"), re.MULTILINE)} == recipes
