@@ -18,11 +18,11 @@ from torch import Tensor, nn
 import distvae
 from distvae.export import probe
 from distvae.export.checksum import append_checksum
-from distvae.export.layers import for_inference
 from distvae.export.manifest import DECODER, ENCODER, KEY, Manifest, parse_manifest
 from distvae.export.outline import metadata_entry
 from distvae.export.rounding import measured_probe
 from distvae.files import replacing_file
+from distvae.inference import for_inference
 from distvae.models import VAE
 from distvae.tensors import checksum
 

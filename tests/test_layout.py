@@ -38,7 +38,7 @@ FLOORS = [
     ["batch", "domains"],
     ["draws"],
     ["data"],
-    ["distributions", "networks", "checks"],
+    ["distributions", "networks", "checks", "inference"],
     ["flows"],
     ["posteriors", "likelihoods"],
     ["priors"],

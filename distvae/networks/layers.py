@@ -37,6 +37,33 @@ class Modulation(nn.Module):
             scale, shift = scale[:, :, None, None], shift[:, :, None, None]
         return torch.addcmul(features + shift, features, scale)
 
+    def simplified(self) -> nn.Module:
+        """With finished tables."""
+        return self if self.table is None else FixedModulation(self)
+
+
+class FixedModulation(nn.Module):
+    """``h factor[y] + shift[y]`` from two finished tables, where training has ``1 + scale[y]``."""
+
+    def __init__(self, trained: Modulation) -> None:
+        super().__init__()
+        assert trained.table is not None
+        scale, shift = trained.table.weight.detach().chunk(2, dim=1)
+        self.factor = nn.Parameter(1.0 + scale)
+        self.shift = nn.Parameter(shift.clone())
+
+    def take_bias(self, layer: nn.Linear) -> None:
+        """Add what a layer adds before this one, which then is a product and nothing else."""
+        self.shift.data += layer.bias.data * self.factor.data
+        layer.bias = None  # type: ignore[assignment]
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """``features [B, F]`` or ``[B, F, H, W]``, ``labels [B]`` int64."""
+        factor, shift = F.embedding(labels, self.factor), F.embedding(labels, self.shift)
+        if features.dim() == 4:
+            factor, shift = factor[:, :, None, None], shift[:, :, None, None]
+        return features * factor + shift
+
 
 class ImageNorm(nn.Module):
     """Layer normalization over the channels of each pixel, without parameters to learn."""
@@ -45,6 +72,25 @@ class ImageNorm(nn.Module):
         """``features [B, C, H, W]``."""
         variance, mean = torch.var_mean(features, dim=1, keepdim=True, correction=0)
         return (features - mean) * torch.rsqrt(variance + 1e-5)
+
+    def simplified(self) -> nn.Module:
+        """With convolutions."""
+        return ConvolvedNorm()
+
+
+class ConvolvedNorm(nn.Module):
+    """:class:`ImageNorm` with its means taken by convolutions of one pixel.
+
+    ONNX Runtime adds a mean over channels up in another order when the batch is one image, so that
+    an image would depend on the batch it is drawn in; a convolution is the same for every batch.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``features [B, C, H, W]``."""
+        channels = features.shape[1]
+        average = torch.full((1, channels, 1, 1), 1.0 / channels)
+        centred = features - F.conv2d(features, average)
+        return centred * torch.rsqrt(F.conv2d(centred * centred, average) + 1e-5)
 
 
 def one_hot(labels: Tensor | None, num_labels: int, like: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import math
 from torch import Tensor, cat, nn, no_grad
 
 from distvae.config import ModelConfig
-from distvae.networks.layers import ACTIVATIONS, Modulation, one_hot, scaled
+from distvae.networks.layers import ACTIVATIONS, FixedModulation, Modulation, one_hot, scaled
 
 
 class DenseLayers(nn.Module):
@@ -41,6 +41,14 @@ class DenseLayers(nn.Module):
                 features = modulation(features, labels)
             features = self.activation(features)
         return features
+
+    def simplified(self) -> nn.Module:
+        """With the bias of a layer in the modulation that follows it, where none stands between."""
+        if not self.normed:
+            for dense, modulation in zip(self.dense, self.modulation, strict=True):
+                if isinstance(modulation, FixedModulation) and isinstance(dense, nn.Linear):
+                    modulation.take_bias(dense)
+        return self
 
 
 class MLPEncoder(nn.Module):

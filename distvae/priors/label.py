@@ -4,6 +4,7 @@ Legend: B batch, Z latent dimensions, L labels.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distvae.config import ModelConfig
@@ -69,6 +70,10 @@ class LabelPrior(Prior):
         log_diagonal = self._held()
         return self.SPEED * self.mean, self._inverse(self._whitening(log_diagonal), log_diagonal)
 
+    def simplified(self) -> nn.Module:
+        """With finished tables."""
+        return FixedLabelPrior(self)
+
     def whiten(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """``W[y] (z - mean[y])`` ``[B, Z]``."""
         return self._whitened(z, labels, self._held())
@@ -103,3 +108,18 @@ class LabelPrior(Prior):
             power = power @ power
             inverse = inverse + inverse @ power
         return inverse * inverse_diagonal.unsqueeze(1)
+
+
+class FixedLabelPrior(nn.Module):
+    """:class:`LabelPrior` with its tables finished, and without the way back."""
+
+    def __init__(self, trained: LabelPrior) -> None:
+        super().__init__()
+        self.noise_dim = trained.noise_dim
+        mean, colouring = trained.tables()
+        self.mean, self.colouring = nn.Parameter(mean), nn.Parameter(colouring.flatten(1))
+
+    def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """``noise [B, Z]``, ``labels [B]`` int64, to ``[B, Z]``."""
+        colouring = F.embedding(labels, self.colouring).view(-1, self.noise_dim, self.noise_dim)
+        return F.embedding(labels, self.mean) + (colouring @ noise.unsqueeze(2)).squeeze(2)

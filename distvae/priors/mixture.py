@@ -84,6 +84,10 @@ class Mixture(Prior):
         """Noise ``[B, 2 + Z]`` to ``mean + scale * noise`` of a component ``[B, Z]``."""
         return self.tables().transform(noise, labels)
 
+    def simplified(self) -> nn.Module:
+        """With finished tables."""
+        return FixedMixture(self)
+
     def tables(self) -> Tables:
         """What ``transform`` needs."""
         mean, log_variance, logits = self.components()
@@ -93,6 +97,22 @@ class Mixture(Prior):
             thresholds_of(logits).to(mean.dtype),
             len(mean) > 1,
         )
+
+
+class FixedMixture(nn.Module):
+    """:class:`Mixture` with its tables finished; a VampPrior no longer needs its encoder."""
+
+    def __init__(self, trained: Mixture) -> None:
+        super().__init__()
+        self.noise_dim = trained.noise_dim
+        mean, scale, thresholds, self.own = trained.tables()
+        self.mean, self.scale = nn.Parameter(mean), nn.Parameter(scale)
+        self.thresholds = nn.Parameter(thresholds)
+
+    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """``noise [B, noise_dim]``, ``labels [B]`` int64 or None, to ``[B, Z]``."""
+        tables = Tables(self.mean, self.scale, self.thresholds, self.own)
+        return tables.transform(noise, labels)
 
 
 class MixturePrior(Mixture):
