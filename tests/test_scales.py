@@ -14,10 +14,12 @@ from torch.func import grad_and_value
 
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, held
+from distvae.domains import Images
 from distvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian
 from distvae.models import VAE
 from distvae.priors import LabelPrior, MixturePrior
 
+DOMAIN = Images((1, 8, 8))
 NARROWEST, WIDEST = math.exp(-LOG_SCALE), math.exp(LOG_SCALE)
 
 
@@ -63,7 +65,7 @@ def fill(parameter: Tensor, value: float) -> None:
 
 def test_a_learned_sigma_has_a_floor_and_one_that_was_asked_for_has_none() -> None:
     image = torch.ones(1, 1, 2, 2)
-    learned, fixed = Gaussian(ModelConfig()), Gaussian(ModelConfig(sigma=1e-3))
+    learned, fixed = Gaussian(ModelConfig(), DOMAIN), Gaussian(ModelConfig(sigma=1e-3), DOMAIN)
     assert isinstance(learned.log_sigma, Tensor)
     fill(learned.log_sigma, -50.0)
     most = Normal(0.0, math.exp(-6.0)).log_prob(torch.tensor(0.0)).item() * 4
@@ -80,7 +82,7 @@ def test_a_learned_sigma_has_a_floor_and_one_that_was_asked_for_has_none() -> No
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_the_slope_of_a_continuous_bernoulli_is_held(sign: float) -> None:
-    likelihood, steepest = ContinuousBernoulli(ModelConfig()), math.exp(7.0)
+    likelihood, steepest = ContinuousBernoulli(ModelConfig(), DOMAIN), math.exp(7.0)
     logit = torch.full((1, 1, 1, 1), sign * 1e6, requires_grad=True)
     # near its end the density is an exponential one of the distance from there
     for distance in (0.0, 0.001, 0.01):
@@ -99,7 +101,7 @@ def test_the_slope_of_a_continuous_bernoulli_is_held(sign: float) -> None:
 
 
 def test_the_scale_of_a_discretized_logistic_is_at_least_a_quarter_of_a_level() -> None:
-    likelihood, narrowest = DiscretizedLogistic(ModelConfig()), math.exp(-7.0)
+    likelihood, narrowest = DiscretizedLogistic(ModelConfig(), DOMAIN), math.exp(-7.0)
     image = torch.full((1, 1, 1, 1), 100.0 / 255.0)
     parameters = torch.stack([image[0] - 0.5, torch.tensor([[[-50.0]]])], dim=1)
     assert narrowest * 255 == pytest.approx(0.23, abs=0.005)

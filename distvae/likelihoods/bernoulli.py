@@ -4,6 +4,8 @@ Legend: B batch, C channels, H height, W width.
 Images are float in [0, 1].
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
