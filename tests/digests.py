@@ -16,7 +16,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 STEPS = 200
@@ -57,21 +57,19 @@ def figures(folder: Path) -> dict[str, float]:
     return {name: value for name, value in found.items() if isinstance(value, float)}
 
 
-def computed(names: Sequence[str]) -> dict[str, dict[str, object]]:
+def computed(names: Sequence[str]) -> Iterator[tuple[str, dict[str, object]]]:
     """Of each run the digest of its weights, and its figures where it is evaluated."""
-    found: dict[str, dict[str, object]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for name in names:
             folder = Path(temporary, name)
             given = [*RUNS[name].split(), *FLAGS.split(), "--max-steps", str(STEPS)]
             distvae("train", *given, "--output", str(folder))
             weights = (folder / "model.safetensors").read_bytes()
-            found[name] = {"weights": hashlib.sha256(weights).hexdigest()}
+            found: dict[str, object] = {"weights": hashlib.sha256(weights).hexdigest()}
             if name in EVALUATIONS:
                 distvae("evaluate", str(folder), *EVALUATIONS[name].split())
-                found[name] |= figures(folder)
-            print(name, found[name]["weights"], flush=True)
-    return found
+                found |= figures(folder)
+            yield name, found
 
 
 def alike(before: object, after: object) -> bool:
@@ -88,20 +86,22 @@ def main() -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("runs", nargs="*", help="left out: all")
     given = parser.parse_args()
-    names = given.runs or list(RUNS)
-    found = computed(names)
-    if given.action == "write":
-        given.file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        return 0
-    before = json.loads(given.file.read_text(encoding="utf-8"))
-    different = [
-        f"{run} {what}: {before[run].get(what)} was, {found[run].get(what)} is"
-        for run in names
-        for what in {**before[run], **found[run]}
-        if not alike(before[run].get(what), found[run].get(what))
-    ]
-    print("\n".join(different) or "nothing differs")
-    return int(bool(different))
+    names, path = given.runs or list(RUNS), given.file
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    differs = False
+    for run, found in computed(names):
+        if given.action == "write":
+            before[run] = found
+            path.write_text(json.dumps(before, indent=1) + "\n", encoding="utf-8")
+            print(f"{run}: written", flush=True)
+            continue
+        known = before.get(run, {})
+        other = [what for what in {**known, **found} if not alike(known.get(what), found.get(what))]
+        for what in other:
+            print(f"{run}: {what} was {known.get(what)} and is {found.get(what)}")
+        print(f"{run}: {'differs' if other else f'{len(found)} numbers are the same'}", flush=True)
+        differs |= bool(other)
+    return int(differs)
 
 
 if __name__ == "__main__":
