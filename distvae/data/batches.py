@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.data.encoded import decode_image
+from distvae.data.image_data import Split
 from distvae.data.order import permutation
 from distvae.data.pixels import check_size, read_picture
 from distvae.data.shards import Example, State
@@ -22,8 +23,6 @@ from distvae.errors import DistvaeError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-    from distvae.data.store import Split
 
 AHEAD = 4
 """Batches of a stream that are read and decoded before they are asked for."""
@@ -89,7 +88,7 @@ class ResidentImages:
     device: "torch.device"
 
     @classmethod
-    def from_split(cls, split: "Split") -> "ResidentImages":
+    def from_split(cls, split: Split) -> "ResidentImages":
         """A split on the CPU; the images share the memory map and must not be written to."""
         import torch
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.config import DataConfig
 from distvae.data.levels import DIM, Levels, real_levels, whole_levels
 from distvae.errors import DistvaeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from distvae.config import DataConfig
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "F"})
 BYTE_MODES = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
@@ -83,10 +82,10 @@ class Reading:
     dim: bool
     """Whether all bytes are small, which is told and left as it is."""
     seen: Seen = field(compare=False)
-    config: "DataConfig" = field(compare=False)
+    config: DataConfig = field(compare=False)
 
     @classmethod
-    def of(cls, seen: Seen, config: "DataConfig") -> "Reading":
+    def of(cls, seen: Seen, config: DataConfig) -> "Reading":
         """How to read these images and all others like them.
 
         Raises:
@@ -190,9 +189,7 @@ def to_pixels(image: "Image", reading: Reading) -> NDArray[np.uint8]:
     return pixels[None] if reading.channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def first_reading(
-    decode: Decode, images: Iterable[tuple[str, Any]], config: "DataConfig"
-) -> Reading:
+def first_reading(decode: Decode, images: Iterable[tuple[str, Any]], config: DataConfig) -> Reading:
     """How to read images, by some of them: where each is, and what ``decode`` takes.
 
     Raises:

@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distvae.data.factors import Factor, FactorData
+from distvae.data.factors import Factor
 from distvae.data.order import permutation
 from distvae.data.store import ImageData
 from distvae.domains import in_unit_range
 from distvae.evaluation.elbo import ACTIVE_VARIANCE
+from distvae.evaluation.factor_grid import FactorData
 from distvae.evaluation.uncertainty import estimate_metrics, mean_of
 from distvae.models import VAE
 

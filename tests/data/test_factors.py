@@ -9,19 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
-from distvae.data.factors import (
-    GRIDS,
-    HALF_AXES,
-    HALF_SIDE,
-    HEART,
-    SHAPES,
-    FactorData,
-    classes_of,
-    render,
-    values_of,
-)
+from distvae.data.factors import classes_of, values_of
+from distvae.data.sources.sprites import GRIDS, HALF_AXES, HALF_SIDE, HEART, SHAPES, render
 from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
+from distvae.evaluation.factor_grid import FactorData
 from tests.data.conftest import write_folder
 from tests.data.grids import SIDE, SIZES, grid_arrays, write_grid
 

@@ -15,7 +15,7 @@ from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
 from distvae.config import DataConfig, ModelConfig
-from distvae.data.factors import Factor, FactorData, classes_of
+from distvae.data.factors import Factor, classes_of
 from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
 from distvae.evaluation.disentanglement import (
@@ -31,6 +31,7 @@ from distvae.evaluation.disentanglement import (
     mutual_information_gaps,
     sap,
 )
+from distvae.evaluation.factor_grid import FactorData
 from distvae.models import build_model
 from tests.data.grids import write_grid
 

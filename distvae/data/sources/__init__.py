@@ -8,14 +8,14 @@ import re
 from pathlib import Path
 
 from distvae.config import DataConfig
-from distvae.data.factors import GRIDS
 from distvae.data.identity import Progress, check_regular
-from distvae.data.sources.bundled import read_mnist, read_sprites
 from distvae.data.sources.hub import load_hub
 from distvae.data.sources.labels import is_text
 from distvae.data.sources.local import FILES, load_local, local_identity, read_local
+from distvae.data.sources.mnist import read_mnist
 from distvae.data.sources.raw import RawData, RawSplit, Source
 from distvae.data.sources.refused import ending
+from distvae.data.sources.sprites import GRIDS, read_sprites
 from distvae.data.sources.tables import read_tables
 from distvae.errors import DistvaeError, nearest
 

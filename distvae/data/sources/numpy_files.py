@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
-from distvae.data.factors import read_dsprites
 from distvae.data.sources.arrays import ArraySplit, read_arrays
-from distvae.data.sources.bundled import read_grid
+from distvae.data.sources.dsprites import read_dsprites
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes, RawData
 from distvae.data.sources.splits import WORDS, words_of
+from distvae.data.sources.sprites import read_grid
 from distvae.data.sources.unpacking import check_unpacked
 from distvae.errors import DistvaeError
 from distvae.labels import natural_order
