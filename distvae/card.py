@@ -12,7 +12,7 @@ from distvae.errors import DistvaeError, shown
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import write_text
 from distvae.reading import read_lines, read_record
-from distvae.records import DataRecord, Evaluation, MetricsLine, Scalar
+from distvae.records import DataRecord, Evaluation, MetricsLine, RunRecord, Scalar
 from distvae.runs import METRICS, SAMPLES, Run, without_folders
 from distvae.terminal import warn
 from distvae.text import markdown, markdown_table, printable
@@ -158,26 +158,12 @@ def write_card(folder: Path) -> None:
     """Write README.md of a run folder from its config.json and what has been measured."""
     run = Run(folder, folder)
     record, settings = run.record(), run.config()
-    data = record.data
-    kept, sheet = best(folder), best_sheet(folder)
+    data, sheet = record.data, best_sheet(folder)
     picture = f"![samples](samples/{quote(sheet.name)})\n" if sheet else ""
     channels, height, width = record.image_shape
     labels = record.label_names
     conditional = settings.model.model == "cvae"
     asked = f"labels=[{labels[0]!r}], " if conditional else ""
-    judged_line = (
-        f"- Judged while training by {data.validation_images} other images: "
-        f"{markdown(data.validation_split)}\n"
-        if data.validation_images
-        else ""
-    )
-    kept_line = f"- Weights: {kept}\n" if kept else ""
-    label_line = f"- Labels: {', '.join(map(markdown, labels))}\n" if conditional else ""
-    changed = "".join(
-        f"{printable(name)}: {json.dumps(without_folders(value) if name == 'data' else value)}\n"
-        for name, value in record.settings.items()
-        if name not in OF_THE_MACHINE
-    )
     write_text(
         folder / CARD,
         f"""---
@@ -190,7 +176,7 @@ A {"conditional " if conditional else ""}variational autoencoder ({settings.mode
 
 - Data: {_source(data)}, {data.train_images} training images
 - Tested on {data.test_images} images: {markdown(data.test_split)}
-{judged_line}{kept_line}{label_line}- Binarization: {settings.data.binarize}
+{_facts(folder, record, conditional)}- Binarization: {settings.data.binarize}
 
 {picture}
 ## Measured
@@ -210,8 +196,31 @@ images = model.sample({asked}n=16, seed=0)  # [16, {channels}, {height}, {width}
 ## Settings
 
 ```yaml
-{changed}```
+{_settings(record)}```
 """,
+    )
+
+
+def _facts(folder: Path, record: RunRecord, conditional: bool) -> str:
+    """Lines that not every run has: who judged, which weights were kept, labels."""
+    data, kept = record.data, best(folder)
+    lines = []
+    if data.validation_images:
+        split = markdown(data.validation_split)
+        lines.append(f"Judged while training by {data.validation_images} other images: {split}")
+    if kept:
+        lines.append(f"Weights: {kept}")
+    if conditional:
+        lines.append(f"Labels: {', '.join(map(markdown, record.label_names))}")
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def _settings(record: RunRecord) -> str:
+    """Every setting that is no matter of the machine, as YAML."""
+    return "".join(
+        f"{printable(name)}: {json.dumps(without_folders(value) if name == 'data' else value)}\n"
+        for name, value in record.settings.items()
+        if name not in OF_THE_MACHINE
     )
 
 

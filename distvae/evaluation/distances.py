@@ -116,16 +116,29 @@ def distance_metrics(
     assert labels is not None
     assert train.labels is not None
     for (found, name), own in zip(kinds, (labels, train.labels[alike]), strict=True):
-        figures = [
-            dict(_by_label(*pair, own, labels, data.label_names, name, seed))
-            for pair in zip(found, real, strict=True)
-        ]
-        by_label = pooled(figures)
-        for figure, estimate in by_label.items():
-            yield from estimate_metrics(figure, estimate)
-        fids = [each for figure, each in by_label.items() if figure.startswith("fid")]
-        if fids:
-            yield from spread_metrics(f"fid{name}", fids, seed)
+        yield from _of_labels(found, real, own, labels, data.label_names, name, seed)
+
+
+def _of_labels(
+    found: Sequence[Tensor],
+    real: Sequence[Tensor],
+    own: Tensor,
+    labels: Tensor,
+    names: Sequence[str],
+    name: str,
+    seed: int,
+) -> Values:
+    """The figures of each label in every space together, and their spread."""
+    figures = [
+        dict(_by_label(*pair, own, labels, names, name, seed))
+        for pair in zip(found, real, strict=True)
+    ]
+    by_label = pooled(figures)
+    for figure, estimate in by_label.items():
+        yield from estimate_metrics(figure, estimate)
+    fids = [each for figure, each in by_label.items() if figure.startswith("fid")]
+    if fids:
+        yield from spread_metrics(f"fid{name}", fids, seed)
 
 
 def _alike(train: ResidentImages, labels: Tensor | None, size: int) -> Tensor:

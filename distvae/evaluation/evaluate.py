@@ -89,12 +89,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
     from distvae.models import VAE
     from distvae.platform import prepare
 
-    for name in config.metrics:
-        if name not in METRICS:
-            known = f"expected some of {', '.join(METRICS)}"
-            raise DistvaeError(f"unknown metric {name!r}", known, nearest(name, METRICS))
-    if config.draws < 1:
-        raise DistvaeError(f"--draws is {config.draws}", "expected at least 1")
+    _check(config)
     run = find_run(config.run)
     evaluation(run.folder)  # what is damaged is told before the work
     check_log(run.folder)
@@ -122,16 +117,8 @@ def evaluate_run(config: EvaluateConfig) -> None:
     chosen = config.metrics or ("elbo", "latents", *(["judge"] if model.conditional else []))
     values: dict[str, float] = {}
     for name in _possible(chosen, subject):
-        metric = METRICS[name]
-        if share.rank > 0 and not metric.shared:
-            continue
-        measured = subject if metric.unlabelled else subject.labelled()
-        with disk_told(f"the pictures of {name} cannot be written to {run.folder}", run.folder):
-            found = _finite(metric.measure(measured), left_out)
-        console.print(table(f"{name}: {run.model}, {metric.images(measured)}", rows_of(found)))
-        if by_label := rows_by_label(found):
-            console.print(table(f"{name}, label by label", by_label, header=True))
-        values |= found
+        if share.rank == 0 or METRICS[name].shared:
+            values |= _measured(name, subject, run, left_out, console)
     for name, why in left_out.items():
         console.print(f"left out: {name}: {why}")
     if (kept := best(run.folder)) and kept.split == "test":
@@ -141,6 +128,34 @@ def evaluate_run(config: EvaluateConfig) -> None:
             joined = _joined(_known(run, console), values, left_out)
             written = _keep(run, joined, data)
         console.print(f"written to {run.folder}: {' and '.join(written)}")
+
+
+def _check(config: EvaluateConfig) -> None:
+    """Refuse an unknown metric, and too few draws."""
+    from distvae.evaluation.measures import METRICS
+
+    for name in config.metrics:
+        if name not in METRICS:
+            known = f"expected some of {', '.join(METRICS)}"
+            raise DistvaeError(f"unknown metric {name!r}", known, nearest(name, METRICS))
+    if config.draws < 1:
+        raise DistvaeError(f"--draws is {config.draws}", "expected at least 1")
+
+
+def _measured(
+    name: str, subject: "Subject", run: Run, left_out: dict[str, str], console: "Console"
+) -> dict[str, float]:
+    """The figures of a metric, printed."""
+    from distvae.evaluation.measures import METRICS
+
+    metric = METRICS[name]
+    measured = subject if metric.unlabelled else subject.labelled()
+    with disk_told(f"the pictures of {name} cannot be written to {run.folder}", run.folder):
+        found = _finite(metric.measure(measured), left_out)
+    console.print(table(f"{name}: {run.model}, {metric.images(measured)}", rows_of(found)))
+    if by_label := rows_by_label(found):
+        console.print(table(f"{name}, label by label", by_label, header=True))
+    return found
 
 
 def _possible(chosen: Sequence[str], subject: "Subject") -> list[str]:
