@@ -183,7 +183,7 @@ class OptimConfig:
     epochs: int | None = None
     """Passes over the training split; left out: 16, or below 16,000 images as many as make 2,000 steps of the batch."""
     max_steps: int | None = None
-    """Stop after this many steps, whatever --epochs says."""
+    """Stop after this many steps, at the latest; where --epochs is left out, take this many."""
     batch_size: int | None = None
     """Global batch: images per optimizer step, over all processes and accumulation steps; left out: 128, or less where the images are fewer than 2,560, so that an epoch has 20 steps."""
     accumulate: int = 1
@@ -311,7 +311,7 @@ class TrainConfig:
         batch = self.optim.batch_size or fitting_batch(images)
         fitting = {
             "batch_size": batch,
-            "epochs": fitting_epochs(images, batch),
+            "epochs": fitting_epochs(images, batch, self.optim.max_steps),
             "network": "mlp" if dense else "conv",
             "hidden": self.model.widths,
             **self._fitting_prior(images, labels if self.model.model == "cvae" else 0, few),

@@ -25,14 +25,17 @@ def fitting_batch(images: int) -> int:
     return 1 << (max(1, min(wanted, images)).bit_length() - 1)
 
 
-def fitting_epochs(images: int, batch: int) -> int:
+def fitting_epochs(images: int, batch: int, max_steps: int | None = None) -> int:
     """Epochs for so many training images: as many as make ``STEPS`` steps of the batch.
 
-    ``EPOCHS`` at least, and where these are as many steps of the fitting batch, whatever the batch.
+    ``EPOCHS`` at least, and where these are as many steps of the fitting batch, whatever the batch;
+    in any case as many as ``max_steps`` take, where so many were asked for.
     """
+    an_epoch = max(1, images // batch)
+    asked = -(-(max_steps or 0) // an_epoch)
     if EPOCHS * (images // fitting_batch(images)) >= STEPS:
-        return EPOCHS
-    return max(EPOCHS, -(-STEPS // max(1, images // batch)))
+        return max(EPOCHS, asked)
+    return max(EPOCHS, -(-STEPS // an_epoch), asked)
 
 
 def few_steps(steps: int, images: int, batch: int) -> str:

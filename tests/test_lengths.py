@@ -29,6 +29,14 @@ def test_a_fitting_batch_can_be_shared_and_is_no_larger_than_the_data() -> None:
         assert fitting_epochs(images, batch) * (images // batch) >= 2000
 
 
+@pytest.mark.parametrize("images", [40, 360, 60_000])
+def test_epochs_are_enough_for_the_steps_that_were_asked_for(images: int) -> None:
+    asked = TrainConfig().updated({"max_steps": 20_000}, "the test").fitted(images, 8, 3)
+    assert asked.optim.passes * (images // asked.optim.batch) >= 20_000
+    short = TrainConfig().updated({"max_steps": 20}, "the test").fitted(images, 8, 3)
+    assert short.optim.epochs == TrainConfig().fitted(images, 8, 3).optim.epochs
+
+
 def test_what_was_asked_for_stays() -> None:
     asked = TrainConfig().updated({"batch_size": 50, "epochs": 3}, "the test")
     assert asked.fitted(360, 8, 3) == asked.updated(
