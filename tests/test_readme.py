@@ -13,6 +13,7 @@ from distvae.bench.sample import BenchSampleConfig
 from distvae.bench.train import BenchConfig
 from distvae.config import TrainConfig
 from distvae.evaluation.evaluate import EvaluateConfig
+from distvae.evaluation.measures import METRICS
 from distvae.export.command import ExportConfig
 from distvae.inspection import InspectConfig
 from distvae.recipes import read_recipe
@@ -149,6 +150,14 @@ def test_every_recipe_is_in_both_tables() -> None:
         told = set(re.findall(r"^\| `([\w-]+)[^`]*`", text_of(document), re.MULTILINE))
         assert told >= recipes
     assert {*re.findall(r"^\| `([\w-]+)", text_of("launch/README.md"), re.MULTILINE)} == recipes
+
+
+def test_every_metric_is_in_the_help_and_in_the_table() -> None:
+    source = text_of("distvae/evaluation/evaluate.py")
+    explained = source[source.index("metrics: tuple") :].split('"""')[1]
+    assert set(re.findall(r"(?:^|\.\s+)(\w+):", explained)) == METRICS.keys()
+    table = re.findall(r"^\| (\w+) \|", text_of("docs/numbers.md"), re.MULTILINE)
+    assert METRICS.keys() <= set(table)
 
 
 def test_the_checks_of_a_contributor_are_those_of_the_machine() -> None:

@@ -5,7 +5,7 @@
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from distvae.config import PosteriorName
 from distvae.export.convert import (
     IR_VERSION,
     MEAN,
@@ -27,7 +28,10 @@ from distvae.export.convert import (
 from distvae.export.manifest import KEY, parse_manifest
 from distvae.export.sampler import Sampler
 from distvae.export.verify import NOISES, TOLERANCE, rounds, verify
+from distvae.likelihoods import LIKELIHOODS
 from distvae.models import VAE
+from distvae.networks import NETWORKS
+from distvae.priors import PRIORS
 from distvae.tensors import checksum
 from tests.conftest import CHECKOUT
 from tests.test_models import TABLE, Row, build, table
@@ -83,6 +87,13 @@ def test_a_decoder_draws_what_the_model_draws(row: Row, tmp_path: Path) -> None:
     parity = verify(path, model)
     assert parity.error <= TOLERANCE
     assert parity.images == NOISES * max(1, len(model.label_names))
+
+
+def test_every_part_has_a_row_that_is_exported() -> None:
+    assert {row.network for row in TABLE} == NETWORKS.keys()
+    assert {row.prior for row in TABLE} == PRIORS.keys()
+    assert {row.likelihood for row in TABLE} == LIKELIHOODS.keys()
+    assert {row.posterior for row in TABLE} == {*get_args(PosteriorName)}
 
 
 ENCODERS = list(
