@@ -105,18 +105,20 @@ def best(folder: Path) -> Best | None:
     """The best evaluation so far of a run that keeps its weights."""
     for split in ("validation", "test"):
         line = last_metrics(folder, split)
-        told = numbers_of(line.values) if line else {}
-        if told.keys() >= BEST:
-            step, since = int(told["best_step"]), int(told["evaluations_since_best"])
-            return Best(split, step, told["best_epoch"], told["best_loss"], since)
+        logged = numbers_of(line.values) if line else {}
+        if logged.keys() >= BEST:
+            step, since = int(logged["best_step"]), int(logged["evaluations_since_best"])
+            return Best(split, step, logged["best_epoch"], logged["best_loss"], since)
     return None
 
 
 def best_sheet(folder: Path) -> Path | None:
     """The sheet of samples of a run's best weights, else its newest."""
     kept, sheets = best(folder), sorted((folder / SAMPLES).glob("epoch-*.png"))
-    own = f"epoch-{math.ceil(kept.epoch):04d}.png" if kept else ""
-    return next((sheet for sheet in sheets if sheet.name == own), sheets[-1] if sheets else None)
+    matching = f"epoch-{math.ceil(kept.epoch):04d}.png" if kept else ""
+    return next(
+        (sheet for sheet in sheets if sheet.name == matching), sheets[-1] if sheets else None
+    )
 
 
 def measured(folder: Path) -> dict[str, float]:

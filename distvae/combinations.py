@@ -52,8 +52,8 @@ def _rules() -> Iterator[Rule]:
     yield Rule("sigma", None, "likelihood", (None, "gaussian"), "the others have none")
 
     independent = "it holds q(z) against independent dimensions of mean 0 and variance 1"
-    apart = ("beta_tc", "factor", "dip_i", "dip_ii")
-    yield Rule("objective", apart, "prior", (None, "normal"), independent)
+    disentangling = ("beta_tc", "factor", "dip_i", "dip_ii")
+    yield Rule("objective", disentangling, "prior", (None, "normal"), independent)
     moments = "it takes density or moments of the posterior by dimension"
     yield Rule("objective", ("beta_tc", "dip_i", "dip_ii"), "posterior", ("gaussian",), moments)
     counted = "its estimate of q(z) needs the number of images"
@@ -113,8 +113,8 @@ def refuse_misfits(settings: Mapping[str, Any], choices: Mapping[str, Sequence[s
 
 def _way(name: str, values: Collection[Any]) -> str:
     """How to give a setting one of these values."""
-    told = [str(value) for value in values if value not in OFF]
-    return f"take {_flag(name)} {', '.join(told)}" if told else f"leave {_flag(name)} out"
+    allowed = [str(value) for value in values if value not in OFF]
+    return f"take {_flag(name)} {', '.join(allowed)}" if allowed else f"leave {_flag(name)} out"
 
 
 def _flag(name: str) -> str:

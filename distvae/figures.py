@@ -126,7 +126,7 @@ def _figure(key: str, values: Mapping[str, float]) -> str:
     if key not in values:
         return ""
     share = key.startswith(SHARES)
-    told = percent(values[key]) if share else f"{values[key]:.5g}"
+    rounded = percent(values[key]) if share else f"{values[key]:.5g}"
     if (error := values.get(key + ERROR)) is None:
-        return told
-    return f"{told} ± {percent(error) if share else f'{error:.2g}'}"
+        return rounded
+    return f"{rounded} ± {percent(error) if share else f'{error:.2g}'}"

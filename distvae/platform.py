@@ -35,9 +35,9 @@ def use_threads(threads: int | None) -> int:
     one core idle; there a 1 counts as not set.
     """
     if threads is None:
-        told = os.environ.get("OMP_NUM_THREADS")
+        asked = os.environ.get("OMP_NUM_THREADS")
         launched = "ACCELERATE_MIXED_PRECISION" in os.environ
-        if told is None or (launched and told == "1"):
+        if asked is None or (launched and asked == "1"):
             cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
             threads = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         else:

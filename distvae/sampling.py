@@ -127,8 +127,8 @@ def _unfit(decoder: Path, weights: Path) -> str:
 
 def _check_numbers(config: SampleConfig) -> None:
     if not 1 <= config.count < 2**COUNT_BITS:
-        told = shown(config.count)
-        raise DistvaeError(f"--count is {told}", f"expected at least 1, below 2**{COUNT_BITS}")
+        count = shown(config.count)
+        raise DistvaeError(f"--count is {count}", f"expected at least 1, below 2**{COUNT_BITS}")
     if not 0 <= config.seed < 2**SEED_BITS:
         raise DistvaeError(
             f"--seed is {config.seed}", f"expected 0 or more, less than 2**{SEED_BITS}"

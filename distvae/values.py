@@ -86,8 +86,8 @@ def coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
         return number
     if type(value) is kind is not float:
         return value
-    told = f"{name} is {shown(value)} in {origin}" if name else f"{origin} holds {shown(value)}"
-    raise DistvaeError(told, f"expected {_describe(kind)}")
+    found = f"{name} is {shown(value)} in {origin}" if name else f"{origin} holds {shown(value)}"
+    raise DistvaeError(found, f"expected {_describe(kind)}")
 
 
 def _number(value: Any) -> float | None:
@@ -106,9 +106,9 @@ def _choice(name: str, value: Any, options: tuple[Any, ...], origin: str) -> Any
         value = next((word for word in YAML_WORDS[value] if word in options), value)
     if type(value) in {type(option) for option in options} and value in options:
         return value
-    told, words = shown(value), list(map(str, options))
+    found, words = shown(value), list(map(str, options))
     raise DistvaeError(
-        f"{name} is {told} in {origin}", f"one of {', '.join(words)}", nearest(told, words)
+        f"{name} is {found} in {origin}", f"one of {', '.join(words)}", nearest(found, words)
     )
 
 

@@ -83,7 +83,7 @@ class _Values:
         return self._table(node, depth)
 
     def _table(self, node: Any, depth: int) -> dict[str, Any]:
-        own: dict[str, Any] = {}
+        local: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key, item in node.value:
             value = self.of(item, depth + 1)
@@ -93,10 +93,10 @@ class _Values:
             name = self.of(key, depth + 1)
             if not isinstance(name, str):
                 raise ValueError(f"{shown(name)} where a name belongs")
-            if name in own:
+            if name in local:
                 raise ValueError(f"{shown(name)} twice")
-            own[name] = value
-        return {**merged, **own}
+            local[name] = value
+        return {**merged, **local}
 
     def _merged(self, value: Any) -> dict[str, Any]:
         """What ``<<`` brings: one table, or several of which the first counts."""

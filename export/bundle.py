@@ -110,7 +110,7 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
         "name": markdown(run.resolve().name),
         "page": PAGE if page else "",
         "files": _markdown(HEADINGS, [row.cells() for row in rows]),
-        "remarks": "".join(f"{told}.\n\n" for row in rows if (told := coarse(row))),
+        "remarks": "".join(f"{remark}.\n\n" for row in rows if (remark := coarse(row))),
         "images": f"{rows[0].parity.images:,}",
         "tested": f"On the test split:\n\n{_markdown(('', ''), tested)}\n" if tested else "",
     }

@@ -85,8 +85,8 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
             "trained on, nor with which settings, and its encoder takes grey levels as they are"
         )
     model = VAE.from_pretrained(run.model)
-    told = disk_told(f"the export cannot be written to {output}", output.parent)
-    with told, new_folder(output) as folder:
+    reported = disk_told(f"the export cannot be written to {output}", output.parent)
+    with reported, new_folder(output) as folder:
         rows = [
             _written(folder / name, proto, model)
             for name, proto in _graphs(run, model, origin, config)

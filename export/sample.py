@@ -17,8 +17,8 @@ from PIL import Image
 def check(right: object, message: object) -> None:
     """Where something is not right, say so in one line and end with exit code 2."""
     if not right:
-        told = "".join(it if it.isprintable() else repr(it)[1:-1] for it in str(message))
-        argparse.ArgumentParser().exit(2, f"error: {' '.join(told.split())}\n")
+        printable = "".join(it if it.isprintable() else repr(it)[1:-1] for it in str(message))
+        argparse.ArgumentParser().exit(2, f"error: {' '.join(printable.split())}\n")
 
 
 def check_file(path: Path) -> None:
