@@ -144,6 +144,16 @@ class ObjectiveConfig:
     """lambda_d of `dip_i` (left out: 10 times --penalty) and `dip_ii` (left out: --penalty)."""
     discriminator: tuple[int, ...] = (256, 256, 256)
     """Widths of the dense layers that tell `factor` how far the latents are from independent."""
+    discriminator_learning_rate: float | None = None
+    """Peak learning rate of the discriminator of `factor`; left out: --learning-rate. The paper has 1e-4 of a constant schedule."""
+    discriminator_schedule: LearningRateScheduleName | None = None
+    """Path of its learning rate, after the warm-up of the run; left out: --schedule."""
+    discriminator_betas: tuple[float, ...] | None = None
+    """Decays of its first and second moment in Adam; left out: `0.9,0.999`. The paper has `0.5,0.9`."""
+    discriminator_start: int | None = None
+    """Steps of the run before its first; until then the model is trained without the term that it adds; left out: 0."""
+    discriminator_steps: int | None = None
+    """Its steps in each step of the run, all on the same batch, each further one a pass through the model too; left out: 1."""
     capacity: float | None = None
     """Nats at which `elbo` holds the KL term, --beta the weight of the distance; left out: it is pressed to zero."""
     capacity_epochs: float = 0.0

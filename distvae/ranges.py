@@ -29,8 +29,9 @@ COUNTS = (
     "timeout",
     "threads",
     "early_stopping",
+    "discriminator_steps",
 )
-LEAST = {**dict.fromkeys(COUNTS, 1), "flow_layers": 2, "levels": 2}
+LEAST = {**dict.fromkeys(COUNTS, 1), "flow_layers": 2, "levels": 2, "discriminator_start": 0}
 MOST = {
     **dict.fromkeys(("seed", "split_seed"), 2**63 - 1),
     "levels": 256,
@@ -44,6 +45,7 @@ MOST = {
     "accumulate": 2**20,
     "importance_samples": 2**20,
     "keep": 2**20,
+    "discriminator_steps": 2**10,
     "threads": 2**16,
     "timeout": 10**9,
     "kl_cycles": 10**9,
@@ -51,7 +53,15 @@ MOST = {
 LARGEST = 10**15
 """Of any other number: far beyond what makes sense, and still exact in 64 bits."""
 MOST_WIDTHS, WIDEST = 2**10, 2**20
-ABOVE_ZERO = ("learning_rate", "width", "clip", "sigma", "adam_eps", "white")
+ABOVE_ZERO = (
+    "learning_rate",
+    "width",
+    "clip",
+    "sigma",
+    "adam_eps",
+    "white",
+    "discriminator_learning_rate",
+)
 NOT_NEGATIVE = (
     "beta",
     "kl_start",
@@ -65,6 +75,7 @@ NOT_NEGATIVE = (
     "weight_decay",
 )
 WIDTHS = ("hidden", "discriminator")
+DECAYS = ("discriminator_betas",)
 
 
 def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
@@ -89,6 +100,10 @@ def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
     for name in NOT_NEGATIVE:
         _demand(given, name, given.get(name, 0.0) >= 0, "0 or more")
     _demand(given, "ema", 0 <= given["ema"] < 1, "a decay from 0 to below 1")
+    for name in (name for name in DECAYS if name in given):
+        fits = len(given[name]) == 2 and all(0 <= decay < 1 for decay in given[name])
+        expected = "two decays from 0 to below 1, such as 0.9,0.999"
+        _demand({name: list(given[name])}, name, fits, expected)
     for name in (name for name in WIDTHS if name in given):
         widths = given[name]
         fits = 1 <= len(widths) <= MOST_WIDTHS and 1 <= min(widths) <= max(widths) <= WIDEST

@@ -4,7 +4,7 @@ Progress is counted in steps from the start of the run, so a resumed run needs n
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from distvae.config import LearningRateScheduleName, ObjectiveConfig, OptimConfig
@@ -44,6 +44,11 @@ def capacity(config: ObjectiveConfig, step: int, steps_per_epoch: int) -> float:
     """
     rise = config.capacity_epochs * steps_per_epoch
     return (config.capacity or 0.0) * (step / rise if step < rise else 1.0)
+
+
+def heard(config: ObjectiveConfig, step: int) -> float:
+    """Weight of what a discriminator tells the model: 0 before its own first step, then 1."""
+    return float(step >= (config.discriminator_start or 0))
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,21 @@ def whole(config: OptimConfig, total_steps: int, steps_per_epoch: int) -> Parts:
     return (Part(0, total_steps, config.learning_rate, config.schedule, warmup),)
 
 
-def learning_rate(parts: Parts, step: int) -> float:
-    """Learning rate of a step: that of the last part that had begun by then."""
+def learning_rate(
+    parts: Parts, step: int, schedule: LearningRateScheduleName | None = None
+) -> float:
+    """Learning rate of a step: that of the last part that had begun by then.
+
+    Args:
+        parts: of the run.
+        step: steps taken before it.
+        schedule: another than that of the parts.
+    """
     begun = (part for part in reversed(parts) if part.start <= step)
-    return next(begun, parts[0]).learning_rate(step)
+    part = next(begun, parts[0])
+    if schedule is not None:
+        part = replace(part, schedule=schedule)
+    return part.learning_rate(step)
 
 
 def gone_on(

@@ -221,7 +221,7 @@ def test_model_and_discriminator_each_learn_from_their_own_term() -> None:
     model, factor = a_model(), objective("factor", penalty=5.0)
     images, noise = images_and_noise()
     loss = factor(model, batch_of(images, noise), ONE)
-    loss.loss.backward()
+    loss.total(("model", "discriminator")).backward()
     found = grads(model), grads(factor)
 
     apart, alone = a_model(), objective("factor", penalty=5.0)

@@ -9,6 +9,7 @@ from distvae.config import TrainConfig
 from distvae.errors import DistvaeError
 from distvae.ranges import (
     ABOVE_ZERO,
+    DECAYS,
     LARGEST,
     LEAST,
     MOST,
@@ -23,6 +24,7 @@ WRONG: dict[str, Any] = {
     **dict.fromkeys(ABOVE_ZERO, 0.0),
     **dict.fromkeys(NOT_NEGATIVE, -1e-9),
     **dict.fromkeys(WIDTHS, (64, 0)),
+    **dict.fromkeys(DECAYS, (0.9, 1.0)),
     "ema": 1.0,
 }
 
@@ -46,7 +48,7 @@ def test_what_is_not_finite_is_refused(name: str, value: float) -> None:
         refuse_out_of_range({**TrainConfig().to_flat(), name: value})
 
 
-@pytest.mark.parametrize("name", sorted({*WRONG, *ANY_NUMBER} - {*WIDTHS, "ema"}))
+@pytest.mark.parametrize("name", sorted({*WRONG, *ANY_NUMBER} - {*WIDTHS, *DECAYS, "ema"}))
 def test_a_number_above_the_most_is_refused(name: str) -> None:
     most = MOST.get(name, LARGEST)
     batch = 2**20 if name == "accumulate" else 1
@@ -62,6 +64,13 @@ def test_widths_are_bounded(name: str, value: tuple[int, ...]) -> None:
     message = told({name: value})
     assert f"--{name} is " in message
     assert len(message) < 400
+
+
+@pytest.mark.parametrize("name", DECAYS)
+@pytest.mark.parametrize("value", [(), (0.9,), (0.9, 0.99, 0.999), (-0.1, 0.9), (0.9, math.nan)])
+def test_decays_are_two_below_one(name: str, value: tuple[float, ...]) -> None:
+    with pytest.raises(DistvaeError, match=f"--{name.replace('_', '-')} is .*two decays"):
+        refuse_out_of_range({**TrainConfig().to_flat(), name: value})
 
 
 def test_no_number_is_without_a_range() -> None:

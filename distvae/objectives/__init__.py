@@ -2,10 +2,12 @@
 
 from distvae.objectives.aggregate import BetaTC, DipI, DipII, Mmd
 from distvae.objectives.base import (
+    MODEL,
     Context,
     Gather,
     Loss,
     Objective,
+    Player,
     Pressure,
     elbo,
     loss_of_means,
@@ -14,11 +16,13 @@ from distvae.objectives.bounds import Dreg, Elbo, Iwae
 from distvae.objectives.factor import Factor
 
 __all__ = [
+    "MODEL",
     "OBJECTIVES",
     "Context",
     "Gather",
     "Loss",
     "Objective",
+    "Player",
     "Pressure",
     "elbo",
     "loss_of_means",

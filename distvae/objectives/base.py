@@ -3,16 +3,19 @@
 Legend: B batch, K draws for an image, C channels, H height, W width, Z latent dimensions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from distvae.batch import Batch
-from distvae.config import ObjectiveConfig
+from distvae.config import LearningRateScheduleName, ObjectiveConfig
 from distvae.models import VAE, Terms
 
+MODEL = "model"
+"""The player that every objective has."""
 Gather = Callable[[Tensor], Tensor]
 """The rows that a process has ``[B, ...]`` to those of the whole batch; gradients pass through."""
 
@@ -28,6 +31,33 @@ class Pressure(NamedTuple):
     kl_weight: float | Tensor
     capacity: float | Tensor
     """Nats; read only where the rate is held at a capacity."""
+    heard: float | Tensor = 1.0
+    """Weight of what the other players tell the model: 0 before they start, then 1."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """How a network is trained that minimizes a loss of its own.
+
+    A step of the run is a step of each player, from one pass over the batch. What is left out is
+    as the run has it.
+    """
+
+    learning_rate: float | None = None
+    """The peak."""
+    schedule: LearningRateScheduleName | None = None
+    """From the peak on, over the length of the run and after its warm-up."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decays of Adam's moments."""
+    weight_decay: float | None = None
+    start: int = 0
+    """Steps of the run for which it stands still."""
+    steps: int = 1
+    """Its steps in each of the run: those before the last are taken on the same batch, alone."""
+
+    def taken(self, step: int) -> int:
+        """Steps it has taken after ``step`` of the run."""
+        return self.steps * max(0, step - self.start)
 
 
 @dataclass(frozen=True)
@@ -35,18 +65,27 @@ class Loss:
     """What an objective gives the training loop."""
 
     loss: Tensor
-    """What is minimized, a scalar: the mean over the batch of nats per image."""
+    """What the model minimizes, a scalar: the mean over the batch of nats per image."""
     distortion: Tensor
     """-log p(x|z), nats per image ``[B]``."""
     rate: Tensor
     """KL of posterior to prior, nats per image ``[B]``."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     """Further scalars worth logging, by name."""
+    others: Mapping[str, Tensor] = field(default_factory=dict)
+    """What each other player minimizes, scalars by its name."""
+
+    def total(self, players: Sequence[str]) -> Tensor:
+        """The sum of what these players minimize; each term has a gradient for its own alone."""
+        terms = [self.loss if name == MODEL else self.others[name] for name in players]
+        return sum(terms[1:], terms[0])
 
     def detach(self) -> "Loss":
         """The numbers alone."""
         extras = {name: value.detach() for name, value in self.extras.items()}
-        return Loss(self.loss.detach(), self.distortion.detach(), self.rate.detach(), extras)
+        others = {name: value.detach() for name, value in self.others.items()}
+        numbers = self.loss.detach(), self.distortion.detach(), self.rate.detach()
+        return Loss(*numbers, extras, others)
 
 
 @dataclass(frozen=True)
@@ -66,7 +105,13 @@ class Context:
 
 
 class Objective(nn.Module):
-    """A loss, and the networks of its own that it trains, where it has any."""
+    """A loss for each player: the model, and perhaps networks that are trained beside it.
+
+    ``players`` says how each is trained. The name of one beside the model is that of the attribute
+    that holds its network. All losses come from one pass and their sum has one backward pass, so a
+    loss takes what is another player's without its gradient: a network as :func:`held`, latents and
+    images detached.
+    """
 
     compiles: ClassVar[bool] = True
     """Whether its gradient is that of its value, all a compiler can know of it."""
@@ -74,6 +119,7 @@ class Objective(nn.Module):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.context = context
+        self.players: dict[str, Player] = {MODEL: Player()}
 
     @property
     def draws(self) -> int | None:
@@ -86,18 +132,32 @@ class Objective(nn.Module):
         return self.context.latent_dim
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
-        """The loss of a batch.
+        """The losses of a batch.
 
         Args:
             model: what is trained.
             batch: examples and the noise of as many draws as :attr:`draws` says.
-            pressure: KL weight and capacity of the step.
+            pressure: what the schedules say of the step.
         """
         raise NotImplementedError
 
     def bound(self, terms: Terms, pressure: Pressure) -> Loss:
         """The weighted bound, to which most objectives add a term."""
         return elbo(terms, pressure.kl_weight, self.context.config, self.context.dims)
+
+
+def held(network: nn.Module) -> Callable[..., Tensor]:
+    """The network as other players' losses meet it: gradients pass through to what it is given.
+
+    Its own weights get none.
+    """
+    weights = {name: weight.detach() for name, weight in network.named_parameters()}
+
+    def forward(*inputs: Tensor) -> Tensor:
+        found: Tensor = functional_call(network, weights, inputs)
+        return found
+
+    return forward
 
 
 def elbo(

@@ -1,4 +1,4 @@
-"""FactorVAE: the total correlation, told by a network that is trained in the same step.
+"""FactorVAE: the total correlation, told by a network that is trained beside the model.
 
 Legend: B batch (the global one where latents are gathered), C channels, H height, W width, Z
 latent dimensions.
@@ -9,12 +9,12 @@ import itertools
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from distvae.batch import Batch
+from distvae.config import ObjectiveConfig
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Context, Loss, Objective, Pressure
+from distvae.objectives.base import Context, Loss, Objective, Player, Pressure, held
 
 
 class Factor(Objective):
@@ -22,9 +22,14 @@ class Factor(Objective):
 
     The bound plus ``penalty`` times the total correlation of q(z), which is the mean over the batch
     of the discriminator's logit: it tells z of q(z) from z whose dimensions come from different
-    images, and at its best its logit is the log-ratio of the two densities. Model and discriminator
-    learn in one backward pass and one optimizer step: the first meets held weights, the second held
-    latents (their algorithm 2 takes a second batch for it, and an optimizer of its own).
+    images, and at its best its logit is the log-ratio of the two densities.
+
+    The discriminator is a player of its own: its learning rate, schedule, moments, first step and
+    steps for each of the model are settings. Left out, all are those of the model. The paper takes
+    Adam at a constant 1e-4 with betas 0.5 and 0.9 (``discriminator_learning_rate``,
+    ``discriminator_schedule``, ``discriminator_betas``). Both learn from the same latents, where
+    algorithm 2 of the paper takes a second batch for the discriminator. Until its first step the
+    model is trained by the bound alone.
     """
 
     def __init__(self, context: Context) -> None:
@@ -34,21 +39,33 @@ class Factor(Objective):
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
         self.discriminator = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        self.players["discriminator"] = player(context.config)
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
-        """The model's loss; the discriminator's adds its gradient and nothing to the value."""
+        """The model's loss and the discriminator's."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
         penalty = self.context.config.penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
             z = self.context.gather(terms.z)
-            held = {name: value.detach() for name, value in self.discriminator.named_parameters()}
-            total_correlation = functional_call(self.discriminator, held, (z,)).mean()
+            total_correlation = held(self.discriminator)(z).mean()
             own = discriminator_loss(self.discriminator, z.detach())
-        loss = bound.loss + penalty * total_correlation + (own - own.detach())
+        loss = bound.loss + penalty * pressure.heard * total_correlation
         extras = {"total_correlation": total_correlation, "discriminator_loss": own}
-        return Loss(loss, bound.distortion, bound.rate, extras)
+        return Loss(loss, bound.distortion, bound.rate, extras, {"discriminator": own})
+
+
+def player(config: ObjectiveConfig) -> Player:
+    """How the discriminator is trained, where it is left out as the model."""
+    first, second = config.discriminator_betas or Player.betas
+    return Player(
+        learning_rate=config.discriminator_learning_rate,
+        schedule=config.discriminator_schedule,
+        betas=(first, second),
+        start=config.discriminator_start or 0,
+        steps=config.discriminator_steps or 1,
+    )
 
 
 def discriminator_loss(discriminator: nn.Module, z: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from distvae.errors import DistvaeError
 from distvae.training.engine import Engine
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.probing import step_seconds
-from distvae.training.update import Update, autograd_update, compiled_update
+from distvae.training.update import Update, autograd_update
+from distvae.training.whole_step import compiled_update
 from distvae.training.world import gathered
 
 COMPILE_SECONDS = 40.0

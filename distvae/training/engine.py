@@ -5,12 +5,14 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from distvae.batch import Batch
 from distvae.checkpoint import Trained
@@ -27,7 +29,7 @@ from distvae.data.means import mean_image
 from distvae.draws import NoiseSource
 from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
-from distvae.objectives import OBJECTIVES, Context, Objective, Pressure
+from distvae.objectives import MODEL, OBJECTIVES, Context, Objective, Pressure
 from distvae.schedules import Parts, steps_of, whole
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.sharding import shard_model
@@ -204,7 +206,13 @@ def _objective(
 
 
 def _wrapped(training: Training, averaged: VAE | None, accelerator: Accelerator) -> torch.nn.Module:
-    """Model and objective as they are called in a step, sharded where that was asked for."""
+    """Model and objective as they are called in a step, sharded where that was asked for.
+
+    Of gradients, DDP averages those of the model alone.
+    """
+    others = [f"objective.{name}" for name, _ in training.objective.named_parameters()]
+    if others:
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(training, others)  # type: ignore[no-untyped-call]
     sharded = asked().strategy == FSDP
     if sharded:
         shard_model(training, training.model, accelerator.device.type)
@@ -229,12 +237,21 @@ def _optimizers(
     optim = config.optim
     kind = OneCallAdamW if accelerator.scaler is None else torch.optim.AdamW
     optimizer: torch.optim.Optimizer = kind(
-        list(training.parameters()),
+        list(_groups(training)),
         lr=optim.learning_rate,
         weight_decay=optim.weight_decay,
         eps=optim.adam_eps,
     )
     return optimizer, optimizer if accelerator.scaler is None else accelerator.prepare(optimizer)
+
+
+def _groups(training: Training) -> Iterator[dict[str, Any]]:
+    """The parameters of each player, and what it has of its own."""
+    for name, part in training.parts().items():
+        player = training.objective.players[name]
+        group = {"params": list(part.parameters()), "name": name, "betas": player.betas}
+        own = {} if player.weight_decay is None else {"weight_decay": player.weight_decay}
+        yield {**group, **own}
 
 
 def _settle_buckets(engine: Engine) -> None:
@@ -244,8 +261,8 @@ def _settle_buckets(engine: Engine) -> None:
     sums are rounded, so a resumed run would take its first step otherwise than one never stopped.
     """
     batch = engine.probe_batches()[0]
-    pressure = Pressure(*torch.ones(2, device=engine.accelerator.device))
-    loss = engine.loss_of(engine.forward, batch, pressure).loss
+    pressure = Pressure(*torch.ones(3, device=engine.accelerator.device))
+    loss = engine.loss_of(engine.forward, batch, pressure).total((MODEL,))
     loss.backward()  # type: ignore[no-untyped-call]
     engine.trained.optimizer.zero_grad()
 

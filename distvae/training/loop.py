@@ -12,7 +12,7 @@ from distvae.checkpoint import Trained, save_checkpoint
 from distvae.files import disk_told
 from distvae.objectives import Loss, Pressure
 from distvae.runs import WEIGHTS, go_on
-from distvae.schedules import capacity, kl_weight, learning_rate
+from distvae.schedules import capacity, heard, kl_weight
 from distvae.tensors import write_tensors
 from distvae.training.engine import Engine, Rows
 from distvae.training.judging import (
@@ -24,6 +24,7 @@ from distvae.training.judging import (
     stopped_early,
 )
 from distvae.training.losses import Told, check_losses
+from distvae.training.players import learning_rates
 from distvae.training.sharding import whole_model, whole_state
 from distvae.training.sitting import Sitting, Window, went_wrong
 from distvae.training.stopping import Interrupted
@@ -35,18 +36,20 @@ def train_step(engine: Engine, step: int, rows: Rows) -> list[Loss]:
 
     Args:
         engine: what a step is made of.
-        step: steps taken before this one; it determines noise, learning rate, KL weight and
-            capacity.
+        step: steps taken before this one; it determines noise, learning rates, KL weight
+            and capacity.
         rows: row numbers of the global batch, of which this process takes its positions.
     """
     optim, objective = engine.config.optim, engine.config.objective
+    players = engine.training.objective.players
     return engine.update(
         step,
         engine.batches(step, rows),
-        learning_rate(engine.parts, step),
+        learning_rates(players, engine.parts, step, optim.learning_rate),
         Pressure(
             kl_weight(objective, step, engine.steps_per_epoch),
             capacity(objective, step, engine.steps_per_epoch),
+            heard(objective, step),
         ),
         # early on the average follows faster, so that it forgets the random start
         1.0 - min(optim.ema, (1 + step) / (10 + step)),

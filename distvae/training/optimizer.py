@@ -1,11 +1,12 @@
-"""AdamW with one call a step.
+"""AdamW with one call a step for each player.
 
 ``torch.optim.AdamW(fused=True)`` spends longer in Python, and in adding one to as many step counts
 as there are parameters, than a small model spends in its kernel on a CPU. The update here is the
-same kernel, called with lists made once and one step count for all.
+same kernel, called with lists made once and one step count for all of a group.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,62 +16,97 @@ from torch.nn import Parameter
 from distvae.training.sharding import own_parts
 
 
+@dataclass(frozen=True)
+class _Lists:
+    """What the kernel takes of a group of parameters, in lists that are made once."""
+
+    count: Tensor
+    """Steps taken."""
+    counts: list[Tensor]
+    """The same for each parameter."""
+    weights: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
+
+
 class OneCallAdamW(torch.optim.AdamW):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101), fused.
 
-    All parameters are trained in every step, on one device, in float32. The state is that of
-    ``torch.optim.AdamW``, but for ``step``, which all parameters share. Of parameters that are
-    sharded, each process updates its own slices.
+    All parameters of a group are trained together, on one device, in float32. The state is that of
+    ``torch.optim.AdamW``, but for ``step``, which the parameters of a group share. Of parameters
+    that are sharded, each process updates its own slices.
+
+    Each player has a group of parameters, and a step count for them all. A group without gradients
+    stands still.
 
     Args:
-        parameters: what is trained.
+        groups: ``params`` of each, ``name``, and what it has of its own of the following.
         lr: learning rate, overwritten in ``param_groups`` before each step.
         weight_decay: decoupled weight decay.
         eps: what is added to the root of the second moment.
     """
 
     def __init__(
-        self, parameters: Iterable[Parameter], lr: float, weight_decay: float, eps: float = 1e-8
+        self,
+        groups: Iterable[dict[str, Any]],
+        lr: float,
+        weight_decay: float,
+        eps: float = 1e-8,
     ) -> None:
-        super().__init__(parameters, lr=lr, weight_decay=weight_decay, eps=eps, fused=True)
-        self.trained: list[Tensor] = self.param_groups[0]["params"]
-        self.count = torch.zeros((), dtype=torch.float32, device=self.trained[0].device)
-        for parameter in self.trained:
+        super().__init__(groups, lr=lr, weight_decay=weight_decay, eps=eps, fused=True)
+        with torch.no_grad():
+            self._lists = [self._prepared(group["params"]) for group in self.param_groups]
+
+    def _prepared(self, parameters: list[Parameter]) -> "_Lists":
+        """What the kernel takes of a group, whose moments begin as zeros."""
+        count = torch.zeros((), dtype=torch.float32, device=parameters[0].device)
+        for parameter in parameters:
             self.state[parameter] = {
-                "step": self.count,
+                "step": count,
                 "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
                 "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
             }
-        with torch.no_grad():
-            self._parts = own_parts(self.trained)
-            self._means = own_parts(self.state[p]["exp_avg"] for p in self.trained)
-            self._squares = own_parts(self.state[p]["exp_avg_sq"] for p in self.trained)
-        self._counts = [self.count] * len(self.trained)
+        return _Lists(
+            count,
+            [count] * len(parameters),
+            own_parts(parameters),
+            own_parts(self.state[parameter]["exp_avg"] for parameter in parameters),
+            own_parts(self.state[parameter]["exp_avg_sq"] for parameter in parameters),
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Update every parameter from its gradient."""
+        """Update every parameter that has a gradient."""
         assert closure is None
-        group = self.param_groups[0]
-        beta1, beta2 = group["betas"]
-        self.count += 1
-        torch._fused_adamw_(
-            self._parts,
-            own_parts(parameter.grad for parameter in self.trained),  # type: ignore[misc]
-            self._means,
-            self._squares,
-            [],
-            self._counts,
-            lr=group["lr"],
-            beta1=beta1,
-            beta2=beta2,
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            amsgrad=False,
-            maximize=False,
-        )
+        for group, lists in zip(self.param_groups, self._lists, strict=True):
+            if group["params"][0].grad is None:
+                continue
+            beta1, beta2 = group["betas"]
+            lists.count.add_(1)
+            torch._fused_adamw_(
+                lists.weights,
+                own_parts(parameter.grad for parameter in group["params"]),
+                lists.means,
+                lists.squares,
+                [],
+                lists.counts,
+                lr=group["lr"],
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )
+
+    def count(self, players: Collection[str]) -> None:
+        """Count a step of each of these, which was taken elsewhere."""
+        for group, lists in zip(self.param_groups, self._lists, strict=True):
+            if group["name"] in players:
+                lists.count.add_(1)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients."""
-        for parameter in self.trained:
-            parameter.grad = None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None

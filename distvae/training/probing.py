@@ -32,11 +32,12 @@ def step_seconds(
     """
     seconds: list[list[float]] = [[] for _ in engines]
     batches = engines[0].probe_batches()
+    rates = dict.fromkeys(engines[0].training.objective.players, 0.0)
     with _undone(engines[0].trained):
         for _ in range(warm_up + timed):
             for engine, taken in zip(engines, seconds, strict=True):
                 started = time.perf_counter()
-                losses = engine.update(0, batches, 0.0, Pressure(1.0, 1.0), 0.0)
+                losses = engine.update(0, batches, rates, Pressure(1.0, 1.0), 0.0)
                 losses[-1].loss.item()  # waits for the device
                 taken.append(time.perf_counter() - started)
     return [min(taken[warm_up:]) for taken in seconds]

@@ -72,7 +72,7 @@ def shard_model(root: nn.Module, model: VAE, device_type: str) -> None:
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     cut = {parameter for parameter in model.parameters() if parameter.dim()}
     whole = set(root.parameters()) - cut  # fully_shard takes no scalars
-    for parameter in whole:
+    for parameter in whole.intersection(model.parameters()):  # the update averages the others
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_average)  # type: ignore[no-untyped-call]
     again = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() == "true"

@@ -1,4 +1,4 @@
-"""From the batches of one step to changed weights: with autograd, or as one compiled graph.
+"""From the batches of one step to changed weights, with autograd.
 
 Legend: B batch, K draws for an image, C channels, H height, W width, Z latent dimensions.
 """
@@ -7,22 +7,21 @@ from collections.abc import Callable
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
+from torch import nn
 
 from distvae.batch import Batch
 from distvae.checkpoint import Trained
 from distvae.config import TrainConfig
 from distvae.models import VAE
-from distvae.objectives import Loss, Objective, Pressure
-from distvae.training.optimizer import OneCallAdamW
+from distvae.objectives import MODEL, Loss, Objective, Pressure
+from distvae.training.players import Rates, Turn, average_gradients, turns
 from distvae.training.sharding import is_sharded, own_parts
 
 LossOf = Callable[[nn.Module, Batch, Pressure], Loss]
-"""(model with its objective, batch, KL weight and capacity) -> loss."""
-Update = Callable[[int, list[Batch], float, Pressure, float], list[Loss]]
-"""(steps taken before, micro-batches, learning rate, KL weight and capacity, averaging rate) ->
-their losses."""
+"""(model with its objective, batch, what the schedules say) -> losses."""
+Update = Callable[[int, list[Batch], Rates, Pressure, float], list[Loss]]
+"""(steps taken before, micro-batches, learning rates, what the schedules say, averaging rate) ->
+the losses in the last turn."""
 
 
 class Training(nn.Module):
@@ -37,6 +36,13 @@ class Training(nn.Module):
         """See :meth:`distvae.objectives.Objective.forward`."""
         loss: Loss = self.objective(self.model, batch, pressure)
         return loss
+
+    def parts(self) -> dict[str, nn.Module]:
+        """What each player trains."""
+        return {
+            name: self.model if name == MODEL else self.objective.get_submodule(name)
+            for name in self.objective.players
+        }
 
 
 def loss_function(config: TrainConfig, device_type: str) -> LossOf:
@@ -56,35 +62,30 @@ def loss_function(config: TrainConfig, device_type: str) -> LossOf:
 
 def autograd_update(
     accelerator: Accelerator,
-    training: nn.Module,
+    wrapped: nn.Module,
     optimizer: torch.optim.Optimizer,
     trained: Trained,
     loss_of: LossOf,
     clip: float | None,
 ) -> Update:
-    """Forward and backward for each micro-batch through Accelerate, then one optimizer step."""
+    """Forward and backward for each micro-batch through Accelerate, then one optimizer step.
+
+    So in each turn of the players; the moving average follows after the last.
+    """
     scalars = torch.zeros(len(Pressure._fields), device=accelerator.device).unbind()
-    sharded = is_sharded(training)
+    sharded = is_sharded(wrapped)
+    training: Training = accelerator.unwrap_model(wrapped)
+    players = training.objective.players
 
     def update(
-        step: int, batches: list[Batch], rate: float, pressure: Pressure, averaging: float
+        step: int, batches: list[Batch], rates: Rates, pressure: Pressure, averaging: float
     ) -> list[Loss]:
         for scalar, value in zip(scalars, pressure, strict=True):
             scalar.fill_(value)
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        losses = []
-        for batch in batches:
-            with accelerator.accumulate(training):
-                if sharded:  # Accelerate only holds back the sums of DDP
-                    training.set_requires_gradient_sync(accelerator.sync_gradients)  # type: ignore[operator]
-                loss = loss_of(training, batch, Pressure(*scalars))
-                accelerator.backward(loss.loss)
-                if clip is not None and accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(training.parameters(), clip)
-            losses.append(loss.detach())
-        optimizer.step()
-        optimizer.zero_grad()
+            group["lr"] = rates[group["name"]]
+        for turn in turns(players, step):
+            losses = take_turn(turn, batches)
         if trained.averaged is not None:
             with torch.no_grad():
                 torch._foreach_lerp_(
@@ -94,70 +95,37 @@ def autograd_update(
                 )
         return losses
 
-    return update
-
-
-def compiled_update(
-    accelerator: Accelerator,
-    training: Training,
-    optimizer: OneCallAdamW,
-    trained: Trained,
-    loss_of: LossOf,
-    clip: float | None,
-) -> Update:
-    """The whole step as one compiled graph: noise in, weights, moments and average changed.
-
-    For one process, one micro-batch and no gradient scaler. What changes from step to step goes in
-    as a tensor, so that nothing is compiled twice.
-    """
-    # a new one, without the casts that Accelerate puts around the forward of the other
-    bare = Training(training.model, training.objective)
-    names = [name for name, _ in bare.named_parameters()]
-    weights = [parameter.detach() for parameter in bare.parameters()]
-    means = [optimizer.state[parameter]["exp_avg"] for parameter in bare.parameters()]
-    squares = [optimizer.state[parameter]["exp_avg_sq"] for parameter in bare.parameters()]
-    averages = [p.detach() for p in trained.averaged.parameters()] if trained.averaged else []
-    group = optimizer.param_groups[0]
-    (beta1, beta2), eps, decay = group["betas"], group["eps"], group["weight_decay"]
-
-    def loss_at(
-        at: list[Tensor], batch: Batch, pressure: Pressure
-    ) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor]]]:
-        def model(*inputs: object) -> object:
-            return functional_call(bare, dict(zip(names, at, strict=True)), inputs)
-
-        loss = loss_of(model, batch, pressure)  # type: ignore[arg-type]
-        return loss.loss, (loss.distortion, loss.rate, dict(loss.extras))
-
-    @torch.compile(dynamic=False, fullgraph=True)
-    def whole_step(
-        batch: Batch, numbers: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        rate, mean_scale, square_scale, averaging, *pressure = numbers.unbind()
-        gradients, (loss, rest) = grad_and_value(loss_at, has_aux=True)(
-            weights, batch, Pressure(*pressure)
-        )
-        if clip is not None:
-            norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
-            factor = (clip / (norm + 1e-6)).clamp(max=1.0)
-            gradients = [gradient * factor for gradient in gradients]
-        for weight, gradient, mean, square in zip(weights, gradients, means, squares, strict=True):
-            mean.lerp_(gradient, 1.0 - beta1)
-            square.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-            change = (mean * mean_scale) / ((square * square_scale).sqrt() + eps)
-            weight.copy_(weight * (1.0 - rate * decay) - rate * change)
-        for average, weight in zip(averages, weights, strict=False):  # the model's come first
-            average.lerp_(weight, averaging)
-        return loss, *rest
-
-    def update(
-        step: int, batches: list[Batch], rate: float, pressure: Pressure, averaging: float
-    ) -> list[Loss]:
-        (batch,) = batches
-        optimizer.count += 1
-        scales = 1.0 / (1.0 - beta1 ** (step + 1)), 1.0 / (1.0 - beta2 ** (step + 1))
-        numbers = torch.tensor([rate, *scales, averaging, *pressure], device=accelerator.device)
-        with torch.no_grad():
-            return [Loss(*whole_step(batch, numbers))]
+    def take_turn(turn: Turn, batches: list[Batch]) -> list[Loss]:
+        losses = []
+        moves = MODEL in turn
+        for batch in batches:
+            with accelerator.accumulate(wrapped):
+                if sharded and moves:  # Accelerate only holds back the sums of DDP
+                    training.set_requires_gradient_sync(accelerator.sync_gradients)  # type: ignore[operator]
+                # DDP would wait for gradients of the model that do not come
+                loss = loss_of(wrapped if moves else training, batch, Pressure(*scalars))
+                accelerator.backward(loss.total(turn))
+            losses.append(loss.detach())
+        _settle_gradients(turn, optimizer, accelerator, clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        return losses
 
     return update
+
+
+def _settle_gradients(
+    turn: Turn, optimizer: torch.optim.Optimizer, accelerator: Accelerator, clip: float | None
+) -> None:
+    """Make the gradients of a turn those of the whole batch, those of each player within bounds."""
+    for group in optimizer.param_groups:
+        if group["name"] not in turn:
+            for parameter in group["params"]:  # a compiled pass gives zeros
+                parameter.grad = None
+        elif group["name"] != MODEL:
+            average_gradients(group["params"], accelerator.num_processes)
+    if clip is not None:
+        accelerator.unscale_gradients()
+        for group in optimizer.param_groups:
+            if group["name"] in turn:
+                nn.utils.clip_grad_norm_(group["params"], clip)

@@ -18,6 +18,7 @@ from distvae.objectives import Loss, Pressure
 from distvae.training.accelerator import build_accelerator
 from distvae.training.engine import Engine, build_engine
 from distvae.training.loop import train_step
+from distvae.training.players import Rates
 from distvae.training.run import run_training
 from tests.conftest import TRAIN_IMAGES
 
@@ -90,12 +91,12 @@ def watched(config: TrainConfig, folder: Path) -> Watch:
     watch = Watch(engine, [], [], [], [], [])
 
     def update(
-        step: int, batches: list[Batch], rate: float, pressure: Pressure, averaging: float
+        step: int, batches: list[Batch], rates: Rates, pressure: Pressure, averaging: float
     ) -> list[Loss]:
         watch.latents += [batch.noise for batch in batches]
         watch.pixels += [batch.uniforms for batch in batches if batch.uniforms is not None]
         watch.weights.append(float(pressure.kl_weight))
-        watch.given += engine.update(step, batches, rate, pressure, averaging)
+        watch.given += engine.update(step, batches, rates, pressure, averaging)
         watch.rates.append(engine.stepped.param_groups[0]["lr"])
         return watch.given[-len(batches) :]
 

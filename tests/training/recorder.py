@@ -31,6 +31,7 @@ from distvae.training.accelerator import build_accelerator
 from distvae.training.engine import Engine, build_engine
 from distvae.training.judging import evaluate
 from distvae.training.loop import train_step
+from distvae.training.players import Rates
 from tests.conftest import HANG
 from tests.training.conftest import WatchedImages
 
@@ -144,9 +145,9 @@ def _watched(engine: Engine, saw: dict[str, list[NDArray[Any]]]) -> Engine:
         gradients.add(parameter.grad.dtype)
 
     def update(
-        step: int, batches: list[Batch], rate: float, pressure: Pressure, averaging: float
+        step: int, batches: list[Batch], rates: Rates, pressure: Pressure, averaging: float
     ) -> list[Loss]:
-        losses = engine.update(step, batches, rate, pressure, averaging)
+        losses = engine.update(step, batches, rates, pressure, averaging)
         saw["rows"] += [rows.numpy() for rows in watched.asked[-len(batches) :]]
         digest = hashlib.sha256()
         for parameter in model.parameters():
