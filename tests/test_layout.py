@@ -30,6 +30,7 @@ FLOORS = [
         "platform",
         "streams",
         "flags",
+        "fields",
     ],
     ["schedules"],
     ["records"],
@@ -56,7 +57,7 @@ FLOORS = [
 ]
 DATA_FLOORS = [
     ["order", "cache", "identity", "roots", "factors", "layout", "levels"],
-    ["shards", "encoded", "pixels"],
+    ["shards", "encoded", "pixels", "writing"],
     ["sources"],
     ["streaming", "validation", "decoding"],
     ["image_data"],
@@ -66,6 +67,7 @@ DATA_FLOORS = [
 """The same inside ``distvae.data``."""
 LIGHT = [
     "config",
+    "fields",
     "recipes",
     "arguments",
     "errors",

@@ -1,4 +1,4 @@
-"""Which images a step sees, as pure functions of seed, epoch, micro-batch and process."""
+"""Which examples a step sees, as pure functions of seed, epoch, micro-batch and process."""
 
 import os
 import warnings
@@ -63,7 +63,7 @@ class TrainImages(Protocol):
         ...
 
     def gather(self, rows: Any) -> "tuple[Tensor, Tensor | None]":
-        """Images uint8 [B, C, H, W] and labels int64 [B], where there are any, of the rows [B]."""
+        """Examples as stored ``[B, *S]``, labels int64 [B] where there are any, of the rows [B]."""
         ...
 
     @property
@@ -78,41 +78,41 @@ class TrainImages(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ResidentImages:
-    """A split as tensors: images uint8 [N, C, H, W] and labels int64 [N] where there are any.
+    """A split as tensors: examples as stored ``[N, *S]``, labels int64 [N] where there are any.
 
     They lie on ``device`` where they fit, else in the memory map; batches are always on ``device``.
     """
 
-    images: "Tensor"
+    stored: "Tensor"
     labels: "Tensor | None"
     device: "torch.device"
 
     @classmethod
     def from_split(cls, split: Split) -> "ResidentImages":
-        """A split on the CPU; the images share the memory map and must not be written to."""
+        """A split on the CPU; the examples share the memory map and must not be written to."""
         import torch
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            images = torch.from_numpy(split.images)
+            stored = torch.from_numpy(split.stored)
         labels = None if split.labels is None else torch.from_numpy(split.labels)
-        return cls(images, labels, torch.device("cpu"))
+        return cls(stored, labels, torch.device("cpu"))
 
     def to(self, device: "torch.device | str") -> "ResidentImages":
-        """The same with batches on a device, and all images too if they take at most half of it."""
+        """The same with batches on a device, and all examples if they take at most half of it."""
         import torch
 
         device = torch.device(device)
         fits = (
-            device.type != "cuda" or self.images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
+            device.type != "cuda" or self.stored.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
         )
-        images = self.images.to(device) if fits else self.images
-        labels = None if self.labels is None else self.labels.to(images.device)
-        return ResidentImages(images, labels, device)
+        stored = self.stored.to(device) if fits else self.stored
+        labels = None if self.labels is None else self.labels.to(stored.device)
+        return ResidentImages(stored, labels, device)
 
     def __len__(self) -> int:
-        """The number of images."""
-        return len(self.images)
+        """The number of examples."""
+        return len(self.stored)
 
     @property
     def state(self) -> None:
@@ -122,12 +122,12 @@ class ResidentImages:
         """Nothing: any row is at hand."""
 
     def gather(self, rows: "Tensor") -> "tuple[Tensor, Tensor | None]":
-        """Images uint8 [B, C, H, W] and labels int64 [B] of the rows, int64 [B]."""
-        rows = rows.to(self.images.device)
-        images = self.images.index_select(0, rows).to(self.device)
+        """Examples as stored ``[B, *S]`` and labels int64 [B] of the rows, int64 [B]."""
+        rows = rows.to(self.stored.device)
+        stored = self.stored.index_select(0, rows).to(self.device)
         if self.labels is None:
-            return images, None
-        return images, self.labels.index_select(0, rows).to(self.device)
+            return stored, None
+        return stored, self.labels.index_select(0, rows).to(self.device)
 
 
 class StreamedImages:

@@ -1,27 +1,17 @@
 """Encoded images of whatever size and kind become one array of a split on disk."""
 
 import dataclasses
-import math
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distvae.config import DataConfig
-from distvae.data.identity import (
-    ROWS,
-    Progress,
-    array_digest,
-    digest_of,
-    piece_digest,
-    threads,
-)
+from distvae.data.identity import Progress
 from distvae.data.pixels import (
     OtherwiseError,
     Reading,
@@ -31,7 +21,8 @@ from distvae.data.pixels import (
     read_picture,
 )
 from distvae.data.sources import RawSplit
-from distvae.errors import DistvaeError
+from distvae.data.writing import check_space, write_fields, write_numbers
+from distvae.fields import IMAGES, Field, images_field
 
 LOOKED_AT = 64
 """Training images that say how all are read, unless a later one shows that it is otherwise."""
@@ -77,18 +68,18 @@ def _write(
     folder: Path, splits: Mapping[str, RawSplit], rows: bool, reading: Reading, progress: Progress
 ) -> tuple[dict[str, str], list[str]]:
     first = _First.of(next(iter(splits.values())), reading)
-    _check_space(folder.parent, sum(len(split.rows) for split in splits.values()), first.shape)
+    fields = [first.field]
+    check_space(folder, sum(len(split.rows) for split in splits.values()), fields, "images")
     digests: dict[str, str] = {}
     remarks: Counter[str] = Counter()
     for name, split in splits.items():
-        parts = {"labels": split.labels, "rows": split.rows if rows else None}
-        for part, array in parts.items():
-            if array is not None:
-                np.save(folder / f"{name}-{part}.npy", array.astype(np.int64))
-                digests[f"{name}-{part}"] = digest_of(array.astype(np.int64))
-        with progress(name, len(split.rows)) as advance:
-            path = folder / f"{name}-images.npy"
-            digests[f"{name}-images"] = _decode(split, first, path, remarks, advance)
+        known = {"labels": split.labels, "rows": split.rows if rows else None}
+        digests |= write_numbers(folder, name, known)
+        count, decoder = len(split.rows), _Decoder(split, first)
+        with progress(name, count) as advance:
+            written, said = write_fields(folder, name, fields, count, decoder, advance)
+        digests |= written
+        remarks += said
     return digests, [f"{count:,} images {remark}" for remark, count in sorted(remarks.items())]
 
 
@@ -107,75 +98,29 @@ class _First:
     """The first image of the training split, which is as large as all others, and their reading."""
 
     where: str
-    shape: tuple[int, ...]
+    field: Field
     reading: Reading
 
     @classmethod
     def of(cls, split: RawSplit, reading: Reading) -> "_First":
         row, encoded = int(split.rows[0]), split.fetch(split.rows[:1])[0]
         where = split.where(row, encoded)
-        pixels = read_picture(split.decode, encoded, where, reading).pixels
-        return cls(where, pixels.shape, reading)
+        channels, height, width = read_picture(split.decode, encoded, where, reading).pixels.shape
+        return cls(where, images_field((channels, height, width)), reading)
 
 
-def _decode(
-    split: RawSplit,
-    first: _First,
-    path: Path,
-    remarks: Counter[str],
-    advance: Callable[[int], None],
-) -> str:
-    """Write the pixels of a split, uint8 [N, C, H, W], one piece per thread at a time.
+@dataclass(frozen=True)
+class _Decoder:
+    """Writes the pixels of some images of a split, uint8 [n, C, H, W]."""
 
-    Returns:
-        Their digest.
-    """
-    shape = (len(split.rows), *first.shape)
-    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    _reserve(path)
+    split: RawSplit
+    first: _First
 
-    def fill(start: int) -> tuple[bytes, list[str]]:
-        rows = split.rows[start : start + ROWS]
-        said: list[str] = []
-        for index, (row, encoded) in enumerate(zip(rows, split.fetch(rows), strict=True), start):
+    def __call__(self, rows: slice, parts: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+        split, first, chosen = self.split, self.first, self.split.rows[rows]
+        for index, (row, encoded) in enumerate(zip(chosen, split.fetch(chosen), strict=True)):
             where = split.where(row, encoded)
-            pixels, found = read_picture(split.decode, encoded, where, first.reading)
-            check_size(where, pixels.shape, first.where, first.shape)
-            images[index] = pixels
-            said += found
-        return piece_digest(images[start : start + ROWS]), said
-
-    def pieces() -> Iterator[bytes]:
-        starts = range(0, len(split.rows), ROWS)
-        pool = ThreadPoolExecutor(threads())
-        try:
-            for start, (piece, said) in zip(starts, pool.map(fill, starts), strict=True):
-                remarks.update(said)
-                advance(min(ROWS, len(split.rows) - start))
-                yield piece
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    digest = array_digest(images.dtype, images.shape, pieces())
-    images.flush()
-    return digest
-
-
-def _reserve(path: Path) -> None:
-    """Take a file's room on the disk now: a memory map that finds none later ends by a signal."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
-def _check_space(folder: Path, count: int, shape: tuple[int, ...]) -> None:
-    """Refuse before decoding what would not fit: a full disk ends a memory map by a signal."""
-    needed = count * (math.prod(shape) + 8)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DistvaeError(
-            f"{count} images of {' x '.join(map(str, shape))} need {needed / 1e9:.2f} GB in "
-            f"{folder.parent}",
-            f"{free / 1e9:.2f} GB are free",
-            "Make room, choose another folder by --cache-dir, or take a smaller --image-size.",
-        )
+            pixels, remarks = read_picture(split.decode, encoded, where, first.reading)
+            check_size(where, pixels.shape, first.where, first.field.shape)
+            parts[IMAGES][index] = pixels
+            yield from remarks

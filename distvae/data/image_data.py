@@ -1,8 +1,9 @@
-"""Decoded images by split, and where they come from."""
+"""Stored examples by split, and where they come from."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,35 +13,52 @@ from distvae.data.pixels import NOTHING, Seen
 from distvae.data.sources.raw import UNLABELLED
 from distvae.data.streaming import Stream
 from distvae.errors import DistvaeError
+from distvae.fields import IMAGES, Field
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 [N, C, H, W], a read-only memory map, and labels int64 [N] or None.
+    """Examples by field, read-only memory maps ``[N, *S]``, and labels int64 [N] or None.
 
-    Labels are -1 where one is missing; these images come last.
+    Labels are -1 where one is missing; these examples come last.
 
-    ``rows`` int64 [N] are the images' places in the grid of their factors, where these are known.
+    ``rows`` int64 [N] are the examples' places in the grid of their factors, where these are known.
     """
 
-    images: NDArray[np.uint8]
+    fields: Mapping[str, NDArray[Any]]
     labels: NDArray[np.int64] | None
     rows: NDArray[np.int64] | None = None
 
+    @classmethod
+    def of_images(cls, images: NDArray[np.uint8], labels: NDArray[np.int64] | None) -> "Split":
+        """Images uint8 [N, C, H, W] and their labels."""
+        return cls({IMAGES: images}, labels)
+
     def __len__(self) -> int:
-        """The number of images."""
-        return len(self.images)
+        """The number of examples."""
+        return len(next(iter(self.fields.values())))
+
+    @property
+    def stored(self) -> NDArray[Any]:
+        """The examples ``[N, *S]``, where one field is all there is of them."""
+        (only,) = self.fields.values()
+        return only
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """The examples, where they are images, uint8 [N, C, H, W]."""
+        return self.fields[IMAGES]
 
     @property
     def labelled(self) -> int:
-        """How many images have a label; they come before the others."""
+        """How many examples have a label; they come before the others."""
         return 0 if self.labels is None else int((self.labels != UNLABELLED).sum())
 
     def first(self, count: int) -> "Split":
-        """The split without the images from ``count`` on; nothing is copied."""
+        """The split without the examples from ``count`` on; nothing is copied."""
         labels, rows = self.labels, self.rows
         return Split(
-            self.images[:count],
+            {name: array[:count] for name, array in self.fields.items()},
             None if labels is None else labels[:count],
             None if rows is None else rows[:count],
         )
@@ -80,6 +98,12 @@ class ImageData:
     def train_images(self) -> int:
         """The number of training images in an epoch."""
         return len(self.train) if self.stream is None else self.stream.images
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """What is stored of every example."""
+        arrays = self.train.fields.items()
+        return tuple(Field(name, array.shape[1:], array.dtype.name) for name, array in arrays)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Decoded images on disk: one contiguous uint8 memory map per split, built once, then only opened.
+"""Stored examples on disk: one memory map per field and split, built once, then only opened.
 
 A store is a folder named after its data and a digest of everything that decides its content. It is
 built beside its final place and renamed as a whole, so it is there completely or not at all. Its
@@ -37,6 +37,7 @@ from distvae.data.sources.labels import missing_labels
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
 from distvae.errors import DistvaeError
+from distvae.fields import IMAGES
 from distvae.files import disk_told, write_json
 from distvae.reading import open_file, read_record
 from distvae.records import Names
@@ -51,7 +52,7 @@ LARGEST = 2**50
 """Bytes of an array."""
 LONGEST_HEADER = 1024
 _NPY = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '([<>|][ui][18])', 'fortran_order': False, "
+    rb"\x93NUMPY\x01\x00..\{'descr': '([<>][iuf][248]|\|[iub]1)', 'fortran_order': False, "
     rb"'shape': \((\d{1,18}(?:, \d{1,18})*,?)\), \} *\n",
     re.DOTALL,
 )
@@ -78,6 +79,8 @@ class StoreRecord:
     arrays: dict[str, str]
     """Digest of every array."""
     validation_origin: str = ""
+    fields: tuple[str, ...] = (IMAGES,)
+    """What is stored of an example, by name; before it was written, images."""
 
 
 def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData:
@@ -215,12 +218,12 @@ def _verify(
 
 
 def _opened(meta: StoreRecord, arrays: Mapping[str, NDArray[Any]]) -> ImageData:
-    """A store from its metadata and its arrays, of which only the images stay on disk."""
+    """A store from its metadata and its arrays, of which only the fields stay on disk."""
     splits: dict[str, Any] = {}
     for name in meta.splits:
         labels, rows = (arrays.get(f"{name}-{part}") for part in ("labels", "rows"))
         splits[name] = Split(
-            arrays[f"{name}-images"],
+            {field: arrays[f"{name}-{field}"] for field in meta.fields},
             None if labels is None else np.array(labels),
             None if rows is None else np.array(rows),
         )
@@ -266,6 +269,7 @@ def _build(
         "notes": [printable(note) for note in (*raw.notes, *missing, *written.notes)],
         "seen": list(written.seen),
         "splits": list(splits),
+        "fields": [IMAGES],
         "arrays": written.digests,
     }
     write_json(folder / META, meta)

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from distvae.fields import Field
+
 
 class Domain(ABC):
     """The contract of this part: what is stored, what a model sees of it, and what a sample is."""
@@ -18,6 +20,11 @@ class Domain(ABC):
     """Stored numbers stand for so many even values from 0 to 1; None where they are real."""
     memory_format: torch.memory_format = torch.contiguous_format
     """In which networks compute fastest."""
+
+    @property
+    @abstractmethod
+    def fields(self) -> tuple[Field, ...]:
+        """What the store keeps of an example."""
 
     @property
     def uniforms_shape(self) -> tuple[int, ...] | None:

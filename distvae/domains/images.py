@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distvae.domains.base import Domain
+from distvae.fields import Field, images_field
 
 LEVELS = 256
 WHITE = LEVELS - 1
@@ -25,6 +26,11 @@ class Images(Domain):
     pixel white with probability level / 255, anew for each step."""
     levels = LEVELS
     memory_format = torch.channels_last
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Levels, uint8."""
+        return (images_field(self.shape),)
 
     @property
     def uniforms_shape(self) -> tuple[int, int, int] | None:

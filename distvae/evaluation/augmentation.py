@@ -108,7 +108,7 @@ def _few(data: ImageData, each: int, seed: int, device: torch.device) -> Residen
 
 def _joined(*sets: ResidentImages) -> ResidentImages:
     labels = torch.cat([images.labels for images in sets if images.labels is not None])
-    return ResidentImages(torch.cat([images.images for images in sets]), labels, sets[0].device)
+    return ResidentImages(torch.cat([images.stored for images in sets]), labels, sets[0].device)
 
 
 def _small_grey(images: Tensor) -> Tensor:

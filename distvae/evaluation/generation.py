@@ -154,7 +154,7 @@ def _swapped(
     Their latents once moved with the label, by way of the prior's noise, and once as they are.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows = evenly(torch.arange(len(test.images)), IMAGES)
+    rows = evenly(torch.arange(len(test)), IMAGES)
     hits: tuple[list[Tensor], list[Tensor]] = ([], [])
     for _, own, batch in blocks(model, test, seed, rows=rows, size=BLOCK):
         assert own is not None

@@ -70,7 +70,7 @@ def train_network(
 
 def _fresh(images: ResidentImages, num_labels: int, seed: int) -> JudgeNetwork:
     """First weights; the global random generators are left alone."""
-    channels, height, width = images.images.shape[1:]
+    channels, height, width = images.stored.shape[1:]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return JudgeNetwork((channels, height, width), num_labels).to(images.device)
@@ -107,7 +107,7 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Shrunk images ``[B, C, h, w]`` and labels ``[B]`` of each step, shifted group by group."""
     generator = torch.Generator().manual_seed(seed)
-    size = len(images.images)
+    size = len(images.stored)
     passes = [torch.randperm(size, generator=generator) for _ in range(-(-steps * batch // size))]
     for rows in torch.split(torch.cat(passes)[: steps * batch], batch):
         groups = [gather(images, group) for group in torch.split(rows, GROUP)]

@@ -154,7 +154,7 @@ def _figures(generated: Tensor, test: Tensor) -> Iterator[tuple[str, float]]:
 def write_neighbours(path: Path, data: ImageData, found: Neighbours) -> None:
     """A sheet of pairs, the generated image above its nearest training image; labels row by row."""
     train = ResidentImages.from_split(data.train)
-    closest = train.images[found.rows.cpu()]
+    closest = train.stored[found.rows.cpu()]
     drawn = torch.from_numpy(to_uint8(found.images.cpu().numpy()))
     sheet = grid(torch.cat([drawn, closest], dim=2).numpy(), COLUMNS)
     factor = max(1, SHEET_PIXELS // sheet.shape[2])

@@ -29,7 +29,7 @@ def write_pictures(model: VAE, images: ResidentImages, seed: int, folder: Path, 
     )
     save_grid(folder / f"epoch-{epoch:04d}.png", to_uint8(samples.cpu().numpy()), COLUMNS)
 
-    count = min(5 * COLUMNS, len(images.images))
+    count = min(5 * COLUMNS, len(images.stored))
     if not count:
         return
     stored, y = images.gather(torch.arange(count))

@@ -64,9 +64,9 @@ def test_gather_reads_the_rows_from_the_memory_map(trees: Path) -> None:
     assert split.labels is not None
     assert labels.tolist() == split.labels[rows.numpy()].tolist()
     address = split.images.__array_interface__["data"][0]
-    assert resident.images.data_ptr() == address, "the memory map was copied"
+    assert resident.stored.data_ptr() == address, "the memory map was copied"
 
 
 def test_gather_without_labels() -> None:
-    split = Split(np.zeros((3, 1, 2, 2), np.uint8), None)
+    split = Split.of_images(np.zeros((3, 1, 2, 2), np.uint8), None)
     assert ResidentImages.from_split(split).gather(torch.tensor([1]))[1] is None

@@ -15,7 +15,9 @@ from PIL import Image
 
 from distvae.config import DataConfig
 from distvae.data.store import ImageData, open_data
+from distvae.domains import Images
 from distvae.errors import DistvaeError
+from distvae.files import write_json
 from tests.data.conftest import CLASSES, picture, write_folder
 
 
@@ -200,6 +202,22 @@ def test_a_truncated_store_is_built_again(trees: Path, cache: Path) -> None:
     (folder / "meta.json").write_text(json.dumps({"name": "trees"}))
     np.testing.assert_array_equal(open_path(trees).train.images, fresh)
     assert stores(cache) == [folder]
+
+
+def test_a_store_from_before_it_named_its_fields_is_opened(
+    trees: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh = open_path(trees)
+    assert fresh.fields == Images(fresh.image_shape).fields
+    [folder] = stores(cache)
+    meta = json.loads((folder / "meta.json").read_text())
+    assert meta.pop("fields") == ["images"]
+    write_json(folder / "meta.json", {name: meta[name] for name in meta if name != "sha256"})
+    capsys.readouterr()
+    again = open_path(trees)
+    assert "fields" not in json.loads((folder / "meta.json").read_text()), "built again"
+    assert again.digests == fresh.digests
+    assert capsys.readouterr() == ("", "")
 
 
 def test_every_setting_of_the_content_has_its_own_store(trees: Path, cache: Path) -> None:

@@ -18,7 +18,7 @@ def draw(count: int, seed: int) -> Split:
     colours = generator.uniform(80, 220, size=(count, 3, 1, 1))
     noise = generator.normal(0, 15, size=(count, 3, 8, 8))
     images = (shapes[labels][:, None] * colours + noise).clip(0, 255).astype(np.uint8)
-    return Split(images, labels.astype(np.int64))
+    return Split.of_images(images, labels.astype(np.int64))
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ class Replay:
 def blurred(split: Split) -> Split:
     """The same under so much noise that a few images do not suffice to learn from."""
     noise = np.random.default_rng(len(split)).normal(0, 250, split.images.shape)
-    return Split((split.images + noise).clip(0, 255).astype(np.uint8), split.labels)
+    return Split.of_images((split.images + noise).clip(0, 255).astype(np.uint8), split.labels)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_every_training_is_told_and_labels_with_few_images_give_what_they_have(
     labels, images = noisy.train.labels, noisy.train.images
     assert labels is not None
     keep = (labels != 1) | (np.arange(len(labels)) < 12)  # four images of bars
-    data = dataclasses.replace(noisy, train=Split(images[keep], labels[keep]))
+    data = dataclasses.replace(noisy, train=Split.of_images(images[keep], labels[keep]))
     counts: list[int] = []
     found = dict(augmentation_metrics(Replay(noisy), data, 0, 10, 5, 2, counts.append))
     assert counts == [1] * 6
@@ -130,7 +130,7 @@ def test_large_images_are_shrunk(patterns: ImageData, monkeypatch: pytest.Monkey
     monkeypatch.setattr("distvae.evaluation.augmentation.STEPS", 12)
 
     def large(split: Split) -> Split:
-        return Split(split.images.repeat(5, axis=2).repeat(5, axis=3), split.labels)
+        return Split.of_images(split.images.repeat(5, axis=2).repeat(5, axis=3), split.labels)
 
     data = dataclasses.replace(patterns, train=large(patterns.train), test=large(patterns.test))
     found = measured(Replay(data), data, real=20, generated=20)

@@ -95,7 +95,7 @@ def test_errors_are_the_spread_of_repeated_measurements() -> None:
     labels = np.zeros(300, np.int64)
     scores = []
     for seed in range(0, 60, 3):
-        splits = [Split(draw(300, seed + 1 + kind), labels) for kind in range(2)]
+        splits = [Split.of_images(draw(300, seed + 1 + kind), labels) for kind in range(2)]
         data = ImageData("d", "d", "0", splits[0], splits[1], "own", ("a",))
         model = Given(splits[1], conditional=False)
         scores.append(dict(distance_metrics(model, data, [Colours()], seed)))
@@ -238,7 +238,7 @@ def test_takes_equally_many_of_labels_and_leaves_rare_ones_out(patterns: ImageDa
     numbers = np.arange(240)
     keep = np.where(patterns.test.labels == 2, numbers < 30, True)
     keep &= np.where(patterns.test.labels == 1, numbers < 150, True)
-    split = Split(patterns.test.images[keep], patterns.test.labels[keep])
+    split = Split.of_images(patterns.test.images[keep], patterns.test.labels[keep])
     uneven = dataclasses.replace(patterns, test=split)
     model = Replay(split)
     scores = dict(distance_metrics(model, uneven, [Colours()]))
@@ -266,7 +266,7 @@ def test_measures_models_of_both_kinds(kind: str, patterns: ImageData) -> None:
 
 
 def test_measures_without_labels(patterns: ImageData) -> None:
-    train, test = (Split(split.images, None) for split in (patterns.train, patterns.test))
+    train, test = (Split.of_images(split.images, None) for split in (patterns.train, patterns.test))
     bare = dataclasses.replace(patterns, label_names=(), train=train, test=test)
     model = Replay(patterns.train, conditional=False)
     scores = dict(distance_metrics(model, bare, [Colours()]))
@@ -276,7 +276,7 @@ def test_measures_without_labels(patterns: ImageData) -> None:
 
 def test_refuses_a_handful_of_images(patterns: ImageData) -> None:
     assert patterns.test.labels is not None
-    few = Split(patterns.test.images[:19], patterns.test.labels[:19])
+    few = Split.of_images(patterns.test.images[:19], patterns.test.labels[:19])
     with pytest.raises(DistvaeError, match=r"19 test images are too few.*at least 20"):
         next(distance_metrics(Replay(few), dataclasses.replace(patterns, test=few), [Colours()]))
 
@@ -285,7 +285,7 @@ def test_the_real_ones_have_the_test_splits_labels() -> None:
     def split(counts: Sequence[int]) -> Split:
         labels = np.repeat(np.arange(3), counts)
         grey = np.uint8(100) * labels.astype(np.uint8)
-        return Split(
+        return Split.of_images(
             np.broadcast_to(grey[:, None, None, None], (len(grey), 3, 4, 4)).copy(), labels
         )
 

@@ -148,7 +148,7 @@ def test_bayes_counts_how_frequent_labels_are(patterns: ImageData) -> None:
     images, labels = patterns.train.images, patterns.train.labels
     assert labels is not None
     most = np.flatnonzero((labels == 2) | (np.arange(len(labels)) < 150))
-    data = dataclasses.replace(patterns, train=Split(images[most], labels[most]))
+    data = dataclasses.replace(patterns, train=Split.of_images(images[most], labels[most]))
     found = measured(model_of(by_colour, "normal", (0, 0, 0)), data)
     assert [found[f"bayes_accuracy/{name}"] for name in NAMES] == [0.0, 0.0, 1.0]
 
@@ -204,7 +204,7 @@ def test_many_images_are_sampled(patterns: ImageData, monkeypatch: pytest.Monkey
 def test_refuses_images_without_two_labels(
     labels: np.ndarray[tuple[int], np.dtype[np.int64]] | None, patterns: ImageData
 ) -> None:
-    data = dataclasses.replace(patterns, train=Split(patterns.train.images, labels))
+    data = dataclasses.replace(patterns, train=Split.of_images(patterns.train.images, labels))
     with pytest.raises(DistvaeError, match=r"nothing to tell apart in patterns.*two labels"):
         measured(model_of(by_pattern), data)
 

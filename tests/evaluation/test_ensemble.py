@@ -58,7 +58,9 @@ def test_measure_themselves_on_the_test_split_by_label(
     images, labels = images[keep], labels[keep]
     wrong = (labels == 2).nonzero()[0][:20]
     images[wrong] = patterns.test.images[0]
-    tampered = dataclasses.replace(patterns, fingerprint="f" * 16, test=Split(images, labels))
+    tampered = dataclasses.replace(
+        patterns, fingerprint="f" * 16, test=Split.of_images(images, labels)
+    )
     again = get_judges(tampered, judges.path.parent)
     recall = {name: found.value for name, found in again.recall.items()}
     assert recall == {"stripes": 1.0, "dots": 0.75}
@@ -182,11 +184,11 @@ def test_one_image_of_a_label_and_constant_images_are_enough(
     patterns: ImageData, tmp_path: Path
 ) -> None:
     assert patterns.train.labels is not None
-    three = Split(patterns.train.images[:3], patterns.train.labels[:3])
+    three = Split.of_images(patterns.train.images[:3], patterns.train.labels[:3])
     found = get_judges(dataclasses.replace(patterns, train=three, test=three), tmp_path)
     assert 0.0 <= found.test_accuracy.value <= 1.0
     assert found.test_accuracy.error > 0.1  # of three images
-    grey = Split(np.full_like(patterns.train.images, 7), patterns.train.labels)
+    grey = Split.of_images(np.full_like(patterns.train.images, 7), patterns.train.labels)
     blind = dataclasses.replace(patterns, fingerprint="e" * 16, train=grey, test=grey)
     assert get_judges(blind, tmp_path).test_accuracy.value == pytest.approx(1 / 3)
 
@@ -209,7 +211,7 @@ def test_the_bundled_judges_are_those_of_the_bundled_data(tmp_path: Path) -> Non
     assert all(value > 0.99 for value in judges.test_accuracy.values)
     assert data.test.labels is not None
     rows = np.arange(0, len(data.test), 10)
-    part = Split(data.test.images[rows], data.test.labels[rows])
+    part = Split.of_images(data.test.images[rows], data.test.labels[rows])
     hits = judges.classify(as_input(part)) == torch.from_numpy(part.labels)[:, None]
     shares = hits.double().mean(0).tolist()
     assert shares == pytest.approx(judges.test_accuracy.values, abs=0.01)
@@ -219,7 +221,7 @@ def test_other_images_are_not_judged_by_the_bundled_judges(tmp_path: Path) -> No
     data = open_data(DataConfig(data="mnist"))
     images = data.test.images.copy()
     images[0, 0, 0, 0] ^= 1
-    other = dataclasses.replace(data, test=Split(images, data.test.labels))
+    other = dataclasses.replace(data, test=Split.of_images(images, data.test.labels))
     facts = json.loads((MNIST / "config.json").read_text(encoding="utf-8"))
     assert contents(other)["test_sha256"] != facts["test_sha256"]
 

@@ -45,7 +45,7 @@ def test_the_aggregate_is_a_mixture() -> None:
 
 def split_of(images: ResidentImages) -> Split:
     assert images.labels is not None
-    return Split(images.images.numpy(), images.labels.numpy())
+    return Split.of_images(images.stored.numpy(), images.labels.numpy())
 
 
 def measured(model: VAE, images: ResidentImages) -> dict[str, float]:
@@ -150,7 +150,7 @@ def test_a_flow_that_bends_has_densities_of_its_own() -> None:
             parameter.add_(0.3 * torch.randn_like(parameter))
     found = dict(latent_metrics(model, images, split_of(some(200)), 0))
     with torch.no_grad():
-        posterior = model.encode(images.images / 255, None)
+        posterior = model.encode(images.stored / 255, None)
         noise = NoiseSource(0, "evaluation", 3, None, torch.device("cpu")).draw(0, 500)
         z = posterior.sample(noise.at(slice(0, 40)).noise)
         each = torch.stack([posterior.log_prob(one.expand(40, -1)) for one in z])

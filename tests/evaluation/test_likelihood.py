@@ -65,7 +65,7 @@ def test_it_is_the_integral(kind: str, prior: str, posterior: str, likelihood: s
     images = small(23)  # a ragged last block
     found = log_likelihood(model, images, SEED, 20_000)
     labels = images.labels if model.conditional else None
-    exact = on_a_grid(model, images.images / 255.0, labels)
+    exact = on_a_grid(model, images.stored / 255.0, labels)
     # by the delta method an image's estimate has the standard deviation 1 / sqrt(effective)
     deviations = (found.log_likelihood - exact) * found.effective.sqrt()
     assert found.effective.min() > 150
@@ -79,7 +79,7 @@ def test_more_draws_give_a_higher_mean_and_few_that_of_the_elbo() -> None:
         log_likelihood(model, images, SEED, draws).log_likelihood.mean() for draws in (1, 10, 100)
     ]
     assert means[0] < means[1] < means[2]
-    terms = model(images.images / 255.0, None, torch.randn(200, 400, 1))
+    terms = model(images.stored / 255.0, None, torch.randn(200, 400, 1))
     assert terms.log_prior is not None
     weights = terms.log_likelihood + terms.log_prior - terms.log_posterior
     error = weights.std() / math.sqrt(200)
@@ -107,7 +107,7 @@ def test_the_marginal_is_the_integral_over_labels_too() -> None:
     for label in range(len(NAMES)):
         estimates.append(log_likelihood(model, images, SEED, 20_000, label=label))
         labels = torch.full((12,), label)
-        exact.append(on_a_grid(model, images.images / 255.0, labels) + shares[label].log())
+        exact.append(on_a_grid(model, images.stored / 255.0, labels) + shares[label].log())
     found = marginal(estimates, shares)
     torch.testing.assert_close(
         found.log_likelihood, torch.stack(exact).logsumexp(0), rtol=0.0, atol=0.1

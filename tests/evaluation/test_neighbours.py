@@ -92,7 +92,7 @@ def test_unseen_images_are_as_far_as_unseen_images(patterns: ImageData, judges: 
 
 def test_draws_labels_as_they_are_in_the_test_split(patterns: ImageData) -> None:
     assert patterns.test.labels is not None
-    rare = Split(patterns.test.images[:100], np.repeat([0, 2], [80, 20]).astype(np.int64))
+    rare = Split.of_images(patterns.test.images[:100], np.repeat([0, 2], [80, 20]).astype(np.int64))
     model = Replay(patterns.train)
     found = find_neighbours(model, dataclasses.replace(patterns, test=rare), [PIXELS], count=50)
     pictured, drawn = sorted(model.asked, key=len)

@@ -102,7 +102,7 @@ def watched(config: TrainConfig, folder: Path) -> Watch:
 
     seen = engine.train_images
     assert isinstance(seen, ResidentImages)
-    images = WatchedImages(seen.images, seen.labels, seen.device)
+    images = WatchedImages(seen.stored, seen.labels, seen.device)
     watch.engine = dataclasses.replace(engine, update=update, train_images=images)
     return watch
 

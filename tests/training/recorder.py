@@ -128,7 +128,7 @@ def _watched(engine: Engine, saw: dict[str, list[NDArray[Any]]]) -> Engine:
     model = engine.trained.model
     images = engine.train_images
     assert isinstance(images, ResidentImages)
-    watched = WatchedImages(images.images, images.labels, images.device)
+    watched = WatchedImages(images.stored, images.labels, images.device)
     gradients: set[torch.dtype] = set()
     for name in ("rows", "inputs", "labels", "noise", "weights", "dtypes"):
         saw[name] = []

@@ -1,0 +1,31 @@
+"""What is stored of an example. No torch."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Field(NamedTuple):
+    """One array of a split on disk: a row of fixed width for each example."""
+
+    name: str
+    """Fit for a file name."""
+    shape: tuple[int, ...]
+    """Of an example, S."""
+    dtype: str
+    """Any numeric one of NumPy, such as ``uint8`` or ``float32``."""
+
+    @property
+    def bytes(self) -> int:
+        """Of an example."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+IMAGES = "images"
+"""The one field of images, as :class:`distvae.domains.Images` has it."""
+
+
+def images_field(shape: tuple[int, int, int]) -> Field:
+    """Images of 8 bits ``(C, H, W)``."""
+    return Field(IMAGES, shape, "uint8")
