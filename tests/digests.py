@@ -22,7 +22,7 @@ from pathlib import Path
 STEPS = 200
 TOLERANCE = 1e-9
 FLAGS = "--mixed-precision no --compile off --threads 1 --eval-every 1000 --sample-every 1000"
-CONVOLVED = "--data mnist --width 8 --batch-size 8"
+CONVOLVED = "--data mnist --width 0.25 --batch-size 32"
 PLAIN = "--data mnist --model vae --network mlp --prior normal --latent-dim 10"
 RUNS = {
     "mnist-cvae": "--config mnist-cvae",
