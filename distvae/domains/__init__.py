@@ -1,6 +1,6 @@
 """What one example is: how it is stored, what a model sees of it, and what a sample of it is."""
 
 from distvae.domains.base import Domain
-from distvae.domains.images import Images, in_unit_range
+from distvae.domains.images import Images, in_unit_range, to_levels
 
-__all__ = ["Domain", "Images", "in_unit_range"]
+__all__ = ["Domain", "Images", "in_unit_range", "to_levels"]

@@ -57,11 +57,16 @@ class Images(Domain):
 
     def to_stored(self, values: Tensor) -> Tensor:
         """Values in [0, 1] as levels, rounded, uint8 in the same shape."""
-        return (values * float(WHITE)).round().to(torch.uint8)
+        return to_levels(values)
 
     def cut(self, values: Tensor) -> Tensor:
         """Values cut to [0, 1]."""
         return values.clamp(0.0, 1.0)
+
+
+def to_levels(values: Tensor) -> Tensor:
+    """Values in [0, 1] as levels, rounded, uint8 in the same shape."""
+    return (values * float(WHITE)).round().to(torch.uint8)
 
 
 def in_unit_range(stored: Tensor) -> Tensor:

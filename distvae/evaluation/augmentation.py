@@ -13,7 +13,7 @@ from torch import Tensor
 from distvae.data.batches import ResidentImages
 from distvae.data.order import permutation
 from distvae.data.store import ImageData
-from distvae.domains import in_unit_range
+from distvae.domains import in_unit_range, to_levels
 from distvae.evaluation.judge import JudgeNetwork, shrink
 from distvae.evaluation.judge_training import train_network
 from distvae.evaluation.passes import Advance, unwatched
@@ -113,7 +113,7 @@ def _joined(*sets: ResidentImages) -> ResidentImages:
 
 def _small_grey(images: Tensor) -> Tensor:
     """Images in [0, 1] as the network takes them, uint8 ``[N, C, h, w]``."""
-    return (shrink(images) * 255.0).round().to(torch.uint8)
+    return to_levels(shrink(images))
 
 
 def _accuracy(network: JudgeNetwork, test: ResidentImages) -> float:

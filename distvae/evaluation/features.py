@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distvae.data.batches import ResidentImages
-from distvae.domains import in_unit_range
+from distvae.domains import in_unit_range, to_levels
 from distvae.errors import DistvaeError
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.judge import Judge, shrink
@@ -77,7 +77,7 @@ class Inception:
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """``[N, F]`` of images ``[N, C, H, W]`` in [0, 1], rounded as a sampler writes them."""
-        levels = torch.round(images.clamp(0.0, 1.0) * 255.0).to(self.head.device, torch.uint8)
+        levels = to_levels(images.clamp(0.0, 1.0)).to(self.head.device)
         colour = levels.expand(-1, 3, -1, -1)
         return torch.cat([self.network(block) for block in torch.split(colour, BLOCK)])
 
