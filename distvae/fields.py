@@ -26,6 +26,15 @@ IMAGES = "images"
 """The one field of images, as :class:`distvae.domains.Images` has it."""
 
 
+VALUES = "values"
+"""The one field of vectors, as :class:`distvae.domains.Vectors` has it."""
+
+
 def images_field(shape: tuple[int, int, int]) -> Field:
     """Images of 8 bits ``(C, H, W)``."""
     return Field(IMAGES, shape, "uint8")
+
+
+def values_field(columns: int) -> Field:
+    """Vectors of so many real numbers."""
+    return Field(VALUES, (columns,), "float32")

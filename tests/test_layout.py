@@ -57,9 +57,10 @@ FLOORS = [
 ]
 DATA_FLOORS = [
     ["order", "cache", "identity", "roots", "factors", "layout", "levels"],
-    ["shards", "encoded", "pixels", "writing"],
+    ["shards", "encoded", "pixels"],
+    ["writing"],
     ["sources"],
-    ["streaming", "validation", "decoding"],
+    ["streaming", "validation", "decoding", "numbers"],
     ["image_data"],
     ["store", "batches"],
     ["means", "overview", "provenance"],

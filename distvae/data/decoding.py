@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +15,16 @@ from distvae.data.identity import Progress
 from distvae.data.pixels import (
     OtherwiseError,
     Reading,
-    Seen,
     check_size,
     first_reading,
     read_picture,
 )
 from distvae.data.sources import RawSplit
-from distvae.data.writing import check_space, write_fields, write_numbers
+from distvae.data.writing import Written, check_space, write_fields, write_numbers
 from distvae.fields import IMAGES, Field, images_field
 
 LOOKED_AT = 64
 """Training images that say how all are read, unless a later one shows that it is otherwise."""
-
-
-class Written(NamedTuple):
-    """Digests of the arrays by name, what is to be said of the images, and what they hold."""
-
-    digests: dict[str, str]
-    notes: list[str]
-    seen: Seen
 
 
 def write_arrays(
@@ -61,7 +52,7 @@ def write_arrays(
         except OtherwiseError as otherwise:
             reading = otherwise.reading
         else:
-            return Written(digests, [*reading.notes(), *remarks], reading.seen)
+            return Written(digests, [*reading.notes(), *remarks], (IMAGES,), reading.seen)
 
 
 def _write(

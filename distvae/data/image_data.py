@@ -93,6 +93,8 @@ class ImageData:
     digests: Mapping[str, str] = field(default_factory=dict)
     validation: Split | None = None
     validation_origin: str = ""
+    columns: tuple[str, ...] = ()
+    """Names of the numbers of an example, where it is a vector; of images there are none."""
 
     @property
     def train_images(self) -> int:

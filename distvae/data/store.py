@@ -31,6 +31,7 @@ from distvae.data.identity import (
     state_of,
 )
 from distvae.data.image_data import ImageData, Split
+from distvae.data.numbers import write_vectors
 from distvae.data.pixels import Reading, Seen
 from distvae.data.sources import RawData, Source, load_source
 from distvae.data.sources.labels import missing_labels
@@ -81,21 +82,26 @@ class StoreRecord:
     validation_origin: str = ""
     fields: tuple[str, ...] = (IMAGES,)
     """What is stored of an example, by name; before it was written, images."""
+    columns: Names = ()
+    """Of vectors."""
 
 
-def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData:
-    """The images that a configuration asks for, decoded on the first call and only opened later.
+def open_data(
+    config: DataConfig, progress: Progress | None = None, domain: str = IMAGES
+) -> ImageData:
+    """The data that a configuration asks for, decoded on the first call and only opened later.
 
     Args:
         config: what to open.
         progress: called with a description and a number of images; its context gives a function
             that is told how many more are done. Left out: a bar on the terminal.
+        domain: what its examples are, ``images`` or ``vectors``.
 
     Raises:
         DistvaeError: the data is unknown or unfit, an image cannot be read, or the disk is full.
     """
     progress = progress or progress_bar
-    source = load_source(config, progress)
+    source = load_source(config, progress, domain)
     stream = open_stream(source, config) if config.streaming else None
     data = _open_or_build(source, stream, config, progress)
     digests = data.digests
@@ -128,7 +134,7 @@ def _open_or_build(
         if folder.exists():  # damaged: out of the way, and gone with the scratch folder
             folder.rename(scratch / "damaged")
         raw = source.read() if stream is None else resident_part(stream, scratch)
-        raw = with_validation(raw, config, lambda other: _read(other, scratch))
+        raw = with_validation(raw, config, lambda other: _read(other, scratch, source.domain))
         built = scratch / "store"
         _build(built, source, raw, config, progress)
         with suppress(OSError):  # where there are no locks: another's store is as good
@@ -142,9 +148,9 @@ def _open_or_build(
     )
 
 
-def _read(config: DataConfig, scratch: Path) -> RawData:
+def _read(config: DataConfig, scratch: Path, domain: str) -> RawData:
     """The splits of other settings, encoded."""
-    source = load_source(config)
+    source = load_source(config, domain=domain)
     if not config.streaming:
         return source.read()
     folder = scratch / f"{config.split_test}"
@@ -157,6 +163,7 @@ def _key(source: Source, config: DataConfig) -> str:
     settings = {name: getattr(config, name) for name in (*CONTENT_SETTINGS, "allow_outside")}
     content = [FORMAT, source.identity, settings]
     content += [SAMPLE] if config.streaming else []
+    content += [] if source.domain == IMAGES else [source.domain]
     content += sorted(pictures() & set(HEIF)) + sorted(set(AVIF) - pictures())
     return combined(content)[:16]
 
@@ -239,6 +246,7 @@ def _opened(meta: StoreRecord, arrays: Mapping[str, NDArray[Any]]) -> ImageData:
         factors=meta.factors,
         notes=meta.notes,
         seen=Seen(*meta.seen),
+        columns=meta.columns,
         digests={**digests, "label names": combined(list(meta.label_names))},
     )
 
@@ -252,7 +260,8 @@ def _build(
         {name: split.labels for name, split in splits.items()}, sample=config.streaming
     )
     folder.mkdir()
-    written = write_arrays(
+    write = write_vectors if raw.columns else write_arrays
+    written = write(
         folder,
         splits,
         bool(raw.factors),
@@ -269,7 +278,8 @@ def _build(
         "notes": [printable(note) for note in (*raw.notes, *missing, *written.notes)],
         "seen": list(written.seen),
         "splits": list(splits),
-        "fields": [IMAGES],
+        "fields": list(written.fields),
+        "columns": list(raw.columns),
         "arrays": written.digests,
     }
     write_json(folder / META, meta)

@@ -9,18 +9,32 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distvae.data.identity import ROWS, array_digest, digest_of, piece_digest, threads
+from distvae.data.pixels import NOTHING, Seen
 from distvae.errors import DistvaeError
 from distvae.fields import Field
 
 Fill = Callable[[slice, Mapping[str, NDArray[Any]]], Iterable[str]]
 """Writes the examples of some rows into their part of each field by name, ``[n, *S]``; gives what
 is to be said of them, such as that one is transparent."""
+
+
+class Written(NamedTuple):
+    """What was written of all splits."""
+
+    digests: dict[str, str]
+    """Of the arrays by name."""
+    notes: list[str]
+    """What is to be said of the examples."""
+    fields: tuple[str, ...]
+    """What is stored of an example, by name."""
+    seen: Seen = NOTHING
+    """What images hold."""
 
 
 def write_fields(

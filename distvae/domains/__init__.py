@@ -2,5 +2,6 @@
 
 from distvae.domains.base import Domain
 from distvae.domains.images import Images, in_unit_range, to_levels
+from distvae.domains.vectors import Vectors
 
-__all__ = ["Domain", "Images", "in_unit_range", "to_levels"]
+__all__ = ["Domain", "Images", "Vectors", "in_unit_range", "to_levels"]

@@ -5,6 +5,7 @@ finds columns and labels but decodes no image.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 from distvae.config import DataConfig
@@ -17,24 +18,33 @@ from distvae.data.sources.raw import RawData, RawSplit, Source
 from distvae.data.sources.refused import ending
 from distvae.data.sources.sprites import GRIDS, read_sprites
 from distvae.data.sources.tables import read_tables
+from distvae.data.sources.vectors import read_vectors
 from distvae.errors import DistvaeError, nearest
+from distvae.fields import IMAGES
 
 __all__ = ["RawData", "RawSplit", "Source", "load_source"]
 
+VECTORS = "vectors"
+"""A domain, as ``load_source`` takes it."""
 BUNDLED = ("mnist", *GRIDS)
 
 
-def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
-    """Find the images that ``config.data`` names.
+def load_source(
+    config: DataConfig, progress: Progress | None = None, domain: str = IMAGES
+) -> Source:
+    """Find the data that ``config.data`` names.
 
     Args:
         config: what to find.
         progress: called where files must be read to be known again.
+        domain: what its examples are, ``images`` or ``vectors``.
 
     Raises:
         DistvaeError: there is no such data, or the Hub cannot be reached. Splits, columns and
             labels are checked by ``Source.read``.
     """
+    if domain == VECTORS:
+        return _load_vectors(config, progress)
     if config.data in GRIDS:
         name = config.data.replace(":", "-")
         grid = f"drawn 1 {GRIDS[config.data]}"
@@ -43,14 +53,9 @@ def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
         return Source(config.data, f"bundled {config.data}", "bundled", lambda: read_mnist(config))
     path = Path(config.data).expanduser()
     if path.exists():
-        path = path.resolve()
-        if not is_text(str(path)):
-            raise DistvaeError(f"{path} is not UTF-8", "expected a path that is", "Rename it.")
-        if not path.is_dir():
-            check_regular([path])
-        name = path.stem if path.is_file() else path.name
+        path = _checked(path)
         return Source(
-            re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data",
+            _name_of(path),
             str(path),
             local_identity(path, config, progress),
             lambda: read_local(path, config),
@@ -69,6 +74,40 @@ def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
         f"expected {', '.join(BUNDLED)}, a file or folder that exists, or a Hub id like owner/name",
         _suggest(config.data),
     )
+
+
+def _load_vectors(config: DataConfig, progress: Progress | None) -> Source:
+    path = Path(config.data).expanduser()
+    if not path.exists():
+        raise DistvaeError(
+            f"there are no vectors called {config.data!r}",
+            "expected a file or folder that exists",
+            _suggest(config.data),
+        )
+    path = _checked(path)
+    identity = local_identity(path, config, progress)
+    read = partial(read_vectors, path, config)
+    return Source(_name_of(path), str(path), identity, read, domain=VECTORS)
+
+
+def _checked(path: Path) -> Path:
+    """The whole path of a file or folder that can be read.
+
+    Raises:
+        DistvaeError: it is no text, or a pipe or a device.
+    """
+    path = path.resolve()
+    if not is_text(str(path)):
+        raise DistvaeError(f"{path} is not UTF-8", "expected a path that is", "Rename it.")
+    if not path.is_dir():
+        check_regular([path])
+    return path
+
+
+def _name_of(path: Path) -> str:
+    """What data there is called, fit for a folder name."""
+    name = path.stem if path.is_file() else path.name
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
 
 
 def _suggest(data: str) -> str:

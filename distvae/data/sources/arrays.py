@@ -49,10 +49,25 @@ class ArraySplit(NamedTuple):
     labels: NDArray[Any] | None
 
 
+RawSplits = Callable[[DataConfig, Mapping[str, Values], Numbers, Notes], dict[str, RawSplit]]
+"""Arrays and numbers of labels by split become splits of examples."""
+
+
 def read_arrays(
-    config: DataConfig, splits: Mapping[str, ArraySplit], names: tuple[str, ...], notes: Notes
+    config: DataConfig,
+    splits: Mapping[str, ArraySplit],
+    names: tuple[str, ...],
+    notes: Notes,
+    raw_splits: RawSplits | None = None,
 ) -> RawData:
-    """Both splits of arrays; ``names`` are those of labels that are whole numbers, if known.
+    """Both splits of arrays.
+
+    Args:
+        config: what is asked for.
+        splits: by name.
+        names: those of labels that are whole numbers, if known.
+        notes: is told what was recognized.
+        raw_splits: makes examples of arrays; left out, :func:`array_splits`, images.
 
     Raises:
         DistvaeError: the splits, shapes, values or labels are not those of images.
@@ -63,7 +78,7 @@ def read_arrays(
     splits = {name: splits[name] for name in chosen}
     labels, label_names = _labels(config, splits, names, notes)
     images = {name: split.images for name, split in splits.items()}
-    raw = array_splits(config, images, labels, notes)
+    raw = (raw_splits or array_splits)(config, images, labels, notes)
     test = raw[chosen[1]] if len(chosen) > 1 else None
     return finish(config, raw[chosen[0]], test, label_names, notes)
 

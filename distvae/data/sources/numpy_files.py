@@ -55,12 +55,30 @@ def read_numpy(files: Sequence[Path], config: DataConfig, notes: Notes) -> RawDa
     if len(files) == 1 and any(name.startswith(FACTORS) for name in names[0]):
         factors, images = read_dsprites(files[0])
         return read_grid(config, factors, images)
-    arrays: Arrays = {}
-    for file in files:
-        arrays |= _load(file, len(files) == 1, notes)
+    arrays = _arrays(files, notes)
     arrays = _stacked(arrays, notes) if not any(names) else arrays
     splits, label_names = _splits(arrays, config, notes)
     return read_arrays(config, splits, label_names, notes)
+
+
+def read_numpy_splits(
+    files: Sequence[Path], config: DataConfig, notes: Notes
+) -> tuple[dict[str, ArraySplit], tuple[str, ...]]:
+    """The arrays in these files by split, whatever their examples are, and the names of labels.
+
+    Raises:
+        DistvaeError: a file cannot be read, or holds no examples.
+    """
+    for file in files:
+        _members(file)
+    return _splits(_arrays(files, notes), config, notes, "vectors", 2)
+
+
+def _arrays(files: Sequence[Path], notes: Notes) -> Arrays:
+    arrays: Arrays = {}
+    for file in files:
+        arrays |= _load(file, len(files) == 1, notes)
+    return arrays
 
 
 def _members(path: Path) -> list[str]:
@@ -148,9 +166,21 @@ def meaning(name: str) -> Meaning:
 
 
 def _splits(
-    arrays: Mapping[str, NDArray[Any]], config: DataConfig, notes: Notes
+    arrays: Mapping[str, NDArray[Any]],
+    config: DataConfig,
+    notes: Notes,
+    what: str = "images",
+    axes: int = 3,
 ) -> tuple[dict[str, ArraySplit], tuple[str, ...]]:
-    """Images and labels by split, by the names of the arrays or, where these are silent, shapes."""
+    """Images and labels by split, by the names of the arrays or, where these are silent, shapes.
+
+    Args:
+        arrays: by name.
+        config: which of them are asked for.
+        notes: is told what was recognized.
+        what: are looked for, in a message.
+        axes: of an array that bears no usual name, at least.
+    """
     found: dict[Meaning, str] = {}
     for name in arrays:
         if (wished := _wished(name, config)) or name not in (
@@ -161,7 +191,7 @@ def _splits(
             if said.part and (wished or _fits(arrays[name], said.part)):
                 found.setdefault(said, name)
     if not any(said.part == "images" for said in found):
-        found = _by_shape(arrays)
+        found = _by_shape(arrays, axes)
     splits = {
         said.split: ArraySplit(arrays[name], _labels_of(arrays, found, said.split))
         for said, name in found.items()
@@ -170,7 +200,7 @@ def _splits(
     told = {name: f"{array.dtype} {list(array.shape)}" for name, array in arrays.items()}
     if not splits:
         raise DistvaeError(
-            f"{config.data} has no array of images",
+            f"{config.data} has no array of {what}",
             f"its arrays are {some([f'{name} {kind}' for name, kind in told.items()]) or 'none'}"
             + "".join(f"; {note}" for note in notes),
             "Call them images and labels, or train_images, train_labels, test_images and "
@@ -202,9 +232,11 @@ def _fits(array: NDArray[Any], part: str) -> bool:
     return array.ndim == 1 if part == "names" else array.ndim in (1, 2)
 
 
-def _by_shape(arrays: Mapping[str, NDArray[Any]]) -> dict[Meaning, str]:
+def _by_shape(arrays: Mapping[str, NDArray[Any]], axes: int) -> dict[Meaning, str]:
     """One array of images, and the one beside it that has as many labels."""
-    images = [name for name, array in arrays.items() if array.ndim > 2 and _fits(array, "images")]
+    images = [
+        name for name, array in arrays.items() if array.ndim >= axes and _fits(array, "images")
+    ]
     if len(images) != 1:
         return {}
     count = len(arrays[images[0]])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from distvae.data.factors import Factor
 from distvae.data.roots import Root
+from distvae.fields import IMAGES
 
 UNLABELLED = -1
 """Stands for a label that is missing."""
@@ -57,6 +58,8 @@ class RawData:
     notes: tuple[str, ...] = ()
     validation: RawSplit | None = None
     validation_origin: str = ""
+    columns: tuple[str, ...] = ()
+    """Names of the numbers of an example, where it is a vector; of images there are none."""
 
     @property
     def splits(self) -> dict[str, RawSplit]:
@@ -88,3 +91,5 @@ class Source:
     identity: str
     read: Callable[[], RawData]
     tables: Callable[[], Tables | None] | None = None
+    domain: str = IMAGES
+    """What its examples are."""

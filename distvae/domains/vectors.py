@@ -1,0 +1,73 @@
+"""Vectors of real numbers, such as the rows of a table.
+
+Legend: B batch, F columns.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distvae.domains.base import Domain
+from distvae.fields import Field, values_field
+
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Vectors(Domain):
+    """Vectors of so many columns; a model sees each column with mean 0 and deviation 1."""
+
+    columns: tuple[str, ...]
+    """Their names."""
+    mean: tuple[float, ...]
+    """Of each column over the training examples."""
+    deviation: tuple[float, ...]
+    """The standard deviation of each column; 1 of one that never changes."""
+    levels = None
+
+    @classmethod
+    def of(cls, columns: tuple[str, ...], values: NDArray[np.float32]) -> "Vectors":
+        """The domain of training examples ``[N, F]``, at least one."""
+        starts = range(0, len(values), CHUNK)
+        parts = [values[start : start + CHUNK].astype(np.float64) for start in starts]
+        mean = sum(part.sum(0) for part in parts) / len(values)
+        square = sum(np.square(part - mean).sum(0) for part in parts) / len(values)
+        deviation = np.sqrt(square)
+        # what rounding leaves of a column that never changes is no deviation
+        still = deviation <= np.abs(mean) * np.finfo(np.float32).eps
+        deviation = np.where(still, 1.0, deviation)
+        return cls(columns, tuple(mean.tolist()), tuple(deviation.tolist()))
+
+    @property
+    def shape(self) -> tuple[int]:  # type: ignore[override]
+        """``(F,)``."""
+        return (len(self.columns),)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Values, float32."""
+        return (values_field(len(self.columns)),)
+
+    def to_input(self, stored: Tensor, uniforms: Tensor | None) -> Tensor:
+        """Values ``[B, F]`` standardized; computed in 64 bits, as a column may lie far from 0."""
+        mean, deviation = self._scales(stored)
+        return ((stored.double() - mean) / deviation).float()
+
+    def to_stored(self, values: Tensor) -> Tensor:
+        """Standardized values ``[B, F]`` in the units of the data, float32."""
+        mean, deviation = self._scales(values)
+        return (values.double() * deviation + mean).float()
+
+    def cut(self, values: Tensor) -> Tensor:
+        """The values themselves: real numbers have no bounds."""
+        return values
+
+    def _scales(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        mean, deviation = (
+            torch.tensor(values, dtype=torch.float64, device=like.device)
+            for values in (self.mean, self.deviation)
+        )
+        return mean, deviation
