@@ -74,8 +74,7 @@ def _rules() -> Iterator[Rule]:
     yield Rule("penalty", None, "objective", COUPLED, "the others add no term to the bound")
     yield Rule("dip_diagonal", None, "objective", ("dip_i", "dip_ii"), "only these read it")
     for name in ("learning_rate", "schedule", "betas", "start", "steps"):
-        discriminates = "the others have no discriminator"
-        yield Rule(f"discriminator_{name}", None, "objective", ("factor",), discriminates)
+        yield Rule(f"discriminator_{name}", None, "objective", ("factor",), "the others have none")
 
 
 RULES = tuple(_rules())

@@ -37,6 +37,11 @@ def message(**settings: Any) -> str:
         ({"capacity": 5.0, "free_bits": 0.5}, "--capacity 5.0", "leave --capacity out or"),
         ({"free_bits": 1.0, "objective": "iwae"}, "--objective iwae", "take --objective elbo or"),
         ({"objective": "iwae", "reduction": "mean"}, "--reduction mean", "take --reduction sum or"),
+        (
+            {"discriminator_steps": 2},
+            "--discriminator-steps 2 does not fit --objective elbo: the others have none",
+            "take --objective factor or leave --discriminator-steps out.",
+        ),
         ({"objective": "dreg", "compile": "on"}, "--compile on", "take --compile off, auto or"),
         (
             {"objective": "factor", "prior": "normal", "importance_samples": 5},

@@ -18,7 +18,7 @@ from distvae.config import TrainConfig
 from distvae.errors import DistvaeError
 from distvae.runs import checkpoints
 from tests.conftest import CHECKOUT
-from tests.training.conftest import Settings, losses
+from tests.training.conftest import Settings, losses, trained
 from tests.training.groups import TRAIN, Group, Starter, start, starter, starting
 
 __all__ = ["starter"]
@@ -123,6 +123,38 @@ def test_either_goes_on_from_the_checkpoint_of_the_other(runs: Path, starter: St
         assert [one.code for one in ended] == [0, 0], ended
         assert f"step-{MIDDLE:08d} (step {MIDDLE})" in ended[0].out
         assert_agree(group.run, runs / "ddp")
+
+
+@pytest.mark.slow
+def test_the_discriminator_of_factor_has_its_own_steps(
+    starter: Starter, shapes: Path, here: Path, settings: Settings
+) -> None:
+    changes: dict[str, Any] = {
+        "objective": "factor",
+        "penalty": 20.0,
+        "discriminator": [16],
+        "discriminator_start": 2,
+        "discriminator_steps": 2,
+        "model": "vae",
+        "prior": "normal",
+        "hidden": [16],
+        "latent_dim": 3,
+        "batch_size": 12,
+        "max_steps": 8,
+        "clip": 10.0,
+        "log_every": 1,
+    }
+    recipe = starter.here / "factor.yaml"
+    recipe.write_text(json.dumps(changes))
+    flags = ("--config", recipe, "--data", shapes, "--mixed-precision", "no")
+    group = starter.plain(*flags, "--output", "run", only=BOTH)
+    assert [one.code for one in group.ended()] == [0, 0]
+    one = trained(settings(**changes), here / "one")
+    assert losses(group.run) == pytest.approx(losses(one), rel=1e-5)
+    found, expected = (load_file(checkpoints(run)[-1] / STATE[1]) for run in (group.run, one))
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
 
 
 @pytest.mark.slow

@@ -30,6 +30,16 @@ CASES: dict[str, dict[str, Any]] = {
     "dreg": {"objective": "dreg", "importance_samples": 4, "prior": "label"},
     "beta_tc": {"objective": "beta_tc", **NORMAL},
     "factor": {"objective": "factor", "discriminator": [16, 16], **NORMAL},
+    "factor with a discriminator of its own": {
+        "objective": "factor",
+        "discriminator": [16, 16],
+        **NORMAL,
+        "discriminator_learning_rate": 0.02,
+        "discriminator_betas": [0.5, 0.9],
+        "discriminator_schedule": "constant",
+        "discriminator_start": 2,
+        "discriminator_steps": 3,
+    },
     "dip_i": {"objective": "dip_i", **NORMAL},
     "dip_ii": {"objective": "dip_ii", **NORMAL},
     "mmd": {"objective": "mmd", "prior": "label"},
@@ -43,6 +53,8 @@ FACTOR = (
     *("--objective", "factor", "--prior", "normal", "--discriminator", "16,16"),
     *("--hidden", "16", "--latent-dim", "3", "--batch-size", "12", "--epochs", "20"),
     *("--log-every", "1", "--checkpoint-every", "20", "--clip", "50"),
+    *("--discriminator-learning-rate", "1e-3", "--discriminator-betas", "0.5,0.9"),
+    *("--discriminator-start", "30", "--discriminator-steps", "2"),
 )
 
 

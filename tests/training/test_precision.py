@@ -291,16 +291,28 @@ def scaled_steps(scaler: torch.amp.GradScaler, gradients: list[float]) -> None:
         optimizer.zero_grad()
 
 
+FACTOR: dict[str, Any] = {
+    "objective": "factor",
+    "model": "vae",
+    "prior": "normal",
+    "discriminator": [8],
+    "discriminator_steps": 2,
+    "discriminator_betas": [0.5, 0.9],
+}
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, FACTOR], ids=["one player", "two players"])
 def test_compiled_steps_agree_with_eager_ones(
-    distvae: Command, settings: Settings, shapes: Path, here: Path
+    distvae: Command, settings: Settings, shapes: Path, here: Path, changes: dict[str, Any]
 ) -> None:
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
         pytest.skip("no C++ compiler")
     small = ("--hidden", "16", "--latent-dim", "3", "--batch-size", "12", "--log-every", "1")
     flags = ("--max-steps", "12", "--clip", "40", "--compile", "on", "--output", "compiled")
-    ended = distvae("train", "--data", shapes, *small, *flags)
+    (here / "recipe.yaml").write_text(json.dumps(changes))
+    ended = distvae("train", "--config", "recipe.yaml", "--data", shapes, *small, *flags)
     assert ended.code == 0, ended.err
-    eager = trained(settings(max_steps=12, clip=40.0), here / "eager")
+    eager = trained(settings(max_steps=12, clip=40.0, **changes), here / "eager")
     assert losses(here / "compiled") == pytest.approx(losses(eager), rel=1e-3)
     assert losses(here / "compiled", "test") == pytest.approx(losses(eager, "test"), rel=1e-3)
