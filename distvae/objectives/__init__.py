@@ -10,6 +10,7 @@ from distvae.objectives.base import (
     Player,
     Pressure,
     elbo,
+    held,
     loss_of_means,
 )
 from distvae.objectives.bounds import Dreg, Elbo, Iwae
@@ -25,6 +26,7 @@ __all__ = [
     "Player",
     "Pressure",
     "elbo",
+    "held",
     "loss_of_means",
 ]
 

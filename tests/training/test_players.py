@@ -4,19 +4,24 @@
 # mypy: disable-error-code="no-untyped-call"
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from distvae.batch import Batch
 from distvae.config import TrainConfig
 from distvae.data.store import open_data
 from distvae.models import VAE
-from distvae.objectives import MODEL, OBJECTIVES, Player, Pressure
+from distvae.objectives import MODEL, OBJECTIVES, Context, Loss, Player, Pressure, held
+from distvae.objectives.bounds import Elbo
+from distvae.runs import checkpoints
 from distvae.schedules import Part
 from distvae.training import engine as engines
 from distvae.training.accelerator import build_accelerator
@@ -203,3 +208,34 @@ def test_until_the_discriminator_starts_the_bound_alone_is_trained(
     bound = {**FACTOR, "objective": "elbo", "penalty": None, "beta": 1.0}
     plain = trained(settings(**bound), here / "plain")
     assert (never / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes()
+
+
+class WithCritic(Elbo):
+    """A bound with a critic that each image meets alone."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.critic = nn.Linear(context.latent_dim, 1)
+        self.players["critic"] = Player(0.03, weight_decay=0.5, start=1, steps=2)
+
+    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+        """The bound less what the critic says, and how far that is from 1."""
+        loss, z = super().forward(model, batch, pressure), model.terms(batch).z
+        rival = (self.critic(z.detach()) - 1).square().mean()
+        pressed = loss.loss - 10.0 * held(self.critic)(z).mean()
+        return dataclasses.replace(loss, loss=pressed, others={"critic": rival})
+
+
+def test_another_player_is_a_class_and_accumulates_too(
+    settings: Settings, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OBJECTIVES, "elbo", WithCritic)
+    steady = {"schedule": "constant", "warmup_epochs": 0.0, "max_steps": 6, "clip": 5.0}
+    runs = (trained(settings(accumulate=parts, **steady), here / str(parts)) for parts in (1, 2))
+    found, halves = (load_file(checkpoints(run)[-1] / "optimizer.safetensors") for run in runs)
+    assert found["objective.critic.weight/step"] == 2 * (6 - 1)
+    model = {key: value for key, value in found.items() if "critic" not in key}
+    assert {float(value) for key, value in model.items() if key.endswith("/step")} == {6.0}
+    assert found.keys() == halves.keys()
+    for key, value in found.items():
+        np.testing.assert_allclose(halves[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
