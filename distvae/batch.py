@@ -1,4 +1,4 @@
-"""What goes through a model together: examples, their labels and their random numbers.
+"""What goes through a model together: examples, what they are given, and random numbers.
 
 Legend: B batch, K draws for an example, C channels, H height, W width, Z latent dimensions.
 """
@@ -6,6 +6,8 @@ Legend: B batch, K draws for an example, C channels, H height, W width, Z latent
 from typing import NamedTuple
 
 from torch import Tensor
+
+from distvae.conditions import Conditions
 
 
 class Noise(NamedTuple):
@@ -27,8 +29,8 @@ class Batch(NamedTuple):
 
     stored: Tensor
     """Examples as they are stored ``[B, C, H, W]``."""
-    labels: Tensor | None
-    """int64 ``[B]``, of a conditional model."""
+    conditions: Conditions | None
+    """Of a conditional model."""
     noise: Tensor
     """Of the latents, see :class:`Noise`."""
     uniforms: Tensor | None

@@ -1,6 +1,6 @@
 """A network, a prior and a likelihood put together, as training and evaluation compute with them.
 
-Nothing is checked here and nothing waits for the device; labels are indices. What callers use is
+Nothing is checked here and nothing waits for the device; no name is looked up. What callers use is
 :mod:`distvae.models`.
 
 Legend: B batch, K samples of one posterior, C channels, H height, W width, Z latent dimensions,
@@ -14,7 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from distvae.attributes import label_attribute
 from distvae.batch import Batch
+from distvae.conditions import Conditioner, Context
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, held, wide
 from distvae.domains import Images
@@ -79,15 +81,16 @@ class Composition(nn.Module):
         self.domain = Images(self.image_shape, binarize)
         self.label_names = tuple(label_names)
         refuse_twins(self.label_names, "this model")
-        num_labels = len(self.label_names)
+        self.conditioner = Conditioner(label_attribute(self.label_names))
+        given = self.conditioner.shape
         encoder, decoder = NETWORKS[model.network or "mlp"]
         self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model, self.domain)
-        self.prior = build_prior(model, num_labels, self.domain, self.infer)
-        self.encoder = encoder(model, image_shape, num_labels)
+        self.prior = build_prior(model, given, self.domain, self.infer)
+        self.encoder = encoder(model, image_shape, given)
         self.to_posterior = nn.Linear(self.encoder.out_features, 2 * model.latent_dim)
         flows = model.posterior == "flow"
         self.flow = build_flow(model, self.encoder.out_features) if flows else None
-        self.decoder = decoder(model, image_shape, num_labels, self.likelihood.maps_per_channel)
+        self.decoder = decoder(model, image_shape, given, self.likelihood.maps_per_channel)
         self.to(memory_format=self.domain.memory_format)  # type: ignore[call-overload]
 
     def terms(self, batch: Batch) -> Terms:
@@ -97,36 +100,36 @@ class Composition(nn.Module):
             batch: with noise ``[B, Z]`` for one z of each image, or ``[B, K, Z]`` for K, which also
                 gives their densities.
         """
-        return self.terms_of(self.inputs_of(batch), batch.labels, batch.noise)
+        return self.terms_of(self.inputs_of(batch), self.conditioner(batch.conditions), batch.noise)
 
     def inputs_of(self, batch: Batch) -> Tensor:
         """What the encoder sees of a batch, ``[B, *S]``."""
         return self.domain.to_input(batch.stored, batch.uniforms)
 
-    def terms_of(self, inputs: Tensor, labels: Tensor | None, noise: Tensor) -> Terms:
+    def terms_of(self, inputs: Tensor, context: Context | None, noise: Tensor) -> Terms:
         """Encode, draw, decode.
 
         Args:
             inputs: ``[B, C, H, W]``, floating point in [0, 1].
-            labels: indices ``[B]`` int64, None for an unconditional model.
+            context: of the conditions, None for an unconditional model.
             noise: standard normal ``[B, Z]`` or ``[B, K, Z]``, see :meth:`terms`.
         """
-        posterior = self.infer(inputs, labels)
+        posterior = self.infer(inputs, context)
         z = posterior.sample(noise.to(posterior.base.mean.dtype))
         if noise.dim() == 3:
-            return self._several(inputs, labels, posterior, z)
-        parameters = self._likelihood_of(z, labels)
+            return self._several(inputs, context, posterior, z)
+        parameters = self._likelihood_of(z, context)
         with full_precision(inputs.device.type):
             log_likelihood = self.likelihood.log_prob(inputs.to(parameters.dtype), parameters)
-            rate = self.prior.rate(posterior, z, labels)
+            rate = self.prior.rate(posterior, z, context)
         return Terms(posterior, z, log_likelihood, rate)
 
     def _several(
-        self, inputs: Tensor, labels: Tensor | None, posterior: Posterior, z: Tensor
+        self, inputs: Tensor, context: Context | None, posterior: Posterior, z: Tensor
     ) -> Terms:
         """The terms of K samples ``z [B, K, Z]`` of each image, every density among them."""
         count, shape = z.shape[1], z.shape[:2]
-        y = None if labels is None else labels.repeat_interleave(count)
+        y = None if context is None else context.repeated(count)
         flat = z.flatten(0, 1)
         parameters = self._likelihood_of(flat, y)
         with full_precision(inputs.device.type):
@@ -134,7 +137,7 @@ class Composition(nn.Module):
             log_likelihood = self.likelihood.log_prob_of_draws(shown, parameters)
             log_prior = self.prior.log_prob(flat, y).view(shape)
             log_posterior = posterior.log_prob(z)
-            rate = self.prior.kl(posterior, labels)
+            rate = self.prior.kl(posterior, context)
             if rate is None:
                 rate = (log_posterior - log_prior).mean(1, keepdim=True)
         return Terms(posterior, z, log_likelihood, rate, log_prior, log_posterior)
@@ -147,26 +150,26 @@ class Composition(nn.Module):
         """
         self.decoder.initialize_output(self.likelihood.parameters_of(mean_image))
 
-    def infer(self, inputs: Tensor, labels: Tensor | None = None) -> Posterior:
-        """Posterior of the latents of inputs ``[B, C, H, W]``, labels by index int64 ``[B]``.
+    def infer(self, inputs: Tensor, context: Context | None = None) -> Posterior:
+        """Posterior of the latents of inputs ``[B, C, H, W]``, given their context.
 
         Its standard deviations, before a flow, are held between exp(-10) and exp(10)
         (:data:`~distvae.distributions.LOG_SCALE`).
         """
-        features = self.encoder(inputs.to(self.dtype), labels)
+        features = self.encoder(inputs.to(self.dtype), context)
         mean, log_variance = wide(self.to_posterior(features)).chunk(2, dim=1)
         base = DiagonalGaussian(mean, held(log_variance, 2.0 * LOG_SCALE))
         if self.flow is None:
             return base
         return FlowPosterior(base, wide(features), self.flow.weights())
 
-    def render(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Mean images of latents ``[B, Z]``, labels by index int64 ``[B]``."""
-        return self.likelihood.mean(self._likelihood_of(z, labels))
+    def render(self, z: Tensor, context: Context | None = None) -> Tensor:
+        """Mean images of latents ``[B, Z]``, given their context."""
+        return self.likelihood.mean(self._likelihood_of(z, context))
 
-    def _likelihood_of(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def _likelihood_of(self, z: Tensor, context: Context | None) -> Tensor:
         """Parameters of the likelihood ``[B, P, H, W]``."""
-        return wide(self.decoder(z.to(self.dtype), labels))
+        return wide(self.decoder(z.to(self.dtype), context))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Composition":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -106,8 +106,8 @@ def _latents(model: "VAE", data: "ImageData", seed: int) -> NDArray[np.float64]:
     drawn = []
     with progress_bar("encoding", len(data.train)) as advance, torch.no_grad():
         for _, _, batch in blocks(model, images, seed, advance=advance):
-            inputs = model.inputs_of(batch)
-            drawn.append(model.infer(inputs, batch.labels).sample(batch.noise).double().cpu())
+            posterior = model.infer(model.inputs_of(batch), model.conditioner(batch.conditions))
+            drawn.append(posterior.sample(batch.noise).double().cpu())
     latents: NDArray[np.float64] = torch.cat(drawn).numpy()
     return latents
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distvae.checks import checked_images, checked_labels, checked_noise
 from distvae.composition import Composition, Terms
+from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
 from distvae.files import write_json
@@ -62,7 +63,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         """
         images = checked_images(images, self.image_shape)
         noise = checked_noise(noise, "noise", self.config.latent_dim, rows=len(images))
-        return self.terms_of(images, self._indices(labels, images), noise)
+        return self.terms_of(images, self._context(labels, images), noise)
 
     def encode(self, images: Tensor, labels: Labels | None = None) -> Posterior:
         """Posterior of the latents of images; what is given is checked.
@@ -80,7 +81,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             DistvaeError: type, shape or range of the images is another, or a label is unknown.
         """
         images = checked_images(images, self.image_shape)
-        return self.infer(images, self._indices(labels, images))
+        return self.infer(images, self._context(labels, images))
 
     def decode(self, z: Tensor, labels: Labels | None = None) -> Tensor:
         """Mean images of latents; what is given is checked.
@@ -98,12 +99,12 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
                 is unknown.
         """
         z = checked_noise(z, "z", self.config.latent_dim)
-        return self.render(z, self._indices(labels, z))
+        return self.render(z, self._context(labels, z))
 
-    def _indices(self, labels: Labels | None, like: Tensor) -> Tensor | None:
-        """Labels by index ``[B]``, checked."""
+    def _context(self, labels: Labels | None, like: Tensor) -> Context | None:
+        """Of labels, checked."""
         names = self.label_names if self.conditional else ()
-        return checked_labels(labels, names, len(like), like.device)
+        return self.conditioner.of_label(checked_labels(labels, names, len(like), like.device))
 
     def sample(
         self,
@@ -182,8 +183,9 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             count = min(SAMPLE_BATCH, total - start)
             noise = torch.from_numpy(standard_normal(seed, start, count, prior.noise_dim))
             y = self._label_numbers(torch.arange(start, start + count), total, indices)
-            y = None if y is None else y.to(device)
-            yield self.render(prior.transform(temperature * noise.to(device, dtype), y), y)
+            given = self.conditioner.of_label(None if y is None else y.to(device))
+            z = prior.transform(temperature * noise.to(device, dtype), given)
+            yield self.render(z, given)
 
     def _label_numbers(self, images: Tensor, total: int, indices: Tensor | None) -> Tensor | None:
         """Index of the label of each of some images ``[B]``, of ``total`` to draw."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import distvae
+from distvae.conditions import Context
 from distvae.export import probe
 from distvae.export.checksum import append_checksum
 from distvae.export.manifest import DECODER, ENCODER, KEY, Manifest, parse_manifest
@@ -73,8 +74,8 @@ class DecoderGraph(nn.Module):
 
     def forward(self, noise: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The likelihood's mean, and before it the same unrounded."""
-        label = None if label is None else self.checked(label)
-        mean = self.model.render(self.model.prior.transform(noise, label), label)
+        context = Context.of_label(None if label is None else self.checked(label))
+        mean = self.model.render(self.model.prior.transform(noise, context), context)
         return self.model.domain.to_stored(mean), mean
 
 
@@ -91,8 +92,8 @@ class EncoderGraph(nn.Module):
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The two parts of the posterior."""
-        label = None if label is None else self.checked(label)
-        posterior = self.model.infer(self.model.domain.to_expected_input(image), label)
+        context = Context.of_label(None if label is None else self.checked(label))
+        posterior = self.model.infer(self.model.domain.to_expected_input(image), context)
         return posterior.mean, posterior.log_variance
 
 

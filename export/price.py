@@ -39,11 +39,12 @@ def calibration(model: VAE, data: ImageData) -> tuple[list[Feed], list[Feed]]:
     for number, part in enumerate(torch.split(rows[:CALIBRATION_IMAGES], CALIBRATION_BATCH)):
         grey, labels = images.gather(part)
         y = labels if model.conditional else None
-        posterior = model.infer(model.domain.to_expected_input(grey), y)
+        context = model.conditioner.of_label(y)
+        posterior = model.infer(model.domain.to_expected_input(grey), context)
         start = number * CALIBRATION_BATCH
         if model.prior.invertible:
             noise = standard_normal(SEED, start, len(part), model.config.latent_dim)
-            noise = model.prior.whiten(posterior.sample(torch.from_numpy(noise)), y).numpy()
+            noise = model.prior.whiten(posterior.sample(torch.from_numpy(noise)), context).numpy()
         else:
             noise = standard_normal(SEED, start, len(part), model.prior.noise_dim)
         label = {} if y is None else {"label": y.numpy()}

@@ -14,6 +14,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from distvae.conditions import Context
 from distvae.errors import DistvaeError
 from distvae.export.convert import MEAN
 from distvae.export.encoder import Encoder
@@ -143,19 +144,20 @@ def _torch_images(
     model: VAE, noise: NDArray[np.float32], labels: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
     """The likelihood's mean ``[B, C, H, W]`` by the trained model itself."""
-    noises, y = _on_device(model, torch.from_numpy(noise), labels)
+    noises, context = _on_device(model, torch.from_numpy(noise), labels)
     with torch.no_grad():
         images: NDArray[np.float32] = (
-            model.render(model.prior.transform(noises, y), y).cpu().numpy()
+            model.render(model.prior.transform(noises, context), context).cpu().numpy()
         )
     return images
 
 
 def _on_device(
     model: VAE, inputs: torch.Tensor, labels: NDArray[np.int64] | None
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+) -> tuple[torch.Tensor, Context | None]:
     device = model.to_posterior.weight.device
-    return inputs.to(device), None if labels is None else torch.from_numpy(labels).to(device)
+    indices = None if labels is None else torch.from_numpy(labels).to(device)
+    return inputs.to(device), model.conditioner.of_label(indices)
 
 
 def _compared(

@@ -15,6 +15,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from distvae.batch import Batch
 from distvae.combinations import COUPLED
+from distvae.conditions import Conditions
 from distvae.config import ModelConfig, ObjectiveConfig, ObjectiveName
 from distvae.domains.images import WHITE
 from distvae.models import VAE, build_model
@@ -29,7 +30,7 @@ ONE = Pressure(1.0, 0.0)
 
 def batch_of(images: Tensor, noise: Tensor, labels: Tensor | None = None) -> Batch:
     """A batch whose inputs are these images."""
-    return Batch(float(WHITE) * images, labels, noise, None)
+    return Batch(float(WHITE) * images, Conditions.of_labels(labels), noise, None)
 
 
 def objective(name: ObjectiveName, **changes: Any) -> Objective:

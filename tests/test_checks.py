@@ -7,6 +7,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import pytest
 import torch
 
+from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
 from distvae.models import ConditionalVAE, build_model
@@ -98,11 +99,14 @@ def test_wrong_labels_are_refused(model: ConditionalVAE, labels: Any, message: s
 
 
 def test_labels_mean_the_same_to_every_method(model: ConditionalVAE) -> None:
-    index = torch.tensor([2, 0, 1])
+    index = Context(torch.tensor([2, 0, 1]))
     for labels in (LABELS, ["10", "1", 2], np.array([10, 1, 2]), pd.Series([10, 1, 2])):
         assert torch.equal(model.encode(IMAGES, labels).mean, model.infer(IMAGES, index).mean)
         assert torch.equal(model.decode(NOISE, labels), model.render(NOISE, index))
-        found, expected = model(IMAGES, labels, NOISE), model.terms_of(IMAGES, index, NOISE)
+        found, expected = (
+            model(IMAGES, labels, NOISE),
+            model.terms_of(IMAGES, index, NOISE),
+        )
         assert torch.equal(found.log_likelihood, expected.log_likelihood)
         drawn = model.sample(labels=labels, n=2, seed=3)
         assert torch.equal(drawn, model.sample(labels=["10", "1", "2"], n=2, seed=3))
@@ -151,5 +155,5 @@ def test_a_model_is_not_built_with_two_labels_of_one_name() -> None:
 def test_checks_are_left_out_of_a_graph(model: ConditionalVAE) -> None:
     graph = torch.export.export(model, (IMAGES, LABELS, NOISE), strict=False).module()
     found = graph(IMAGES * 255, LABELS, NOISE).posterior.mean
-    index = torch.tensor([2, 0, 1])
+    index = Context(torch.tensor([2, 0, 1]))
     torch.testing.assert_close(found, model.infer(IMAGES * 255, index).mean)

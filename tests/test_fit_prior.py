@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from distvae.conditions import Context
 from distvae.errors import DistvaeError
 from distvae.models import VAE
 from distvae.priors.fitted import FACTS, TENSORS, FittedPrior
@@ -46,8 +47,8 @@ def test_a_fitted_prior_has_the_density_and_the_moments_of_its_mixture(labels: i
     for label in range(labels):
         y = None if labels == 1 else torch.full((count,), label)
         expected = reference(prior, label)
-        z = prior.transform(noise, y)
-        density = prior.log_prob(z, y)
+        z = prior.transform(noise, Context.of_label(y))
+        density = prior.log_prob(z, Context.of_label(y))
         torch.testing.assert_close(density, expected.log_prob(z), rtol=1e-6, atol=1e-6)
         error = 5 * (expected.variance / count).sqrt()
         assert ((z.mean(0) - expected.mean).abs() < error).all()
@@ -98,7 +99,7 @@ def test_a_fit_knows_the_latents_better_than_the_models_own_prior(
         log_determinant = 2.0 * factor.diagonal().log().sum().item()
         entropy = 0.5 * (3 * math.log(2 * math.pi) + log_determinant + 3)
         assert told[name] == pytest.approx(-entropy, abs=1e-3)
-        y = torch.full((500,), label)
+        y = Context(torch.full((500,), label))
         z = prior.transform(torch.randn(500, 5, generator=torch.Generator().manual_seed(0)), y)
         own, fitted = model.prior.log_prob(z, y).mean(), prior.log_prob(z, y).mean()
         assert fitted > own

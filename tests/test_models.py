@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig, ObjectiveConfig
 from distvae.errors import DistvaeError
 from distvae.models import SAMPLE_BATCH, VAE, ConditionalVAE, build_model
@@ -132,7 +133,7 @@ def test_several_samples_are_as_good_as_each_alone(row: Row) -> None:
         torch.testing.assert_close(
             terms.log_likelihood[:, number], alone.log_likelihood, rtol=1e-5, atol=1e-4
         )
-        log_prior = model.prior.log_prob(alone.z, labels)
+        log_prior = model.prior.log_prob(alone.z, Context.of_label(labels))
         torch.testing.assert_close(terms.log_prior[:, number], log_prior, rtol=1e-5, atol=1e-5)
         log_posterior = alone.posterior.log_prob(alone.z)
         torch.testing.assert_close(
@@ -203,7 +204,7 @@ def test_the_label_reaches_encoder_and_decoder(row: Row) -> None:
     other = (labels + 1) % len(NAMES)
     for find in (
         lambda y: model.encode(images, y).mean,
-        lambda y: model.decoder(noise, y),
+        lambda y: model.decoder(noise, Context(y)),
     ):
         assert torch.equal(find(labels), find(labels))
         assert ((find(labels) - find(other)).abs().flatten(1).amax(1) > 1e-6).all()
@@ -245,7 +246,7 @@ def test_the_image_a_decoder_starts_at_is_added_to_its_output(row: Row) -> None:
     outputs = []
     for image in (one, other):
         model.initialize_output(image)
-        outputs.append(model.decoder(noise, labels))
+        outputs.append(model.decoder(noise, Context.of_label(labels)))
     shift = model.likelihood.parameters_of(one) - model.likelihood.parameters_of(other)
     torch.testing.assert_close(
         outputs[0] - outputs[1], shift.expand(BATCH, *shift.shape), rtol=1e-4, atol=1e-5
@@ -339,14 +340,14 @@ def test_a_conditional_model_needs_labels() -> None:
 
 @pytest.mark.parametrize("sides", [(), (4, 5)])
 def test_modulation_scales_and_shifts_by_label(sides: tuple[int, ...]) -> None:
-    modulation = Modulation(num_labels=3, features=2)
+    modulation = Modulation(ContextShape(3), features=2)
     features = torch.randn(4, 2, *sides, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([2, 0, 1, 2])
-    assert torch.equal(modulation(features, labels), features)
+    assert torch.equal(modulation(features, Context(labels)), features)
     assert modulation.table is not None
     table = torch.tensor([[0.5, 1.0, 3.0, 4.0], [0.0, -1.0, 0.0, 7.0], [2.0, 2.0, -5.0, 0.0]])
     modulation.table.weight.data.copy_(table)
-    found = modulation(features, labels)
+    found = modulation(features, Context(labels))
     for image, label in enumerate(labels.tolist()):
         for channel in (0, 1):
             scale, shift = table[label, channel], table[label, 2 + channel]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from distvae.batch import Batch
+from distvae.conditions import Conditions
 from distvae.config import ModelConfig, ObjectiveConfig, ObjectiveName, PriorName
 from distvae.distributions import DiagonalGaussian
 from distvae.domains.images import WHITE
@@ -91,7 +92,7 @@ def linear_gaussian(posterior: DiagonalGaussian, prior: PriorName = "normal") ->
 
 def batch_of(images: Tensor, noise: Tensor, labels: Tensor | None = None) -> Batch:
     """A batch whose inputs are these images."""
-    return Batch(float(WHITE) * images, labels, noise, None)
+    return Batch(float(WHITE) * images, Conditions.of_labels(labels), noise, None)
 
 
 def objective(name: ObjectiveName, **changes: Any) -> Objective:

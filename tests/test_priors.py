@@ -19,6 +19,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
+from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.distributions import DiagonalGaussian
 from distvae.models import VAE, build_model
@@ -37,7 +38,7 @@ COMPONENTS = 3
 def random_prior(name: str, dim: int) -> Prior:
     """A prior in double precision whose parameters are far from where they begin."""
     torch.manual_seed(dim)
-    prior = PRIORS[name](ModelConfig(latent_dim=dim, prior="label"), LABELS).double()
+    prior = PRIORS[name](ModelConfig(latent_dim=dim, prior="label"), ContextShape(LABELS)).double()
     size = 0.3 / math.sqrt(dim) / getattr(prior, "SPEED", 1.0)
     with torch.no_grad():
         for parameter in prior.parameters():
@@ -97,7 +98,7 @@ def reference(prior: Prior, label: int) -> MultivariateNormal:
     """The Gaussian that ``transform`` makes of noise, read off its values at the unit vectors."""
     dim = prior.noise_dim
     noise = torch.cat([torch.zeros(1, dim), torch.eye(dim)]).double()
-    points = prior.transform(noise, torch.full((dim + 1,), label))
+    points = prior.transform(noise, Context(torch.full((dim + 1,), label)))
     factor = (points[1:] - points[0]).T
     return MultivariateNormal(points[0], factor @ factor.T)
 
@@ -116,7 +117,7 @@ def all_labels(batch: int) -> Tensor:
 @pytest.mark.parametrize("dim", DIMS)
 def test_rate_is_the_kl_divergence(name: str, dim: int) -> None:
     prior, posterior, labels = random_prior(name, dim), random_posterior(dim, 12), all_labels(12)
-    rate = prior.rate(posterior, posterior.mean, labels)
+    rate = prior.rate(posterior, posterior.mean, Context(labels))
     assert rate.shape == (12, dim)
     expected = torch.stack(
         [
@@ -137,7 +138,7 @@ def test_log_prob_is_the_density(name: str, dim: int) -> None:
         reference(prior, label).log_prob(point)
         for point, label in zip(z, labels.tolist(), strict=True)
     ]
-    torch.testing.assert_close(prior.log_prob(z, labels), torch.stack(expected))
+    torch.testing.assert_close(prior.log_prob(z, Context(labels)), torch.stack(expected))
 
 
 @pytest.mark.parametrize("name", GAUSSIAN)
@@ -145,9 +146,9 @@ def test_log_prob_is_the_density(name: str, dim: int) -> None:
 def test_whiten_is_the_inverse_of_transform(name: str, dim: int) -> None:
     prior, labels = random_prior(name, dim), all_labels(50)
     noise = random_posterior(dim, 50).mean
-    z = prior.transform(noise, labels)
-    torch.testing.assert_close(prior.whiten(z, labels), noise, rtol=1e-9, atol=1e-9)
-    again = prior.transform(prior.whiten(noise, labels), labels)
+    z = prior.transform(noise, Context(labels))
+    torch.testing.assert_close(prior.whiten(z, Context(labels)), noise, rtol=1e-9, atol=1e-9)
+    again = prior.transform(prior.whiten(noise, Context(labels)), Context(labels))
     torch.testing.assert_close(again, noise, rtol=1e-9, atol=1e-9)
 
 
@@ -156,12 +157,12 @@ def test_whiten_is_the_inverse_of_transform(name: str, dim: int) -> None:
 def test_transformed_noise_has_the_mean_and_covariance_of_its_density(name: str, dim: int) -> None:
     prior, label = random_prior(name, dim), 3
     noise = torch.randn(DRAWS, dim, generator=torch.Generator().manual_seed(1)).double()
-    z = prior.transform(noise, torch.full((DRAWS,), label))
+    z = prior.transform(noise, Context(torch.full((DRAWS,), label)))
     # log_prob is a quadratic: its second differences give the precision, its gradient the mean
     origin = torch.zeros(1, dim, dtype=torch.float64)
 
     def log_prob(point: Tensor) -> Tensor:
-        return prior.log_prob(point, torch.tensor([label])).sum()
+        return prior.log_prob(point, Context(torch.tensor([label]))).sum()
 
     slope = torch.autograd.functional.jacobian(log_prob, origin)
     precision = -torch.autograd.functional.hessian(log_prob, origin).reshape(dim, dim)
@@ -181,27 +182,30 @@ def test_rate_agrees_with_a_monte_carlo_estimate(name: str) -> None:
     repeated = DiagonalGaussian(*(part.expand(DRAWS, dim) for part in posterior))
     noise = torch.randn(DRAWS, dim, generator=torch.Generator().manual_seed(2)).double()
     z = repeated.sample(noise)
-    ratio = repeated.log_prob(z) - prior.log_prob(z, label.expand(DRAWS))
-    rate = prior.rate(posterior, z[:1], label).sum()
+    ratio = repeated.log_prob(z) - prior.log_prob(z, Context(label.expand(DRAWS)))
+    rate = prior.rate(posterior, z[:1], Context(label)).sum()
     assert (ratio.mean() - rate).abs() < 5 * ratio.std() / math.sqrt(DRAWS)
 
 
 @pytest.mark.parametrize("name", GAUSSIAN)
 def test_a_prior_begins_as_the_standard_normal(name: str) -> None:
-    prior = PRIORS[name](ModelConfig(latent_dim=6), LABELS)
+    prior = PRIORS[name](ModelConfig(latent_dim=6), ContextShape(LABELS))
     noise = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(prior.transform(noise, all_labels(8)), noise)
+    torch.testing.assert_close(prior.transform(noise, Context(all_labels(8))), noise)
     posterior = DiagonalGaussian(noise, noise.flip(0))
     torch.testing.assert_close(
-        prior.rate(posterior, noise, all_labels(8)), posterior.kl_to_standard_normal()
+        prior.rate(posterior, noise, Context(all_labels(8))), posterior.kl_to_standard_normal()
     )
 
 
 def test_only_the_label_prior_depends_on_the_label() -> None:
     noise = torch.zeros(LABELS, 5, dtype=torch.float64)
-    assert len(random_prior("label", 5).transform(noise, all_labels(LABELS)).unique(dim=0)) == 4
+    assert (
+        len(random_prior("label", 5).transform(noise, Context(all_labels(LABELS))).unique(dim=0))
+        == 4
+    )
     assert torch.equal(random_prior("normal", 5).transform(noise, None), noise)
-    assert not list(NormalPrior(ModelConfig(), 3).parameters())
+    assert not list(NormalPrior(ModelConfig(), ContextShape(3)).parameters())
 
 
 def test_learning_a_label_prior_finds_the_gaussian_of_each_label() -> None:
@@ -211,12 +215,12 @@ def test_learning_a_label_prior_finds_the_gaussian_of_each_label() -> None:
     labels = torch.arange(4000) % 2
     noise = torch.randn(4000, 2, 1, generator=generator)
     z = mean[labels] + torch.bmm(factor[labels], noise).squeeze(2)
-    prior = LabelPrior(ModelConfig(latent_dim=2), 2)
+    prior = LabelPrior(ModelConfig(latent_dim=2), ContextShape(2))
     optimizer = torch.optim.LBFGS(prior.parameters(), max_iter=300, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = -prior.log_prob(z, labels).mean()
+        value = -prior.log_prob(z, Context(labels)).mean()
         value.backward()
         return value
 
@@ -237,13 +241,15 @@ def test_a_mixture_has_the_density_of_its_components(name: str, dim: int, kind: 
     model = random_model(name, dim, kind)
     z = 2.0 * random_posterior(dim, 40).mean
     for label in range(LABELS):
-        found = model.prior.log_prob(z, torch.full((40,), label) if model.conditional else None)
+        found = model.prior.log_prob(
+            z, Context.of_label(torch.full((40,), label) if model.conditional else None)
+        )
         expected = mixture_of(model, label).log_prob(z)
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_narrow_components_far_from_the_origin_keep_their_digits() -> None:
-    prior = MixturePrior(ModelConfig(latent_dim=50, prior_components=2), 0)
+    prior = MixturePrior(ModelConfig(latent_dim=50, prior_components=2), ContextShape(0))
     with torch.no_grad():
         prior.mean.fill_(3.0 / prior.SPEED)
         prior.log_variance.fill_(-7.0 / prior.SPEED)
@@ -272,11 +278,13 @@ def test_transformed_noise_falls_where_the_density_says(name: str, kind: str) ->
     with torch.no_grad():
         centres, area = squares()
         many = None if label is None else label.expand(len(centres))
-        mass = model.prior.log_prob(centres, many).exp() * area
+        mass = model.prior.log_prob(centres, Context.of_label(many)).exp() * area
         assert mass.sum().item() == pytest.approx(1.0, abs=2e-3)
         generator = torch.Generator().manual_seed(1)
         noise = torch.randn(count, model.prior.noise_dim, generator=generator).double()
-        z = model.prior.transform(noise, None if label is None else label.expand(count))
+        z = model.prior.transform(
+            noise, Context.of_label(None if label is None else label.expand(count))
+        )
     cells = ((z + EXTENT) / (2 * EXTENT) * SIDE).long().clamp(0, SIDE - 1)
     # coarse cells of 8 x 8 squares, of which many images fall into those that count
     coarse = SIDE // 8
@@ -296,7 +304,7 @@ def test_a_component_has_its_share_of_the_noise_at_any_temperature(temperature: 
     generator = torch.Generator().manual_seed(3)
     noise = temperature * torch.randn(DRAWS, 4, generator=generator).double()
     for label in range(LABELS):
-        chosen = choose(noise, torch.full((DRAWS,), label), tables.thresholds, tables.own)
+        chosen = choose(noise, Context(torch.full((DRAWS,), label)), tables.thresholds, tables.own)
         found = torch.bincount(chosen, minlength=COMPONENTS) / DRAWS
         mixture = mixture_of(model, label)
         assert isinstance(mixture, MixtureSameFamily)
@@ -313,7 +321,7 @@ def test_every_noise_has_a_component_of_its_label(name: str) -> None:
     for label in range(LABELS):
         labels = torch.full((len(noise),), label)
         tables = model.prior.tables()  # type: ignore[operator]
-        chosen = choose(noise, labels, tables.thresholds, tables.own)
+        chosen = choose(noise, Context(labels), tables.thresholds, tables.own)
         start = label * COMPONENTS if name == "vamp" else 0
         assert ((chosen >= start) & (chosen < start + COMPONENTS)).all()
 
@@ -326,25 +334,29 @@ def test_a_flow_has_the_density_of_its_change_of_variables(dim: int, kind: str) 
         labels = torch.tensor([label]) if model.conditional else None
 
         def through(point: Tensor, model: VAE = model, labels: Tensor | None = labels) -> Tensor:
-            return model.prior.transform(point[None], labels)[0]
+            return model.prior.transform(point[None], Context.of_label(labels))[0]
 
         jacobian = torch.autograd.functional.jacobian(through, noise)
         expected = Normal(0.0, 1.0).log_prob(noise).sum() - jacobian.det().abs().log()
         z = through(noise)
-        torch.testing.assert_close(model.prior.log_prob(z[None], labels)[0], expected)
-        torch.testing.assert_close(model.prior.whiten(z[None], labels)[0], noise)
+        torch.testing.assert_close(
+            model.prior.log_prob(z[None], Context.of_label(labels))[0], expected
+        )
+        torch.testing.assert_close(model.prior.whiten(z[None], Context.of_label(labels))[0], noise)
 
 
 def test_a_flow_begins_as_the_standard_normal_and_labels_part_it() -> None:
-    prior = PRIORS["flow"](ModelConfig(latent_dim=6, prior="flow"), LABELS)
+    prior = PRIORS["flow"](ModelConfig(latent_dim=6, prior="flow"), ContextShape(LABELS))
     noise = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(prior.transform(noise, all_labels(8)), noise)
+    torch.testing.assert_close(prior.transform(noise, Context(all_labels(8))), noise)
     same = torch.ones(LABELS, 2, dtype=torch.float64)
     for name in OTHERS:
         model = random_model(name)
         noise = torch.ones(LABELS, model.prior.noise_dim, dtype=torch.float64)
-        assert len(model.prior.transform(noise, all_labels(LABELS)).unique(dim=0)) > 1, name
-        assert len(model.prior.log_prob(same, all_labels(LABELS)).unique()) == LABELS, name
+        assert len(model.prior.transform(noise, Context(all_labels(LABELS))).unique(dim=0)) > 1, (
+            name
+        )
+        assert len(model.prior.log_prob(same, Context(all_labels(LABELS))).unique()) == LABELS, name
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -354,12 +366,12 @@ def test_an_estimated_rate_is_right_on_average(name: str) -> None:
     repeated = DiagonalGaussian(*(part.double().expand(count, 2) for part in posterior))
     noise = torch.randn(count, 2, generator=torch.Generator().manual_seed(5)).double()
     labels = torch.full((count,), 1)
-    rates = model.prior.rate(repeated, repeated.sample(noise), labels)
+    rates = model.prior.rate(repeated, repeated.sample(noise), Context(labels))
     assert rates.shape == (count, 1)
     centres, area = squares()
     density = Independent(Normal(repeated.mean[0], (0.5 * repeated.log_variance[0]).exp()), 1)
     log_q = density.log_prob(centres)
-    log_p = model.prior.log_prob(centres, torch.ones(len(centres), dtype=torch.int64))
+    log_p = model.prior.log_prob(centres, Context(torch.ones(len(centres), dtype=torch.int64)))
     expected = (log_q.exp() * (log_q - log_p)).sum() * area
     assert (rates.mean() - expected).abs() < 5 * rates.std() / math.sqrt(count) + 1e-3
 
@@ -390,19 +402,19 @@ def test_pseudo_inputs_are_cut_to_what_an_image_can_be() -> None:
     z, labels = random_posterior(2, 8).mean, all_labels(8)
     with torch.no_grad():
         model.prior.pseudo_inputs.copy_(torch.randn(12, 1, 3, 3) * 3)
-        before = model.prior.log_prob(z, labels)
+        before = model.prior.log_prob(z, Context(labels))
         model.prior.pseudo_inputs.clamp_(0.0, 1.0)
-    torch.testing.assert_close(model.prior.log_prob(z, labels), before)
+    torch.testing.assert_close(model.prior.log_prob(z, Context(labels)), before)
 
 
 def test_a_copy_of_a_model_has_a_vamp_prior_of_its_own() -> None:
     model = random_model("vamp")
     z, labels = random_posterior(2, 8).mean, all_labels(8)
-    before = model.prior.log_prob(z, labels)
+    before = model.prior.log_prob(z, Context(labels))
     other = copy.deepcopy(model)
-    assert torch.equal(other.prior.log_prob(z, labels), before)
+    assert torch.equal(other.prior.log_prob(z, Context(labels)), before)
     with torch.no_grad():
         other.to_posterior.bias.add_(1.0)
-    assert not torch.allclose(other.prior.log_prob(z, labels), before)
-    assert torch.equal(model.prior.log_prob(z, labels), before)
+    assert not torch.allclose(other.prior.log_prob(z, Context(labels)), before)
+    assert torch.equal(model.prior.log_prob(z, Context(labels)), before)
     assert not [name for name in model.state_dict() if name.startswith("prior.enc")]

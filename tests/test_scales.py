@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 from torch.func import grad_and_value
 
+from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, held
 from distvae.domains import Images
@@ -112,7 +113,8 @@ def test_the_scale_of_a_discretized_logistic_is_at_least_a_quarter_of_a_level() 
 
 @pytest.mark.parametrize(("runaway", "scale"), [(5.0, NARROWEST), (-5.0, WIDEST)])
 def test_scales_of_a_label_prior_are_held(runaway: float, scale: float) -> None:
-    prior, label = LabelPrior(ModelConfig(latent_dim=3), 2), torch.zeros(1, dtype=torch.int64)
+    prior = LabelPrior(ModelConfig(latent_dim=3), ContextShape(2))
+    label = Context(torch.zeros(1, dtype=torch.int64))
     fill(prior.log_diagonal, runaway)  # a tenth of the logarithm of the inverse
     normal = MultivariateNormal(torch.zeros(3), scale_tril=scale * torch.eye(3))
     z = scale * torch.tensor([[0.5, -1.0, 2.0]])
@@ -128,7 +130,7 @@ def test_scales_of_a_label_prior_are_held(runaway: float, scale: float) -> None:
 
 @pytest.mark.parametrize(("runaway", "scale"), [(-9.0, NARROWEST), (9.0, WIDEST)])
 def test_scales_of_a_mixture_prior_are_held(runaway: float, scale: float) -> None:
-    prior = MixturePrior(ModelConfig(latent_dim=3, prior_components=1), 0)
+    prior = MixturePrior(ModelConfig(latent_dim=3, prior_components=1), ContextShape(0))
     fill(prior.log_variance, runaway)
     fill(prior.mean, 0.2)
     noise = torch.tensor([[0.5, -1.0, 2.0]], dtype=torch.float64)

@@ -176,8 +176,9 @@ def _torch_draw(folder: Path) -> Draw:
     @torch.no_grad()
     def draw(count: int) -> object:
         labels = torch.arange(count) % len(model.label_names) if model.conditional else None
-        z = model.prior.transform(torch.randn(count, model.prior.noise_dim), labels)
-        return model.domain.to_stored(model.render(z, labels)).numpy()
+        context = model.conditioner.of_label(labels)
+        z = model.prior.transform(torch.randn(count, model.prior.noise_dim), context)
+        return model.domain.to_stored(model.render(z, context)).numpy()
 
     return draw
 

@@ -167,7 +167,9 @@ def probe(folder: Path) -> Probe:
     labels = torch.zeros(batch, dtype=torch.int64) if model.conditional else None
     noise = torch.randn(batch, model.config.latent_dim)
     with FlopCounterMode(display=False) as counter:
-        terms = model.terms_of(torch.rand(batch, *model.image_shape), labels, noise)
+        terms = model.terms_of(
+            torch.rand(batch, *model.image_shape), model.conditioner.of_label(labels), noise
+        )
         (terms.rate.sum() - terms.log_likelihood.sum()).backward()  # type: ignore[no-untyped-call]
     device = torch.device(Run(folder, folder).record().world.device)
     return Probe(

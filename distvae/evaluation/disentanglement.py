@@ -53,7 +53,8 @@ def disentanglement_metrics(model: VAE, data: ImageData, seed: int) -> Iterator[
     @torch.no_grad()
     def encode(images: Tensor, labels: Tensor) -> Tensor:
         inputs = in_unit_range(images.to(device))
-        return model.infer(inputs, labels.to(device) if model.conditional else None).mean
+        given = labels.to(device) if model.conditional else None
+        return model.infer(inputs, model.conditioner.of_label(given)).mean
 
     yield from disentanglement_scores(encode, grid, seed, int(model.conditional))
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from distvae.conditions import Conditions
 from distvae.data.batches import ResidentImages
 from distvae.data.order import permutation
 from distvae.data.store import ImageData, Split
@@ -132,9 +133,10 @@ def encoded(
     for _, own, batch in _blocks(model, split, stream, seed, most):
         assert own is not None
         inputs = model.inputs_of(batch)
-        mean = model.infer(inputs, batch.labels).mean
+        context = model.conditioner(batch.conditions)
+        mean = model.infer(inputs, context).mean
         if model.conditional and model.prior.invertible:
-            mean = model.prior.whiten(mean, batch.labels)
+            mean = model.prior.whiten(mean, context)
         codes.append(mean.double().cpu())
         pixels.append(shrink(in_unit_range(batch.stored)).flatten(1).cpu())
         labels.append(own.cpu())
@@ -159,7 +161,8 @@ def bayes_labels(model: VAE, data: ImageData, seed: int, advance: Advance) -> tu
         assert own is not None
         joint = []
         for label, share in enumerate((counts / counts.sum()).log()):
-            terms = model.terms(batch._replace(labels=torch.full_like(own, label)))
+            asked = Conditions.of_labels(torch.full_like(own, label))
+            terms = model.terms(batch._replace(conditions=asked))
             bound = terms.log_likelihood.double() - terms.rate.double().sum(1)
             joint.append(share.to(bound) + bound)
             advance(len(own))

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from distvae.conditions import Conditioner, Context
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
 from distvae.evaluation.confusion import confusion_metrics
@@ -44,13 +45,17 @@ class ConditionalGenerator(Seeing, Protocol):
     def prior(self) -> Prior:
         """It turns noise into latents and back."""
 
+    @property
+    def conditioner(self) -> Conditioner:
+        """It makes a context of labels."""
+
     def sample(self, labels: Sequence[int | str] | None, n: int, seed: int) -> Tensor:
         """``n`` images of each label, ``[len(labels) * n, C, H, W]`` in [0, 1]."""
 
-    def infer(self, images: Tensor, labels: Tensor | None) -> Posterior:
+    def infer(self, images: Tensor, context: Context | None) -> Posterior:
         """Posterior of the latents ``[B, Z]``."""
 
-    def render(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def render(self, z: Tensor, context: Context | None) -> Tensor:
         """Images ``[B, C, H, W]`` in [0, 1]."""
 
 
@@ -159,13 +164,14 @@ def _swapped(
     for _, own, batch in blocks(model, test, seed, rows=rows, size=BLOCK):
         assert own is not None
         inputs = model.domain.to_input(batch.stored, batch.uniforms)
-        z = model.infer(inputs, own).sample(batch.noise)
+        given = model.conditioner.of_label(own)
+        z = model.infer(inputs, given).sample(batch.noise)
         turn = torch.randint(1, data.num_labels, own.shape, generator=generator)
         other = (own + turn.to(own.device)) % data.num_labels
-        prior = model.prior
-        moved = prior.transform(prior.whiten(z, own), other) if prior.invertible else z
+        prior, changed = model.prior, model.conditioner.of_label(other)
+        moved = prior.transform(prior.whiten(z, given), changed) if prior.invertible else z
         for found, latents in zip(hits, (moved, z), strict=True):
-            taken = judges.classify(model.render(latents, other))
+            taken = judges.classify(model.render(latents, changed))
             found.append((taken == other[:, None]).cpu())
     moved_share, raw_share = (share(torch.cat(found)) for found in hits)
     return moved_share, raw_share

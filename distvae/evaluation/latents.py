@@ -115,17 +115,17 @@ def draw(
     rows = torch.arange(0, len(images), -(-len(images) // most))
     parts, rates = [], []
     for _, _, batch in blocks(model, images, seed, stream, rows=rows, advance=advance):
-        y = batch.labels
-        posterior = model.infer(model.inputs_of(batch), y)
+        context = model.conditioner(batch.conditions)
+        posterior = model.infer(model.inputs_of(batch), context)
         z = posterior.sample(batch.noise)
-        rate = model.prior.kl(posterior, y)
+        rate = model.prior.kl(posterior, context)
         if rate is not None:
             rates.append(rate.double())
         part = Latents(
             z.double(),
             posterior.log_prob(z).double(),
-            model.prior.log_prob(z, y).double(),
-            torch.zeros_like(z[:, 0], dtype=torch.int64) if y is None else y,
+            model.prior.log_prob(z, context).double(),
+            torch.zeros_like(z[:, 0], dtype=torch.int64) if context is None else context.label,
             posterior.base.mean.double(),
             posterior.base.log_variance.double(),
             posterior.features if isinstance(posterior, FlowPosterior) else None,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from distvae.conditions import Context
 from distvae.data.batches import ResidentImages
 from distvae.draws import NoiseSource
 from distvae.evaluation.passes import ALONE, Advance, Share, blocks, unwatched
@@ -62,14 +63,14 @@ def log_likelihood(
     sums = torch.full((2, size), -math.inf, dtype=torch.float64, device=device)
     way = blocks(model, images, seed, size=BLOCK, noise_dim=1, share=share, advance=advance)
     for rows, _, batch in way:
-        labels, block = batch.labels, int(rows[0]) // BLOCK
-        if labels is not None and label is not None:
-            labels = torch.full_like(labels, label)
+        context, block = model.conditioner(batch.conditions), int(rows[0]) // BLOCK
+        if label is not None:
+            context = model.conditioner.of_label(torch.full_like(rows, label, device=device))
         inputs = model.inputs_of(batch)
         for turn in range(-(-draws // DRAWS)):
             count = min(DRAWS, draws - turn * DRAWS)
             noise = latents.draw((block << 32) + turn, BLOCK).noise[: len(rows), :count]
-            weights = _log_weights(model, inputs, labels, noise)
+            weights = _log_weights(model, inputs, context, noise)
             both = torch.stack([weights.logsumexp(1), (2.0 * weights).logsumexp(1)])
             sums[:, rows] = torch.logaddexp(sums[:, rows], both)
     held = sums[0].isfinite()
@@ -77,14 +78,14 @@ def log_likelihood(
     return Estimate(first - math.log(draws), torch.exp(2.0 * first - second))
 
 
-def _log_weights(model: VAE, inputs: Tensor, labels: Tensor | None, noise: Tensor) -> Tensor:
+def _log_weights(model: VAE, inputs: Tensor, context: Context | None, noise: Tensor) -> Tensor:
     """Log p(x|z) + log p(z) - log q(z|x) of every draw ``[B, K]``, float64."""
     each = max(1, VALUES // (inputs[0].numel() * noise.shape[1]))
     parts = []
     for start in range(0, len(inputs), each):
         part = slice(start, start + each)
-        y = None if labels is None else labels[part]
-        terms = model.terms_of(inputs[part], y, noise[part])
+        given = None if context is None else context.at(part)
+        terms = model.terms_of(inputs[part], given, noise[part])
         assert terms.log_prior is not None
         assert terms.log_posterior is not None
         parts.append(terms.log_likelihood.double() + terms.log_prior - terms.log_posterior)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distvae.batch import Batch
+from distvae.conditions import Conditions
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.domains import Images
@@ -100,6 +101,6 @@ def blocks(
         part = parts[number]
         stored, labels = images.gather(part)
         noise = source.draw(number, size).at(slice(0, len(part)))
-        given = labels if model.conditional else None
+        given = Conditions.of_labels(labels) if model.conditional else None
         yield Block(part, labels, Batch(stored, given, *noise))
         advance(len(part))

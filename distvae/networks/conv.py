@@ -7,10 +7,18 @@ import itertools
 import math
 
 import torch.nn.functional as F
-from torch import Tensor, cat, nn, no_grad, zeros
+from torch import Tensor, nn, no_grad, zeros
 
+from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
-from distvae.networks.layers import ACTIVATIONS, ImageNorm, Modulation, one_hot, scaled
+from distvae.networks.layers import (
+    ACTIVATIONS,
+    ImageNorm,
+    Modulation,
+    concatenated_or_modulated,
+    joined,
+    scaled,
+)
 from distvae.networks.pyramid import fold, pyramid, unfold
 
 DENSE_FEATURES = 256
@@ -19,16 +27,16 @@ DENSE_FEATURES = 256
 class ConvLayer(nn.Module):
     """Convolution, norm, label modulation, nonlinearity."""
 
-    def __init__(self, conv: nn.Conv2d, config: ModelConfig, num_labels: int) -> None:
+    def __init__(self, conv: nn.Conv2d, config: ModelConfig, given: ContextShape) -> None:
         super().__init__()
         self.conv = conv
         self.norm = ImageNorm() if config.norm == "layer" else nn.Identity()
-        self.modulation = Modulation(num_labels, conv.out_channels)
+        self.modulation = Modulation(given, conv.out_channels)
         self.activation = ACTIVATIONS[config.activation]()
 
-    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, features: Tensor, context: Context | None) -> Tensor:
         """``[B, in_channels, H, W]`` to ``[B, out_channels, H', W']``."""
-        out: Tensor = self.activation(self.modulation(self.norm(self.conv(features)), labels))
+        out: Tensor = self.activation(self.modulation(self.norm(self.conv(features)), context))
         return out
 
 
@@ -36,11 +44,10 @@ class ConvEncoder(nn.Module):
     """Folded image, one 3x3 convolution a level with stride 2 between levels, one dense layer."""
 
     def __init__(
-        self, config: ModelConfig, image_shape: tuple[int, int, int], num_labels: int
+        self, config: ModelConfig, image_shape: tuple[int, int, int], given: ContextShape
     ) -> None:
         super().__init__()
-        self.num_one_hot = num_labels if config.conditioning == "concat" else 0
-        modulated = num_labels - self.num_one_hot
+        self.concatenated, modulated = concatenated_or_modulated(config, given)
         channels, height, width = image_shape
         levels = pyramid(config, height, width)
         stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
@@ -52,19 +59,18 @@ class ConvEncoder(nn.Module):
             ConvLayer(conv, config, modulated) for conv in [stem, *halvings]
         )
         self.out_features = scaled(DENSE_FEATURES, config.width)
-        self.dense = nn.Linear(math.prod(levels[-1]) + self.num_one_hot, self.out_features)
+        self.dense = nn.Linear(math.prod(levels[-1]) + self.concatenated.width, self.out_features)
         self.modulation = Modulation(modulated, self.out_features)
         self.activation = ACTIVATIONS[config.activation]()
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, images: Tensor, context: Context | None) -> Tensor:
         """``images [B, C, H, W]`` to ``[B, out_features]``."""
         features = fold(images)
         for layer in self.layers:
-            features = layer(features, labels)
+            features = layer(features, context)
         features = features.flatten(1)
-        if self.num_one_hot:
-            features = cat([features, one_hot(labels, self.num_one_hot, features)], dim=1)
-        out: Tensor = self.activation(self.modulation(self.dense(features), labels))
+        features = joined(features, context, self.concatenated)
+        out: Tensor = self.activation(self.modulation(self.dense(features), context))
         return out
 
 
@@ -75,16 +81,15 @@ class ConvDecoder(nn.Module):
         self,
         config: ModelConfig,
         image_shape: tuple[int, int, int],
-        num_labels: int,
+        given: ContextShape,
         maps_per_channel: int,
     ) -> None:
         super().__init__()
-        self.num_one_hot = num_labels if config.conditioning == "concat" else 0
-        modulated = num_labels - self.num_one_hot
+        self.concatenated, modulated = concatenated_or_modulated(config, given)
         channels, self.height, self.width = image_shape
         self.levels = pyramid(config, self.height, self.width)
         features = scaled(DENSE_FEATURES, config.width)
-        self.dense = nn.Linear(config.latent_dim + self.num_one_hot, features)
+        self.dense = nn.Linear(config.latent_dim + self.concatenated.width, features)
         self.modulation = Modulation(modulated, features)
         self.activation = ACTIVATIONS[config.activation]()
         self.expand = nn.Linear(features, math.prod(self.levels[-1]))
@@ -103,24 +108,23 @@ class ConvDecoder(nn.Module):
         """Let every output begin near ``parameters [P, H, W]``."""
         self.offset.copy_(parameters)
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, z: Tensor, context: Context | None) -> Tensor:
         """``z [B, Z]`` to ``[B, P, H, W]``."""
-        features = self.folded_features(z, labels)
+        features = self.folded_features(z, context)
         if len(self.layers):
             features = unfold(features, self.levels[0].height, self.levels[0].width)
         return unfold(self.out(features), self.height, self.width) + self.offset
 
-    def folded_features(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def folded_features(self, z: Tensor, context: Context | None) -> Tensor:
         """What the last convolution sees, still folded if there are levels below it."""
-        if self.num_one_hot:
-            z = cat([z, one_hot(labels, self.num_one_hot, z)], dim=1)
-        features: Tensor = self.activation(self.modulation(self.dense(z), labels))
+        z = joined(z, context, self.concatenated)
+        features: Tensor = self.activation(self.modulation(self.dense(z), context))
         features = self.activation(self.expand(features)).unflatten(1, tuple(self.levels[-1]))
         for number, layer in enumerate(self.layers):
             if number:
                 level = self.levels[-1 - number]
                 features = unfold(features, level.height, level.width)
-            features = layer(features, labels)
+            features = layer(features, context)
         return features
 
     @property
@@ -155,8 +159,8 @@ class FoldedConvDecoder(nn.Module):
             folded[:, y, x, :, from_y, from_x, row + 1, column + 1] = weight[:, :, down, right]
         self.weight = nn.Parameter(folded.reshape(4 * outputs, 4 * inputs, 3, 3))
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, z: Tensor, context: Context | None) -> Tensor:
         """``z [B, Z]`` to ``[B, P, H, W]``."""
-        maps = F.conv2d(self.trained.folded_features(z, labels), self.weight, padding=1)
+        maps = F.conv2d(self.trained.folded_features(z, context), self.weight, padding=1)
         maps = unfold(maps, *self.trained.levels[0][1:])
         return unfold(maps, self.trained.height, self.trained.width) + self.trained.offset

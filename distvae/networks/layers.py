@@ -1,11 +1,14 @@
 """Pieces shared by the network families.
 
-Legend: B batch, F features, C channels, H height, W width, L labels.
+Legend: B batch, F features, C channels, H height, W width.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from distvae.conditions import NOTHING, Context, ContextShape, summed, written_out
+from distvae.config import ModelConfig
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -16,30 +19,39 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class Modulation(nn.Module):
-    """Scales and shifts features by label: ``h (1 + scale[y]) + shift[y]``.
+    """Scales and shifts features by their context: ``h (1 + scale[y]) + shift[y]``.
 
-    Perez et al. 2018 (FiLM, arXiv:1709.07871). It begins as the identity. Without labels it is
-    the identity and has no parameters.
+    Perez et al. 2018 (FiLM, arXiv:1709.07871). Scale and shift are the sum of a row for each label
+    and a linear map of the numbers. It begins as the identity. Without a context it is the identity
+    and has no parameters.
     """
 
-    def __init__(self, num_labels: int, features: int) -> None:
+    def __init__(self, given: ContextShape, features: int) -> None:
         super().__init__()
-        self.table = nn.Embedding(num_labels, 2 * features) if num_labels else None
-        if self.table is not None:
-            nn.init.zeros_(self.table.weight)
+        self.by_label = given.is_label
+        self.table = nn.Embedding(given.rows, 2 * features) if given.rows else None
+        self.linear = nn.Linear(given.numbers, 2 * features, False) if given.numbers else None
+        for part in (self.table, self.linear):
+            if part is not None:
+                nn.init.zeros_(part.weight)
 
-    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
-        """``features [B, F]`` or ``[B, F, H, W]``, ``labels [B]`` int64."""
-        if self.table is None:
+    def forward(self, features: Tensor, context: Context | None) -> Tensor:
+        """``features [B, F]`` or ``[B, F, H, W]``."""
+        if self.table is None and self.linear is None:
             return features
-        scale, shift = self.table(labels).chunk(2, dim=1)
+        found = summed(
+            context,
+            None if self.table is None else self.table.weight,
+            None if self.linear is None else self.linear.weight,
+        )
+        scale, shift = found.chunk(2, dim=1)
         if features.dim() == 4:
             scale, shift = scale[:, :, None, None], shift[:, :, None, None]
         return torch.addcmul(features + shift, features, scale)
 
     def simplified(self) -> nn.Module:
-        """With finished tables."""
-        return self if self.table is None else FixedModulation(self)
+        """With finished tables, where one label decides."""
+        return self if self.table is None or not self.by_label else FixedModulation(self)
 
 
 class FixedModulation(nn.Module):
@@ -57,9 +69,10 @@ class FixedModulation(nn.Module):
         self.shift.data += layer.bias.data * self.factor.data
         layer.bias = None  # type: ignore[assignment]
 
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """``features [B, F]`` or ``[B, F, H, W]``, ``labels [B]`` int64."""
-        factor, shift = F.embedding(labels, self.factor), F.embedding(labels, self.shift)
+    def forward(self, features: Tensor, context: Context) -> Tensor:
+        """``features [B, F]`` or ``[B, F, H, W]``."""
+        label = context.label
+        factor, shift = F.embedding(label, self.factor), F.embedding(label, self.shift)
         if features.dim() == 4:
             factor, shift = factor[:, :, None, None], shift[:, :, None, None]
         return features * factor + shift
@@ -93,10 +106,18 @@ class ConvolvedNorm(nn.Module):
         return centred * torch.rsqrt(F.conv2d(centred * centred, average) + 1e-5)
 
 
-def one_hot(labels: Tensor | None, num_labels: int, like: Tensor) -> Tensor:
-    """``labels [B]`` as ``[B, L]`` of the type of ``like``."""
-    assert labels is not None
-    return F.one_hot(labels, num_labels).to(like.dtype)
+def concatenated_or_modulated(
+    config: ModelConfig, given: ContextShape
+) -> tuple[ContextShape, ContextShape]:
+    """What of a context is joined to features, and what modulates them."""
+    return (given, NOTHING) if config.conditioning == "concat" else (NOTHING, given)
+
+
+def joined(features: Tensor, context: Context | None, shape: ContextShape) -> Tensor:
+    """``features [B, F]`` and a context beside them ``[B, F + shape.width]``."""
+    if not shape.width:
+        return features
+    return torch.cat([features, written_out(context, shape, features)], dim=1)
 
 
 def scaled(channels: int, width: float) -> int:

@@ -6,22 +6,28 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter
 import itertools
 import math
 
-from torch import Tensor, cat, nn, no_grad
+from torch import Tensor, nn, no_grad
 
+from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
-from distvae.networks.layers import ACTIVATIONS, FixedModulation, Modulation, one_hot, scaled
+from distvae.networks.layers import (
+    ACTIVATIONS,
+    FixedModulation,
+    Modulation,
+    concatenated_or_modulated,
+    joined,
+    scaled,
+)
 
 
 class DenseLayers(nn.Module):
     """A stack of dense layers, each followed by norm, label modulation and nonlinearity."""
 
-    def __init__(self, sizes: list[int], config: ModelConfig, num_labels: int) -> None:
+    def __init__(self, sizes: list[int], config: ModelConfig, given: ContextShape) -> None:
         super().__init__()
-        concat = config.conditioning == "concat"
-        self.num_one_hot = num_labels if concat else 0
-        modulated = 0 if concat else num_labels
-        self.normed, self.modulated = config.norm == "layer", modulated > 0
-        sizes = [sizes[0] + self.num_one_hot, *sizes[1:]]
+        self.concatenated, modulated = concatenated_or_modulated(config, given)
+        self.normed, self.modulated = config.norm == "layer", modulated.width > 0
+        sizes = [sizes[0] + self.concatenated.width, *sizes[1:]]
         self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.norm = nn.ModuleList(
             nn.LayerNorm(size) if config.norm == "layer" else nn.Identity() for size in sizes[1:]
@@ -29,16 +35,15 @@ class DenseLayers(nn.Module):
         self.modulation = nn.ModuleList(Modulation(modulated, size) for size in sizes[1:])
         self.activation = ACTIVATIONS[config.activation]()
 
-    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, features: Tensor, context: Context | None) -> Tensor:
         """``[B, sizes[0]]`` to ``[B, sizes[-1]]``."""
-        if self.num_one_hot:
-            features = cat([features, one_hot(labels, self.num_one_hot, features)], dim=1)
+        features = joined(features, context, self.concatenated)
         for dense, norm, modulation in zip(self.dense, self.norm, self.modulation, strict=True):
             features = dense(features)
             if self.normed:
                 features = norm(features)
             if self.modulated:
-                features = modulation(features, labels)
+                features = modulation(features, context)
             features = self.activation(features)
         return features
 
@@ -55,16 +60,16 @@ class MLPEncoder(nn.Module):
     """Images to features through ``config.widths`` dense layers."""
 
     def __init__(
-        self, config: ModelConfig, image_shape: tuple[int, int, int], num_labels: int
+        self, config: ModelConfig, image_shape: tuple[int, int, int], given: ContextShape
     ) -> None:
         super().__init__()
         hidden = [scaled(size, config.width) for size in config.widths]
         self.out_features = hidden[-1]
-        self.layers = DenseLayers([math.prod(image_shape), *hidden], config, num_labels)
+        self.layers = DenseLayers([math.prod(image_shape), *hidden], config, given)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, images: Tensor, context: Context | None) -> Tensor:
         """``images [B, C, H, W]`` to ``[B, out_features]``."""
-        features: Tensor = self.layers(images.flatten(1), labels)
+        features: Tensor = self.layers(images.flatten(1), context)
         return features
 
 
@@ -75,14 +80,14 @@ class MLPDecoder(nn.Module):
         self,
         config: ModelConfig,
         image_shape: tuple[int, int, int],
-        num_labels: int,
+        given: ContextShape,
         maps_per_channel: int,
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
         self.out_shape = (channels * maps_per_channel, height, width)
         hidden = [scaled(size, config.width) for size in reversed(config.widths)]
-        self.layers = DenseLayers([config.latent_dim, *hidden], config, num_labels)
+        self.layers = DenseLayers([config.latent_dim, *hidden], config, given)
         self.out = nn.Linear(hidden[-1], math.prod(self.out_shape))
 
     @no_grad()
@@ -90,7 +95,7 @@ class MLPDecoder(nn.Module):
         """Let every output begin near ``parameters [P, H, W]``."""
         self.out.bias.copy_(parameters.flatten())
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, z: Tensor, context: Context | None) -> Tensor:
         """``z [B, Z]`` to ``[B, P, H, W]``."""
-        parameters: Tensor = self.out(self.layers(z, labels)).unflatten(1, self.out_shape)
+        parameters: Tensor = self.out(self.layers(z, context)).unflatten(1, self.out_shape)
         return parameters

@@ -6,10 +6,18 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter
 import itertools
 import math
 
-from torch import Tensor, cat, nn, no_grad, zeros
+from torch import Tensor, nn, no_grad, zeros
 
+from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
-from distvae.networks.layers import ACTIVATIONS, ImageNorm, Modulation, one_hot, scaled
+from distvae.networks.layers import (
+    ACTIVATIONS,
+    ImageNorm,
+    Modulation,
+    concatenated_or_modulated,
+    joined,
+    scaled,
+)
 from distvae.networks.pyramid import Level, fold, pyramid, unfold
 
 DENSE_FEATURES = 256
@@ -24,19 +32,19 @@ class ResidualBlock(nn.Module):
     in every batch and on every number of processes.
     """
 
-    def __init__(self, channels: int, config: ModelConfig, num_labels: int) -> None:
+    def __init__(self, channels: int, config: ModelConfig, given: ContextShape) -> None:
         super().__init__()
         self.norm = ImageNorm()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.modulation = Modulation(num_labels, channels)
+        self.modulation = Modulation(given, channels)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
         self.activation = ACTIVATIONS[config.activation]()
 
-    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, features: Tensor, context: Context | None) -> Tensor:
         """``[B, C, H, W]`` to the same shape."""
         inner = self.first(self.activation(self.norm(features)))
-        inner = self.modulation(self.norm(inner), labels)
+        inner = self.modulation(self.norm(inner), context)
         out: Tensor = features + self.second(self.activation(inner))
         return out
 
@@ -44,16 +52,16 @@ class ResidualBlock(nn.Module):
 class Stage(nn.Module):
     """The residual blocks of one level."""
 
-    def __init__(self, level: Level, config: ModelConfig, num_labels: int) -> None:
+    def __init__(self, level: Level, config: ModelConfig, given: ContextShape) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            ResidualBlock(level.channels, config, num_labels) for _ in range(BLOCKS_PER_LEVEL)
+            ResidualBlock(level.channels, config, given) for _ in range(BLOCKS_PER_LEVEL)
         )
 
-    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, features: Tensor, context: Context | None) -> Tensor:
         """``[B, C, H, W]`` to the same shape."""
         for block in self.blocks:
-            features = block(features, labels)
+            features = block(features, context)
         return features
 
 
@@ -61,11 +69,10 @@ class ResNetEncoder(nn.Module):
     """Folded image, residual stages with strided convolutions between, one dense layer."""
 
     def __init__(
-        self, config: ModelConfig, image_shape: tuple[int, int, int], num_labels: int
+        self, config: ModelConfig, image_shape: tuple[int, int, int], given: ContextShape
     ) -> None:
         super().__init__()
-        self.num_one_hot = num_labels if config.conditioning == "concat" else 0
-        modulated = num_labels - self.num_one_hot
+        self.concatenated, modulated = concatenated_or_modulated(config, given)
         channels, height, width = image_shape
         levels = pyramid(config, height, width)
         stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
@@ -78,18 +85,17 @@ class ResNetEncoder(nn.Module):
         self.norm = ImageNorm()
         self.activation = ACTIVATIONS[config.activation]()
         self.out_features = scaled(DENSE_FEATURES, config.width)
-        self.dense = nn.Linear(math.prod(levels[-1]) + self.num_one_hot, self.out_features)
+        self.dense = nn.Linear(math.prod(levels[-1]) + self.concatenated.width, self.out_features)
         self.modulation = Modulation(modulated, self.out_features)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, images: Tensor, context: Context | None) -> Tensor:
         """``images [B, C, H, W]`` to ``[B, out_features]``."""
         features = fold(images)
         for down, stage in zip(self.down, self.stages, strict=True):
-            features = stage(down(features), labels)
+            features = stage(down(features), context)
         features = self.activation(self.norm(features)).flatten(1)
-        if self.num_one_hot:
-            features = cat([features, one_hot(labels, self.num_one_hot, features)], dim=1)
-        out: Tensor = self.activation(self.modulation(self.dense(features), labels))
+        features = joined(features, context, self.concatenated)
+        out: Tensor = self.activation(self.modulation(self.dense(features), context))
         return out
 
 
@@ -100,16 +106,15 @@ class ResNetDecoder(nn.Module):
         self,
         config: ModelConfig,
         image_shape: tuple[int, int, int],
-        num_labels: int,
+        given: ContextShape,
         maps_per_channel: int,
     ) -> None:
         super().__init__()
-        self.num_one_hot = num_labels if config.conditioning == "concat" else 0
-        modulated = num_labels - self.num_one_hot
+        self.concatenated, modulated = concatenated_or_modulated(config, given)
         channels, self.height, self.width = image_shape
         self.levels = pyramid(config, self.height, self.width)[::-1]
         features = scaled(DENSE_FEATURES, config.width)
-        self.dense = nn.Linear(config.latent_dim + self.num_one_hot, features)
+        self.dense = nn.Linear(config.latent_dim + self.concatenated.width, features)
         self.modulation = Modulation(modulated, features)
         self.activation = ACTIVATIONS[config.activation]()
         self.expand = nn.Linear(features, math.prod(self.levels[0]))
@@ -128,13 +133,14 @@ class ResNetDecoder(nn.Module):
         """Let every output begin near ``parameters [P, H, W]``."""
         self.offset.copy_(parameters)
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, z: Tensor, context: Context | None) -> Tensor:
         """``z [B, Z]`` to ``[B, P, H, W]``."""
-        if self.num_one_hot:
-            z = cat([z, one_hot(labels, self.num_one_hot, z)], dim=1)
-        features = self.activation(self.modulation(self.dense(z), labels))
-        features = self.stages[0](self.expand(features).unflatten(1, tuple(self.levels[0])), labels)
+        z = joined(z, context, self.concatenated)
+        features = self.activation(self.modulation(self.dense(z), context))
+        features = self.stages[0](
+            self.expand(features).unflatten(1, tuple(self.levels[0])), context
+        )
         for up, stage, level in zip(self.up, self.stages[1:], self.levels[1:], strict=True):
-            features = stage(unfold(up(features), level.height, level.width), labels)
+            features = stage(unfold(up(features), level.height, level.width), context)
         out: Tensor = self.out(self.activation(self.norm(features)))
         return unfold(out, self.height, self.width) + self.offset

@@ -137,7 +137,8 @@ class Mmd(Objective):
         gather, penalty = self.context.gather, self.context.config.penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
-            drawn = model.prior.transform(of_prior[:, : model.prior.noise_dim], batch.labels)
+            context = model.conditioner(batch.conditions)
+            drawn = model.prior.transform(of_prior[:, : model.prior.noise_dim], context)
             discrepancy = mmd(gather(terms.z), gather(drawn))
         return Loss(
             bound.loss + penalty * discrepancy, bound.distortion, bound.rate, {"mmd": discrepancy}

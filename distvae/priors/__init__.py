@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.domains import Domain
 from distvae.posteriors import Posterior
@@ -39,18 +40,18 @@ __all__ = [
 
 def build_prior(
     config: ModelConfig,
-    num_labels: int,
+    given: ContextShape,
     domain: Domain,
-    encode: Callable[[Tensor, Tensor | None], Posterior],
+    encode: Callable[[Tensor, Context | None], Posterior],
 ) -> Prior:
     """The prior of a model.
 
     Args:
         config: of the model.
-        num_labels: 0 for a model without labels.
+        given: what the contexts of the model hold.
         domain: of the examples.
-        encode: images and labels to their posterior.
+        encode: inputs and their context to the posterior.
     """
     if config.prior == "vamp":
-        return VampPrior(config, num_labels, domain, encode)
-    return PRIORS[config.prior or "normal"](config, num_labels)
+        return VampPrior(config, given, domain, encode)
+    return PRIORS[config.prior or "normal"](config, given)

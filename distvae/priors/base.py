@@ -1,13 +1,13 @@
 """What every prior does.
 
-Legend: B batch, Z latent dimensions, L labels.
+Legend: B batch, Z latent dimensions.
 """
 
 from abc import ABC, abstractmethod
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from distvae.conditions import Context
 from distvae.data.batches import ResidentImages
 from distvae.distributions import Wide
 from distvae.posteriors import Posterior
@@ -22,37 +22,31 @@ class Prior(Wide, ABC):
     """Whether ``transform`` is one to one, so that ``whiten`` undoes it."""
 
     @abstractmethod
-    def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
         """Log-density of ``z [B, Z]``, nats ``[B]``."""
 
     @abstractmethod
-    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+    def transform(self, noise: Tensor, context: Context | None) -> Tensor:
         """Noise ``[B, noise_dim]`` to latents ``[B, Z]``."""
 
-    def whiten(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def whiten(self, z: Tensor, context: Context | None) -> Tensor:
         """The noise that ``transform`` would turn into ``z``: ``[B, Z]`` to ``[B, noise_dim]``."""
         raise NotImplementedError(f"{type(self).__name__} is not invertible")
 
     def prepare(self, images: ResidentImages) -> None:
         """Begin with what the training images are like; most priors do not need to."""
 
-    def kl(self, posterior: Posterior, labels: Tensor | None) -> Tensor | None:
+    def kl(self, posterior: Posterior, context: Context | None) -> Tensor | None:
         """KL of the posterior to the prior, nats ``[B, Z]``; None where it has no closed form."""
         return None
 
-    def rate(self, posterior: Posterior, z: Tensor, labels: Tensor | None) -> Tensor:
+    def rate(self, posterior: Posterior, z: Tensor, context: Context | None) -> Tensor:
         """KL of the posterior to the prior, nats; its sum over the last axis is the rate.
 
         By latent dimension ``[B, Z]`` where it has a closed form; else estimated ``[B, 1]`` with
         one ``z [B, Z]`` of the posterior.
         """
-        divergence = self.kl(posterior, labels)
+        divergence = self.kl(posterior, context)
         if divergence is not None:
             return divergence
-        return (posterior.log_prob(z) - self.log_prob(z, labels)).unsqueeze(1)
-
-
-def of_label(table: Tensor, labels: Tensor | None) -> Tensor:
-    """Rows of ``table [L, ...]`` by label ``[B, ...]``; its gradient is a fast, exact sum."""
-    assert labels is not None
-    return F.embedding(labels, table.flatten(1)).view(labels.shape[0], *table.shape[1:])
+        return (posterior.log_prob(z) - self.log_prob(z, context)).unsqueeze(1)

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from distvae.conditions import Context, summed
 from distvae.errors import DistvaeError, shown
 from distvae.files import write_json
 from distvae.headers import read_header, stored_checksum
-from distvae.priors.base import Prior, of_label
+from distvae.priors.base import Prior
 from distvae.priors.mixture import EXTRA, choose, of_row, thresholds_of
 from distvae.reading import read_record
 from distvae.tensors import check_finite, read_tensors, write_tensors
@@ -57,21 +58,21 @@ class FittedPrior(Prior):
         self.register_buffer("factor", factor)
         self.register_buffer("log_weights", log_weights)
 
-    def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
         """Nats ``[B]``."""
-        mean, factor = (of_row(table, labels) for table in (self.mean, self.factor))
+        mean, factor = (of_row(table, context) for table in (self.mean, self.factor))
         normals = torch.distributions.MultivariateNormal(
             mean, scale_tril=factor, validate_args=False
         )
         densities: Tensor = normals.log_prob(z.unsqueeze(1))  # type: ignore[no-untyped-call]
-        return torch.logsumexp(densities + of_row(self.log_weights, labels), dim=1)
+        return torch.logsumexp(densities + of_row(self.log_weights, context), dim=1)
 
-    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+    def transform(self, noise: Tensor, context: Context | None) -> Tensor:
         """Noise ``[B, 2 + Z]`` to ``mean + factor @ noise`` of a component ``[B, Z]``."""
         thresholds = thresholds_of(self.log_weights).to(noise.dtype)
-        component = choose(noise, labels, thresholds, len(self.mean) > 1)
+        component = choose(noise, context, thresholds, len(self.mean) > 1)
         mean, factor = (
-            of_label(table.flatten(0, 1), component) for table in (self.mean, self.factor)
+            summed(Context(component), table.flatten(0, 1)) for table in (self.mean, self.factor)
         )
         return mean + torch.bmm(factor, noise[:, EXTRA:].unsqueeze(2)).squeeze(2)
 

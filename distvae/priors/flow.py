@@ -5,36 +5,36 @@ Legend: B batch, Z latent dimensions.
 
 from torch import Tensor
 
+from distvae.conditions import Context, ContextShape, written_out
 from distvae.config import ModelConfig
 from distvae.distributions import log_normal
 from distvae.flows import CouplingFlow, build_flow, pull, push
-from distvae.networks.layers import one_hot
 from distvae.priors.base import Prior
 
 
 class FlowPrior(Prior):
-    """N(0, I) pushed through coupling layers that see the label (see :mod:`distvae.flows`)."""
+    """N(0, I) pushed through coupling layers that see the context (see :mod:`distvae.flows`)."""
 
     invertible = True
 
-    def __init__(self, config: ModelConfig, num_labels: int) -> None:
+    def __init__(self, config: ModelConfig, given: ContextShape) -> None:
         super().__init__()
         self.noise_dim = config.latent_dim
-        self.num_labels = num_labels
-        self.flow: CouplingFlow = build_flow(config, num_labels)
+        self.given = given
+        self.flow: CouplingFlow = build_flow(config, given.width)
 
-    def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
         """Nats ``[B]``: that of the noise, less the logarithm of the change of volume."""
-        noise, log_volume = pull(self.flow.weights(), z, self._context(z, labels))
+        noise, log_volume = pull(self.flow.weights(), z, self._columns(z, context))
         return log_normal(noise, 0.0, 0.0).sum(1) - log_volume
 
-    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+    def transform(self, noise: Tensor, context: Context | None) -> Tensor:
         """Through the layers ``[B, Z]``."""
-        return push(self.flow.weights(), noise, self._context(noise, labels))
+        return push(self.flow.weights(), noise, self._columns(noise, context))
 
-    def whiten(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def whiten(self, z: Tensor, context: Context | None) -> Tensor:
         """Back through the layers ``[B, Z]``."""
-        return pull(self.flow.weights(), z, self._context(z, labels))[0]
+        return pull(self.flow.weights(), z, self._columns(z, context))[0]
 
-    def _context(self, like: Tensor, labels: Tensor | None) -> Tensor | None:
-        return one_hot(labels, self.num_labels, like) if self.num_labels else None
+    def _columns(self, like: Tensor, context: Context | None) -> Tensor | None:
+        return written_out(context, self.given, like) if self.given.width else None

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distvae.conditions import Context, ContextShape, summed
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, DiagonalGaussian, held, log_normal
 from distvae.posteriors import Posterior
-from distvae.priors.base import Prior, of_label
+from distvae.priors.base import Prior
 
 
 class LabelPrior(Prior):
@@ -30,15 +31,15 @@ class LabelPrior(Prior):
     SPEED = 10.0
     invertible = True
 
-    def __init__(self, config: ModelConfig, num_labels: int) -> None:
+    def __init__(self, config: ModelConfig, given: ContextShape) -> None:
         super().__init__()
         dim = config.latent_dim
         self.noise_dim = dim
-        self.mean = nn.Parameter(torch.zeros(num_labels, dim))
-        self.log_diagonal = nn.Parameter(torch.zeros(num_labels, dim))
-        self.off_diagonal = nn.Parameter(torch.zeros(num_labels, dim, dim))
+        self.mean = nn.Parameter(torch.zeros(given.rows, dim))
+        self.log_diagonal = nn.Parameter(torch.zeros(given.rows, dim))
+        self.off_diagonal = nn.Parameter(torch.zeros(given.rows, dim, dim))
 
-    def kl(self, posterior: Posterior, labels: Tensor | None) -> Tensor | None:
+    def kl(self, posterior: Posterior, context: Context | None) -> Tensor | None:
         """Nats ``[B, Z]`` of a Gaussian: one column for each whitened dimension.
 
         The columns sum to the KL between Gaussians, with W the whitening matrix of the label:
@@ -47,22 +48,22 @@ class LabelPrior(Prior):
         if not isinstance(posterior, DiagonalGaussian):
             return None
         log_diagonal = self._held()
-        distance = self._whitened(posterior.mean, labels, log_diagonal)
-        spread = of_label(self._whitening(log_diagonal).square(), labels)
+        distance = self._whitened(posterior.mean, context, log_diagonal)
+        spread = summed(context, self._whitening(log_diagonal).square())
         variance = torch.bmm(spread, posterior.log_variance.exp().unsqueeze(2))
-        own = of_label(self.SPEED * log_diagonal, labels)
+        own = summed(context, self.SPEED * log_diagonal)
         log_determinant = 2.0 * own + posterior.log_variance
         return 0.5 * (variance.squeeze(2) + distance.square() - 1.0 - log_determinant)
 
-    def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
         """Nats ``[B]``."""
         log_diagonal = self._held()
-        noise = self._whitened(z, labels, log_diagonal)
-        return (log_normal(noise, 0.0, 0.0) + of_label(self.SPEED * log_diagonal, labels)).sum(1)
+        noise = self._whitened(z, context, log_diagonal)
+        return (log_normal(noise, 0.0, 0.0) + summed(context, self.SPEED * log_diagonal)).sum(1)
 
-    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+    def transform(self, noise: Tensor, context: Context | None) -> Tensor:
         """``mean[y] + inverse(W[y]) noise`` ``[B, Z]``."""
-        mean, colouring = (of_label(table, labels) for table in self.tables())
+        mean, colouring = (summed(context, table) for table in self.tables())
         return mean + torch.bmm(colouring, noise.unsqueeze(2)).squeeze(2)
 
     def tables(self) -> tuple[Tensor, Tensor]:
@@ -74,9 +75,9 @@ class LabelPrior(Prior):
         """With finished tables."""
         return FixedLabelPrior(self)
 
-    def whiten(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def whiten(self, z: Tensor, context: Context | None) -> Tensor:
         """``W[y] (z - mean[y])`` ``[B, Z]``."""
-        return self._whitened(z, labels, self._held())
+        return self._whitened(z, context, self._held())
 
     def _held(self) -> Tensor:
         """Logarithm of the diagonal of W, as it is kept ``[L, Z]``.
@@ -85,9 +86,9 @@ class LabelPrior(Prior):
         """
         return held(self.log_diagonal, LOG_SCALE / self.SPEED)
 
-    def _whitened(self, z: Tensor, labels: Tensor | None, log_diagonal: Tensor) -> Tensor:
-        offset = (z - of_label(self.SPEED * self.mean, labels)).unsqueeze(2)
-        return torch.bmm(of_label(self._whitening(log_diagonal), labels), offset).squeeze(2)
+    def _whitened(self, z: Tensor, context: Context | None, log_diagonal: Tensor) -> Tensor:
+        offset = (z - summed(context, self.SPEED * self.mean)).unsqueeze(2)
+        return torch.bmm(summed(context, self._whitening(log_diagonal)), offset).squeeze(2)
 
     def _whitening(self, log_diagonal: Tensor) -> Tensor:
         """W ``[L, Z, Z]``."""
@@ -119,7 +120,8 @@ class FixedLabelPrior(nn.Module):
         mean, colouring = trained.tables()
         self.mean, self.colouring = nn.Parameter(mean), nn.Parameter(colouring.flatten(1))
 
-    def transform(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """``noise [B, Z]``, ``labels [B]`` int64, to ``[B, Z]``."""
-        colouring = F.embedding(labels, self.colouring).view(-1, self.noise_dim, self.noise_dim)
-        return F.embedding(labels, self.mean) + (colouring @ noise.unsqueeze(2)).squeeze(2)
+    def transform(self, noise: Tensor, context: Context) -> Tensor:
+        """``noise [B, Z]`` and the label to ``[B, Z]``."""
+        label = context.label
+        colouring = F.embedding(label, self.colouring).view(-1, self.noise_dim, self.noise_dim)
+        return F.embedding(label, self.mean) + (colouring @ noise.unsqueeze(2)).squeeze(2)

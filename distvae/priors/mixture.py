@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distvae.conditions import Context, ContextShape, summed
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, LOG_TWO_PI, held
-from distvae.priors.base import Prior, of_label
+from distvae.priors.base import Prior
 
 COMPONENTS = 50
 EXTRA = 2
@@ -33,9 +34,9 @@ class Tables(NamedTuple):
     own: bool
     """Whether G is the number of labels."""
 
-    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+    def transform(self, noise: Tensor, context: Context | None) -> Tensor:
         """See :meth:`Mixture.transform`."""
-        component = choose(noise, labels, self.thresholds, self.own)
+        component = choose(noise, context, self.thresholds, self.own)
         mean, scale = F.embedding(component, self.mean), F.embedding(component, self.scale)
         return mean + scale * noise[:, EXTRA:]
 
@@ -58,7 +59,7 @@ class Mixture(Prior):
     def components(self) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and log-variance ``[G, M, Z]``, logits of the weights ``[W, M]``."""
 
-    def log_prob(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
         """Nats ``[B]``.
 
         The squares are multiplied out, so that one product gives them all and no ``[B, G * M, Z]``
@@ -73,16 +74,16 @@ class Mixture(Prior):
         factors = torch.cat([precision, -2.0 * centre * precision, constant], dim=1)
         densities = (-0.5 * (powers @ factors.T)).to(z.dtype).view(-1, *mean.shape[:2])
         if len(mean) > 1:
-            assert labels is not None
-            densities = densities[torch.arange(len(z), device=z.device), labels]
+            assert context is not None
+            densities = densities[torch.arange(len(z), device=z.device), context.label]
         else:
             densities = densities.squeeze(1)
-        log_weights = torch.log_softmax(of_row(logits, labels), dim=1)
+        log_weights = torch.log_softmax(of_row(logits, context), dim=1)
         return torch.logsumexp(densities + log_weights, dim=1)
 
-    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+    def transform(self, noise: Tensor, context: Context | None) -> Tensor:
         """Noise ``[B, 2 + Z]`` to ``mean + scale * noise`` of a component ``[B, Z]``."""
-        return self.tables().transform(noise, labels)
+        return self.tables().transform(noise, context)
 
     def simplified(self) -> nn.Module:
         """With finished tables."""
@@ -109,10 +110,10 @@ class FixedMixture(nn.Module):
         self.mean, self.scale = nn.Parameter(mean), nn.Parameter(scale)
         self.thresholds = nn.Parameter(thresholds)
 
-    def transform(self, noise: Tensor, labels: Tensor | None) -> Tensor:
-        """``noise [B, noise_dim]``, ``labels [B]`` int64 or None, to ``[B, Z]``."""
+    def transform(self, noise: Tensor, context: Context | None) -> Tensor:
+        """``noise [B, noise_dim]`` and the label, where there is one, to ``[B, Z]``."""
         tables = Tables(self.mean, self.scale, self.thresholds, self.own)
-        return tables.transform(noise, labels)
+        return tables.transform(noise, context)
 
 
 class MixturePrior(Mixture):
@@ -124,12 +125,12 @@ class MixturePrior(Mixture):
 
     SPEED = 10.0
 
-    def __init__(self, config: ModelConfig, num_labels: int) -> None:
+    def __init__(self, config: ModelConfig, given: ContextShape) -> None:
         super().__init__(config.latent_dim)
         size = config.prior_components or COMPONENTS
         self.mean = nn.Parameter(torch.randn(size, config.latent_dim) / self.SPEED)
         self.log_variance = nn.Parameter(torch.zeros(size, config.latent_dim))
-        self.logits = nn.Parameter(torch.zeros(max(1, num_labels), size))
+        self.logits = nn.Parameter(torch.zeros(max(1, given.rows), size))
 
     def components(self) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and log-variance ``[1, M, Z]``, logits of the weights ``[W, M]``."""
@@ -137,19 +138,19 @@ class MixturePrior(Mixture):
         return (self.SPEED * self.mean)[None], log_variance[None], self.SPEED * self.logits
 
 
-def choose(noise: Tensor, labels: Tensor | None, thresholds: Tensor, own: bool) -> Tensor:
+def choose(noise: Tensor, context: Context | None, thresholds: Tensor, own: bool) -> Tensor:
     """Number ``[B]`` of the component that noise ``[B, 2 + Z]`` falls to, of G * M.
 
     Args:
         noise: of which the first two numbers decide.
-        labels: ``[B]`` int64, or None.
+        context: the label, where there is one.
         thresholds: between a component and the next ``[W, M - 1]``.
         own: whether each label has components of its own.
     """
-    component = (noise[:, :1] >= of_row(thresholds, labels) * noise[:, 1:EXTRA].abs()).sum(1)
-    if not own or labels is None:
+    component = (noise[:, :1] >= of_row(thresholds, context) * noise[:, 1:EXTRA].abs()).sum(1)
+    if not own or context is None:
         return component
-    return component + labels * (thresholds.shape[1] + 1)
+    return component + context.label * (thresholds.shape[1] + 1)
 
 
 def thresholds_of(logits: Tensor) -> Tensor:
@@ -158,6 +159,6 @@ def thresholds_of(logits: Tensor) -> Tensor:
     return torch.tan(math.pi * (shares - 0.5))
 
 
-def of_row(table: Tensor, labels: Tensor | None) -> Tensor:
+def of_row(table: Tensor, context: Context | None) -> Tensor:
     """Rows of ``table [W, ...]`` by label ``[B, ...]``, or its only one ``[1, ...]``."""
-    return table if len(table) == 1 else of_label(table, labels)
+    return table if len(table) == 1 else summed(context, table)

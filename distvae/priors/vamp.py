@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.means import mean_image
@@ -28,7 +29,7 @@ class VampPrior(Mixture):
 
     Args:
         config: of the model.
-        num_labels: L; 0 for a model without labels.
+        given: what contexts hold: a label, or nothing.
         domain: of the examples.
         encode: the model's encoder, a bound method, so that a copy of the model has its own.
     """
@@ -36,26 +37,27 @@ class VampPrior(Mixture):
     def __init__(
         self,
         config: ModelConfig,
-        num_labels: int,
+        given: ContextShape,
         domain: Domain,
-        encode: Callable[[Tensor, Tensor | None], Posterior],
+        encode: Callable[[Tensor, Context | None], Posterior],
     ) -> None:
         super().__init__(config.latent_dim)
         self.encode = encode
         self.domain = domain
-        self.num_labels = num_labels
+        self.num_labels = given.rows
         self.begin_as = config.pseudo_inputs
         self.size = config.prior_components or COMPONENTS
-        count = max(1, num_labels) * self.size
+        count = max(1, given.rows) * self.size
         self.pseudo_inputs = nn.Parameter(BEGINNING + NOISE * torch.randn(count, *domain.shape))
 
     def components(self) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and log-variance ``[L, M, Z]``, logits of the weights ``[1, M]``."""
         device = self.pseudo_inputs.device
-        labels = None
+        context = None
         if self.num_labels:
-            labels = torch.arange(self.num_labels, device=device).repeat_interleave(self.size)
-        base = self.encode(self.domain.cut(self.pseudo_inputs), labels).base
+            labels = torch.arange(self.num_labels, device=device)
+            context = Context(labels.repeat_interleave(self.size))
+        base = self.encode(self.domain.cut(self.pseudo_inputs), context).base
         mean, log_variance = (part.view(-1, self.size, part.shape[1]) for part in base)
         return mean, log_variance, torch.zeros(1, self.size, device=device)
 

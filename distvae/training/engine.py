@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from distvae.batch import Batch
 from distvae.checkpoint import Trained
+from distvae.conditions import Conditions
 from distvae.config import TrainConfig
 from distvae.data.batches import (
     ResidentImages,
@@ -99,8 +100,8 @@ class Engine:
         batches = []
         for positions in self.shards:
             stored, labels = images.gather(rows[positions])
-            labels = labels if self.trained.model.conditional else None
-            batches.append(Batch(stored, labels, *noise.at(positions)))
+            given = Conditions.of_labels(labels) if self.trained.model.conditional else None
+            batches.append(Batch(stored, given, *noise.at(positions)))
         return batches
 
 

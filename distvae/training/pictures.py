@@ -34,8 +34,8 @@ def write_pictures(model: VAE, images: ResidentImages, seed: int, folder: Path, 
         return
     stored, y = images.gather(torch.arange(count))
     inputs = model.domain.to_expected_input(stored)
-    y = y if model.conditional else None
-    decoded = model.render(model.infer(inputs, y).mean, y)
+    context = model.conditioner.of_label(y if model.conditional else None)
+    decoded = model.render(model.infer(inputs, context).mean, context)
     columns = min(COLUMNS, count)
     halves = [to_uint8(half.cpu().numpy()) for half in (in_unit_range(stored), decoded)]
     sheet = paired(halves[0], halves[1], columns)

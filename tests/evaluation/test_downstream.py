@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.data.store import ImageData, Split
 from distvae.domains import Images
@@ -59,8 +60,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.code = code
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        return self.code(images, labels)
+    def forward(self, images: Tensor, context: Context | None) -> Tensor:
+        return self.code(images, None if context is None else context.label)
 
 
 class Decoder(nn.Module):
@@ -70,9 +71,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.pattern = pattern
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        assert labels is not None
-        lit = kinds()[self.pattern[labels]].expand(-1, 3, -1, -1)
+    def forward(self, z: Tensor, context: Context | None) -> Tensor:
+        assert context is not None
+        lit = kinds()[self.pattern[context.label]].expand(-1, 3, -1, -1)
         return 4.0 * lit - 2.0
 
 

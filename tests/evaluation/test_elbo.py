@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.draws import NoiseSource
@@ -40,7 +41,7 @@ def test_evaluation_is_exact(size: int) -> None:
     for row in range(size):  # one image at a time
         noise = source.draw(row // BLOCK, BLOCK).noise[row % BLOCK].double()
         x = (images[row : row + 1] > 127).double()
-        y = labels[row : row + 1]
+        y = Context(labels[row : row + 1])
         with torch.no_grad():
             raw = double.to_posterior(double.encoder(x, y))[0]
             mean, log_variance = raw[:4], raw[4:]

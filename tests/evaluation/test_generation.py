@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distvae.attributes import label_attribute
+from distvae.conditions import Conditioner, Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.data.store import ImageData
 from distvae.distributions import DiagonalGaussian
@@ -46,7 +48,8 @@ class Replay:
         self.conditional = True
         self.wrong, self.different, self.obeys = wrong, different, obeys
         self.config = ModelConfig(latent_dim=3)
-        self.prior = LabelPrior(self.config, 3)
+        self.conditioner = Conditioner(label_attribute(data.label_names))
+        self.prior = LabelPrior(self.config, ContextShape(3))
         self.prior.mean.data = shift * torch.eye(3) / LabelPrior.SPEED
         self.encoded: list[Tensor] = []
 
@@ -58,16 +61,16 @@ class Replay:
         images[:count] = self.by_label[(label + 1) % 3][:count]
         return images
 
-    def infer(self, images: Tensor, labels: Tensor | None) -> DiagonalGaussian:
-        assert labels is not None
+    def infer(self, images: Tensor, context: Context | None) -> DiagonalGaussian:
+        assert context is not None
         self.encoded.append(images)
         return DiagonalGaussian(
-            10.0 * functional.one_hot(labels, 3), torch.full((len(labels), 3), -9.0)
+            10.0 * functional.one_hot(context.label, 3), torch.full((len(images), 3), -9.0)
         )
 
-    def render(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        assert labels is not None
-        return self.by_label[labels if self.obeys else z.argmax(dim=1), 0]
+    def render(self, z: Tensor, context: Context | None) -> Tensor:
+        assert context is not None
+        return self.by_label[context.label if self.obeys else z.argmax(dim=1), 0]
 
 
 def test_real_images_score_as_real_ones(patterns: ImageData, judges: Ensemble) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.domains import Images
@@ -49,7 +50,7 @@ def on_a_grid(model: VAE, images: Tensor, labels: Tensor | None) -> Tensor:
         y = None if labels is None else labels[number].expand(len(points))
         parameters = model.decoder(points[:, None], y)
         given = model.likelihood.log_prob(image.expand(len(points), *SHAPE), parameters).double()
-        joint = given + model.prior.log_prob(points[:, None], y)
+        joint = given + model.prior.log_prob(points[:, None], Context.of_label(y))
         found.append(joint.logsumexp(0) + math.log(points[1] - points[0]))
     return torch.stack(found)
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from distvae.conditions import Context
 from distvae.config import PosteriorName
 from distvae.export.convert import (
     IR_VERSION,
@@ -80,7 +81,7 @@ def test_a_decoder_draws_what_the_model_draws(row: Row, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (drawn,) = session.run(None, feed(noise=noise, label=labels))
     with torch.no_grad():
-        z = model.prior.transform(torch.from_numpy(noise), tensor(labels))
+        z = model.prior.transform(torch.from_numpy(noise), Context.of_label(tensor(labels)))
         expected = model.decode(z, tensor(labels)).numpy() * 255.0
     assert drawn.dtype == np.uint8
     assert np.abs(drawn - expected).max() <= 0.5 + 255.0 * TOLERANCE

@@ -21,6 +21,7 @@ from torch import Tensor
 from distvae.batch import Batch
 from distvae.cli import end_process
 from distvae.composition import Terms
+from distvae.conditions import Context
 from distvae.config import TrainConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.store import open_data
@@ -135,10 +136,11 @@ def _watched(engine: Engine, saw: dict[str, list[NDArray[Any]]]) -> Engine:
 
     compute = model.terms_of
 
-    def terms_of(inputs: Tensor, labels: Tensor, noise: Tensor) -> Terms:
+    def terms_of(inputs: Tensor, context: Context, noise: Tensor) -> Terms:
+        labels = context.label
         for name, value in (("inputs", inputs), ("labels", labels), ("noise", noise)):
             saw[name].append(value.numpy().copy())
-        return compute(inputs, labels, noise)
+        return compute(inputs, context, noise)
 
     def note(parameter: Tensor) -> None:
         assert parameter.grad is not None

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from distvae.batch import Batch
 from distvae.checkpoint import Progress, load_checkpoint, save_checkpoint
+from distvae.conditions import Conditions
 from distvae.objectives import OBJECTIVES, Pressure
 from distvae.recipes import launched_with
 from distvae.training import precision
@@ -90,7 +91,11 @@ def test_only_the_networks_compute_in_bf16(
     noise = engine.noise.draw(0, 12)
     grey, labels = engine.train_images.gather(torch.arange(12))
     with HalfPrecisionCalls() as calls:
-        engine.loss_of(engine.forward, Batch(grey, labels, *noise), Pressure(*torch.ones(2)))
+        engine.loss_of(
+            engine.forward,
+            Batch(grey, Conditions.of_labels(labels), *noise),
+            Pressure(*torch.ones(2)),
+        )
     assert calls.names & {"addmm", "linear", "mm"}
     assert calls.names <= NETWORK_CALLS, "likelihood, KL and their sums take float32"
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
@@ -56,7 +57,8 @@ def test_a_label_means_the_same_after_the_move(network: str, conditioning: str, 
         torch.testing.assert_close(found.log_likelihood, expected.log_likelihood)
         torch.testing.assert_close(found.rate, expected.rate, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(
-            new.prior.transform(drawn, labels[1]), old.prior.transform(drawn, labels[0])
+            new.prior.transform(drawn, Context(labels[1])),
+            old.prior.transform(drawn, Context(labels[0])),
         )
 
 
