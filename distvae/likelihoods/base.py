@@ -59,7 +59,7 @@ class Likelihood(Wide, ABC):
 
 def split_maps(parameters: Tensor, *sizes: int) -> Tensor:
     """``[B, P, *R]`` to ``[B, *sizes, C, *R]``."""
-    return parameters.reshape(len(parameters), *sizes, -1, *parameters.shape[2:])
+    return parameters.reshape(parameters.shape[0], *sizes, -1, *parameters.shape[2:])
 
 
 def averaged(logits: Tensor, values: Tensor) -> Tensor:
