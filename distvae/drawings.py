@@ -106,8 +106,8 @@ def _check_room(output: Path, needed: int) -> None:
     free = shutil.disk_usage(above).free
     if needed > free:
         raise DistvaeError(
-            f"--output {output} needs {needed / 1e9:,.1f} GB",
-            f"{free / 1e9:,.1f} GB are free there",
+            f"--output {output} needs {needed / 1e6:,.1f} MB",
+            f"{free / 1e6:,.1f} MB are free there",
             "Draw fewer images, or name another disk.",
         )
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError, nearest
-from distvae.text import shortened
+from distvae.text import printable, shortened
 
 Label = int | str | np.integer[Any]
 """A name or a number."""
@@ -251,10 +251,16 @@ def _is_known(label: str, names: Sequence[str]) -> bool:
 
 
 def _in_another_form(label: str, names: Sequence[str]) -> int | None:
-    """The one name that differs in the form of its accents alone: a file system may have chosen."""
+    """The one name that differs in the form of its accents, or is shown so by a terminal.
+
+    A file system may have chosen the first; control characters are told as escapes.
+    """
     wanted = unicodedata.normalize("NFC", label)
-    found = [i for i, name in enumerate(names) if unicodedata.normalize("NFC", name) == wanted]
-    return found[0] if len(found) == 1 else None
+    for form in (lambda name: unicodedata.normalize("NFC", name), printable):
+        found = [index for index, name in enumerate(names) if form(name) == wanted]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
 
 
 def _plain(label: object) -> object:

@@ -293,3 +293,11 @@ def test_names_that_stand_twice_are_refused() -> None:
 )
 def test_a_label_is_quoted_for_a_shell(name: str, flag: str) -> None:
     assert label_flag(name) == flag
+
+
+def test_a_label_is_asked_for_as_it_is_shown() -> None:
+    names = ["tulip", "\u202erev", "\x1b[31mred", r"\x1b[31mred\x07"]
+    assert parse_labels(r"\u202erev,\x1b[31mred", names) == [1, 2]
+    assert parse_labels(r"\x1b[31mred\x07", [*names, "\x1b[31mred\x07"]) == [3]  # as it is written
+    with pytest.raises(DistvaeError, match="is not in this model"):
+        parse_labels(r"\x07a", ["\x07a\x07", "b"])

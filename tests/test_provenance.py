@@ -153,6 +153,18 @@ def test_moved_data_is_found_or_named(
     assert on(command, "evaluate", project / "run").code == 0
 
 
+def test_other_files_of_the_name_in_the_working_directory_are_not_the_data(
+    trained: Path, data: Path, here: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = here / "runs"
+    runs.mkdir()
+    trained.rename(runs / data.name)  # a run is often called as its data
+    monkeypatch.chdir(runs)
+    ended = on(command, "evaluate", Path(data.name))
+    assert ended.code == 0, ended.err
+    assert f"was found in {data}" in ended.err
+
+
 def as_it_was_written_before(run: Path) -> dict[str, object]:
     """Without the digests, and with another fingerprint."""
     record = json.loads((run / "config.json").read_text())

@@ -243,7 +243,7 @@ def test_an_array_that_cannot_be_written_leaves_nothing(command: Command, here: 
     path = Tiny().decoder(here / "decoder.onnx")
     before = listing(here)
     ended = command("sample", path, "--count", 10**15, "--output", "a.npy")
-    assert_refused(ended, "a.npy needs", "GB are free")
+    assert_refused(ended, "a.npy needs", "MB are free")
     assert listing(here) == before
 
 
@@ -305,5 +305,5 @@ def test_more_images_than_there_is_room_for_are_refused_at_once(
         before = listing(here)
         for count in (10**12, 10**400):
             ended = command("sample", source, "--count", count, "--output", output)
-            assert_refused(ended, "GB" if count == 10**12 else "--count is 1000")
+            assert_refused(ended, "MB" if count == 10**12 else "--count is 1000")
         assert listing(here) == before

@@ -111,8 +111,9 @@ def _open_for_model(run: Run, place: str | None, progress: Progress | None) -> I
 def located(settings: DataConfig, record: RunRecord, folder: Path) -> DataConfig:
     """The settings with a path to the data of a run that exists.
 
-    A path other than the recorded one is taken as it is; the recorded one is tried as it was given,
-    so from this working directory, then where it was, then as it lay from the run folder.
+    A path other than the recorded one is taken as it is; the recorded one is tried as it lies from
+    the run folder, then where it was, then as it was given: other files of that name may lie in
+    this working directory, and a run that was moved may lie in the place of its data.
 
     Raises:
         DistvaeError: it is in none of these places.
@@ -120,11 +121,11 @@ def located(settings: DataConfig, record: RunRecord, folder: Path) -> DataConfig
     told, given = record.data, settings.data
     if not Path(told.source).is_absolute() or given != record.settings.get("data"):
         return settings
-    places = [Path(given).expanduser(), Path(told.source)]
+    places = [Path(told.source), Path(given).expanduser()]
     if told.from_run is not None:
-        places.append(Path(os.path.normpath(folder.resolve() / told.from_run)))
+        places.insert(0, Path(os.path.normpath(folder.resolve() / told.from_run)))
     for place in places:
-        if place.exists():
+        if place.exists() and place.resolve() != folder.resolve():
             return dataclasses.replace(settings, data=str(place))
     raise DistvaeError(
         f"there is no data of {folder} any more",

@@ -115,8 +115,8 @@ def check_space(folder: Path, count: int, fields: Sequence[Field], what: str) ->
     if needed > free:
         shapes = " and ".join(" x ".join(map(str, field.shape)) for field in fields)
         raise DistvaeError(
-            f"{count} {what} of {shapes} need {needed / 1e9:.2f} GB in {folder.parent.parent}",
-            f"{free / 1e9:.2f} GB are free",
+            f"{count} {what} of {shapes} need {needed / 1e6:,.1f} MB in {folder.parent.parent}",
+            f"{free / 1e6:,.1f} MB are free",
             "Make room, choose another folder by --cache-dir, or take a smaller --image-size.",
         )
 
