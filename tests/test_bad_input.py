@@ -173,3 +173,18 @@ def test_debug_shows_the_traceback(command: Command) -> None:
     assert ended.code == 2
     assert "Traceback" in ended.err
     assert "DistvaeError: there is no data called 'mnits'" in ended.err
+
+
+def test_a_name_in_a_folder_that_is_here_is_no_id(
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    asked: list[str] = []
+    monkeypatch.setattr(datasets, "load_dataset", asked.append)
+    write_table(here / "photos" / "tulips")
+    assert_refused(command("inspect", "photos/tulip"), "Did you mean photos/tulips?")
+    assert_refused(command("train", "--data", "photos/tulip"), "there is no data called")
+    assert asked == []
+    assert_refused(command("train", "--data", "owner/tulip"), "Hugging Face Hub")
+    assert asked == ["owner/tulip"]

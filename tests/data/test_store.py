@@ -290,7 +290,7 @@ def test_a_full_disk_is_told_before_decoding(tmp_path: Path, cache: Path) -> Non
     free = shutil.disk_usage(tmp_path).free
     assert free < 50_000 * 3 * 5000**2, "this disk is too large for the test"
     with pytest.raises(
-        DistvaeError, match=r"3 x 5000 x 5000 need 3,750,000\.0 MB in .* MB are free"
+        DistvaeError, match=r"3 x 5000 x 5000 need 3,750,000\.4 MB in .* MB are free"
     ):
         open_path(root, image_size=5000)
     assert stores(cache) == []

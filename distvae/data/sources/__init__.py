@@ -61,7 +61,7 @@ def load_source(
             lambda: read_local(path, config),
             lambda: load_local(path, config),
         )
-    if ending(path.name) not in FILES and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", config.data):
+    if _is_id(config.data):
         tables, identity = load_hub(config, _suggest(config.data))
         name = config.data.partition("/")[2]
         return Source(
@@ -74,6 +74,13 @@ def load_source(
         f"expected {', '.join(BUNDLED)}, a file or folder that exists, or a Hub id like owner/name",
         _suggest(config.data),
     )
+
+
+def _is_id(data: str) -> bool:
+    """Whether it may be OWNER/NAME on the Hub: no file, and no folder OWNER is here."""
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", data) is None:
+        return False
+    return ending(Path(data).name) not in FILES and not Path(data).parent.exists()
 
 
 def _load_vectors(config: DataConfig, progress: Progress | None) -> Source:
