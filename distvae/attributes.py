@@ -22,6 +22,11 @@ class Attribute:
     """Whether some examples lack it."""
 
 
+def is_label(attributes: Sequence[Attribute]) -> bool:
+    """Whether these are one label that every example has, which then needs no name."""
+    return len(attributes) == 1 and bool(attributes[0].labels) and not attributes[0].missing
+
+
 def label_attribute(names: Sequence[str]) -> tuple[Attribute, ...]:
     """The attributes of a model that is given one label, or of one that is given nothing."""
     return (Attribute(LABEL, tuple(names)),) if names else ()

@@ -6,14 +6,23 @@ none yet, and only types and shapes are looked at.
 Legend: B batch, K samples of one posterior, C channels, H height, W width, Z latent dimensions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from distvae.errors import DistvaeError
+from distvae.attributes import Attribute, is_label
+from distvae.conditions import Conditions, in_turn
+from distvae.errors import DistvaeError, nearest
 from distvae.labels import Labels, is_one, label_indices, numbers_of
+from distvae.ranges import whole_number
+from distvae.text import shortened
 
+Asked = Callable[[Tensor], Conditions | None]
+"""What each image to draw is given, by its number int64 ``[B]``."""
 ROUNDING = 1e-4
 """By which a pixel may lie outside [0, 1]: whoever resizes an image rounds."""
 
@@ -110,6 +119,111 @@ def checked_labels(
     if len(indices) != rows:
         raise DistvaeError(f"there are {len(indices)} labels", f"expected {rows}, one an image")
     return indices
+
+
+def checked_conditions(
+    labels: Labels | None, attributes: Sequence[Attribute], rows: int, device: torch.device
+) -> Conditions | None:
+    """Conditions of some examples ``[B, A]``; None for a model that is given nothing.
+
+    Args:
+        labels: as for :func:`checked_labels`, or of several attributes a mapping from their names,
+            each value for one example each or for all.
+        attributes: of the model.
+        rows: B.
+        device: on which the conditions shall be.
+
+    Raises:
+        DistvaeError: as :func:`asked_conditions` does, or values are missing or too many.
+    """
+    if not isinstance(labels, Mapping) and (not attributes or is_label(attributes)):
+        names = attributes[0].labels if attributes else ()
+        return Conditions.of_labels(checked_labels(labels, names, rows, device))
+    asked = asked_conditions({} if labels is None else labels, attributes).to(device)
+    if len(asked.known) not in (1, rows):
+        raise DistvaeError(f"there are {len(asked.known)} values", f"expected {rows}, one an image")
+    return asked.at(torch.zeros(rows, dtype=torch.int64)) if len(asked.known) == 1 else asked
+
+
+def asked_conditions(labels: Labels, attributes: Sequence[Attribute]) -> Conditions:
+    """What was asked for ``[N, A]``: labels by name or number, or a mapping of attributes to them.
+
+    Raises:
+        DistvaeError: an unknown attribute or label, one missing that no example lacked, something
+            that is no number, or attributes with different numbers of values.
+    """
+    if not isinstance(labels, Mapping):
+        if attributes and not is_label(attributes):
+            told = ", ".join(f"{each.name!r}: ..." for each in attributes)
+            raise DistvaeError(
+                f"labels are {shortened(repr(labels))}",
+                f"this model is given {len(attributes)} attributes and takes them by name",
+                f"Give labels={{{told}}}.",
+            )
+        names = attributes[0].labels if attributes else ()
+        return Conditions(*_column(label_indices(labels, names)))
+    known = [each.name for each in attributes]
+    for name in labels:
+        if name not in known:
+            raise DistvaeError(
+                f"attribute {shortened(str(name))} is not in this model",
+                f"it is given {', '.join(known) or 'none'}",
+                nearest(str(name), known),
+            )
+    found = [_values(labels.get(each.name), each) for each in attributes]
+    sizes = {len(values) for values, _ in found} - {1}
+    if len(sizes) > 1:
+        raise DistvaeError(
+            f"attributes have {' and '.join(map(str, sorted(sizes)))} values",
+            "expected one value, or as many as the others",
+        )
+    size = sizes.pop() if sizes else 1
+    values, there = ([part.expand(size, 1) for part in parts] for parts in zip(*found, strict=True))
+    return Conditions(torch.cat(values, dim=1), torch.cat(there, dim=1))
+
+
+def asked_images(
+    labels: Labels | None, n: int, attributes: Sequence[Attribute]
+) -> tuple[int, Asked]:
+    """How many images to draw, ``n`` of what was asked for, and what each is given, by its number.
+
+    Raises:
+        DistvaeError: as :func:`asked_conditions` does.
+    """
+    n = whole_number(n, "n", 0)
+    if labels is None:
+        return n, lambda images: in_turn(attributes, images)
+    asked = asked_conditions(labels, attributes)
+    return n * len(asked.known), lambda images: asked.at(images // n)
+
+
+def _values(asked: object, attribute: Attribute) -> tuple[Tensor, Tensor]:
+    """Values and whether they are known ``[N, 1]``, of one attribute."""
+    if asked is None:
+        if not attribute.missing:
+            raise DistvaeError(
+                f"attribute {attribute.name} is missing",
+                "every example that this model was trained on has it",
+                f"Give {attribute.name}.",
+            )
+        return torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.bool)
+    if attribute.labels:
+        return _column(label_indices(asked, attribute.labels))
+    try:
+        numbers = np.atleast_1d(np.asarray(asked, np.float32))
+    except (TypeError, ValueError):
+        numbers = np.array([[np.nan]], np.float32)
+    if numbers.ndim > 1 or not np.isfinite(numbers).all():
+        raise DistvaeError(
+            f"attribute {attribute.name} is {shortened(repr(asked))}",
+            "expected a finite number, or a list or array of them",
+        )
+    return _column(numbers)
+
+
+def _column(values: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    column = torch.from_numpy(values)[:, None]
+    return column, torch.ones_like(column, dtype=torch.bool)
 
 
 def _refuse_other_types(values: Tensor, name: str, next_step: str) -> None:

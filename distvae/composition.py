@@ -8,13 +8,13 @@ P parameter maps.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from distvae.attributes import label_attribute
+from distvae.attributes import Attribute, is_label, label_attribute
 from distvae.batch import Batch
 from distvae.conditions import Conditioner, Context
 from distvae.config import ModelConfig
@@ -54,6 +54,8 @@ class Composition(nn.Module):
         image_shape: channels, height and width of the images.
         label_names: names of the labels, in the order of their indices; empty without labels.
         binarize: how inputs are made of stored images, see :class:`distvae.domains.Images`.
+        attributes: what examples are given, in place of ``label_names``: several labels, real
+            numbers, or a label that may be missing.
 
     Raises:
         DistvaeError: the parts do not fit each other or the images.
@@ -69,9 +71,11 @@ class Composition(nn.Module):
         image_shape: tuple[int, int, int],
         label_names: tuple[str, ...] = (),
         binarize: str = "none",
+        attributes: Sequence[Attribute] = (),
     ) -> None:
         super().__init__()
-        usual = model.prior or ("label" if label_names else "normal")
+        self.attributes = tuple(attributes) or label_attribute(label_names)
+        usual = model.prior or ("label" if is_label(self.attributes) else "normal")
         model = dataclasses.replace(
             model, network=model.network or "mlp", hidden=model.widths, prior=usual
         )
@@ -80,8 +84,9 @@ class Composition(nn.Module):
         self.image_shape = (channels, height, width)
         self.domain = Images(self.image_shape, binarize)
         self.label_names = tuple(label_names)
-        refuse_twins(self.label_names, "this model")
-        self.conditioner = Conditioner(label_attribute(self.label_names))
+        for each in self.attributes:
+            refuse_twins(each.labels, "this model")
+        self.conditioner = Conditioner(self.attributes)
         given = self.conditioner.shape
         encoder, decoder = NETWORKS[model.network or "mlp"]
         self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model, self.domain)

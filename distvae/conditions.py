@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distvae.attributes import Attribute
+from distvae.attributes import Attribute, is_label
 
 
 class Conditions(NamedTuple):
@@ -33,6 +33,14 @@ class Conditions(NamedTuple):
     def of_labels(cls, labels: Tensor | None) -> Union["Conditions", None]:
         """One label for each example, int64 ``[B]``, -1 where it is not known."""
         return None if labels is None else cls(labels[:, None], labels[:, None] >= 0)
+
+    def to(self, device: torch.device) -> "Conditions":
+        """The same on a device."""
+        return Conditions(self.values.to(device), self.known.to(device))
+
+    def at(self, rows: Tensor) -> "Conditions":
+        """Those of some examples, int64 ``[B]``."""
+        return Conditions(self.values[rows], self.known[rows])
 
 
 class Context(NamedTuple):
@@ -73,17 +81,14 @@ class ContextShape(NamedTuple):
     """L, and one more for each attribute that may be missing."""
     numbers: int = 0
     """N."""
-    attributes: int = 1
+    attributes: int = 0
+    is_label: bool = True
+    """Whether a context is one label that is always known, or nothing."""
 
     @property
     def width(self) -> int:
         """Columns of a context that is written out."""
         return self.rows + self.numbers
-
-    @property
-    def is_label(self) -> bool:
-        """Whether a context is one label or nothing."""
-        return self.attributes < 2 and not self.numbers
 
 
 NOTHING = ContextShape()
@@ -110,8 +115,10 @@ class Conditioner(nn.Module):
         measured = [each for each in attributes if not each.labels]
         flagged = [each for each in measured if each.missing]
         sizes = [len(each.labels) + each.missing for each in labelled]
-        self.plain = len(attributes) == 1 and bool(labelled) and not labelled[0].missing
-        self.shape = ContextShape(sum(sizes), len(measured) + len(flagged), len(attributes))
+        self.plain = is_label(attributes)
+        self.shape = ContextShape(
+            sum(sizes), len(measured) + len(flagged), len(attributes), self.plain or not attributes
+        )
         tables = {
             "of_labels": [attributes.index(each) for each in labelled],
             "of_numbers": [attributes.index(each) for each in measured],
@@ -147,6 +154,22 @@ class Conditioner(nn.Module):
         """The context of one label for each example, int64 ``[B]``, -1 where it is not known."""
         context: Context | None = self(Conditions.of_labels(labels))
         return context
+
+
+def in_turn(attributes: Sequence[Attribute], numbers: Tensor) -> Conditions | None:
+    """Every combination of labels, by its number int64 ``[B]``; real numbers are at their mean.
+
+    Numbers go round. The label of the last attribute changes with every number.
+    """
+    if not attributes:
+        return None
+    columns = []
+    for each in reversed(attributes):
+        size = len(each.labels) or 1
+        columns.append(numbers % size if each.labels else torch.full(numbers.shape, each.mean))
+        numbers = numbers // size
+    values = torch.stack(columns[::-1], dim=1)
+    return Conditions(values, torch.ones_like(values, dtype=torch.bool))
 
 
 def summed(context: Context | None, table: Tensor | None, linear: Tensor | None = None) -> Tensor:

@@ -13,14 +13,15 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor
 
-from distvae.checks import checked_images, checked_labels, checked_noise
+from distvae.attributes import Attribute
+from distvae.checks import Asked, asked_images, checked_conditions, checked_images, checked_noise
 from distvae.composition import Composition, Terms
 from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
 from distvae.files import write_json
 from distvae.hub import model_folder
-from distvae.labels import Labels, label_indices
+from distvae.labels import Labels
 from distvae.memory import check_memory
 from distvae.noise import standard_normal
 from distvae.posteriors import Posterior
@@ -103,8 +104,9 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
 
     def _context(self, labels: Labels | None, like: Tensor) -> Context | None:
         """Of labels, checked."""
-        names = self.label_names if self.conditional else ()
-        return self.conditioner.of_label(checked_labels(labels, names, len(like), like.device))
+        found = checked_conditions(labels, self.attributes, len(like), like.device)
+        context: Context | None = self.conditioner(found)
+        return context
 
     def sample(
         self,
@@ -122,6 +124,8 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             labels: one label or several by name or number, ``n`` images for each: a string, a whole
                 number, or a list, tensor, array or pandas Series of them; None draws all labels in
                 turn from a conditional model. A number is a name where all names are whole numbers.
+                Of several attributes a mapping, ``{"digit": 7, "colour": ["red", "blue"]}``; one
+                that is None or left out is not known.
             n: images for each label, or in all without labels.
             seed: seed of the noise.
             temperature: factor of the noise; below 1 samples are more typical and less diverse.
@@ -134,7 +138,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             DistvaeError: a label this model does not know, something that is no label, or a number
                 out of range.
         """
-        asked = self._asked(labels, n)
+        asked = asked_images(labels, n, self.attributes)
         total, _ = asked
         check_memory(
             4 * total * math.prod(self.image_shape),
@@ -153,21 +157,13 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         prior: Prior | None = None,
     ) -> Iterator[Tensor]:
         """The images of :meth:`sample`, in batches ``[B, C, H, W]``: memory stays flat."""
-        return self._drawn(*self._asked(labels, n), seed, temperature, prior)
-
-    def _asked(self, labels: Labels | None, n: int) -> tuple[int, Tensor | None]:
-        """How many images to draw, and the indices of the labels that share them evenly."""
-        n = whole_number(n, "n", 0)
-        if labels is None:
-            return n, None
-        indices = torch.from_numpy(label_indices(labels, self.label_names))
-        return n * len(indices), indices
+        return self._drawn(*asked_images(labels, n, self.attributes), seed, temperature, prior)
 
     @torch.no_grad()
     def _drawn(
         self,
         total: int,
-        indices: Tensor | None,
+        asked: Asked,
         seed: int,
         temperature: float,
         prior: Prior | None,
@@ -182,14 +178,10 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         for start in range(0, total, SAMPLE_BATCH):
             count = min(SAMPLE_BATCH, total - start)
             noise = torch.from_numpy(standard_normal(seed, start, count, prior.noise_dim))
-            y = self._label_numbers(torch.arange(start, start + count), total, indices)
-            given = self.conditioner.of_label(None if y is None else y.to(device))
+            conditions = asked(torch.arange(start, start + count))
+            given = self.conditioner(None if conditions is None else conditions.to(device))
             z = prior.transform(temperature * noise.to(device, dtype), given)
             yield self.render(z, given)
-
-    def _label_numbers(self, images: Tensor, total: int, indices: Tensor | None) -> Tensor | None:
-        """Index of the label of each of some images ``[B]``, of ``total`` to draw."""
-        return None if indices is None else indices[images // (total // len(indices))]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_json(save_directory / CONFIG, self.hub_config())
@@ -197,11 +189,13 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
 
     def hub_config(self) -> dict[str, Any]:
         """What ``from_pretrained`` needs to build this model again."""
+        named = () if self.label_names else self.attributes
         return {
             "model": {**vars(self.config), "hidden": list(self.config.widths)},
             "image_shape": list(self.image_shape),
             "label_names": list(self.label_names),
             "binarize": self.domain.binarize,
+            **({"attributes": [vars(each) for each in named]} if named else {}),
         }
 
     @classmethod
@@ -249,19 +243,17 @@ class ConditionalVAE(VAE, library_name="distvae"):
 
     conditional = True
 
-    def _label_numbers(self, images: Tensor, total: int, indices: Tensor | None) -> Tensor | None:
-        if indices is None:
-            return images % len(self.label_names)
-        return super()._label_numbers(images, total, indices)
-
 
 def build_model(
     model: ModelConfig,
     image_shape: Sequence[int],
     label_names: Sequence[str],
     binarize: str = "none",
+    attributes: Sequence[Attribute] = (),
 ) -> VAE:
     """A fresh model for these images, conditional where the configuration says so.
+
+    It is given the label of each image, or the ``attributes`` in its place.
 
     Raises:
         DistvaeError: the parts do not fit the images.
@@ -270,13 +262,13 @@ def build_model(
     shape = (channels, height, width)
     if model.model == "vae":
         return VAE(model, shape, (), binarize)
-    if not label_names:
+    if not label_names and not attributes:
         raise DistvaeError(
             "--model cvae needs labels and the data has none",
             "expected a label column or one folder per class",
             "Name the column with --label-column, or take --model vae --prior normal.",
         )
-    return ConditionalVAE(model, shape, tuple(label_names), binarize)
+    return ConditionalVAE(model, shape, tuple(label_names), binarize, attributes)
 
 
 def load_model(folder: Path) -> VAE:
@@ -293,7 +285,13 @@ def load_model(folder: Path) -> VAE:
             f"Go on with it: distvae train --resume {shlex.quote(str(folder))}",
         )
     config = settings_in(folder, record.model).model
-    parts = config, record.image_shape, record.label_names, binarization(folder, record)
+    parts = (
+        config,
+        record.image_shape,
+        record.label_names,
+        binarization(folder, record),
+        record.attributes,
+    )
     with torch.device("meta"):
         check_weights(build_model(*parts), folder / WEIGHTS)
     model = build_model(*parts)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from distvae.attributes import Attribute
 from distvae.config import Binarization
 from distvae.schedules import Part
 from distvae.values import REST, Within
@@ -23,6 +24,8 @@ class ModelRecord:
     image_shape: tuple[Annotated[int, Within(1, 1024)], Side, Side]
     """Channels, height and width."""
     label_names: Names
+    attributes: tuple[Attribute, ...] = field(default=(), kw_only=True)
+    """Where it is given something else than one label."""
     binarize: Binarization | None = field(default=None, kw_only=True)
     """How its inputs are made of stored images; None where an earlier version wrote it."""
 

@@ -18,7 +18,17 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # each other as long as they go round in no circle.
 FLOORS = [
     ["distvae", "errors", "text"],
-    ["combinations", "lengths", "usual", "ranges", "values", "packages", "consoles", "memory"],
+    [
+        "attributes",
+        "combinations",
+        "lengths",
+        "usual",
+        "ranges",
+        "values",
+        "packages",
+        "consoles",
+        "memory",
+    ],
     ["reading"],
     [
         "config",
@@ -34,7 +44,7 @@ FLOORS = [
     ],
     ["schedules"],
     ["records"],
-    ["attributes", "labels", "images", "runs", "tensors", "figures"],
+    ["labels", "images", "runs", "tensors", "figures"],
     ["card", "hub", "drawings"],
     ["conditions"],
     ["batch", "domains"],

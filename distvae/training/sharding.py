@@ -103,7 +103,9 @@ def whole_model(model: VAE, device: str | None = None) -> VAE:
         return model
     parts = model.state_dict()
     with torch.device("meta"):
-        whole = build_model(model.config, model.image_shape, model.label_names)
+        whole = build_model(
+            model.config, model.image_shape, model.label_names, attributes=model.attributes
+        )
     whole.to_empty(device=device or next(iter(parts.values())).device)
     for name, tensor in whole.state_dict().items():
         tensor.copy_(_whole(parts[name]))
