@@ -184,6 +184,13 @@ def _from_weights(config: SampleConfig, path: Path) -> Drawing:
 
     model = VAE.from_pretrained(path.parent)
     names = model.label_names if model.conditional else ()
+    if config.label is not None and model.attributes and not names:
+        told = ", ".join(f"{each.name!r}: ..." for each in model.attributes)
+        raise DistvaeError(
+            f"--label {config.label} names one label",
+            f"this model is given {', '.join(each.name for each in model.attributes)}",
+            f"Leave it out, or draw in Python: model.sample(labels={{{told}}}).",
+        )
     prior = None
     if config.prior == "fitted":
         prior = FittedPrior.load(path.parent, model.config.latent_dim, len(names))

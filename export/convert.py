@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import distvae
 from distvae.conditions import Context
+from distvae.errors import DistvaeError
 from distvae.export import probe
 from distvae.export.checksum import append_checksum
 from distvae.export.manifest import DECODER, ENCODER, KEY, Manifest, parse_manifest
@@ -156,6 +157,12 @@ def manifest_of(proto: onnx.ModelProto) -> Manifest:
 def _export(
     graph: nn.Module, model: VAE, inputs: dict[str, Tensor], outputs: list[str]
 ) -> onnx.ModelProto:
+    if model.conditional and not model.label_names:
+        raise DistvaeError(
+            f"a model given {', '.join(each.name for each in model.attributes)} cannot be exported",
+            "an ONNX graph takes one label that every example has, or none",
+            "Draw from it in Python: VAE.from_pretrained(folder).sample(labels={...}).",
+        )
     if model.conditional:
         inputs = {**inputs, "label": torch.zeros(2, dtype=torch.int64)}
     batch = torch.export.Dim("batch", min=1)
