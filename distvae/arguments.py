@@ -130,7 +130,7 @@ def _like(origin: str, base: TrainConfig, given: dict[str, str]) -> TrainConfig:
     if "config" in given:
         return base
     model = settings_in(run.model, record.model).model
-    if model.likelihood == usual_likelihood(record.image_shape[0]):
+    if model.likelihood == usual_likelihood(record.image_shape[0] if record.image_shape else None):
         model = dataclasses.replace(model, likelihood=None)
     data = base.data
     if "data" not in given and isinstance(read_model_record(run.folder), RunRecord):

@@ -162,7 +162,8 @@ def write_card(folder: Path) -> None:
     record, settings = run.record(), run.config()
     data, sheet = record.data, best_sheet(folder)
     picture = f"![samples](samples/{quote(sheet.name)})\n" if sheet else ""
-    channels, height, width = record.image_shape
+    shape = ", ".join(map(str, record.shape))
+    kind, scale = ("images", "in [0, 1]") if record.image_shape else ("vectors", "standardized")
     labels = record.label_names
     conditional = settings.model.model == "cvae"
     asked = f"labels=[{labels[0]!r}], " if conditional else ""
@@ -174,7 +175,7 @@ library_name: distvae
 # {markdown(folder.resolve().name)}
 
 A {"conditional " if conditional else ""}variational autoencoder ({settings.model.network},
-{settings.model.latent_dim} latents) of {channels}x{height}x{width} images.
+{settings.model.latent_dim} latents) of {record.told}.
 
 - Data: {_source(data)}, {data.train_images} training images
 - Tested on {data.test_images} images: {markdown(data.test_split)}
@@ -192,7 +193,7 @@ On the test split. More, label by label too, is in evaluation.md where there is 
 from distvae import VAE
 
 model = VAE.from_pretrained({_from(folder)!r})
-images = model.sample({asked}n=16, seed=0)  # [16, {channels}, {height}, {width}] in [0, 1]
+{kind} = model.sample({asked}n=16, seed=0)  # [16, {shape}] {scale}
 ```
 
 ## Settings

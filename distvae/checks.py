@@ -16,6 +16,7 @@ from torch import Tensor
 
 from distvae.attributes import Attribute, is_label
 from distvae.conditions import Conditions, in_turn
+from distvae.domains import Domain, Images
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import Labels, is_one, label_indices, numbers_of
 from distvae.ranges import whole_number
@@ -25,6 +26,29 @@ Asked = Callable[[Tensor], Conditions | None]
 """What each image to draw is given, by its number int64 ``[B]``."""
 ROUNDING = 1e-4
 """By which a pixel may lie outside [0, 1]: whoever resizes an image rounds."""
+
+
+def checked_inputs(inputs: Tensor, domain: Domain) -> Tensor:
+    """What a model is given to see, as it is.
+
+    Args:
+        inputs: ``[B, *S]``, floating point; images in [0, 1], vectors standardized.
+        domain: of the model.
+
+    Raises:
+        DistvaeError: they are something else.
+    """
+    if isinstance(domain, Images):
+        return checked_images(inputs, domain.shape)
+    _refuse_other_types(inputs, "inputs", "")
+    if tuple(inputs.shape[1:]) != domain.shape:
+        raise DistvaeError(
+            f"inputs have shape {list(inputs.shape)}",
+            f"expected [B, {', '.join(map(str, domain.shape))}] for this model",
+        )
+    if not torch.compiler.is_compiling() and not bool(torch.isfinite(inputs.detach()).all()):
+        raise DistvaeError("inputs are not finite", "expected numbers, no NaN or inf")
+    return inputs
 
 
 def checked_images(images: Tensor, shape: tuple[int, int, int]) -> Tensor:

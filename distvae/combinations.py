@@ -31,6 +31,15 @@ class Rule(NamedTuple):
 
 
 def _rules() -> Iterator[Rule]:
+    vectors = "vectors are rows of real numbers and no images"
+    for name, fitting in (
+        ("network", (None, "mlp")),
+        ("likelihood", (None, "gaussian")),
+        ("prior", (None, "normal", "label", "mixture", "flow")),
+        ("binarize", (None, "none")),
+        ("streaming", (False,)),
+    ):
+        yield Rule("domain", ("vectors",), name, fitting, vectors)
     yield Rule("prior", ("label",), "model", ("cvae",), "it has a Gaussian for each label")
     grey = (
         "continuous_bernoulli",

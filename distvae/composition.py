@@ -19,7 +19,7 @@ from distvae.batch import Batch
 from distvae.conditions import Conditioner, Context
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, held, wide
-from distvae.domains import Images
+from distvae.domains import Domain, domain_of, images_of
 from distvae.flows import build_flow
 from distvae.labels import refuse_twins
 from distvae.likelihoods import LIKELIHOODS
@@ -51,7 +51,7 @@ class Composition(nn.Module):
 
     Args:
         model: which parts, and their sizes.
-        image_shape: channels, height and width of the images.
+        example: what the examples are; channels, height and width stand for images.
         label_names: names of the labels, in the order of their indices; empty without labels.
         binarize: how inputs are made of stored images, see :class:`distvae.domains.Images`.
         attributes: what examples are given, in place of ``label_names``: several labels, real
@@ -68,7 +68,7 @@ class Composition(nn.Module):
     def __init__(
         self,
         model: ModelConfig,
-        image_shape: tuple[int, int, int],
+        example: Domain | Sequence[int],
         label_names: tuple[str, ...] = (),
         binarize: str = "none",
         attributes: Sequence[Attribute] = (),
@@ -80,9 +80,7 @@ class Composition(nn.Module):
             model, network=model.network or "mlp", hidden=model.widths, prior=usual
         )
         self.config = model
-        channels, height, width = image_shape
-        self.image_shape = (channels, height, width)
-        self.domain = Images(self.image_shape, binarize)
+        self.domain = domain_of(example, binarize)
         self.label_names = tuple(label_names)
         for each in self.attributes:
             refuse_twins(each.labels, "this model")
@@ -91,12 +89,22 @@ class Composition(nn.Module):
         encoder, decoder = NETWORKS[model.network or "mlp"]
         self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model, self.domain)
         self.prior = build_prior(model, given, self.domain, self.infer)
-        self.encoder = encoder(model, image_shape, given)
+        self.encoder = encoder(model, self.domain.shape, given)
         self.to_posterior = nn.Linear(self.encoder.out_features, 2 * model.latent_dim)
         flows = model.posterior == "flow"
         self.flow = build_flow(model, self.encoder.out_features) if flows else None
-        self.decoder = decoder(model, image_shape, given, self.likelihood.maps_per_channel)
+        maps = self.likelihood.maps_per_channel
+        self.decoder = decoder(model, self.domain.shape, given, maps)
         self.to(memory_format=self.domain.memory_format)  # type: ignore[call-overload]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images.
+
+        Raises:
+            DistvaeError: the examples are no images.
+        """
+        return images_of(self.domain).shape
 
     def terms(self, batch: Batch) -> Terms:
         """Make inputs of what is stored, encode, draw, decode.

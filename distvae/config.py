@@ -19,6 +19,7 @@ from distvae.ranges import refuse_out_of_range
 from distvae.usual import fitting_pseudo_inputs, has_few
 from distvae.values import coerce, named
 
+DomainName = Literal["images", "vectors"]
 NetworkName = Literal["mlp", "conv", "resnet"]
 PriorName = Literal["normal", "label", "mixture", "vamp", "flow"]
 PosteriorName = Literal["gaussian", "flow"]
@@ -47,6 +48,8 @@ class DataConfig:
 
     data: str = "mnist"
     """What to train on: the bundled `mnist`, `sprites` or `sprites:small` (drawn, with known factors), a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a zip of one, a parquet, csv, tsv, jsonl (image paths beside it, or pixels) or arrow file or folder, npz or npy arrays, IDX files, CIFAR's binary batches, a `save_to_disk` folder, or dSprites' npz."""
+    domain: DomainName = "images"
+    """What an example is: `images`, or `vectors`, the rows of a csv, tsv, jsonl, npz or npy of columns of numbers, which the model sees standardized by mean and deviation of the training rows."""
     split_train: str = "train"
     """Name of the training split; `Train`, `training` and the like are found too."""
     split_test: str | None = None
@@ -285,18 +288,18 @@ class TrainConfig:
         options = {name: typing.get_args(named(kind)) for _, name, kind in _settings()}
         refuse_misfits(self.to_flat(), options)
 
-    def resolved(self, channels: int) -> "TrainConfig":
-        """This configuration with what depends on the images filled in.
+    def resolved(self, channels: int | None) -> "TrainConfig":
+        """This configuration with what depends on the examples filled in.
 
         Args:
-            channels: of the images that will be trained on.
+            channels: of the images that will be trained on; None where they are no images.
 
         Raises:
             DistvaeError: the likelihood does not fit the images.
         """
         likelihood = self.model.likelihood or usual_likelihood(channels)
         binarize = self.data.binarize or ("dynamic" if likelihood == "bernoulli" else "none")
-        if likelihood == "bernoulli" and binarize == "none" and channels > 1:
+        if likelihood == "bernoulli" and binarize == "none" and channels != 1:
             raise DistvaeError(
                 f"--likelihood bernoulli does not fit images of {channels} channels",
                 "it describes black and white, or at most grey, pixels",
@@ -313,7 +316,7 @@ class TrainConfig:
 
         Args:
             images: how many there are.
-            side: the shorter one, in pixels.
+            side: the shorter one, in pixels; 0 where they are no images.
             labels: 0 for images without them.
         """
         few = has_few(images, side)
@@ -377,8 +380,8 @@ class TrainConfig:
         return dataclasses.replace(self, **concerns)
 
 
-def usual_likelihood(channels: int) -> LikelihoodName:
-    """What describes images of so many channels where nothing else is asked for."""
+def usual_likelihood(channels: int | None) -> LikelihoodName:
+    """What describes images of so many channels, or no images, where nothing else is asked for."""
     return "bernoulli" if channels == 1 else "gaussian"
 
 

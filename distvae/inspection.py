@@ -13,6 +13,7 @@ from distvae.errors import DistvaeError
 from distvae.figures import ERROR
 from distvae.headers import read_header
 from distvae.ranges import refuse_out_of_range
+from distvae.records import ModelRecord
 from distvae.runs import RUNS, Run, checkpoints, find_run, is_run, read_model_record
 from distvae.terminal import make_console, progress_bar, table
 
@@ -74,7 +75,7 @@ def _inspect_run(run: Run) -> None:
     parts = ("model", "network", "prior", "likelihood", "objective", "latent_dim", "binarize")
     rows = [(name, str(settings[name])) for name in parts]
     rows += [
-        ("image (C, H, W)", " x ".join(map(str, record.image_shape))),
+        _example(record),
         ("labels", ", ".join(record.label_names) or "none"),
         ("data", f"{data.source}: {data.train_images} + {data.test_images}"),
         ("parameters", _parameters(run.model)),
@@ -94,11 +95,17 @@ def _inspect_run(run: Run) -> None:
     make_console().print(table(str(run.folder), rows))
 
 
+def _example(record: ModelRecord) -> tuple[str, str]:
+    if record.image_shape is None:
+        return "example", record.told
+    return "image (C, H, W)", " x ".join(map(str, record.image_shape))
+
+
 def _inspect_model(run: Run) -> None:
     record = read_model_record(run.folder)
     rows = [
         *((name, str(value)) for name, value in record.model.items() if value is not None),
-        ("image (C, H, W)", " x ".join(map(str, record.image_shape))),
+        _example(record),
         ("labels", ", ".join(record.label_names) or "none"),
         ("parameters", _parameters(run.model)),
         ("data and training", "not recorded: a model and not a run"),

@@ -14,10 +14,12 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor
 
 from distvae.attributes import Attribute
-from distvae.checks import Asked, asked_images, checked_conditions, checked_images, checked_noise
+from distvae.checks import Asked, asked_images, checked_conditions, checked_inputs, checked_noise
 from distvae.composition import Composition, Terms
 from distvae.conditions import Context
 from distvae.config import ModelConfig
+from distvae.domains import Domain
+from distvae.domains.recorded import domain_recorded
 from distvae.errors import DistvaeError
 from distvae.files import write_json
 from distvae.hub import model_folder
@@ -28,7 +30,7 @@ from distvae.posteriors import Posterior
 from distvae.priors import Prior
 from distvae.ranges import checked_temperature, whole_number
 from distvae.records import RunRecord
-from distvae.runs import CONFIG, WEIGHTS, binarization, read_model_record, settings_in
+from distvae.runs import CONFIG, WEIGHTS, read_model_record, settings_in
 from distvae.tensors import check_weights, load_weights, write_tensors
 
 __all__ = ["VAE", "ConditionalVAE", "Terms", "build_model", "load_model"]
@@ -41,7 +43,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
 
     Args:
         model: which parts, and their sizes.
-        image_shape: channels, height and width of the images.
+        example: what the examples are; channels, height and width stand for images.
         label_names: names of the labels, in the order of their numbers; empty without labels.
         binarize: how inputs are made of stored images, see :class:`distvae.domains.Images`.
 
@@ -62,7 +64,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         Raises:
             DistvaeError: type, shape or range of an argument is another, or a label is unknown.
         """
-        images = checked_images(images, self.image_shape)
+        images = checked_inputs(images, self.domain)
         noise = checked_noise(noise, "noise", self.config.latent_dim, rows=len(images))
         return self.terms_of(images, self._context(labels, images), noise)
 
@@ -81,7 +83,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         Raises:
             DistvaeError: type, shape or range of the images is another, or a label is unknown.
         """
-        images = checked_images(images, self.image_shape)
+        images = checked_inputs(images, self.domain)
         return self.infer(images, self._context(labels, images))
 
     def decode(self, z: Tensor, labels: Labels | None = None) -> Tensor:
@@ -141,12 +143,12 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         asked = asked_images(labels, n, self.attributes)
         total, _ = asked
         check_memory(
-            4 * total * math.prod(self.image_shape),
+            4 * total * math.prod(self.domain.shape),
             f"{total:,} images",
             "Draw fewer, or take them in parts: sample_batches.",
         )
         batches = list(self._drawn(*asked, seed, temperature, prior))
-        return torch.cat(batches) if batches else torch.empty(0, *self.image_shape)
+        return torch.cat(batches) if batches else torch.empty(0, *self.domain.shape)
 
     def sample_batches(
         self,
@@ -192,9 +194,8 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         named = () if self.label_names else self.attributes
         return {
             "model": {**vars(self.config), "hidden": list(self.config.widths)},
-            "image_shape": list(self.image_shape),
             "label_names": list(self.label_names),
-            "binarize": self.domain.binarize,
+            **self.domain.record(),
             **({"attributes": [vars(each) for each in named]} if named else {}),
         }
 
@@ -246,29 +247,27 @@ class ConditionalVAE(VAE, library_name="distvae"):
 
 def build_model(
     model: ModelConfig,
-    image_shape: Sequence[int],
+    example: Domain | Sequence[int],
     label_names: Sequence[str],
     binarize: str = "none",
     attributes: Sequence[Attribute] = (),
 ) -> VAE:
-    """A fresh model for these images, conditional where the configuration says so.
+    """A fresh model for these examples, conditional where the configuration says so.
 
     It is given the label of each image, or the ``attributes`` in its place.
 
     Raises:
         DistvaeError: the parts do not fit the images.
     """
-    channels, height, width = image_shape
-    shape = (channels, height, width)
     if model.model == "vae":
-        return VAE(model, shape, (), binarize)
+        return VAE(model, example, (), binarize)
     if not label_names and not attributes:
         raise DistvaeError(
             "--model cvae needs labels and the data has none",
             "expected a label column or one folder per class",
             "Name the column with --label-column, or take --model vae --prior normal.",
         )
-    return ConditionalVAE(model, shape, tuple(label_names), binarize, attributes)
+    return ConditionalVAE(model, example, tuple(label_names), binarize, attributes)
 
 
 def load_model(folder: Path) -> VAE:
@@ -287,9 +286,9 @@ def load_model(folder: Path) -> VAE:
     config = settings_in(folder, record.model).model
     parts = (
         config,
-        record.image_shape,
+        domain_recorded(folder, record),
         record.label_names,
-        binarization(folder, record),
+        "none",
         record.attributes,
     )
     with torch.device("meta"):

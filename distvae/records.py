@@ -15,19 +15,47 @@ Name = Annotated[str, Within(0, 10_000)]
 Names = Annotated[tuple[Name, ...], Within(0, 100_000)]
 
 
+Real = Annotated[float, Within(-1e300, 1e300)]
+
+
+@dataclass(frozen=True)
+class VectorsRecord:
+    """The columns of a model of vectors, and how they are standardized."""
+
+    columns: Annotated[Names, Within(1, 100_000)]
+    mean: tuple[Real, ...]
+    deviation: tuple[Real, ...]
+
+
 @dataclass(frozen=True)
 class ModelRecord:
     """config.json of a bare model: what ``from_pretrained`` needs."""
 
     model: dict[str, Any]
     """Settings of :class:`distvae.config.ModelConfig`."""
-    image_shape: tuple[Annotated[int, Within(1, 1024)], Side, Side]
-    """Channels, height and width."""
+    image_shape: tuple[Annotated[int, Within(1, 1024)], Side, Side] | None
+    """Channels, height and width; None of examples that are no images."""
     label_names: Names
     attributes: tuple[Attribute, ...] = field(default=(), kw_only=True)
     """Where it is given something else than one label."""
     binarize: Binarization | None = field(default=None, kw_only=True)
     """How its inputs are made of stored images; None where an earlier version wrote it."""
+    vectors: VectorsRecord | None = field(default=None, kw_only=True)
+    """Of a model of vectors."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an example."""
+        if self.image_shape is not None:
+            return self.image_shape
+        return (len(self.vectors.columns),) if self.vectors else ()
+
+    @property
+    def told(self) -> str:
+        """What the examples are, for people."""
+        if self.image_shape is None:
+            return f"vectors of {self.shape[0] if self.shape else 0} columns"
+        return f"{'x'.join(map(str, self.image_shape))} images"
 
 
 @dataclass(frozen=True)

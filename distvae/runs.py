@@ -50,11 +50,11 @@ class Run:
         if not self.bare:
             return self.config()
         record = read_model_record(self.folder)
-        channels, height, width = record.image_shape
-        images = {
-            "image_size": height if height == width else None,
-            "channels": channels if channels in (1, 3) else None,
-        }
+        images: dict[str, Any] = {}
+        if record.image_shape is not None:
+            channels, height, width = record.image_shape
+            images["image_size"] = height if height == width else None
+            images["channels"] = channels if channels in (1, 3) else None
         return settings_in(
             self.folder, {**record.model, **images, "binarize": record.binarize or "none"}
         )

@@ -74,7 +74,7 @@ DATA_FLOORS = [
     ["streaming", "validation", "decoding", "numbers"],
     ["image_data"],
     ["store", "batches"],
-    ["means", "overview", "provenance"],
+    ["examples", "overview", "provenance"],
 ]
 """The same inside ``distvae.data``."""
 LIGHT = [

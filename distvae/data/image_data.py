@@ -108,6 +108,21 @@ class ImageData:
         return tuple(Field(name, array.shape[1:], array.dtype.name) for name, array in arrays)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of every example."""
+        return self.train.stored.shape[1:]
+
+    @property
+    def channels(self) -> int | None:
+        """Of images; None of other examples."""
+        return None if self.columns else self.image_shape[0]
+
+    @property
+    def side(self) -> int:
+        """The shorter one of images; 0 of other examples."""
+        return 0 if self.columns else min(self.image_shape[1:])
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of every image."""
         channels, height, width = self.train.images.shape[1:]

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.data.sources.labels import some
 from distvae.data.sources.raw import UNLABELLED
 from distvae.data.store import ImageData, Split
 from distvae.files import disk_told
@@ -19,20 +20,27 @@ COLUMNS, ROWS = 10, 20
 
 def rows_of(data: ImageData) -> list[tuple[str, str]]:
     """What is known of the data as a whole, by name."""
+    what = "vectors" if data.columns else "images"
     rows = [
         ("source", data.source),
-        ("image (C, H, W)", " x ".join(map(str, data.image_shape))),
-        ("training images", f"{data.train_images:,}"),
-        ("test images", f"{len(data.test):,} ({data.test_origin})"),
+        _example(data),
+        (f"training {what}", f"{data.train_images:,}"),
+        (f"test {what}", f"{len(data.test):,} ({data.test_origin})"),
     ]
     if data.validation is not None:
-        rows.append(("validation images", f"{len(data.validation):,} ({data.validation_origin})"))
+        rows.append((f"validation {what}", f"{len(data.validation):,} ({data.validation_origin})"))
     return [
         *rows,
         ("labels", str(data.num_labels) if data.num_labels else "none"),
-        ("values, 0 black to 255 white", _values(data.train)),
+        *([] if data.columns else [("values, 0 black to 255 white", _values(data.train))]),
         ("fingerprint", data.fingerprint),
     ]
+
+
+def _example(data: ImageData) -> tuple[str, str]:
+    if data.columns:
+        return "columns", some(data.columns)
+    return "image (C, H, W)", " x ".join(map(str, data.image_shape))
 
 
 def _values(split: Split) -> str:

@@ -94,8 +94,8 @@ def _open_for_model(run: Run, place: str | None, progress: Progress | None) -> I
         )
     data = open_data(dataclasses.replace(run.settings().data, data=place), progress)
     wrong = []
-    if model.image_shape != data.image_shape:
-        wrong.append(f"images are {_shape(data.image_shape)}, not {_shape(model.image_shape)}")
+    if model.shape != data.shape:
+        wrong.append(f"images are {_shape(data.shape)}, not {_shape(model.shape)}")
     if model.label_names and model.label_names != data.label_names:
         found, expected = data.label_names, model.label_names
         wrong.append(f"labels are {_counted(found)}, not {_counted(expected)}")
@@ -231,7 +231,7 @@ def _changed_numbers(data: ImageData, record: RunRecord) -> list[str]:
     pairs = [
         ("training images", told.train_images, data.train_images),
         ("test images", told.test_images, len(data.test)),
-        ("image shape", *map(_shape, (record.image_shape, data.image_shape))),
+        ("image shape", *map(_shape, (record.shape, data.shape))),
     ]
     if data.stream is not None:  # an epoch of it is as long as one likes
         del pairs[0]

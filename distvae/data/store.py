@@ -86,22 +86,19 @@ class StoreRecord:
     """Of vectors."""
 
 
-def open_data(
-    config: DataConfig, progress: Progress | None = None, domain: str = IMAGES
-) -> ImageData:
+def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData:
     """The data that a configuration asks for, decoded on the first call and only opened later.
 
     Args:
         config: what to open.
         progress: called with a description and a number of images; its context gives a function
             that is told how many more are done. Left out: a bar on the terminal.
-        domain: what its examples are, ``images`` or ``vectors``.
 
     Raises:
         DistvaeError: the data is unknown or unfit, an image cannot be read, or the disk is full.
     """
     progress = progress or progress_bar
-    source = load_source(config, progress, domain)
+    source = load_source(config, progress)
     stream = open_stream(source, config) if config.streaming else None
     data = _open_or_build(source, stream, config, progress)
     digests = data.digests
@@ -134,7 +131,7 @@ def _open_or_build(
         if folder.exists():  # damaged: out of the way, and gone with the scratch folder
             folder.rename(scratch / "damaged")
         raw = source.read() if stream is None else resident_part(stream, scratch)
-        raw = with_validation(raw, config, lambda other: _read(other, scratch, source.domain))
+        raw = with_validation(raw, config, lambda other: _read(other, scratch))
         built = scratch / "store"
         _build(built, source, raw, config, progress)
         with suppress(OSError):  # where there are no locks: another's store is as good
@@ -148,9 +145,9 @@ def _open_or_build(
     )
 
 
-def _read(config: DataConfig, scratch: Path, domain: str) -> RawData:
+def _read(config: DataConfig, scratch: Path) -> RawData:
     """The splits of other settings, encoded."""
-    source = load_source(config, domain=domain)
+    source = load_source(config)
     if not config.streaming:
         return source.read()
     folder = scratch / f"{config.split_test}"
@@ -163,7 +160,7 @@ def _key(source: Source, config: DataConfig) -> str:
     settings = {name: getattr(config, name) for name in (*CONTENT_SETTINGS, "allow_outside")}
     content = [FORMAT, source.identity, settings]
     content += [SAMPLE] if config.streaming else []
-    content += [] if source.domain == IMAGES else [source.domain]
+    content += [] if config.domain == IMAGES else [config.domain]
     content += sorted(pictures() & set(HEIF)) + sorted(set(AVIF) - pictures())
     return combined(content)[:16]
 

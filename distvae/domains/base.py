@@ -4,6 +4,7 @@ Legend: B batch, S the axes of an example.
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,15 @@ class Domain(ABC):
     """Stored numbers stand for so many even values from 0 to 1; None where they are real."""
     memory_format: torch.memory_format = torch.contiguous_format
     """In which networks compute fastest."""
+
+    @property
+    @abstractmethod
+    def told(self) -> str:
+        """What the examples are, for people, such as ``images 1x28x28``."""
+
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """What a config.json says of it, see :class:`distvae.records.ModelRecord`."""
 
     @property
     @abstractmethod

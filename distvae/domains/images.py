@@ -4,6 +4,7 @@ Legend: B batch, C channels, H height, W width.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,15 @@ class Images(Domain):
     pixel white with probability level / 255, anew for each step."""
     levels = LEVELS
     memory_format = torch.channels_last
+
+    @property
+    def told(self) -> str:
+        """``images CxHxW``."""
+        return f"images {'x'.join(map(str, self.shape))}"
+
+    def record(self) -> dict[str, Any]:
+        """Shape and binarization."""
+        return {"image_shape": list(self.shape), "binarize": self.binarize}
 
     @property
     def fields(self) -> tuple[Field, ...]:

@@ -4,6 +4,7 @@ Legend: B batch, F columns.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distvae.domains.base import Domain
+from distvae.errors import DistvaeError
 from distvae.fields import Field, values_field
+from distvae.records import VectorsRecord
 
 CHUNK = 4096
 
@@ -45,6 +48,33 @@ class Vectors(Domain):
     def shape(self) -> tuple[int]:  # type: ignore[override]
         """``(F,)``."""
         return (len(self.columns),)
+
+    @classmethod
+    def of_record(cls, record: VectorsRecord) -> "Vectors":
+        """The domain that a config.json tells of.
+
+        Raises:
+            DistvaeError: there is not one finite mean and one deviation above 0 for each column.
+        """
+        count = len(record.columns)
+        fits = count and len(record.mean) == len(record.deviation) == count
+        if not (fits and np.isfinite(record.mean).all() and min(record.deviation) > 0):
+            raise DistvaeError(
+                "the columns of a model are damaged",
+                "expected a name, a mean and a deviation above 0 for each",
+                "Use another copy of its config.json.",
+            )
+        return cls(record.columns, record.mean, record.deviation)
+
+    @property
+    def told(self) -> str:
+        """``vectors of F columns``."""
+        return f"vectors of {len(self.columns)} columns"
+
+    def record(self) -> dict[str, Any]:
+        """Columns and how they are standardized."""
+        told = {name: list(values) for name, values in vars(self).items()}
+        return {"image_shape": None, "vectors": told, "binarize": "none"}
 
     @property
     def fields(self) -> tuple[Field, ...]:

@@ -36,7 +36,7 @@ class NoiseSource:
         seed: int,
         stream: Stream,
         latent_dim: int,
-        uniforms_shape: tuple[int, int, int] | None,
+        uniforms_shape: tuple[int, ...] | None,
         device: torch.device,
         draws: int | None = None,
     ) -> None:

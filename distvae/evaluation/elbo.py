@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from distvae.data.batches import ResidentImages
+from distvae.domains import Images
 from distvae.domains.images import WHITE
 from distvae.evaluation.passes import ALONE, Advance, Share, blocks, unwatched
 from distvae.evaluation.uncertainty import Estimate, estimate_metrics, spread_metrics
@@ -75,7 +76,7 @@ def elbo_metrics(
     means, squares = (sums / size).view(2, 3)
     distortion_mean, rate_mean, bound_mean = means.tolist()
     errors = ((squares - means.square()).clamp_min(0.0) / max(1, size - 1)).sqrt().tolist()
-    dims = math.prod(model.image_shape)
+    dims = math.prod(model.domain.shape)
     first, second = moments / size
     yield "elbo", bound_mean
     yield "distortion", distortion_mean
@@ -83,7 +84,7 @@ def elbo_metrics(
     for name, error in zip(("distortion", "rate", "elbo"), errors, strict=True):
         if size > 1:
             yield f"{name}_standard_error", error
-    if not cross_entropy:
+    if not cross_entropy and model.domain.levels is not None:
         yield "bits_per_dim", (-bound_mean / dims + model.likelihood.quantization) / math.log(2.0)
         if size > 1:
             yield "bits_per_dim_standard_error", errors[2] / dims / math.log(2.0)
@@ -94,7 +95,9 @@ def elbo_metrics(
 
 def is_cross_entropy(model: VAE) -> bool:
     """Whether grey levels are taken as probabilities of white, which is no likelihood of them."""
-    return isinstance(model.likelihood, Bernoulli) and model.domain.binarize == "none"
+    domain = model.domain
+    plain = isinstance(domain, Images) and domain.binarize == "none"
+    return plain and isinstance(model.likelihood, Bernoulli)
 
 
 def _of_labels(sums: Tensor, names: Sequence[str]) -> Iterator[tuple[str, float]]:

@@ -27,7 +27,7 @@ from distvae.evaluation.features import Pixels, Space, find_extractors, inceptio
 from distvae.evaluation.generation import generation_metrics, images_per_label
 from distvae.evaluation.latents import latent_metrics
 from distvae.evaluation.likelihood import Estimate, likelihood_metrics, log_likelihood, marginal
-from distvae.evaluation.needs import CROSS_ENTROPY
+from distvae.evaluation.needs import CROSS_ENTROPY, REAL
 from distvae.evaluation.neighbours import find_neighbours, neighbour_metrics, write_neighbours
 from distvae.evaluation.passes import Advance, Share
 from distvae.models import VAE
@@ -91,7 +91,7 @@ def _elbo(subject: Subject) -> Values:
             elbo_metrics(subject.model, subject.images, subject.seed, subject.share, advance, names)
         )
     if BITS not in found:
-        subject.leave(BITS, CROSS_ENTROPY)
+        subject.leave(BITS, CROSS_ENTROPY if subject.model.domain.levels else REAL)
     yield from found.items()
 
 

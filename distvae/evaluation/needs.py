@@ -83,6 +83,9 @@ CROSS_ENTROPY = (
     "--likelihood bernoulli with --binarize none takes grey levels as probabilities, a "
     "cross-entropy that is no likelihood of them"
 )
+REAL = "a density of real numbers is none of levels, which bits count"
+OF_ANY = ("elbo", "likelihood", "marginal", "latents")
+"""Metrics of examples of any kind; the others look at pictures."""
 NEEDS: dict[str, tuple[Requirement, ...]] = {
     "likelihood": (_a_likelihood,),
     "marginal": (_conditional, _a_likelihood),
@@ -101,5 +104,11 @@ def check(name: str, model: VAE, data: ImageData) -> None:
     Raises:
         DistvaeError: it needs something of the model or its data that is not there.
     """
+    if data.columns and name not in OF_ANY:
+        raise DistvaeError(
+            f"--metrics {name} needs images, and {data.source} holds vectors",
+            "it looks at pictures",
+            f"Leave {name} out, or take some of {', '.join(OF_ANY)}.",
+        )
     for requirement in NEEDS.get(name, ()):
         requirement(name, model, data)

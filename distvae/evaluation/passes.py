@@ -14,7 +14,7 @@ from distvae.batch import Batch
 from distvae.conditions import Conditions
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
-from distvae.domains import Images
+from distvae.domains import Domain
 from distvae.draws import NoiseSource, Stream
 
 BLOCK = 500
@@ -47,7 +47,7 @@ class Seeing(Protocol):
         """It tells the number of latents."""
 
     @property
-    def domain(self) -> Images:
+    def domain(self) -> Domain:
         """It tells what random numbers the inputs take."""
 
     @property

@@ -26,8 +26,17 @@ class Likelihood(Wide, ABC):
     is_density: bool
     """Whether ``log_prob`` is the logarithm of a density over [0, 1], else of a probability."""
 
+    of_reals = False
+    """Whether it describes any real numbers, and not only those of [0, 1]."""
+
     def __init__(self, config: ModelConfig, domain: Domain) -> None:
         super().__init__()
+        if domain.levels is None and not self.of_reals:
+            raise DistvaeError(
+                f"this likelihood describes levels from 0 to 1, and the data are {domain.told}",
+                "expected data of levels, such as images",
+                "Take --likelihood gaussian.",
+            )
         self.domain = domain
 
     @property
@@ -89,15 +98,6 @@ def inverted(mean_of: Callable[[Tensor], Tensor], mean: Tensor, largest: float) 
 
 
 def levels_of(domain: Domain) -> int:
-    """How many even values there are.
-
-    Raises:
-        DistvaeError: the domain's numbers are real.
-    """
-    if domain.levels is None:
-        raise DistvaeError(
-            "this likelihood gives each level a probability, and the data are real numbers",
-            "expected data of levels, such as images",
-            "Take --likelihood gaussian.",
-        )
+    """How many even values there are; a likelihood of real numbers has no use for it."""
+    assert domain.levels is not None
     return domain.levels

@@ -29,6 +29,7 @@ class Gaussian(Likelihood):
 
     maps_per_channel = 1
     is_density = True
+    of_reals = True
 
     def __init__(self, config: ModelConfig, domain: Domain) -> None:
         super().__init__(config, domain)

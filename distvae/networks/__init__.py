@@ -1,9 +1,9 @@
 """Encoder and decoder families, by name.
 
-An encoder is built from ``(config, image_shape, given)``, where ``given`` says what a context
+An encoder is built from ``(config, shape, given)``, where ``given`` says what a context
 holds, and maps images and contexts to ``[B, out_features]``; a decoder also takes
 ``maps_per_channel`` and maps latents and contexts to the likelihood's parameters ``[B, P, H, W]``.
-Both take any image size and channel count.
+They take any image size and channel count, ``mlp`` also examples of any shape.
 """
 
 from distvae.networks.conv import ConvDecoder, ConvEncoder

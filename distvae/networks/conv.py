@@ -19,7 +19,7 @@ from distvae.networks.layers import (
     joined,
     scaled,
 )
-from distvae.networks.pyramid import fold, pyramid, unfold
+from distvae.networks.pyramid import fold, pyramid, sides_of, unfold
 
 DENSE_FEATURES = 256
 
@@ -43,12 +43,10 @@ class ConvLayer(nn.Module):
 class ConvEncoder(nn.Module):
     """Folded image, one 3x3 convolution a level with stride 2 between levels, one dense layer."""
 
-    def __init__(
-        self, config: ModelConfig, image_shape: tuple[int, int, int], given: ContextShape
-    ) -> None:
+    def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
         super().__init__()
         self.concatenated, modulated = concatenated_or_modulated(config, given)
-        channels, height, width = image_shape
+        channels, height, width = sides_of(shape)
         levels = pyramid(config, height, width)
         stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
         halvings = [
@@ -80,13 +78,13 @@ class ConvDecoder(nn.Module):
     def __init__(
         self,
         config: ModelConfig,
-        image_shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         given: ContextShape,
         maps_per_channel: int,
     ) -> None:
         super().__init__()
         self.concatenated, modulated = concatenated_or_modulated(config, given)
-        channels, self.height, self.width = image_shape
+        channels, self.height, self.width = sides_of(shape)
         self.levels = pyramid(config, self.height, self.width)
         features = scaled(DENSE_FEATURES, config.width)
         self.dense = nn.Linear(config.latent_dim + self.concatenated.width, features)

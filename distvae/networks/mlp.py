@@ -59,13 +59,11 @@ class DenseLayers(nn.Module):
 class MLPEncoder(nn.Module):
     """Images to features through ``config.widths`` dense layers."""
 
-    def __init__(
-        self, config: ModelConfig, image_shape: tuple[int, int, int], given: ContextShape
-    ) -> None:
+    def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
         super().__init__()
         hidden = [scaled(size, config.width) for size in config.widths]
         self.out_features = hidden[-1]
-        self.layers = DenseLayers([math.prod(image_shape), *hidden], config, given)
+        self.layers = DenseLayers([math.prod(shape), *hidden], config, given)
 
     def forward(self, images: Tensor, context: Context | None) -> Tensor:
         """``images [B, C, H, W]`` to ``[B, out_features]``."""
@@ -79,13 +77,12 @@ class MLPDecoder(nn.Module):
     def __init__(
         self,
         config: ModelConfig,
-        image_shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         given: ContextShape,
         maps_per_channel: int,
     ) -> None:
         super().__init__()
-        channels, height, width = image_shape
-        self.out_shape = (channels * maps_per_channel, height, width)
+        self.out_shape = (shape[0] * maps_per_channel, *shape[1:])
         hidden = [scaled(size, config.width) for size in reversed(config.widths)]
         self.layers = DenseLayers([config.latent_dim, *hidden], config, given)
         self.out = nn.Linear(hidden[-1], math.prod(self.out_shape))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distvae.config import ModelConfig
+from distvae.errors import DistvaeError
 from distvae.networks.layers import scaled
 
 COARSEST = 7
@@ -53,3 +54,19 @@ def fold(images: Tensor) -> Tensor:
 def unfold(features: Tensor, height: int, width: int) -> Tensor:
     """The reverse of :func:`fold`, cut to ``height`` and ``width``."""
     return F.pixel_shuffle(features, 2)[:, :, :height, :width]
+
+
+def sides_of(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Channels, height and width.
+
+    Raises:
+        DistvaeError: the examples have no sides to go along.
+    """
+    if len(shape) != 3:
+        raise DistvaeError(
+            f"convolutions do not fit examples of the shape {list(shape)}",
+            "expected channels, height and width",
+            "Take --network mlp.",
+        )
+    channels, height, width = shape
+    return channels, height, width

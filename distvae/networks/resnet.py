@@ -18,7 +18,7 @@ from distvae.networks.layers import (
     joined,
     scaled,
 )
-from distvae.networks.pyramid import Level, fold, pyramid, unfold
+from distvae.networks.pyramid import Level, fold, pyramid, sides_of, unfold
 
 DENSE_FEATURES = 256
 BLOCKS_PER_LEVEL = 2
@@ -68,12 +68,10 @@ class Stage(nn.Module):
 class ResNetEncoder(nn.Module):
     """Folded image, residual stages with strided convolutions between, one dense layer."""
 
-    def __init__(
-        self, config: ModelConfig, image_shape: tuple[int, int, int], given: ContextShape
-    ) -> None:
+    def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
         super().__init__()
         self.concatenated, modulated = concatenated_or_modulated(config, given)
-        channels, height, width = image_shape
+        channels, height, width = sides_of(shape)
         levels = pyramid(config, height, width)
         stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
         halvings = [
@@ -105,13 +103,13 @@ class ResNetDecoder(nn.Module):
     def __init__(
         self,
         config: ModelConfig,
-        image_shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         given: ContextShape,
         maps_per_channel: int,
     ) -> None:
         super().__init__()
         self.concatenated, modulated = concatenated_or_modulated(config, given)
-        channels, self.height, self.width = image_shape
+        channels, self.height, self.width = sides_of(shape)
         self.levels = pyramid(config, self.height, self.width)[::-1]
         features = scaled(DENSE_FEATURES, config.width)
         self.dense = nn.Linear(config.latent_dim + self.concatenated.width, features)

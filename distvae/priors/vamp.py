@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
-from distvae.data.means import mean_image
+from distvae.data.examples import mean_image
 from distvae.domains import Domain, in_unit_range
 from distvae.posteriors import Posterior
 from distvae.priors.mixture import COMPONENTS, Mixture

@@ -12,6 +12,7 @@ from torch import Tensor
 from distvae.card import CARD, write_card
 from distvae.checkpoint import Progress, Trained, load_checkpoint, load_newest
 from distvae.config import OptimConfig, TrainConfig
+from distvae.data.examples import domain_of_data
 from distvae.data.image_data import ImageData
 from distvae.errors import DistvaeError, MismatchError
 from distvae.files import TEMPORARY, disk_told
@@ -193,7 +194,7 @@ def check_architecture(folder: Path, config: TrainConfig, data: ImageData) -> No
         MismatchError: they are of another architecture.
     """
     with torch.device("meta"):
-        model = build_model(config.model, data.image_shape, data.label_names)
+        model = build_model(config.model, domain_of_data(data), data.label_names)
     for path in reversed(checkpoints(folder)):
         try:
             check_weights(model, path / WEIGHTS)

@@ -25,8 +25,8 @@ from distvae.data.batches import (
     epoch_order,
     shard,
 )
+from distvae.data.examples import domain_of_data, mean_input
 from distvae.data.image_data import ImageData
-from distvae.data.means import mean_image
 from distvae.draws import NoiseSource
 from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
@@ -123,7 +123,7 @@ def build_engine(
         DistvaeError: model and data do not fit, or the batch is larger than the data or cannot be
             shared equally by the processes.
     """
-    config = config.fitted(data.train_images, min(data.image_shape[1:]), data.num_labels)
+    config = config.fitted(data.train_images, data.side, data.num_labels)
     optim, device = config.optim, accelerator.device
     steps_per_epoch = _steps_per_epoch(config, data)
     shards = _shards(config, accelerator)
@@ -181,10 +181,10 @@ def _fresh_model(
 ) -> VAE:
     """A model that has taken no step, with the weights of another one where there is one."""
     torch.manual_seed(config.optim.seed)
-    binarize = config.data.binarize or "none"
-    model = build_model(config.model, data.image_shape, data.label_names, binarize)
+    domain = domain_of_data(data, config.data.binarize or "none")
+    model = build_model(config.model, domain, data.label_names)
     if config.model.start == "data_mean":
-        model.initialize_output(mean_image(images))
+        model.initialize_output(mean_input(domain, images))
     model.prior.prepare(images)
     if origin is not None:
         origin.fill(model)
@@ -199,7 +199,7 @@ def _objective(
             config.objective,
             latent_dim=config.model.latent_dim,
             prior_noise_dim=model.prior.noise_dim,
-            dims=math.prod(data.image_shape),
+            dims=math.prod(data.shape),
             images=data.train_images,
             gather=gather_rows(accelerator),
         )

@@ -70,7 +70,7 @@ def _best(sitting: Sitting) -> dict[str, float]:
 
 def _loss(engine: Engine, values: dict[str, float]) -> float:
     """The objective at the final KL weight, nats per image, which no warm-up can move."""
-    dims = math.prod(engine.trained.model.image_shape)
+    dims = math.prod(engine.trained.model.domain.shape)
     return loss_of_means(values["distortion"], values["rate"], engine.config.objective, dims)
 
 

@@ -39,7 +39,7 @@ def check_losses(sitting: Sitting, steps: Sequence[Told]) -> None:
     Raises:
         DistvaeError: one is not finite, or they have exploded.
     """
-    progress, dims = sitting.progress, math.prod(sitting.engine.trained.model.image_shape)
+    progress, dims = sitting.progress, math.prod(sitting.engine.trained.model.domain.shape)
     for number, told in enumerate(steps):
         step, loss = progress.step - len(steps) + number + 1, told.loss
         if not math.isfinite(loss):

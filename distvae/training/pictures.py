@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from distvae.data.batches import ResidentImages
-from distvae.domains import in_unit_range
+from distvae.domains import Images, in_unit_range
 from distvae.images import paired, save_grid, to_uint8
 from distvae.models import VAE
 
@@ -19,8 +19,10 @@ def write_pictures(model: VAE, images: ResidentImages, seed: int, folder: Path, 
 
     One row of samples per label (of the first labels, where there are many); reconstructions come
     in pairs, the original above, of the first images of the split. Both use the same noise every
-    time, so that two epochs can be compared.
+    time, so that two epochs can be compared. Of examples that are no images nothing is drawn.
     """
+    if not isinstance(model.domain, Images):
+        return
     labels = model.label_names[:MOST_ROWS]
     samples = (
         model.sample(labels=labels, n=COLUMNS, seed=seed)

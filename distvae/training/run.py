@@ -116,7 +116,7 @@ def run_training(
         known = earlier.record if earlier else None
         data = open_together(config, accelerator, folder, known)
         check_agreement(accelerator, {"the data's fingerprint": data.fingerprint}, names)
-        config = config.resolved(data.image_shape[0])
+        config = config.resolved(data.channels)
         if earlier is not None:
             return _go_on(config, data, accelerator, folder, earlier, rewind)
         origin = together(accelerator, lambda: Origin.of(init_from)) if init_from else None
@@ -204,10 +204,9 @@ def _sit(
 def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> None:
     model, accelerator = engine.trained.model, engine.accelerator
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    channels, height, width = model.image_shape
     console.say(
         f"{type(model).__name__} {model.config.network}, {parameters:,} parameters; "
-        f"{len(engine.train_images):,} images {channels}x{height}x{width}, "
+        f"{len(engine.train_images):,} {model.domain.told}, "
         f"{len(model.label_names)} labels; {accelerator.device.type} x "
         f"{accelerator.num_processes}, precision {precision}; "
         f"{engine.total_steps:,} steps of {engine.config.optim.batch} images, "

@@ -104,7 +104,7 @@ def whole_model(model: VAE, device: str | None = None) -> VAE:
     parts = model.state_dict()
     with torch.device("meta"):
         whole = build_model(
-            model.config, model.image_shape, model.label_names, attributes=model.attributes
+            model.config, model.domain, model.label_names, attributes=model.attributes
         )
     whole.to_empty(device=device or next(iter(parts.values())).device)
     for name, tensor in whole.state_dict().items():

@@ -162,7 +162,7 @@ def label_axes(model: VAE) -> dict[str, LabelAxis]:
         return {}
     longer = (*model.label_names, "".join(model.label_names) + "more")
     with torch.device("meta"):
-        other = build_model(model.config, model.image_shape, longer).state_dict()
+        other = build_model(model.config, model.domain, longer).state_dict()
     axes = {}
     for name, tensor in model.state_dict().items():
         for axis, (size, larger) in enumerate(zip(tensor.shape, other[name].shape, strict=True)):
@@ -173,7 +173,7 @@ def label_axes(model: VAE) -> dict[str, LabelAxis]:
 
 def describe(model: VAE) -> str:
     """A model's parts and sizes, for messages."""
-    config, shape = model.config, "x".join(map(str, model.image_shape))
+    config, shape = model.config, "x".join(map(str, model.domain.shape))
     return (
         f"--model {config.model} --network {config.network} --width {config.width:g} "
         f"--latent-dim {config.latent_dim} of {shape} images"

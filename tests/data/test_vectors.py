@@ -18,7 +18,7 @@ from distvae.fields import Field
 
 
 def opened(path: Path, **settings: Any) -> ImageData:
-    return open_data(DataConfig(data=str(path), **settings), domain="vectors")
+    return open_data(DataConfig(data=str(path), domain="vectors", **settings))
 
 
 def write_csv(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:

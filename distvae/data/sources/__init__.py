@@ -20,30 +20,24 @@ from distvae.data.sources.sprites import GRIDS, read_sprites
 from distvae.data.sources.tables import read_tables
 from distvae.data.sources.vectors import read_vectors
 from distvae.errors import DistvaeError, nearest
-from distvae.fields import IMAGES
 
 __all__ = ["RawData", "RawSplit", "Source", "load_source"]
 
-VECTORS = "vectors"
-"""A domain, as ``load_source`` takes it."""
 BUNDLED = ("mnist", *GRIDS)
 
 
-def load_source(
-    config: DataConfig, progress: Progress | None = None, domain: str = IMAGES
-) -> Source:
+def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
     """Find the data that ``config.data`` names.
 
     Args:
         config: what to find.
         progress: called where files must be read to be known again.
-        domain: what its examples are, ``images`` or ``vectors``.
 
     Raises:
         DistvaeError: there is no such data, or the Hub cannot be reached. Splits, columns and
             labels are checked by ``Source.read``.
     """
-    if domain == VECTORS:
+    if config.domain == "vectors":
         return _load_vectors(config, progress)
     if config.data in GRIDS:
         name = config.data.replace(":", "-")
@@ -94,7 +88,7 @@ def _load_vectors(config: DataConfig, progress: Progress | None) -> Source:
     path = _checked(path)
     identity = local_identity(path, config, progress)
     read = partial(read_vectors, path, config)
-    return Source(_name_of(path), str(path), identity, read, domain=VECTORS)
+    return Source(_name_of(path), str(path), identity, read)
 
 
 def _checked(path: Path) -> Path:

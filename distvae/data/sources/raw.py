@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from distvae.data.factors import Factor
 from distvae.data.roots import Root
-from distvae.fields import IMAGES
 
 UNLABELLED = -1
 """Stands for a label that is missing."""
@@ -91,5 +90,3 @@ class Source:
     identity: str
     read: Callable[[], RawData]
     tables: Callable[[], Tables | None] | None = None
-    domain: str = IMAGES
-    """What its examples are."""
