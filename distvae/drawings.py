@@ -1,11 +1,13 @@
-"""Images that are drawn in batches, and how they are written: a sheet, arrays or pictures."""
+"""Examples that are drawn in batches, and how they are written: a sheet, arrays, a table."""
 
 import contextlib
+import csv
 import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ COLUMNS, MOST_COLUMNS = 10, 20
 SMALLEST_PNG = 67
 """Bytes of a picture of one pixel."""
 Images = NDArray[np.uint8]
+Examples = NDArray[Any]
+"""Images, or vectors float32 in the units of the data."""
 Labels = NDArray[np.int64]
 
 
@@ -27,20 +31,23 @@ Labels = NDArray[np.int64]
 class Drawing:
     """Images about to be drawn, in batches."""
 
-    image_shape: tuple[int, int, int]
+    shape: tuple[int, ...]
+    """Of an example."""
     label_names: tuple[str, ...]
     labels: list[int] | None
     """Labels to draw, ``count`` images each; None without labels."""
     count: int
-    batches: Callable[[], Iterator[Images]]
+    batches: Callable[[], Iterator[Examples]]
+    columns: tuple[str, ...] = ()
+    """Names of the numbers of vectors; of images there are none."""
 
     @property
     def total(self) -> int:
         """Number of images."""
         return self.count * (1 if self.labels is None else len(self.labels))
 
-    def __iter__(self) -> Iterator[tuple[Images, Labels | None]]:
-        """Images ``[B, C, H, W]`` and the label of each ``[B]``, with a progress bar."""
+    def __iter__(self) -> Iterator[tuple[Examples, Labels | None]]:
+        """Images ``[B, C, H, W]`` or vectors ``[B, F]``, labels ``[B]``, with a progress bar."""
         start = 0
         labels = None if self.labels is None else np.array(self.labels, np.int64)
         with progress_bar("sampling", self.total) as advance:
@@ -75,7 +82,7 @@ def _write_arrays(output: Path, drawing: Drawing) -> None:
 
 def _write_array(output: Path, drawing: Drawing) -> None:
     """Images as they are drawn, so any number; their labels go to NAME-labels.npy beside them."""
-    shape = (drawing.total, *drawing.image_shape)
+    shape = (drawing.total, *drawing.shape)
     _check_room(output, math.prod(shape))
     parts: list[tuple[Path, str, tuple[int, ...]]] = [(output, "|u1", shape)]
     if drawing.labels is not None:
@@ -95,7 +102,7 @@ def _write_array(output: Path, drawing: Drawing) -> None:
 def _check_memory(output: Path, drawing: Drawing) -> None:
     """Images that are written all at once, for which they are copied once."""
     check_memory(
-        2 * drawing.total * math.prod(drawing.image_shape),
+        2 * drawing.total * math.prod(drawing.shape),
         f"{drawing.total:,} images at once for {output}",
         "Draw fewer, or take an .npy or a folder, which are written as they are drawn.",
     )
@@ -125,6 +132,29 @@ def _write_pictures(output: Path, drawing: Drawing) -> None:
                 number += 1
 
 
+def _write_table(output: Path, drawing: Drawing) -> None:
+    """A row for each vector, the name of its label last, as they are drawn."""
+    names = drawing.label_names
+    header = [*drawing.columns, *([_label_column(drawing.columns)] if drawing.labels else [])]
+    with (
+        replacing_file(output) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for vectors, labels in drawing:
+            for row, vector in enumerate(vectors):
+                numbers = [f"{number:.9g}" for number in vector]  # each float32 has its own
+                writer.writerow([*numbers, *([] if labels is None else [names[labels[row]]])])
+
+
+def _label_column(columns: tuple[str, ...]) -> str:
+    """What the column of labels is called beside these."""
+    return next(name for name in ("label", "class", "class label", "") if name not in columns)
+
+
+TABLES: dict[str, Callable[[Path, Drawing], None]] = {".csv": _write_table}
+"""How vectors are written, by the ending of the output."""
 WRITERS: dict[str, Callable[[Path, Drawing], None]] = {
     ".png": _write_sheet,
     ".npz": _write_arrays,

@@ -180,6 +180,8 @@ def _inspect_data(data: "ImageData", config: InspectConfig) -> None:
             console.print(f"and {more:,} more labels")
     for note in data.notes:
         console.print(f"data: {note}")
+    if data.columns:  # there is nothing to look at
+        return
     usual = cache_folder(config.data) / f"{data.name}-examples.png"
     path = Path(config.output) if config.output else usual
     console.print(f"examples: {path} ({write_examples(path, data)})")

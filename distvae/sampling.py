@@ -1,4 +1,4 @@
-"""`distvae sample`: images from a run or an ONNX file, as a sheet, arrays or a folder of pictures."""
+"""`distvae sample`: what a run or an ONNX file draws, as a sheet, arrays, pictures or a table."""
 
 import math
 import os
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from distvae.drawings import WRITERS, Drawing, Images
+from distvae.drawings import TABLES, WRITERS, Drawing, Examples, Images
 from distvae.errors import DistvaeError, shown
 from distvae.files import disk_told
 from distvae.flags import Positional, arg
@@ -36,7 +36,7 @@ class SampleConfig:
     temperature: float = 1.0
     """Factor of the noise; below 1 images are more typical and less diverse."""
     output: str | None = None
-    """A .png sheet, an .npz or .npy of arrays (.npy for any number: memory stays flat), or a folder of PNG files; left out: a sheet in the run."""
+    """A .png sheet, an .npz or .npy of arrays (.npy for any number: memory stays flat), or a folder of PNG files; of vectors a .csv, a row for each; left out: a sheet, or a .csv, in the run."""
     prior: Literal["model", "fitted"] = "model"
     """Where the latents come from: the model's own prior, or the one that `distvae fit-prior` fitted to the run."""
     provider: Literal["cpu", "cuda", "tensorrt", "coreml", "openvino"] = "cpu"
@@ -66,7 +66,8 @@ def write_samples(config: SampleConfig) -> None:
     """
     _check_numbers(config)
     source = find_source(config.run, config.prior == "fitted")
-    output = _output(config, source.folder)
+    if config.output is not None:
+        _output(config, source.folder)  # refused before anything is opened
     if config.provider != "cpu" and not source.onnx:
         raise DistvaeError(
             f"--provider {config.provider} is for ONNX files",
@@ -74,14 +75,21 @@ def write_samples(config: SampleConfig) -> None:
             "Export it first: distvae export --onnx",
         )
     drawing = (_from_onnx if source.onnx else _from_weights)(config, source.weights)
-    with disk_told(f"the images cannot be written to {output}", output.parent):
-        WRITERS[output.suffix](output, drawing)
+    writers, what = (TABLES, "vectors") if drawing.columns else (WRITERS, "images")
+    output = _output(config, source.folder, ".csv" if drawing.columns else ".png")
+    if output.suffix not in writers:
+        raise DistvaeError(
+            f"--output {output} does not fit {what}",
+            "expected .csv" if drawing.columns else "expected .png, .npz, .npy or a folder",
+        )
+    with disk_told(f"the {what} cannot be written to {output}", output.parent):
+        writers[output.suffix](output, drawing)
     console = make_console()
     if config.run is None:
         console.print(f"newest run: {source.folder}")
     if source.remark:
         console.print(source.remark)
-    console.print(f"{drawing.total} images from {source.weights} in {output}")
+    console.print(f"{drawing.total} {what} from {source.weights} in {output}")
 
 
 def find_source(name: str | None, fitted: bool = False) -> Source:
@@ -135,19 +143,19 @@ def _check_numbers(config: SampleConfig) -> None:
         )
     if not 0 <= config.temperature < math.inf:
         raise DistvaeError(f"--temperature is {config.temperature}", "expected 0 or more")
-    if config.output is not None and Path(config.output).suffix not in WRITERS:
+    if config.output is not None and Path(config.output).suffix not in {**WRITERS, **TABLES}:
         raise DistvaeError(
             f"--output {config.output} has an unknown ending",
-            "expected .png for a sheet, .npz or .npy for arrays, or a folder",
+            "expected .png for a sheet, .npz or .npy for arrays, or a folder; .csv for vectors",
         )
 
 
-def _output(config: SampleConfig, folder: Path) -> Path:
+def _output(config: SampleConfig, folder: Path, usual: str = ".png") -> Path:
     """Where the images go, which must be a new folder if it is one."""
     if config.output is None:
         label = f"label-{file_name(config.label)}-" if config.label is not None else ""
         fitted = "fitted-" if config.prior == "fitted" else ""
-        return folder / SAMPLES / f"{fitted}{label}seed-{config.seed}.png"
+        return folder / SAMPLES / f"{fitted}{label}seed-{config.seed}{usual}"
     output = Path(config.output)
     if output.suffix and output.is_dir():
         raise DistvaeError(f"--output {output} is a folder", "expected a file to write")
@@ -178,6 +186,7 @@ def _from_onnx(config: SampleConfig, path: Path) -> Drawing:
 
 
 def _from_weights(config: SampleConfig, path: Path) -> Drawing:
+    from distvae.domains import Vectors
     from distvae.images import to_uint8
     from distvae.models import VAE
     from distvae.priors.fitted import FittedPrior
@@ -195,14 +204,15 @@ def _from_weights(config: SampleConfig, path: Path) -> Drawing:
     if config.prior == "fitted":
         prior = FittedPrior.load(path.parent, model.config.latent_dim, len(names))
     labels = _labels(config, names)
+    columns = model.domain.columns if isinstance(model.domain, Vectors) else ()
 
-    def batches() -> Iterator[Images]:
+    def batches() -> Iterator[Examples]:
         asked = None if labels is None else numbers_of(names)[labels]
         drawing = config.count, config.seed, config.temperature
         for batch in model.sample_batches(asked, *drawing, prior):
-            yield to_uint8(batch.numpy())
+            yield model.domain.to_stored(batch).numpy() if columns else to_uint8(batch.numpy())
 
-    return Drawing(model.image_shape, names, labels, config.count, batches)
+    return Drawing(model.domain.shape, names, labels, config.count, batches, columns)
 
 
 def _labels(config: SampleConfig, names: tuple[str, ...]) -> list[int] | None:

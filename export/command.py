@@ -75,6 +75,7 @@ def export_run(config: ExportConfig) -> None:
 
 def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
     """Write all files or none; gives what is known of each graph."""
+    from distvae.domains import Images
     from distvae.export.bundle import write_bundle
     from distvae.models import VAE
 
@@ -85,6 +86,12 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
             "trained on, nor with which settings, and its encoder takes grey levels as they are"
         )
     model = VAE.from_pretrained(run.model)
+    if not isinstance(model.domain, Images):
+        raise DistvaeError(
+            f"{run.folder} cannot be exported: its examples are {model.domain.told}",
+            "ONNX files are of images so far",
+            "Draw from the run: distvae sample",
+        )
     reported = disk_told(f"the export cannot be written to {output}", output.parent)
     with reported, new_folder(output) as folder:
         rows = [
