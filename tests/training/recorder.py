@@ -42,8 +42,8 @@ Seen = dict[str, NDArray[Any]]
 def launch(processes: int, runs: list[dict[str, Any]], environment: dict[str, str]) -> None:
     """Do these runs with that many processes over gloo, each given by its settings and ``output``.
 
-    The last may train, which ends the processes' connection; those before are refused before it is
-    made, evaluate so many random ``images``, or take so many ``steps``.
+    The last may train or be refused, which ends the processes' connection; those before evaluate so
+    many random ``images``, or take so many ``steps``.
     """
     script = Path(runs[0]["output"]).with_suffix(f".{processes}.json")
     script.write_text(json.dumps(runs))

@@ -55,9 +55,9 @@ def runs(
             for count, micro in WORLDS
             if count == processes
         ]
-        batch = {"batch_size": BATCH + 2, "output": str(root / "refused")}
-        refused = [{**common, **batch}] if processes == 4 else []
-        launch(processes, [*refused, *evaluations, *trained], environment)
+        launch(processes, [*evaluations, *trained], environment)
+    batch = {"batch_size": BATCH + 2, "output": str(root / "refused")}
+    launch(4, [{**common, **batch}], environment)  # its end is that of the processes' connection
     return root
 
 
