@@ -29,7 +29,7 @@ FLOORS = [
         "consoles",
         "memory",
     ],
-    ["reading"],
+    ["reading", "concerns"],
     [
         "config",
         "files",
