@@ -51,7 +51,7 @@ class Progress:
     lowest_loss: float | None = None
     """Lowest training loss of a step."""
     seconds: float = 0.0
-    """Time spent training, over all sittings."""
+    """Time spent training, over all sessions."""
     scaler: dict[str, int | float] | None = None
     """State of the fp16 gradient scaler."""
     streams: tuple[dict[str, Any], ...] | None = None
@@ -79,7 +79,7 @@ class Trained:
         if self.objective is not None:
             yield from self.objective.named_parameters(_OBJECTIVE)
 
-    def own_state(self) -> dict[str, Tensor]:
+    def objective_state(self) -> dict[str, Tensor]:
         """The objective's weights, live ones, by name."""
         if self.objective is None:
             return {}
@@ -105,7 +105,7 @@ def save_checkpoint(
     path = checkpoint_path(run, progress.step)
     held = trained.model.state_dict() if trained.averaged is not None else {}
     tensors = optimizer_tensors(trained)
-    for name, value in {**held, **trained.own_state()}.items():
+    for name, value in {**held, **trained.objective_state()}.items():
         tensors[_TRAINED + name] = value
     with new_folder(path) as folder:
         write_json(folder / CONFIG, trained.usable.hub_config())
@@ -143,7 +143,7 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
     if trained.averaged is not None and len(held) < len(names):
         absent = next(name for name in names if name not in held)
         raise MismatchError(f"{path} was written without --ema", f"it lacks {_TRAINED}{absent}")
-    own = trained.own_state()
+    own = trained.objective_state()
     for name, value in own.items():
         there = tensors.get(_TRAINED + name)
         if there is None or there.shape != value.shape:

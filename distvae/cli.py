@@ -19,7 +19,7 @@ from distvae.errors import (
     LostError,
     nearest,
 )
-from distvae.packages import missing_told
+from distvae.packages import reporting_missing_packages
 from distvae.streams import Streams
 from distvae.text import printable, shortened
 
@@ -213,7 +213,7 @@ def _run(words: list[str]) -> int:
         if "\0" in word:
             raise DistvaeError(f"{word!r} holds a NUL byte", "no name of a file or flag can")
     try:
-        with missing_told(words[0]):
+        with reporting_missing_packages(words[0]):
             return COMMANDS[words[0]](words[1:])
     except OSError as error:
         if error.errno is None or isinstance(error, ConnectionError | TimeoutError):

@@ -72,7 +72,7 @@ def rows_of(values: Mapping[str, float]) -> list[tuple[str, str]]:
     for key in shown:
         if not key.endswith((ERROR, REAL, SPREAD, BETWEEN)):
             beside = (key, key + BETWEEN, key + REAL, key + SPREAD)
-            rows += [(_told(each), _figure(each, values)) for each in beside if each in shown]
+            rows += [(_shown(each), _figure(each, values)) for each in beside if each in shown]
     if rates:
         most = " ".join(f"{rate:.2f}" for rate in rates[:LATENTS])
         rows.append(("KL by latent, nats, the largest first", most))
@@ -112,7 +112,7 @@ def percent(share: float) -> str:
     return f"{100.0 * share:.2f} %"
 
 
-def _told(key: str) -> str:
+def _shown(key: str) -> str:
     if key.endswith(REAL):
         return "  of real images"
     if key.endswith(SPREAD):

@@ -26,7 +26,9 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def disk_told(thing: str, folder: Path, needed: int = 0, next_step: str = "") -> Iterator[None]:
+def reporting_disk_errors(
+    thing: str, folder: Path, needed: int = 0, next_step: str = ""
+) -> Iterator[None]:
     """Tell in one message that something could not be written.
 
     Args:

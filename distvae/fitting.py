@@ -13,7 +13,7 @@ import tyro
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
-from distvae.files import disk_told
+from distvae.files import reporting_disk_errors
 from distvae.runs import find_run
 from distvae.terminal import make_console, progress_bar, table
 
@@ -66,7 +66,7 @@ def fit_prior(config: FitPriorConfig) -> None:
     latents = _latents(model, data, config.seed)
     prior, gains = _fitted(latents, groups, config)
     facts = {"components": config.components, "seed": config.seed, "images": len(latents)}
-    with disk_told(f"the prior cannot be written to {run.model}", run.model):
+    with reporting_disk_errors(f"the prior cannot be written to {run.model}", run.model):
         prior.save(run.model, {**facts, "log_density": gains})
     console = make_console()
     rows = [(name, f"{value:.5g}") for name, value in gains.items()]

@@ -126,8 +126,8 @@ def _inspect_onnx(path: Path) -> None:
     rows = [
         ("graph", f"{manifest.graph}, {manifest.precision}, opset {manifest.opset}"),
         ("file size", f"{sum(file.stat().st_size for file in files):,} bytes"),
-        *(("input", _told(value)) for value in session.get_inputs()),
-        *(("output", _told(value)) for value in session.get_outputs()),
+        *(("input", _shown(value)) for value in session.get_inputs()),
+        *(("output", _shown(value)) for value in session.get_outputs()),
         ("image (C, H, W)", " x ".join(map(str, manifest.image_shape))),
         ("noise, latent dimensions", f"{manifest.noise_dim}, {manifest.latent_dim}"),
         ("labels", ", ".join(manifest.label_names) or "none"),
@@ -147,7 +147,7 @@ def _inspect_onnx(path: Path) -> None:
     make_console().print(table(str(path), rows))
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     return f"{value.name}: {value.type.removeprefix('tensor')} {value.shape}"
 
 

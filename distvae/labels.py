@@ -113,7 +113,9 @@ def label_index(label: object, names: Sequence[str]) -> int:
     elif isinstance(label, int | np.integer) and not isinstance(label, bool):
         found = known.by_number.get(int(label))
     else:
-        raise DistvaeError(f"label {_told(label)} is no label", "expected a whole number or a name")
+        raise DistvaeError(
+            f"label {_shown(label)} is no label", "expected a whole number or a name"
+        )
     if found is not None:
         return found
     asked = shortened(str(label)) if str(label).strip() else repr(label)
@@ -144,7 +146,7 @@ def label_indices(labels: Labels, names: Sequence[str]) -> NDArray[np.int64]:
         return np.array([label_index(_plain(labels), names)], np.int64)
     if isinstance(labels, bytes | Mapping | Set) or not isinstance(labels, Iterable):
         raise DistvaeError(
-            f"labels are {_told(labels)}",
+            f"labels are {_shown(labels)}",
             "expected a name, a whole number, or a list, tensor or array of them",
         )
     if (sides := getattr(labels, "ndim", 1)) > 1:
@@ -268,6 +270,6 @@ def _plain(label: object) -> object:
     return label.item() if getattr(label, "ndim", None) == 0 else label  # type: ignore[attr-defined]
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     """A value, for a message: short, with its type."""
     return f"{shortened(repr(value))} ({type(value).__name__})"

@@ -22,7 +22,7 @@ def is_installed(module: str) -> bool:
 
 
 @contextlib.contextmanager
-def missing_told(command: str) -> Iterator[None]:
+def reporting_missing_packages(command: str) -> Iterator[None]:
     """Tell in one message that a command imports a package which is not installed.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from distvae.drawings import TABLES, WRITERS, Drawing, Examples, Images
 from distvae.errors import DistvaeError, shown
-from distvae.files import disk_told
+from distvae.files import reporting_disk_errors
 from distvae.flags import Positional, arg
 from distvae.headers import stored_checksum
 from distvae.labels import numbers_of, parse_labels
@@ -82,7 +82,7 @@ def write_samples(config: SampleConfig) -> None:
             f"--output {output} does not fit {what}",
             "expected .csv" if drawing.columns else "expected .png, .npz, .npy or a folder",
         )
-    with disk_told(f"the {what} cannot be written to {output}", output.parent):
+    with reporting_disk_errors(f"the {what} cannot be written to {output}", output.parent):
         writers[output.suffix](output, drawing)
     console = make_console()
     if config.run is None:

@@ -88,8 +88,8 @@ def check_weights(model: nn.Module, path: Path) -> None:
     """
     there, own = read_header(path).tensors, model.state_dict()
     for name in sorted(own.keys() | there.keys()):
-        found = _told(there[name].dtype, there[name].shape) if name in there else "absent"
-        expected = _told(_DTYPES[own[name].dtype], own[name].shape) if name in own else "absent"
+        found = _shown(there[name].dtype, there[name].shape) if name in there else "absent"
+        expected = _shown(_DTYPES[own[name].dtype], own[name].shape) if name in own else "absent"
         if found != expected:
             raise MismatchError(
                 f"{path} is of another architecture",
@@ -123,7 +123,7 @@ _DTYPES = {
 }
 
 
-def _told(dtype: str, shape: Sequence[int]) -> str:
+def _shown(dtype: str, shape: Sequence[int]) -> str:
     """Kind of number and shape; one float is as good as another."""
     kind = "float" if dtype.startswith(("F", "BF")) else dtype
     return f"{kind} {tuple(shape)}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from distvae.errors import DistvaeError
-from distvae.files import disk_told, new_folder
+from distvae.files import new_folder, reporting_disk_errors
 from distvae.labels import label_flag
 from distvae.runs import ONNX, Run, checkpoints, find_run, is_run, without_folders
 from distvae.terminal import make_console, progress_bar, table, warn
@@ -92,7 +92,7 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
             "ONNX files are of images so far",
             "Draw from the run: distvae sample",
         )
-    reported = disk_told(f"the export cannot be written to {output}", output.parent)
+    reported = reporting_disk_errors(f"the export cannot be written to {output}", output.parent)
     with reported, new_folder(output) as folder:
         rows = [
             _written(folder / name, proto, model)

@@ -77,7 +77,7 @@ def parse_manifest(text: str | None, source: str) -> Manifest:
             f"its metadata has no {KEY}",
             "Export a run: distvae export --onnx",
         )
-    with _damage_told(source):
+    with _reporting_damage(source):
         facts = parse_json(text, KEY)
         found = coerce("", facts, _Format, KEY).format
     if found != FORMAT:
@@ -86,7 +86,7 @@ def parse_manifest(text: str | None, source: str) -> Manifest:
             f"this distvae reads format {FORMAT}",
             "Upgrade distvae, or export the run again.",
         )
-    with _damage_told(source):
+    with _reporting_damage(source):
         manifest: Manifest = coerce("", facts, Manifest, KEY)
     unknown = facts.keys() - {field.name for field in dataclasses.fields(Manifest)}
     if unknown:
@@ -102,7 +102,7 @@ class _Format:
 
 
 @contextlib.contextmanager
-def _damage_told(source: str) -> Iterator[None]:
+def _reporting_damage(source: str) -> Iterator[None]:
     try:
         yield
     except DistvaeError as error:

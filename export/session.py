@@ -268,8 +268,8 @@ def _check_rows(path: Path, kind: str, expected: dict[str, Row], found: dict[str
             name: (dtype, ("batch", *shape)) for name, (dtype, shape) in expected.items()
         }
         raise DistvaeError(
-            f"{path} does not fit its manifest: its {kind} are {_told(found)}",
-            f"expected {_told(promised)}",
+            f"{path} does not fit its manifest: its {kind} are {_shown(found)}",
+            f"expected {_shown(promised)}",
             "Export the run again.",
         )
 
@@ -280,5 +280,5 @@ def _fits(found: Found, row: Row) -> bool:
     return found_kind == kind and any_number and sides[1:] == shape
 
 
-def _told(rows: Mapping[str, Found]) -> str:
+def _shown(rows: Mapping[str, Found]) -> str:
     return ", ".join(f"{name} {kind} {list(shape)}" for name, (kind, shape) in rows.items())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import UNLABELLED
 from distvae.data.store import ImageData, Split
-from distvae.files import disk_told
+from distvae.files import reporting_disk_errors
 from distvae.images import save_grid
 
 LOOKED_AT = 10_000
@@ -101,7 +101,7 @@ def write_examples(path: Path, data: ImageData) -> str:
         images = [_spaced(split, np.flatnonzero(split.labels == n)) for n in shown[:ROWS]]
     else:
         images = [_spaced(split, np.arange(len(split)), COLUMNS * COLUMNS)]
-    with disk_told(f"{path} cannot be written", path.parent):
+    with reporting_disk_errors(f"{path} cannot be written", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_grid(path, np.concatenate(images), COLUMNS)
     return told

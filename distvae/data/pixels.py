@@ -197,7 +197,7 @@ def first_reading(decode: Decode, images: Iterable[tuple[str, Any]], config: Dat
     """
     reading = Reading.of(NOTHING, config)
     for where, encoded in images:
-        with _told(where):
+        with _naming_file(where):
             reading = reading.with_image(decode(encoded, reading.size))
     return reading
 
@@ -222,7 +222,7 @@ def read_picture(
         OtherwiseError: the image shows that all must be read otherwise, and nothing is settled.
         DistvaeError: it cannot be read.
     """
-    with _told(where):
+    with _naming_file(where):
         image = decode(encoded, reading.size)
         needed = reading if settled else reading.with_image(image)
         if needed != reading:
@@ -231,7 +231,7 @@ def read_picture(
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
+def _naming_file(where: str) -> Iterator[None]:
     """Any failure as one of the image that is ``where``."""
     try:
         yield

@@ -39,7 +39,7 @@ from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
 from distvae.errors import DistvaeError
 from distvae.fields import IMAGES
-from distvae.files import disk_told, write_json
+from distvae.files import reporting_disk_errors, write_json
 from distvae.reading import open_file, read_record
 from distvae.records import Names
 from distvae.terminal import make_console, progress_bar
@@ -122,7 +122,7 @@ def _open_or_build(
     folder = cache / f"{source.name}-{_key(source, config)}"
     if data := _open_store(folder, progress):
         return data
-    told = disk_told(
+    told = reporting_disk_errors(
         f"decoded images cannot be written to {cache}", cache, next_step="--cache-dir names it."
     )
     with told, building(folder) as scratch:

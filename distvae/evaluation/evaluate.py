@@ -23,7 +23,7 @@ from distvae.card import (
 )
 from distvae.errors import DistvaeError, nearest
 from distvae.figures import rows_by_label, rows_of
-from distvae.files import disk_told, write_json
+from distvae.files import reporting_disk_errors, write_json
 from distvae.records import Scalar
 from distvae.runs import Run, find_run
 from distvae.terminal import make_console, progress_bar, table
@@ -124,7 +124,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
     if (kept := best(run.folder)) and kept.split == "test":
         console.print(CHOSEN)
     if folder and share.rank == 0:
-        with disk_told(f"the evaluation cannot be written to {run.folder}", run.folder):
+        with reporting_disk_errors(f"the evaluation cannot be written to {run.folder}", run.folder):
             joined = _joined(_known(run, console), values, left_out)
             written = _keep(run, joined, data)
         console.print(f"written to {run.folder}: {' and '.join(written)}")
@@ -150,7 +150,9 @@ def _measured(
 
     metric = METRICS[name]
     measured = subject if metric.unlabelled else subject.labelled()
-    with disk_told(f"the pictures of {name} cannot be written to {run.folder}", run.folder):
+    with reporting_disk_errors(
+        f"the pictures of {name} cannot be written to {run.folder}", run.folder
+    ):
         found = _finite(metric.measure(measured), left_out)
     console.print(table(f"{name}: {run.model}, {metric.images(measured)}", rows_of(found)))
     if by_label := rows_by_label(found):

@@ -15,7 +15,7 @@ from distvae.config import OptimConfig, TrainConfig
 from distvae.data.examples import domain_of_data
 from distvae.data.image_data import ImageData
 from distvae.errors import DistvaeError, MismatchError
-from distvae.files import TEMPORARY, disk_told
+from distvae.files import TEMPORARY, reporting_disk_errors
 from distvae.headers import stored_checksum
 from distvae.models import build_model
 from distvae.records import RunRecord
@@ -164,7 +164,7 @@ class Found:
         where = f"{self.checkpoint} (step {step})" if self.checkpoint else "the start"
         missing = "" if self.checkpoint else ": no checkpoint yet"
         make_console().print(f"resuming {folder} from {where}{missing}")
-        with disk_told(f"{folder} cannot be gone on with", folder):
+        with reporting_disk_errors(f"{folder} cannot be gone on with", folder):
             _clear(folder)
             (folder / CARD).unlink(missing_ok=True)  # it is written when there is more to tell
             if self.checkpoint:
@@ -172,7 +172,7 @@ class Found:
 
     def complete(self, folder: Path) -> None:
         """Make up for what a kill after the last checkpoint left undone, if it did."""
-        with disk_told(f"{folder} cannot be completed", folder):
+        with reporting_disk_errors(f"{folder} cannot be completed", folder):
             _clear(folder)
             weights, there = self.weights(), folder / WEIGHTS
             other = stored_checksum(there) != checksum(weights)

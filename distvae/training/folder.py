@@ -13,7 +13,7 @@ import distvae
 from distvae.card import EVALUATION, TABLE, write_card
 from distvae.config import TrainConfig
 from distvae.errors import DistvaeError
-from distvae.files import LOCK, TEMPORARY, disk_told, write_json
+from distvae.files import LOCK, TEMPORARY, reporting_disk_errors, write_json
 from distvae.records import DataRecord
 from distvae.runs import CONFIG, Run, find_run, is_run
 from distvae.training.continuation import SCHEDULE, recorded
@@ -56,7 +56,7 @@ def check_folder(folder: Path, overwrite: bool, resume: bool) -> None:
     Run(folder, folder).record()  # only a run is ever deleted, not any folder with a config.json
 
 
-def check_apart(folder: Path, origin: str) -> None:
+def check_separate(folder: Path, origin: str) -> None:
     """Refuse to replace the very run that a new one starts from.
 
     Raises:
@@ -72,7 +72,7 @@ def check_apart(folder: Path, origin: str) -> None:
 
 def begin(folder: Path, resume: bool, record: dict[str, Any]) -> None:
     """Clear the folder for a new run, and write down what it is."""
-    with disk_told(f"a run cannot begin in {folder}", folder):
+    with reporting_disk_errors(f"a run cannot begin in {folder}", folder):
         for path in folder.iterdir():
             if path.name != LOCK and not resume:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -81,7 +81,7 @@ def begin(folder: Path, resume: bool, record: dict[str, Any]) -> None:
 
 def finish(folder: Path, changed: bool) -> None:
     """Write the model card, without what was measured of weights that were ``changed`` since."""
-    with disk_told(f"the model card of {folder} cannot be written", folder):
+    with reporting_disk_errors(f"the model card of {folder} cannot be written", folder):
         if changed:
             for name in (EVALUATION, TABLE):
                 (folder / name).unlink(missing_ok=True)

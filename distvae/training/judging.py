@@ -6,14 +6,14 @@ from distvae.checkpoint import Progress
 from distvae.data.batches import ResidentImages
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.evaluation.passes import Share
-from distvae.files import disk_told
+from distvae.files import reporting_disk_errors
 from distvae.models import VAE
 from distvae.objectives import loss_of_means
 from distvae.runs import SAMPLES, checkpoint_path, go_on
 from distvae.training.engine import Engine
 from distvae.training.pictures import write_pictures
+from distvae.training.session import Session, went_wrong
 from distvae.training.sharding import whole_model
-from distvae.training.sitting import Sitting, went_wrong
 from distvae.training.world import on_main, together
 
 MOST_DEAD = 0.5
@@ -22,11 +22,11 @@ TIME_TO_WAKE = 0.25
 REMEDIES = "a KL warm-up (--kl-warmup-epochs), --free-bits, a smaller --beta or --latent-dim"
 
 
-def draw(sitting: Sitting, model: VAE, epoch: int) -> None:
+def draw(session: Session, model: VAE, epoch: int) -> None:
     """Write the sheets of an epoch, drawn by a whole model."""
-    engine, folder = sitting.engine, sitting.folder / SAMPLES
+    engine, folder = session.engine, session.folder / SAMPLES
     told = f"the pictures of epoch {epoch} cannot be written"
-    with disk_told(told, folder, next_step=go_on(sitting.folder)):
+    with reporting_disk_errors(told, folder, next_step=go_on(session.folder)):
         write_pictures(
             model.eval(),
             engine.test_images,
@@ -36,28 +36,28 @@ def draw(sitting: Sitting, model: VAE, epoch: int) -> None:
         )
 
 
-def note_evaluation(sitting: Sitting, values: dict[str, float]) -> None:
+def note_evaluation(session: Session, values: dict[str, float]) -> None:
     """Check, log and tell an evaluation, and remember whether it was the best."""
-    progress, split = sitting.progress, sitting.engine.judging_split
-    loss = _loss(sitting.engine, values)
+    progress, split = session.progress, session.engine.judging_split
+    loss = _loss(session.engine, values)
     if not math.isfinite(loss):
         terms = f"distortion {values['distortion']}, rate {values['rate']} nats per image"
         found = f"the {split} loss after step {progress.step} is {loss}"
-        raise went_wrong(sitting.folder, found, terms, progress.step)
+        raise went_wrong(session.folder, found, terms, progress.step)
     better = progress.best_loss is None or loss < progress.best_loss
     progress.best_loss = loss if better else progress.best_loss
     progress.best_step = progress.step if better else progress.best_step
     progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
-    sitting.log.write(
-        progress.step, sitting.epoch, split, {"loss": loss, **values, **_best(sitting)}
+    session.log.write(
+        progress.step, session.epoch, split, {"loss": loss, **values, **_best(session)}
     )
-    sitting.console.epoch(sitting.epoch, values, split)
-    _tell_collapse(sitting, values)
+    session.console.epoch(session.epoch, values, split)
+    _tell_collapse(session, values)
 
 
-def _best(sitting: Sitting) -> dict[str, float]:
+def _best(session: Session) -> dict[str, float]:
     """What a line of metrics.jsonl says of the best evaluation so far, where its weights stay."""
-    engine, progress = sitting.engine, sitting.progress
+    engine, progress = session.engine, session.progress
     if not engine.config.keeps_best or progress.best_step is None or progress.best_loss is None:
         return {}
     return {
@@ -74,14 +74,14 @@ def _loss(engine: Engine, values: dict[str, float]) -> float:
     return loss_of_means(values["distortion"], values["rate"], engine.config.objective, dims)
 
 
-def _tell_collapse(sitting: Sitting, values: dict[str, float]) -> None:
+def _tell_collapse(session: Session, values: dict[str, float]) -> None:
     """Say once that most latents are dead, when they have had time to wake."""
-    early = sitting.progress.step < sitting.engine.total_steps * TIME_TO_WAKE
+    early = session.progress.step < session.engine.total_steps * TIME_TO_WAKE
     alive = values["active_units"] >= MOST_DEAD * values["latent_dim"]
-    if early or alive or sitting.warned:
+    if early or alive or session.warned:
         return
-    sitting.warned = True
-    sitting.console.say(
+    session.warned = True
+    session.console.say(
         f"only {values['active_units']:.0f} of {values['latent_dim']:.0f} latents "
         f"are active: the others carry nothing. Remedies: {REMEDIES}",
         style="yellow",
@@ -105,24 +105,24 @@ def holds_best(engine: Engine, progress: Progress) -> bool:
     return engine.config.keeps_best and progress.best_step == progress.step
 
 
-def present_best(sitting: Sitting) -> None:
+def present_best(session: Session) -> None:
     """Measure and draw the weights that the run leaves behind, where that was not done yet."""
-    engine, progress = sitting.engine, sitting.progress
+    engine, progress = session.engine, session.progress
     step = progress.best_step if engine.config.keeps_best else progress.step
     assert step is not None
     if step == progress.step:
         model = whole_model(engine.trained.usable)
     else:
-        path = checkpoint_path(sitting.folder, step)
+        path = checkpoint_path(session.folder, step)
         found = together(engine.accelerator, lambda: VAE.from_pretrained(path))
         model = found.to(engine.accelerator.device)
         epoch = math.ceil(step / engine.steps_per_epoch)
-        on_main(engine.accelerator, lambda: draw(sitting, model, epoch))
+        on_main(engine.accelerator, lambda: draw(session, model, epoch))
     if engine.validation_images is not None or step != progress.step:
         values = evaluate(engine, engine.test_images, model)
         loss = {"loss": _loss(engine, values), **values}
-        told = {**loss, **_best(sitting), "weights_step": step}
-        sitting.log.write(progress.step, sitting.epoch, "test", told)
+        told = {**loss, **_best(session), "weights_step": step}
+        session.log.write(progress.step, session.epoch, "test", told)
 
 
 def stopped_early(engine: Engine, progress: Progress) -> bool:

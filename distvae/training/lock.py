@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distvae.errors import DistvaeError
-from distvae.files import LOCK, disk_told
+from distvae.files import LOCK, reporting_disk_errors
 from distvae.reading import read_record
 
 try:
@@ -35,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     descriptor = _take(folder)
     try:
-        with disk_told(f"{folder} cannot be trained in", folder):
+        with reporting_disk_errors(f"{folder} cannot be trained in", folder):
             os.truncate(descriptor, 0)
             holder = {"pid": os.getpid(), "host": platform.node()}
             os.write(descriptor, json.dumps(holder).encode())
@@ -52,7 +52,7 @@ def _take(folder: Path) -> int:
     """An open, locked file that is the one at its path: a holder that left may have deleted it."""
     path = folder / LOCK
     while True:
-        with disk_told(f"{folder} cannot be trained in", folder):
+        with reporting_disk_errors(f"{folder} cannot be trained in", folder):
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from distvae.checkpoint import Progress
 from distvae.errors import DistvaeError
-from distvae.training.sitting import Sitting, went_wrong
+from distvae.training.session import Session, went_wrong
 
 FACTOR = 100.0
 STEPS = 10
 """In a row. A single batch, or fp16 that looks for its scale, may lie anywhere for once."""
 
 
-class Told(NamedTuple):
+class StepLoss(NamedTuple):
     """A step in nats per image."""
 
     loss: float
@@ -26,29 +26,29 @@ class Told(NamedTuple):
         return f"distortion {self.distortion}, rate {self.rate} nats per image"
 
 
-def check_losses(sitting: Sitting, steps: Sequence[Told]) -> None:
+def check_losses(session: Session, steps: Sequence[StepLoss]) -> None:
     """Look at the losses of the latest steps, and remember what the run's losses are like.
 
     A loss of nats may be negative, so what is orders of magnitude above the best is measured by
     what the run has seen: see :func:`is_high`. One that is for ``STEPS`` steps has exploded.
 
     Args:
-        sitting: whose progress is at the last of these steps.
+        session: whose progress is at the last of these steps.
         steps: the latest, one after the other.
 
     Raises:
         DistvaeError: one is not finite, or they have exploded.
     """
-    progress, dims = sitting.progress, math.prod(sitting.engine.trained.model.domain.shape)
+    progress, dims = session.progress, math.prod(session.engine.trained.model.domain.shape)
     for number, told in enumerate(steps):
         step, loss = progress.step - len(steps) + number + 1, told.loss
         if not math.isfinite(loss):
-            raise went_wrong(sitting.folder, f"the loss of step {step} is {loss}", told.terms, step)
+            raise went_wrong(session.folder, f"the loss of step {step} is {loss}", told.terms, step)
         if progress.first_loss is None or progress.lowest_loss is None:
             progress.first_loss = progress.lowest_loss = loss
-        sitting.high = sitting.high + 1 if is_high(loss, progress, dims) else 0
-        if sitting.high == STEPS:
-            raise _exploded(sitting, told, step)
+        session.high = session.high + 1 if is_high(loss, progress, dims) else 0
+        if session.high == STEPS:
+            raise _exploded(session, told, step)
         progress.lowest_loss = min(progress.lowest_loss, loss)
 
 
@@ -64,9 +64,9 @@ def is_high(loss: float, progress: Progress, dims: int) -> bool:
     return loss - lowest > FACTOR * max(first - lowest, abs(lowest), dims)
 
 
-def _exploded(sitting: Sitting, told: Told, step: int) -> DistvaeError:
-    lowest = sitting.progress.lowest_loss
+def _exploded(session: Session, told: StepLoss, step: int) -> DistvaeError:
+    lowest = session.progress.lowest_loss
     found = (
         f"the loss has exploded: it is {told.loss:.4g} at step {step} and was {lowest:.4g} before"
     )
-    return went_wrong(sitting.folder, found, told.terms, step - STEPS + 1)
+    return went_wrong(session.folder, found, told.terms, step - STEPS + 1)

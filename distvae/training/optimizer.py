@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from distvae.training.sharding import own_parts
+from distvae.training.sharding import local_parts
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class OneCallAdamW(torch.optim.AdamW):
         return _Lists(
             count,
             [count] * len(parameters),
-            own_parts(parameters),
-            own_parts(self.state[parameter]["exp_avg"] for parameter in parameters),
-            own_parts(self.state[parameter]["exp_avg_sq"] for parameter in parameters),
+            local_parts(parameters),
+            local_parts(self.state[parameter]["exp_avg"] for parameter in parameters),
+            local_parts(self.state[parameter]["exp_avg_sq"] for parameter in parameters),
         )
 
     @torch.no_grad()
@@ -85,7 +85,7 @@ class OneCallAdamW(torch.optim.AdamW):
             lists.count.add_(1)
             torch._fused_adamw_(
                 lists.weights,
-                own_parts(parameter.grad for parameter in group["params"]),
+                local_parts(parameter.grad for parameter in group["params"]),
                 lists.means,
                 lists.squares,
                 [],

@@ -25,8 +25,8 @@ from distvae.training.continuation import Earlier, check_architecture, load, pat
 from distvae.training.engine import Engine, build_engine
 from distvae.training.folder import (
     begin,
-    check_apart,
     check_folder,
+    check_separate,
     facts_of,
     finish,
     record_of,
@@ -37,8 +37,8 @@ from distvae.training.loop import train
 from distvae.training.opening import open_together
 from distvae.training.peers import watched_peers
 from distvae.training.precision import Decision, decided
+from distvae.training.session import Session
 from distvae.training.sharding import check_sharding
-from distvae.training.sitting import Sitting
 from distvae.training.stopping import Interrupted, StopRequest, Vote
 from distvae.training.topology import check_asked, check_topology
 from distvae.training.trackers import MetricsLog, check_trackers
@@ -48,7 +48,7 @@ from distvae.training.world import check_agreement, on_main, together
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sitting ended."""
+    """How a session ended."""
 
     folder: Path
     progress: Progress
@@ -97,10 +97,10 @@ def run_training(
     """
     check_folder(folder, config.run.overwrite, resume)
     if init_from is not None and not resume:
-        check_apart(folder, init_from)
+        check_separate(folder, init_from)
     check_trackers(config.run.tracker)
     check_asked()
-    config = config if resume else judged_apart(config)
+    config = config if resume else with_validation_part(config)
     facts = facts_of(config, folder, resume)
     facts |= {"--rewind-schedule": rewind, "--init-from": init_from}
     config = config.updated({"threads": prepare(config.run.threads)}, "this machine")
@@ -131,7 +131,7 @@ def run_training(
             *_judge(data, engine),
             *(transfer.lines() if transfer else ()),
         ]
-        return _sit(engine, Progress(), folder, precision, told)
+        return _run_session(engine, Progress(), folder, precision, told)
 
 
 def _go_on(
@@ -162,17 +162,17 @@ def _go_on(
     same = data_record(data, folder, earlier.record.data)
     record = record_of(same, engine, precision, earlier.transferred)
     on_main(accelerator, lambda: begin(folder, True, record))
-    return _sit(engine, progress, folder, precision, [*_judge(data, engine), *other, *told])
+    return _run_session(engine, progress, folder, precision, [*_judge(data, engine), *other, *told])
 
 
-def judged_apart(config: TrainConfig) -> TrainConfig:
+def with_validation_part(config: TrainConfig) -> TrainConfig:
     """The settings with a validation part, where the best weights of a new run are kept."""
     if not config.keeps_best or config.data.split_validation is not None:
         return config
     return config.updated({"split_validation": AUTO}, "--keep-best")
 
 
-def _sit(
+def _run_session(
     engine: Engine, progress: Progress, folder: Path, precision: Decision, told: Sequence[str] = ()
 ) -> Outcome:
     accelerator = engine.accelerator
@@ -191,10 +191,10 @@ def _sit(
         for line in told:
             console.say(line)
         vote = Vote(accelerator, stop, progress.step)
-        sitting = Sitting(engine, progress, folder, log, console, vote)
+        session = Session(engine, progress, folder, log, console, vote)
         try:
             with console:
-                train(sitting)
+                train(session)
         except Interrupted as interrupted:
             signal_name = str(interrupted)
         on_main(accelerator, lambda: finish(folder, stored_checksum(folder / WEIGHTS) != before))

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import LoggerType
 
 from distvae.errors import DistvaeError, nearest
-from distvae.files import disk_told, replacing_file
+from distvae.files import replacing_file, reporting_disk_errors
 from distvae.reading import read_lines
 from distvae.records import MetricsLine
 from distvae.runs import METRICS, go_on
@@ -54,7 +54,7 @@ class MetricsLog:
         if not accelerator.is_main_process:
             return
         path = folder / METRICS
-        with disk_told(f"{path} cannot be written", folder):
+        with reporting_disk_errors(f"{path} cannot be written", folder):
             if path.exists():
                 with replacing_file(path) as temporary:
                     temporary.write_bytes(b"".join(_lines_until(path, step)))
@@ -102,7 +102,7 @@ class MetricsLog:
         assert self._file is not None
         try:
             told = f"{self._folder / METRICS} cannot be written"
-            with disk_told(told, self._folder, next_step=go_on(self._folder)):
+            with reporting_disk_errors(told, self._folder, next_step=go_on(self._folder)):
                 while line:
                     line = line[self._file.write(line) :]
         except DistvaeError as error:

@@ -15,7 +15,7 @@ from distvae.config import TrainConfig
 from distvae.models import VAE
 from distvae.objectives import MODEL, Loss, Objective, Pressure
 from distvae.training.players import Rates, Turn, average_gradients, turns
-from distvae.training.sharding import is_sharded, own_parts
+from distvae.training.sharding import is_sharded, local_parts
 
 LossOf = Callable[[nn.Module, Batch, Pressure], Loss]
 """(model with its objective, batch, what the schedules say) -> losses."""
@@ -89,8 +89,8 @@ def autograd_update(
         if trained.averaged is not None:
             with torch.no_grad():
                 torch._foreach_lerp_(
-                    own_parts(trained.averaged.parameters()),
-                    own_parts(trained.model.parameters()),
+                    local_parts(trained.averaged.parameters()),
+                    local_parts(trained.model.parameters()),
                     averaging,
                 )
         return losses

@@ -140,7 +140,7 @@ def check_same_weights(accelerator: Accelerator, trained: Trained, step: int) ->
         return
     modules = (trained.model, trained.averaged)
     tensors = [value for module in modules if module for value in module.state_dict().values()]
-    tensors += [*trained.own_state().values(), *optimizer_tensors(trained).values()]
+    tensors += [*trained.objective_state().values(), *optimizer_tensors(trained).values()]
     sums = torch.stack([_bit_sum(tensor) for tensor in tensors if not hasattr(tensor, "to_local")])
     rows = accelerator.gather(sums[None]).cpu()
     different = [rank for rank, row in enumerate(rows) if not torch.equal(row, rows[0])]

@@ -44,14 +44,14 @@ def free() -> None:
 def timed_checkpoints(seconds: list[float]) -> None:
     """Note how long each takes."""
     from distvae.training import loop
-    from distvae.training.sitting import Sitting
+    from distvae.training.session import Session
 
     whole = loop.checkpoint
 
-    def checkpoint(sitting: Sitting) -> None:
-        loop.log_window(sitting)
+    def checkpoint(session: Session) -> None:
+        loop.log_window(session)
         started = time.perf_counter()
-        whole(sitting)
+        whole(session)
         seconds.append(time.perf_counter() - started)
 
     loop.checkpoint = checkpoint

@@ -8,7 +8,7 @@ import pytest
 
 from distvae.export import Sampler
 from distvae.flags import parse_plainly
-from distvae.packages import missing_told
+from distvae.packages import reporting_missing_packages
 from distvae.sampling import SampleConfig
 from tests.conftest import CHECKOUT, Command, Ended, assert_refused, run_process
 from tests.export.conftest import Tiny
@@ -112,7 +112,10 @@ def test_a_missing_package_is_told_in_one_line(
 
 def test_only_whole_packages_are_told() -> None:
     for name in ("distvae.nothing", "numpy.nothing", "", None):
-        with pytest.raises(ModuleNotFoundError, match="as it is"), missing_told("train"):
+        with (
+            pytest.raises(ModuleNotFoundError, match="as it is"),
+            reporting_missing_packages("train"),
+        ):
             raise ModuleNotFoundError("as it is", name=name)
 
 

@@ -43,7 +43,7 @@ def split_by_column(
                 continue
             rows = _rows(wanted, cells(table, column))
             if rows is not None:
-                notes.append(_told(column, rows, len(cells(table, column))))
+                notes.append(_shown(column, rows, len(cells(table, column))))
                 return {name: part(table, column, found) for name, found in rows.items()}
     return dict(tables)
 
@@ -63,7 +63,7 @@ def _rows(wanted: str, values: list[Any]) -> dict[str, list[int]] | None:
     return rows if "train" in roles(rows).values() else None
 
 
-def _told(column: str, rows: Mapping[str, list[int]], count: int) -> str:
+def _shown(column: str, rows: Mapping[str, list[int]], count: int) -> str:
     parts = some(f"{name} {len(found):,}" for name, found in rows.items())
     told = f"splits are taken from column {column}: {parts}"
     lost = count - sum(map(len, rows.values()))

@@ -22,7 +22,7 @@ class Window:
 
 
 @dataclass
-class Sitting:
+class Session:
     """One stretch of a run, from start or resume to its end."""
 
     engine: Engine
