@@ -206,8 +206,9 @@ def _probe(folder: Path) -> tuple[float, float]:
 
     model = VAE.from_pretrained(folder)
     labels = torch.zeros(1, dtype=torch.int64) if model.conditional else None
+    context = model.conditioner.of_label(labels)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.decoder(torch.randn(1, model.config.latent_dim), labels)
+        model.decoder(torch.randn(1, model.config.latent_dim), context)
     return counter.get_total_flops(), matrix_product_peak(torch.device("cpu"))
 
 

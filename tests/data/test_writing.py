@@ -98,6 +98,6 @@ def test_a_failure_ends_the_writing(tmp_path: Path) -> None:
 def test_room_is_that_of_all_fields(tmp_path: Path) -> None:
     fields = [Field("values", (1000, 1000), "float64"), Field("more", (10**9,), "uint8")]
     check_space(tmp_path / "store", 1, fields[:1], "tables")
-    told = re.escape("1000000 tables of 1000 x 1000 and 1000000000 need 1008000.01 GB in")
+    told = re.escape("1000000 tables of 1000 x 1000 and 1000000000 need 1,008,000,008.0 MB in")
     with pytest.raises(DistvaeError, match=told):
         check_space(tmp_path / "store", 10**6, fields, "tables")

@@ -48,9 +48,10 @@ def on_a_grid(model: VAE, images: Tensor, labels: Tensor | None) -> Tensor:
     found = []
     for number, image in enumerate(images):
         y = None if labels is None else labels[number].expand(len(points))
-        parameters = model.decoder(points[:, None], y)
+        context = Context.of_label(y)
+        parameters = model.decoder(points[:, None], context)
         given = model.likelihood.log_prob(image.expand(len(points), *SHAPE), parameters).double()
-        joint = given + model.prior.log_prob(points[:, None], Context.of_label(y))
+        joint = given + model.prior.log_prob(points[:, None], context)
         found.append(joint.logsumexp(0) + math.log(points[1] - points[0]))
     return torch.stack(found)
 

@@ -149,7 +149,7 @@ def test_a_set_larger_than_the_memory_that_is_left(
         return found
 
     small = train(4000, None)
-    limit = small["VmData"] + 60.0
+    limit = small["VmData"] + 110.0  # threads reserve memory as they come to meet
     assert megabytes(14_400) > limit - small["RssAnon"], "more than could still be held"
     train(14_400, limit)
 
