@@ -124,6 +124,7 @@ def trained(prior: str, conditioning: str) -> VAE:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("prior", "conditioning"), [("normal", "modulate"), ("flow", "concat")])
 def test_a_model_obeys_each_attribute(prior: str, conditioning: str, tmp_path: Path) -> None:
     model = trained(prior, conditioning)

@@ -552,6 +552,7 @@ def test_heic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.abs(found - np.array([200, 30, 90])[:, None, None]).max() < 9
 
 
+@pytest.mark.slow
 def test_huge_photographs_are_read(tmp_path: Path) -> None:
     pictures.cache_clear()  # which Pillow's warnings are settled with
     ramp = Image.linear_gradient("L").resize((11_000, 9_000), Image.Resampling.BILINEAR)

@@ -19,6 +19,7 @@ from distvae.training.losses import STEPS, is_high
 from tests.training.conftest import Settings, losses, trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["gaussian", "discretized_logistic", "continuous_bernoulli"])
 def test_white_images_are_learned_to_the_end(
     settings: Settings, here: Path, likelihood: str

@@ -176,6 +176,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut_short, flip_a_bit, Path.unlink])
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "trainer.json"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
@@ -194,6 +195,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert_same_end(copy, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_step_number_with_a_flipped_bit_is_damage(
     copy: Path, command: Command, undisturbed: Path
 ) -> None:
@@ -206,6 +208,7 @@ def test_a_step_number_with_a_flipped_bit_is_damage(
     assert_same_end(copy, undisturbed)
 
 
+@pytest.mark.slow
 def test_all_checkpoints_damaged(copy: Path, command: Command) -> None:
     for path in checkpoints(copy):
         cut_short(path / "optimizer.safetensors")
@@ -216,6 +219,7 @@ def test_all_checkpoints_damaged(copy: Path, command: Command) -> None:
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_killed_between_the_last_checkpoint_and_the_weights_of_the_run(
     copy: Path, command: Command, undisturbed: Path
 ) -> None:
@@ -225,6 +229,7 @@ def test_killed_between_the_last_checkpoint_and_the_weights_of_the_run(
     assert_same_end(copy, undisturbed)
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_it_starts_at_the_beginning(
     copy: Path, command: Command, undisturbed: Path
 ) -> None:
