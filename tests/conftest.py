@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -162,6 +163,7 @@ def start(
     started: list[subprocess.Popen[str]] = []
 
     def begin(*words: object) -> "subprocess.Popen[str]":
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a nohup around the tests goes on
         process = subprocess.Popen(
             [sys.executable, "-m", "distvae.cli", *map(str, words)],
             cwd=tmp_path,
@@ -170,6 +172,7 @@ def start(
             stderr=subprocess.STDOUT,
             text=True,
         )
+        signal.signal(signal.SIGHUP, before)
         started.append(process)
         return process
 
