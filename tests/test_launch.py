@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, HANG
+from tests.conftest import CHECKOUT, run_process
 
 SCRIPT = CHECKOUT / "launch" / "train.py"
 
@@ -19,22 +19,15 @@ def test_accelerate_launches_a_run(
     place: str, shapes: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     folder = CHECKOUT if place == "the checkout" else tmp_path
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--cpu"),
-            *("--mixed_precision", "no", "--num_machines", "1", "--dynamo_backend", "no"),
-            *(os.path.relpath(SCRIPT, folder), "--data", str(shapes), "--max-steps", "5"),
-            *("--batch-size", "12", "--hidden", "16", "--output", str(tmp_path / "run")),
-        ],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert "5 steps of 12 images" in ended.stdout
+    words = [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--cpu"),
+        *("--mixed_precision", "no", "--num_machines", "1", "--dynamo_backend", "no"),
+        *(os.path.relpath(SCRIPT, folder), "--data", str(shapes), "--max-steps", "5"),
+        *("--batch-size", "12", "--hidden", "16", "--output", str(tmp_path / "run")),
+    ]
+    ended = run_process(words, folder, environment)
+    assert ended.code == 0, ended.err
+    assert "5 steps of 12 images" in ended.out
     assert (tmp_path / "run" / "checkpoints" / "step-00000005" / "model.safetensors").is_file()
     assert json.loads((tmp_path / "run" / "config.json").read_text())["world"]["processes"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -20,7 +20,13 @@ from distvae.errors import DistvaeError
 from distvae.evaluation.features import Extractor, Sampler, extract, real_images, spaced
 from distvae.evaluation.passes import Advance, unwatched
 from distvae.evaluation.probes import share_metrics
-from distvae.evaluation.uncertainty import estimate_metrics, mean_of, pooled, spread_metrics
+from distvae.evaluation.uncertainty import (
+    estimate_metrics,
+    mean_of,
+    named_metrics,
+    pooled,
+    spread_metrics,
+)
 from distvae.labels import numbers_of
 
 GROUPS = 10
@@ -109,36 +115,21 @@ def distance_metrics(
             dict(_figures(ours.double(), theirs.double(), extractor, name, seed))
             for ours, theirs, extractor in zip(found, real, extractors, strict=True)
         ]
-        for figure, estimate in pooled(figures).items():
-            yield from estimate_metrics(figure, estimate)
+        yield from named_metrics(pooled(figures))
     if asked is None:
         return
     assert labels is not None
     assert train.labels is not None
     for (found, name), own in zip(kinds, (labels, train.labels[alike]), strict=True):
-        yield from _of_labels(found, real, own, labels, data.label_names, name, seed)
-
-
-def _of_labels(
-    found: Sequence[Tensor],
-    real: Sequence[Tensor],
-    own: Tensor,
-    labels: Tensor,
-    names: Sequence[str],
-    name: str,
-    seed: int,
-) -> Values:
-    """The figures of each label in every space together, and their spread."""
-    figures = [
-        dict(_by_label(*pair, own, labels, names, name, seed))
-        for pair in zip(found, real, strict=True)
-    ]
-    by_label = pooled(figures)
-    for figure, estimate in by_label.items():
-        yield from estimate_metrics(figure, estimate)
-    fids = [each for figure, each in by_label.items() if figure.startswith("fid")]
-    if fids:
-        yield from spread_metrics(f"fid{name}", fids, seed)
+        figures = [
+            dict(_by_label(*pair, own, labels, data.label_names, name, seed))
+            for pair in zip(found, real, strict=True)
+        ]
+        by_label = pooled(figures)
+        yield from named_metrics(by_label)
+        fids = [each for figure, each in by_label.items() if figure.startswith("fid")]
+        if fids:
+            yield from spread_metrics(f"fid{name}", fids, seed)
 
 
 def _alike(train: ResidentImages, labels: Tensor | None, size: int) -> Tensor:

@@ -16,7 +16,7 @@ from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
 from distvae.evaluation.features import Sampler, Space, extract, real_images, spaced
 from distvae.evaluation.passes import Advance, unwatched
-from distvae.evaluation.uncertainty import ERROR, estimate_metrics, pooled, share_error
+from distvae.evaluation.uncertainty import ERROR, named_metrics, pooled, share_error
 from distvae.images import SHEET_PIXELS, grid, save_png, to_uint8
 from distvae.labels import numbers_of
 
@@ -130,8 +130,7 @@ def neighbour_metrics(found: Neighbours) -> Iterator[tuple[str, float]]:
     """
     pairs = zip(found.generated, found.test, strict=True)
     figures = [dict(_figures(generated.double(), test.double())) for generated, test in pairs]
-    for name, estimate in pooled(figures).items():
-        yield from estimate_metrics(name, estimate)
+    yield from named_metrics(pooled(figures))
 
 
 def _figures(generated: Tensor, test: Tensor) -> Iterator[tuple[str, float]]:

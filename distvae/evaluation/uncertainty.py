@@ -113,6 +113,12 @@ def pooled(found: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
     return estimates
 
 
+def named_metrics(found: Mapping[str, Estimate]) -> Iterator[tuple[str, float]]:
+    """Those of every figure by its name, see :func:`estimate_metrics`."""
+    for name, estimate in found.items():
+        yield from estimate_metrics(name, estimate)
+
+
 def spread_metrics(
     name: str, by_label: Sequence[Estimate], seed: int = 0
 ) -> Iterator[tuple[str, float]]:
