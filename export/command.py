@@ -80,17 +80,18 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
     from distvae.models import VAE
 
     origin = origin_of(run)
-    if run.bare:
-        make_console().print(
-            f"{run.folder} is a model and not a run: its files will not say what data it was "
-            "trained on, nor with which settings, and its encoder takes grey levels as they are"
-        )
     model = VAE.from_pretrained(run.model)
     if not isinstance(model.domain, Images):
         raise DistvaeError(
             f"{run.folder} cannot be exported: its examples are {model.domain.told}",
             "ONNX files are of images so far",
             "Draw from the run: distvae sample",
+        )
+    if run.bare:
+        make_console().print(
+            f"{run.folder} is a model and not a run: its files will not say what data it was "
+            "trained on, nor with which settings; its encoder takes images as with "
+            f"--binarize {model.domain.binarize}"
         )
     reported = reporting_disk_errors(f"the export cannot be written to {output}", output.parent)
     with reported, new_folder(output) as folder:
