@@ -19,7 +19,7 @@ from distvae.conditions import Conditions
 from distvae.config import ModelConfig, ObjectiveConfig, ObjectiveName
 from distvae.domains.images import WHITE
 from distvae.models import VAE, build_model
-from distvae.objectives import OBJECTIVES, Context, Loss, Objective, Pressure
+from distvae.objectives import OBJECTIVES, Loss, Objective, Pressure, RunFacts
 from distvae.objectives.aggregate import log_aggregate, mmd
 from distvae.objectives.factor import Factor, discriminator_loss, shuffle_dimensions
 
@@ -36,7 +36,7 @@ def batch_of(images: Tensor, noise: Tensor, labels: Tensor | None = None) -> Bat
 def objective(name: ObjectiveName, **changes: Any) -> Objective:
     torch.manual_seed(1)
     config = ObjectiveConfig(name, discriminator=(8, 8), **changes).resolved()
-    return OBJECTIVES[name](Context(config, LATENTS, LATENTS, SIDE**2, IMAGES))
+    return OBJECTIVES[name](RunFacts(config, LATENTS, LATENTS, SIDE**2, IMAGES))
 
 
 def a_model() -> VAE:
@@ -199,8 +199,8 @@ def test_the_best_discriminator_tells_the_total_correlation() -> None:
     torch.manual_seed(0)
     spread = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
     config = ObjectiveConfig("factor", discriminator=(32, 32)).resolved()
-    context = Context(config, latent_dim=2, prior_noise_dim=2, dims=1, images=1)
-    discriminator = Factor(context).discriminator
+    facts = RunFacts(config, latent_dim=2, prior_noise_dim=2, dims=1, images=1)
+    discriminator = Factor(facts).discriminator
     optimizer = torch.optim.Adam(discriminator.parameters(), lr=5e-3)
     for step in range(600):
         optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / 600)

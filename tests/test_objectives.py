@@ -21,9 +21,9 @@ from distvae.domains.images import WHITE
 from distvae.models import VAE, Terms, build_model
 from distvae.objectives import (
     OBJECTIVES,
-    Context,
     Objective,
     Pressure,
+    RunFacts,
     elbo,
     loss_of_means,
 )
@@ -98,7 +98,7 @@ def batch_of(images: Tensor, noise: Tensor, labels: Tensor | None = None) -> Bat
 def objective(name: ObjectiveName, **changes: Any) -> Objective:
     config = ObjectiveConfig(name, **changes).resolved()
     images = changes.pop("images", 100)
-    return OBJECTIVES[name](Context(config, LATENTS, LATENTS, PIXELS, images))
+    return OBJECTIVES[name](RunFacts(config, LATENTS, LATENTS, PIXELS, images))
 
 
 def batch(size: int, *shape: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,14 +3,14 @@
 from distvae.objectives.aggregate import BetaTC, DipI, DipII, Mmd
 from distvae.objectives.base import (
     MODEL,
-    Context,
     Gather,
     Loss,
     Objective,
     Player,
     Pressure,
+    RunFacts,
     elbo,
-    held,
+    frozen,
     loss_of_means,
 )
 from distvae.objectives.bounds import Dreg, Elbo, Iwae
@@ -19,14 +19,14 @@ from distvae.objectives.factor import Factor
 __all__ = [
     "MODEL",
     "OBJECTIVES",
-    "Context",
     "Gather",
     "Loss",
     "Objective",
     "Player",
     "Pressure",
+    "RunFacts",
     "elbo",
-    "held",
+    "frozen",
     "loss_of_means",
 ]
 

@@ -31,11 +31,11 @@ class BetaTC(Objective):
         """The bound plus beta - 1 times the total correlation, all under the KL weight."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        gather, beta = self.context.gather, self.context.config.penalty
+        gather, beta = self.facts.gather, self.facts.config.penalty
         assert beta is not None
         with full_precision(batch.stored.device.type):
             z, (mean, log_variance) = gather(terms.z), map(gather, terms.posterior.base)
-            joint, dimensions = log_aggregate(z, mean, log_variance, self.context.images)
+            joint, dimensions = log_aggregate(z, mean, log_variance, self.facts.images)
             given = log_normal(z, mean, log_variance).sum(1)
             total_correlation = (joint - dimensions.sum(1)).mean()
             extras = {
@@ -90,9 +90,9 @@ class DipI(Objective):
         """The bound plus the two penalties."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        config = self.context.config
+        config = self.facts.config
         with full_precision(batch.stored.device.type):
-            covariance = self.covariance(*map(self.context.gather, terms.posterior.base))
+            covariance = self.covariance(*map(self.facts.gather, terms.posterior.base))
             diagonal = covariance.diagonal()
             off_diagonal = covariance.square().sum() - diagonal.square().sum()
             distance = (diagonal - 1.0).square().sum()
@@ -127,14 +127,14 @@ class Mmd(Objective):
     @property
     def noise_dim(self) -> int:
         """Enough for either."""
-        return max(self.context.latent_dim, self.context.prior_noise_dim)
+        return max(self.facts.latent_dim, self.facts.prior_noise_dim)
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound plus the discrepancy between the batch's latents and draws of the prior."""
         of_posterior, of_prior = batch.noise.unbind(1)
-        terms = model.terms(batch._replace(noise=of_posterior[:, : self.context.latent_dim]))
+        terms = model.terms(batch._replace(noise=of_posterior[:, : self.facts.latent_dim]))
         bound = self.bound(terms, pressure)
-        gather, penalty = self.context.gather, self.context.config.penalty
+        gather, penalty = self.facts.gather, self.facts.config.penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
             context = model.conditioner(batch.conditions)

@@ -89,7 +89,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Context:
+class RunFacts:
     """What an objective knows of its run."""
 
     config: ObjectiveConfig
@@ -109,16 +109,16 @@ class Objective(nn.Module):
 
     ``players`` says how each is trained. The name of one beside the model is that of the attribute
     that holds its network. All losses come from one pass and their sum has one backward pass, so a
-    loss takes what is another player's without its gradient: a network as :func:`held`, latents and
-    images detached.
+    loss takes what is another player's without its gradient: a network as :func:`frozen`, latents
+    and images detached.
     """
 
     compiles: ClassVar[bool] = True
     """Whether its gradient is that of its value, all a compiler can know of it."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, facts: RunFacts) -> None:
         super().__init__()
-        self.context = context
+        self.facts = facts
         self.players: dict[str, Player] = {MODEL: Player()}
 
     @property
@@ -129,7 +129,7 @@ class Objective(nn.Module):
     @property
     def noise_dim(self) -> int:
         """Length of a noise vector."""
-        return self.context.latent_dim
+        return self.facts.latent_dim
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The losses of a batch.
@@ -143,10 +143,10 @@ class Objective(nn.Module):
 
     def bound(self, terms: Terms, pressure: Pressure) -> Loss:
         """The weighted bound, to which most objectives add a term."""
-        return elbo(terms, pressure.kl_weight, self.context.config, self.context.dims)
+        return elbo(terms, pressure.kl_weight, self.facts.config, self.facts.dims)
 
 
-def held(network: nn.Module) -> Callable[..., Tensor]:
+def frozen(network: nn.Module) -> Callable[..., Tensor]:
     """The network as other players' losses meet it: gradients pass through to what it is given.
 
     Its own weights get none.

@@ -21,13 +21,13 @@ class Elbo(Objective):
     @property
     def draws(self) -> int | None:
         """One, or several to average over."""
-        samples = self.context.config.importance_samples
+        samples = self.facts.config.importance_samples
         return None if samples == 1 else samples
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """Distortion plus weighted rate."""
         terms = model.terms(batch)
-        config, dims, gather = self.context.config, self.context.dims, self.context.gather
+        config, dims, gather = self.facts.config, self.facts.dims, self.facts.gather
         return elbo(terms, pressure.kl_weight, config, dims, pressure.capacity, gather)
 
 
@@ -41,7 +41,7 @@ class Iwae(Objective):
     @property
     def draws(self) -> int | None:
         """K, be it one."""
-        return self.context.config.importance_samples
+        return self.facts.config.importance_samples
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound; distortion and rate are means over the draws."""

@@ -14,7 +14,7 @@ from distvae.batch import Batch
 from distvae.config import ObjectiveConfig
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Context, Loss, Objective, Player, Pressure, held
+from distvae.objectives.base import Loss, Objective, Player, Pressure, RunFacts, frozen
 
 
 class Factor(Objective):
@@ -32,24 +32,24 @@ class Factor(Objective):
     model is trained by the bound alone.
     """
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        widths = (context.latent_dim, *context.config.discriminator)
+    def __init__(self, facts: RunFacts) -> None:
+        super().__init__(facts)
+        widths = (facts.latent_dim, *facts.config.discriminator)
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
         self.discriminator = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-        self.players["discriminator"] = player(context.config)
+        self.players["discriminator"] = player(facts.config)
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The model's loss and the discriminator's."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        penalty = self.context.config.penalty
+        penalty = self.facts.config.penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
-            z = self.context.gather(terms.z)
-            total_correlation = held(self.discriminator)(z).mean()
+            z = self.facts.gather(terms.z)
+            total_correlation = frozen(self.discriminator)(z).mean()
             own = discriminator_loss(self.discriminator, z.detach())
         loss = bound.loss + penalty * pressure.heard * total_correlation
         extras = {"total_correlation": total_correlation, "discriminator_loss": own}

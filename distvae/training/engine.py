@@ -30,7 +30,7 @@ from distvae.data.image_data import ImageData
 from distvae.draws import NoiseSource
 from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
-from distvae.objectives import MODEL, OBJECTIVES, Context, Objective, Pressure
+from distvae.objectives import MODEL, OBJECTIVES, Objective, Pressure, RunFacts
 from distvae.schedules import Parts, steps_of, whole
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.sharding import shard_model
@@ -195,7 +195,7 @@ def _objective(
     config: TrainConfig, data: ImageData, model: VAE, accelerator: Accelerator
 ) -> Objective:
     return OBJECTIVES[config.objective.objective](
-        Context(
+        RunFacts(
             config.objective,
             latent_dim=config.model.latent_dim,
             prior_noise_dim=model.prior.noise_dim,

@@ -19,7 +19,7 @@ from distvae.batch import Batch
 from distvae.config import TrainConfig
 from distvae.data.store import open_data
 from distvae.models import VAE
-from distvae.objectives import MODEL, OBJECTIVES, Context, Loss, Player, Pressure, held
+from distvae.objectives import MODEL, OBJECTIVES, Loss, Player, Pressure, RunFacts, frozen
 from distvae.objectives.bounds import Elbo
 from distvae.runs import checkpoints
 from distvae.schedules import Part
@@ -213,16 +213,16 @@ def test_until_the_discriminator_starts_the_bound_alone_is_trained(
 class WithCritic(Elbo):
     """A bound with a critic that each image meets alone."""
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self.critic = nn.Linear(context.latent_dim, 1)
+    def __init__(self, facts: RunFacts) -> None:
+        super().__init__(facts)
+        self.critic = nn.Linear(facts.latent_dim, 1)
         self.players["critic"] = Player(0.03, weight_decay=0.5, start=1, steps=2)
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound less what the critic says, and how far that is from 1."""
         loss, z = super().forward(model, batch, pressure), model.terms(batch).z
         rival = (self.critic(z.detach()) - 1).square().mean()
-        pressed = loss.loss - 10.0 * held(self.critic)(z).mean()
+        pressed = loss.loss - 10.0 * frozen(self.critic)(z).mean()
         return dataclasses.replace(loss, loss=pressed, others={"critic": rival})
 
 
