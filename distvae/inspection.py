@@ -19,6 +19,7 @@ from distvae.terminal import make_console, progress_bar, table
 
 if TYPE_CHECKING:
     from distvae.data.image_data import ImageData
+    from distvae.export.manifest import Manifest
 
 MOST_LABELS = 100
 """Rows of the table of labels."""
@@ -128,7 +129,7 @@ def _inspect_onnx(path: Path) -> None:
         ("file size", f"{sum(file.stat().st_size for file in files):,} bytes"),
         *(("input", _shown(value)) for value in session.get_inputs()),
         *(("output", _shown(value)) for value in session.get_outputs()),
-        ("image (C, H, W)", " x ".join(map(str, manifest.image_shape))),
+        _example_of(manifest),
         ("noise, latent dimensions", f"{manifest.noise_dim}, {manifest.latent_dim}"),
         ("labels", ", ".join(manifest.label_names) or "none"),
         ("network", manifest.network),
@@ -145,6 +146,14 @@ def _inspect_onnx(path: Path) -> None:
         ),
     ]
     make_console().print(table(str(path), rows))
+
+
+def _example_of(manifest: "Manifest") -> tuple[str, str]:
+    from distvae.data.sources.labels import some
+
+    if manifest.image_shape is None:
+        return "columns", some(manifest.columns, 20)
+    return "image (C, H, W)", " x ".join(map(str, manifest.image_shape))
 
 
 def _shown(value: Any) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from distvae.attributes import Attribute
 from distvae.config import Binarization
+from distvae.errors import DistvaeError
 from distvae.schedules import Part
 from distvae.values import REST, Within
 
@@ -25,6 +26,20 @@ class VectorsRecord:
     columns: Annotated[Names, Within(1, 100_000)]
     mean: tuple[Real, ...]
     deviation: tuple[Real, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse columns without their scale.
+
+        Raises:
+            DistvaeError: there is not one mean and one deviation above 0 for each.
+        """
+        fits = len(self.mean) == len(self.deviation) == len(self.columns) > 0
+        if not fits or min(self.deviation) <= 0:
+            raise DistvaeError(
+                "the columns of a model are damaged",
+                "expected a name, a mean and a deviation above 0 for each",
+                "Use another copy of its config.json.",
+            )
 
 
 @dataclass(frozen=True)

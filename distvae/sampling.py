@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from distvae.drawings import TABLES, WRITERS, Drawing, Examples, Images
+from distvae.drawings import TABLES, WRITERS, Drawing, Examples
 from distvae.errors import DistvaeError, shown
 from distvae.files import reporting_disk_errors
 from distvae.flags import Positional, arg
@@ -177,12 +177,12 @@ def _from_onnx(config: SampleConfig, path: Path) -> Drawing:
         make_console().print(f"{path} is large: not compared with its checksum; --verify on does")
     labels = _labels(config, sampler.label_names)
 
-    def batches() -> Iterator[Images]:
+    def batches() -> Iterator[Examples]:
         asked = None if labels is None else numbers_of(sampler.label_names)[labels]
         return sampler.stream(asked, config.count, config.seed, config.temperature)
 
-    shape = sampler.manifest.image_shape
-    return Drawing(shape, sampler.label_names, labels, config.count, batches)
+    shape, columns = sampler.manifest.example.shape, sampler.manifest.columns
+    return Drawing(shape, sampler.label_names, labels, config.count, batches, columns)
 
 
 def _from_weights(config: SampleConfig, path: Path) -> Drawing:

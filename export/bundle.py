@@ -18,7 +18,9 @@ from distvae.files import write_text
 from distvae.labels import label_index, numbers_of
 from distvae.text import markdown, markdown_table, printable
 
-README, TEMPLATE = "README.md", "readme.md"
+README = "README.md"
+TEMPLATES = {"image": "readme.md", "values": "rows.md"}
+"""By what the decoder gives."""
 SCRIPT = "sample.py"
 HEADINGS = ("file", "size", "error", "mean", "levels", "images/s", "judge")
 MNIST_LICENCE = "MNIST is by Y. LeCun, C. Cortes and C. Burges and licensed CC BY-SA 3.0."
@@ -57,7 +59,7 @@ class Row:
             f"{self.size / 1e6:,.2f} MB",
             f"{self.parity.error:.1e}",
             f"{self.parity.mean_error:.1e}",
-            "" if drawn is None else str(self.parity.grey_levels),
+            "" if self.parity.grey_levels is None else str(self.parity.grey_levels),
             "" if drawn is None else f"{drawn:,.0f}",
             f"{sum(judged.values()) / len(judged):.2%}" if judged else "",
         ]
@@ -78,7 +80,13 @@ def coarse(row: Row) -> str:
 
 def price_table(title: str, rows: Sequence[Row]) -> Table:
     """Error, size and speed of every file."""
-    return _table(title, HEADINGS, [row.cells() for row in rows])
+    return _table(title, _headings(rows), [row.cells() for row in rows])
+
+
+def _headings(rows: Sequence[Row]) -> tuple[str, ...]:
+    """``HEADINGS`` where images are drawn; what draws no grey levels draws rows."""
+    levelled = any(row.parity.grey_levels is not None for row in rows)
+    return HEADINGS if levelled else tuple(it.replace("images", "rows") for it in HEADINGS)
 
 
 def label_table(rows: Sequence[Row]) -> Table:
@@ -103,13 +111,13 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
     """
     here = Path(__file__).parent
     shutil.copyfile(here / SCRIPT, folder / SCRIPT)
-    template = Template((here / TEMPLATE).read_text(encoding="utf-8"))
     manifest = read_manifest(folder / "decoder.onnx")
+    template = Template((here / TEMPLATES[manifest.example.name]).read_text(encoding="utf-8"))
     tested = [[name, f"{value:.5g}"] for name, value in measured(run).items()]
     facts = {
         "name": markdown(run.resolve().name),
         "page": PAGE if page else "",
-        "files": _markdown(HEADINGS, [row.cells() for row in rows]),
+        "files": _markdown(_headings(rows), [row.cells() for row in rows]),
         "remarks": "".join(f"{remark}.\n\n" for row in rows if (remark := coarse(row))),
         "images": f"{rows[0].parity.images:,}",
         "tested": f"On the test split:\n\n{_markdown(('', ''), tested)}\n" if tested else "",
@@ -119,12 +127,17 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
 
 def _of_manifest(manifest: Manifest) -> dict[str, object]:
     """What the template's words stand for, as far as the file itself tells."""
-    channels, height, width = manifest.image_shape
+    shape, vectors = manifest.example.shape, manifest.vectors
+    columns = list(zip(*vars(vectors).values(), strict=True)) if vectors else []
     bundled = manifest.data["source"] == "bundled mnist"
     return {
         "what": f"A{' conditional' if manifest.conditional else ''} variational autoencoder",
-        "image": f"{channels}x{height}x{width}",
-        "shape": f"{channels}, {height}, {width}",
+        "image": "x".join(map(str, shape)),
+        "shape": ", ".join(map(str, shape)),
+        "columns": markdown_table(
+            ("column", "mean", "deviation"),
+            [(name, f"{mean:.5g}", f"{deviation:.5g}") for name, mean, deviation in columns],
+        ),
         "opset": manifest.opset,
         "noise_dim": manifest.noise_dim,
         "latent_dim": manifest.latent_dim,

@@ -81,17 +81,15 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
 
     origin = origin_of(run)
     model = VAE.from_pretrained(run.model)
-    if not isinstance(model.domain, Images):
-        raise DistvaeError(
-            f"{run.folder} cannot be exported: its examples are {model.domain.told}",
-            "ONNX files are of images so far",
-            "Draw from the run: distvae sample",
-        )
+    taken = ""
+    if isinstance(model.domain, Images):
+        taken = f"; its encoder takes images as with --binarize {model.domain.binarize}"
+    else:
+        _refuse_what_is_of_images(config, f"{run.folder}: its examples are {model.domain.told}")
     if run.bare:
         make_console().print(
             f"{run.folder} is a model and not a run: its files will not say what data it was "
-            "trained on, nor with which settings; its encoder takes images as with "
-            f"--binarize {model.domain.binarize}"
+            f"trained on, nor with which settings{taken}"
         )
     reported = reporting_disk_errors(f"the export cannot be written to {output}", output.parent)
     with reported, new_folder(output) as folder:
@@ -108,6 +106,22 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
             (folder / WEB).mkdir()
             write_page(folder / "decoder.onnx", folder / WEB)
     return rows
+
+
+def _refuse_what_is_of_images(config: ExportConfig, thing: str) -> None:
+    if config.web:
+        raise DistvaeError(
+            f"--web does not fit {thing}",
+            "the page draws images",
+            "Leave it out: sample.py and distvae sample write a table from decoder.onnx.",
+        )
+    if config.precision != "fp32":
+        raise DistvaeError(
+            f"--precision {config.precision} does not fit {thing}",
+            "half floats and 8-bit integers are too coarse for numbers that are no grey levels, "
+            "and a network of columns is small",
+            "Leave it out.",
+        )
 
 
 def _tell(run: Run, output: Path, page: bool, rows: list["Row"]) -> None:
@@ -148,13 +162,14 @@ def check(path: Path, name: str | None) -> None:
     manifest = read_manifest(path)
     model = VAE.from_pretrained(_weights_of(path, manifest.weights_sha256, name))
     parity = _verified(path, model)
+    what = "images" if manifest.image_shape else "rows"
     rows = [
         ("precision", manifest.precision),
-        (f"{manifest.graph}: images compared", f"{parity.images:,}"),
+        (f"{manifest.graph}: {what} compared", f"{parity.images:,}"),
         ("largest error", f"{parity.error:.1e}"),
         ("mean error", f"{parity.mean_error:.1e}"),
     ]
-    if manifest.graph == "decoder":
+    if parity.grey_levels is not None:
         rows.append(("grey levels", str(parity.grey_levels)))
     make_console().print(table(str(path), rows))
 

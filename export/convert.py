@@ -1,6 +1,6 @@
-"""From a trained model to ONNX graphs: noise to image, and image to posterior.
+"""From a trained model to ONNX graphs: noise to example, and example to posterior.
 
-Legend: B batch, C channels, H height, W width, Z latent dimensions, L labels.
+Legend: B batch, S the axes of an example, Z latent dimensions, L labels.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from distvae.export.rounding import measured_probe
 from distvae.files import replacing_file
 from distvae.inference import for_inference
 from distvae.models import VAE
+from distvae.records import VectorsRecord
 from distvae.tensors import checksum
 
 OPSET = 18
@@ -33,7 +34,8 @@ OPSET = 18
 IR_VERSION = 8
 """The file format that came with opset 18; the exporter's own is refused by older runtimes."""
 MEAN = "mean_image"
-"""Tensor in the decoder that holds the image in [0, 1], before it is rounded to grey levels."""
+"""Tensor in the decoder that holds the image in [0, 1] before it is rounded to grey levels, or the
+vector while it is standardized."""
 LARGEST_FILE = 2_000_000_000
 """Bytes of weights that still fit into the file itself: protobuf ends at 2 GiB."""
 
@@ -66,7 +68,7 @@ class CheckedLabel(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """Noise ``[B, noise_dim]`` and label ``[B]`` to image, uint8 and in [0, 1] ``[B, C, H, W]``."""
+    """Noise ``[B, noise_dim]`` and label ``[B]`` to an example, as it is stored and before that."""
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
@@ -74,14 +76,14 @@ class DecoderGraph(nn.Module):
         self.checked = CheckedLabel(len(model.label_names))
 
     def forward(self, noise: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The likelihood's mean, and before it the same unrounded."""
+        """The likelihood's mean ``[B, *S]`` as it is stored, and the same as the model sees it."""
         context = Context.of_label(None if label is None else self.checked(label))
         mean = self.model.render(self.model.prior.transform(noise, context), context)
         return self.model.domain.to_stored(mean), mean
 
 
 class EncoderGraph(nn.Module):
-    """Image uint8 ``[B, C, H, W]`` and label ``[B]`` to mean and log-variance ``[B, Z]``.
+    """An example as it is stored ``[B, *S]`` and label ``[B]`` to mean and log-variance ``[B, Z]``.
 
     Of a flow posterior: where the flow carries the mean of its base, and the base's log-variance.
     """
@@ -91,30 +93,34 @@ class EncoderGraph(nn.Module):
         self.model = model
         self.checked = CheckedLabel(len(model.label_names))
 
-    def forward(self, image: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, example: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The two parts of the posterior."""
         context = Context.of_label(None if label is None else self.checked(label))
-        posterior = self.model.infer(self.model.domain.to_expected_input(image), context)
+        posterior = self.model.infer(self.model.domain.to_expected_input(example), context)
         return posterior.mean, posterior.log_variance
 
 
 def decoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
-    """``noise`` float32 and ``label`` int64 to ``image`` uint8, with its manifest.
+    """``noise`` float32 and ``label`` int64 to ``image`` uint8 or ``values`` float32.
 
     Only what every runtime has is in it; random numbers come from outside.
     """
-    noise = torch.zeros(2, model.prior.noise_dim)
-    proto = _export(DecoderGraph(for_inference(model)), model, {"noise": noise}, ["image", MEAN])
+    manifest = _manifest(DECODER, model, origin)
+    inputs = {"noise": torch.zeros(2, manifest.noise_dim)}
+    outputs = [manifest.example.name, MEAN]
+    proto = _export(DecoderGraph(for_inference(model)), model, inputs, outputs)
     del proto.graph.output[1]
-    return described(proto, _manifest(DECODER, model, origin))
+    return described(proto, manifest)
 
 
 def encoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
-    """``image`` uint8 and ``label`` int64 to ``mean`` and ``log_variance``, with its manifest."""
-    image = torch.zeros(2, *model.image_shape, dtype=torch.uint8)
+    """``image`` or ``values``, and ``label``, to ``mean`` and ``log_variance``."""
+    manifest = _manifest(ENCODER, model, origin)
+    name, shape, dtype = manifest.example
+    inputs = {name: torch.zeros(2, *shape, dtype=getattr(torch, dtype))}
     graph = EncoderGraph(for_inference(model))
-    proto = _export(graph, model, {"image": image}, ["mean", "log_variance"])
-    return described(proto, _manifest(ENCODER, model, origin))
+    proto = _export(graph, model, inputs, ["mean", "log_variance"])
+    return described(proto, manifest)
 
 
 def write_graph(proto: onnx.ModelProto, path: Path, largest: int = LARGEST_FILE) -> None:
@@ -174,7 +180,7 @@ def _export(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=outputs,
-            dynamic_shapes={name: {0: batch} for name in inputs},
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
             external_data=False,
             verbose=False,
         )
@@ -202,11 +208,12 @@ def clean(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:
-    config = model.config
+    config, example = model.config, model.domain.record()
+    vectors = example.get("vectors")
     return Manifest(
         graph=graph,
         precision="fp32",
-        image_shape=model.image_shape,
+        image_shape=None if vectors else model.image_shape,
         noise_dim=model.prior.noise_dim,
         latent_dim=config.latent_dim,
         label_names=model.label_names,
@@ -223,6 +230,7 @@ def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:
             "onnx": onnx.__version__,
             "onnxscript": onnxscript.__version__,
         },
+        vectors=vectors and VectorsRecord(**vectors),
     )
 
 

@@ -1,6 +1,6 @@
 """Posteriors from an exported encoder, without PyTorch. Needs numpy and onnxruntime only."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,18 +32,21 @@ class Encoder(Opened):
 
     kind = ENCODER
 
-    def encode(self, images: NDArray[np.uint8], labels: Labels | None = None) -> Posterior:
+    def encode(self, images: NDArray[Any], labels: Labels | None = None) -> Posterior:
         """Mean and log-variance of the latents of images.
 
         Args:
-            images: uint8 ``[N, C, H, W]``, 0 to 255.
+            images: uint8 ``[N, C, H, W]``, 0 to 255; or vectors float32 ``[N, F]`` in the units of
+                the data.
             labels: one label for all or one for each image, by name or number; None without.
 
         Raises:
             DistvaeError: the images are of another type or shape, or a label is missing or
                 unknown.
         """
-        inputs = {"image": checked_rows(images, "images", np.uint8, self.manifest.image_shape)}
+        name, shape, dtype = self.manifest.example
+        many = "images" if self.manifest.image_shape else name
+        inputs = {name: checked_rows(images, many, np.dtype(dtype).type, shape)}
         numbers = labels_of_rows(labels, len(images), self.label_names)
         if numbers is not None:
             inputs["label"] = numbers

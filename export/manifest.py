@@ -6,12 +6,15 @@ It is all that a sampler needs to know, and all that a reader needs to find the 
 import contextlib
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from distvae.errors import DistvaeError
+from distvae.fields import VALUES, Field
 from distvae.reading import parse_json
+from distvae.records import VectorsRecord
 from distvae.values import Within, coerce
 
 KEY = "distvae.manifest"
@@ -27,13 +30,13 @@ class Manifest:
     """The facts of one exported graph."""
 
     graph: str
-    """``decoder`` (noise to image) or ``encoder`` (image to posterior)."""
+    """``decoder`` (noise to example) or ``encoder`` (example to posterior)."""
     precision: str
     """``fp32``, ``fp16`` or ``int8``."""
-    image_shape: tuple[_Size, _Size, _Size]
-    """Channels, height and width; an image is uint8, 0 to 255."""
+    image_shape: tuple[_Size, _Size, _Size] | None
+    """Channels, height and width; an image is uint8, 0 to 255. None of examples of another kind."""
     noise_dim: _Size
-    """Length of the noise vector that becomes one image."""
+    """Length of the noise vector that becomes one example."""
     latent_dim: _Size
     label_names: tuple[str, ...]
     """Names of the labels in the order of their numbers; empty for a model without labels."""
@@ -50,6 +53,25 @@ class Manifest:
     versions: dict[str, str]
     """Packages that made the file."""
     format: int = FORMAT
+    vectors: VectorsRecord | None = None
+    """Names and scales of the columns of vectors; a row is float32, in the units of the data."""
+
+    @property
+    def example(self) -> Field:
+        """What the decoder gives and the encoder takes: its name, shape and type."""
+        if self.image_shape is not None:
+            return Field("image", self.image_shape, "uint8")
+        return Field(VALUES, (len(self.columns),), "float32")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the numbers of a vector; of images there are none."""
+        return self.vectors.columns if self.vectors else ()
+
+    @property
+    def pixels(self) -> int:
+        """Of an image, channels not counted; of a vector, its columns."""
+        return math.prod(self.example.shape[-2:])
 
     @property
     def conditional(self) -> bool:
@@ -58,7 +80,10 @@ class Manifest:
 
     def to_json(self) -> str:
         """One JSON object, the same bytes for the same facts."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, ensure_ascii=False)
+        facts = dataclasses.asdict(self)
+        if self.vectors is None:  # as earlier versions read it
+            del facts["vectors"]
+        return json.dumps(facts, sort_keys=True, ensure_ascii=False)
 
 
 def parse_manifest(text: str | None, source: str) -> Manifest:
@@ -93,6 +118,8 @@ def parse_manifest(text: str | None, source: str) -> Manifest:
         raise _damaged(source, f"unknown: {', '.join(sorted(unknown))}")
     if len(set(manifest.label_names)) != len(manifest.label_names):
         raise _damaged(source, "two of label_names are the same")
+    if (manifest.image_shape is None) == (manifest.vectors is None):
+        raise _damaged(source, "expected one of image_shape and vectors")
     return manifest
 
 

@@ -22,7 +22,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
-from distvae.export.manifest import Manifest
+from distvae.export.manifest import DECODER, Manifest
 from distvae.noise import standard_normal
 from distvae.reading import parse_json
 from distvae.values import Within, coerce
@@ -50,7 +50,10 @@ GREY_LEVELS = Bounds(2.0, 6.0, 5.0)
 of random weights, weights of 8 bits on a processor without VNNI 9 (see
 ``tests/benchmarks/README.md``)."""
 POSTERIOR = Bounds(0.01, 0.05, 0.02)
-"""Of posteriors, relative where a value exceeds one."""
+"""Of posteriors, relative where a value exceeds one; of vectors, in deviations of a column."""
+COARSE = 1e-4
+"""Of a value of a vector, added to the deviation of its column: the bits of a number far from 0
+round more coarsely than its column may vary."""
 _MOST, _PIXELS, _VALUES = 4, 2**14, 256
 _SEED = 0
 Values = dict[str, NDArray[Any]]
@@ -68,15 +71,19 @@ class Probe:
 
 def probe_inputs(manifest: Manifest) -> tuple[Values, int]:
     """Inputs by seed, labels evenly over all, and how many: fewer of large images."""
-    count = max(1, min(_MOST, _PIXELS // math.prod(manifest.image_shape[1:])))
+    count = max(1, min(_MOST, _PIXELS // manifest.pixels))
     inputs: Values = {}
     if manifest.graph == "decoder":
         inputs["noise"] = standard_normal(_SEED, 0, count, manifest.noise_dim)
+    elif manifest.vectors is not None:
+        values = standard_normal(_SEED, 0, count, len(manifest.columns)).astype(np.float64)
+        values = values * manifest.vectors.deviation + manifest.vectors.mean
+        inputs[manifest.example.name] = values.astype(np.float32)
     else:
-        pixels = math.prod(manifest.image_shape)
+        pixels = math.prod(manifest.example.shape)
         words = np.random.Philox(key=_SEED).random_raw(-(-count * pixels // 8)).astype("<u8")
         inputs["image"] = words.view(np.uint8)[: count * pixels].reshape(
-            count, *manifest.image_shape
+            count, *manifest.example.shape
         )
     if manifest.conditional:
         inputs["label"] = np.arange(count) * len(manifest.label_names) // count
@@ -118,10 +125,13 @@ def bounds_of(values: NDArray[Any]) -> Bounds:
     return GREY_LEVELS if values.dtype == np.uint8 else POSTERIOR
 
 
-def difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """Largest mean difference of a row, of ``[N, V]`` both."""
+def difference(found: NDArray[Any], expected: NDArray[Any], manifest: Manifest) -> float:
+    """Largest mean difference of a row, of ``[N, V]`` both, in the unit of their bounds."""
     off = np.abs(found.astype(np.float64) - expected)
-    if found.dtype != np.uint8:
+    if manifest.graph == DECODER and manifest.vectors is not None:
+        deviation = thinned(np.array([manifest.vectors.deviation]))
+        off /= deviation + COARSE * np.abs(expected)
+    elif found.dtype != np.uint8:
         off /= np.maximum(1.0, np.abs(expected))
     return float(off.mean(axis=1).max())
 
@@ -191,7 +201,8 @@ def check_outputs(
     else:
         return
     for name, values in found.items():
-        off, allowed = difference(values, expected.values[name]), expected.limits[name]
+        off = difference(values, expected.values[name], manifest)
+        allowed = expected.limits[name]
         if not off <= allowed:
             unit = "grey levels" if values.dtype == np.uint8 else f"of {name}"
             raise DistvaeError(

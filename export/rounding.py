@@ -37,13 +37,11 @@ def measured_probe(path: Path, proto: onnx.ModelProto, manifest: Manifest) -> Pr
     """
     expected = computed(path, manifest)
     moved = list(_moved(path, proto, manifest))
-    return Probe(
-        expected,
-        {
-            name: _limit(max(difference(one[name], values) for one in moved), bounds_of(values))
-            for name, values in expected.items()
-        },
-    )
+    limits = {}
+    for name, values in expected.items():
+        off = max(difference(one[name], values, manifest) for one in moved)
+        limits[name] = _limit(off, bounds_of(values))
+    return Probe(expected, limits)
 
 
 def _moved(path: Path, proto: onnx.ModelProto, manifest: Manifest) -> Iterator[Values]:

@@ -1,4 +1,4 @@
-"""Draw images from the decoder.onnx beside this script: needs numpy, onnxruntime and pillow."""
+"""Draw from the decoder.onnx beside this script: needs numpy, onnxruntime; for images pillow."""
 
 import argparse
 import base64
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from PIL import Image
 
 
 def check(right: object, message: object) -> None:
@@ -34,19 +33,31 @@ def check_file(path: Path) -> None:
 
 def check_probe(session: Any, manifest: Any, text: str | None) -> None:
     """Compare what this machine draws with what the file says that its graph gives."""
-    shape, names, facts = manifest["image_shape"], manifest["label_names"], json.loads(text or "{}")
-    count = max(1, min(4, 2**14 // (shape[1] * shape[2])))
+    shape, names, facts = shape_of(manifest), manifest["label_names"], json.loads(text or "{}")
+    vectors, name = manifest.get("vectors"), session.get_outputs()[0].name
+    count = max(1, min(4, 2**14 // int(np.prod(shape[-2:]))))
     inputs = {"noise": standard_normal(0, count, manifest["noise_dim"])}
     inputs |= {"label": np.arange(count) * len(names) // count} if names else {}
-    drawn = session.run(["image"], inputs)[0].reshape(count, -1).astype(int)
+    drawn = session.run([name], inputs)[0].reshape(count, -1)
     step = -(-drawn.shape[1] // 256)
-    drawn = drawn[:, :: step if step == 1 else step | 1]
-    kept = np.frombuffer(base64.b64decode(facts.get("image", "")), np.uint8)
-    off = abs(drawn - kept.reshape(drawn.shape)).mean(axis=1).max() if text else 0.0
-    right = off <= min(6.0, facts.get("limits", {}).get("image", 5.0))
+    step = step if step == 1 else step | 1
+    drawn = drawn[:, ::step].astype(float)
+    kept = np.frombuffer(base64.b64decode(facts.get(name, "")), "f4" if vectors else "u1")
+    apart = abs(drawn - kept.reshape(drawn.shape)) if text else np.zeros(1)
+    if vectors and text:
+        apart /= np.array(vectors["deviation"])[::step] + 1e-4 * abs(kept.reshape(drawn.shape))
+    off = apart.reshape(len(apart), -1).mean(axis=1).max()
+    most, unmeasured, unit = (0.05, 0.02, "deviations") if vectors else (6.0, 5.0, "levels")
+    right = off <= min(most, facts.get("limits", {}).get(name, unmeasured))
+    what = "rows" if vectors else "images"
     check(
-        right, f"onnxruntime draws other images here, {off:.1f} levels off: take the float32 file"
+        right, f"onnxruntime draws other {what} here, {off:.1f} {unit} off: take the float32 file"
     )
+
+
+def shape_of(manifest: Any) -> Any:
+    """Of an example: an image's channels and sides, or the number of columns."""
+    return manifest["image_shape"] or [len(manifest["vectors"]["columns"])]
 
 
 def standard_normal(seed: int, count: int, dim: int) -> Any:
@@ -92,8 +103,25 @@ def sheet_of(images: Any, count: int) -> Any:
     return sheet.repeat(factor, axis=0).repeat(factor, axis=1).squeeze()
 
 
+def write(examples: Any, labels: Any, manifest: Any, count: int, output: str) -> None:
+    """Images as a PNG sheet, rows as a csv with the name of the label last."""
+    if manifest["image_shape"]:
+        from PIL import Image
+
+        Image.fromarray(sheet_of(examples, count)).save(output)
+        return
+    check(output.endswith(".csv"), f"--output {output}: rows are written to a .csv")
+    columns, names = manifest["vectors"]["columns"], manifest["label_names"]
+    label = [] if not names else [next(it for it in ("label", "class", "") if it not in columns)]
+    with Path(output).open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow([*columns, *label])
+        for row, number in zip(examples, labels, strict=True):
+            table.writerow([*(f"{it:.9g}" for it in row), *([names[number]] if names else [])])
+
+
 def main() -> None:
-    """Read the flags, draw, write the sheet."""
+    """Read the flags, draw, write the sheet or the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.error = lambda message: check(False, message)  # type: ignore
     add, model = parser.add_argument, Path(__file__).with_name("decoder.onnx")
@@ -101,7 +129,7 @@ def main() -> None:
     add("--count", type=int, default=10, help="images for each label (default: 10)")
     add("--seed", type=int, default=0, help="the same seed gives the same images (default: 0)")
     add("--temperature", type=float, default=1.0, help="below 1: more typical, less diverse")
-    add("--output", default="samples.png", help="PNG sheet (default: samples.png)")
+    add("--output", help="PNG sheet of images, or .csv of rows (default: samples.png or .csv)")
     add("--model", default=str(model), help="ONNX file (default: decoder.onnx beside this script)")
     given = parser.parse_args()
     check_file(Path(given.model))
@@ -117,15 +145,16 @@ def main() -> None:
     check_probe(session, manifest, metadata.get("distvae.probe"))
     total = len(chosen) * given.count
     check(total > 0 and 0 <= given.temperature < np.inf, "--count or --temperature is too low")
-    size = total * max(int(np.prod(manifest["image_shape"])), manifest["noise_dim"])
-    check(size <= 2**30, f"--count {given.count}: a sheet holds at most 2**30 grey levels")
+    size = total * max(int(np.prod(shape_of(manifest))), manifest["noise_dim"])
+    check(size <= 2**30, f"--count {given.count}: a sheet holds at most 2**30 numbers")
     labels = np.repeat(np.array(chosen, np.int64), given.count)
     noise = standard_normal(given.seed, len(labels), manifest["noise_dim"])
     inputs = {"noise": np.float32(given.temperature) * noise} | ({"label": labels} if names else {})
     parts = [{name: it[i : i + 256] for name, it in inputs.items()} for i in range(0, total, 256)]
-    images = np.concatenate([session.run(["image"], part)[0] for part in parts])
-    Image.fromarray(sheet_of(images, given.count)).save(given.output)
-    print(f"{len(labels)} images in {given.output}")
+    drawn = np.concatenate([session.run(None, part)[0] for part in parts])
+    output = given.output or ("samples.png" if manifest["image_shape"] else "samples.csv")
+    write(drawn, labels, manifest, given.count, output)
+    print(f"{total} {'images' if manifest['image_shape'] else 'rows'} in {output}")
 
 
 if __name__ == "__main__":

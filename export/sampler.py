@@ -1,4 +1,4 @@
-"""Images from an exported decoder, without PyTorch. Needs numpy and onnxruntime only."""
+"""Examples from an exported decoder, without PyTorch. Needs numpy and onnxruntime only."""
 
 import math
 from collections.abc import Iterator
@@ -19,13 +19,16 @@ from distvae.memory import check_memory
 from distvae.noise import standard_normal
 from distvae.ranges import checked_temperature, whole_number
 
-Images = NDArray[np.uint8]
+Examples = NDArray[Any]
+"""Images uint8 ``[B, C, H, W]``, or vectors float32 ``[B, F]`` in the units of the data."""
 VECTOR_BYTES = 32
 """Of each number of the vectors between two ends, with what they are computed from."""
 
 
 class Sampler(Opened):
     """Draws images from ``decoder.onnx``: on a processor, image i of a seed is always the same.
+
+    Of a model of vectors an image is a row, float32 ``[F]``, in the units of the data.
 
     Neither the number of images, nor how they are asked for, nor the number of threads changes it.
 
@@ -34,7 +37,12 @@ class Sampler(Opened):
 
     kind = DECODER
 
-    def decode(self, noise: NDArray[np.float32], labels: Labels | None = None) -> Images:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the numbers of a vector; of images there are none."""
+        return self.manifest.columns
+
+    def decode(self, noise: NDArray[np.float32], labels: Labels | None = None) -> Examples:
         """Images of noise vectors.
 
         Args:
@@ -60,7 +68,7 @@ class Sampler(Opened):
         count: int = 1,
         seed: int = 0,
         temperature: float = 1.0,
-    ) -> Images:
+    ) -> Examples:
         """Images drawn from the prior.
 
         Args:
@@ -80,11 +88,12 @@ class Sampler(Opened):
         if draw.total <= chunk:
             return draw(0, draw.total)
         check_memory(
-            draw.total * math.prod(self.manifest.image_shape),
+            draw.total * self.manifest.example.bytes,
             f"{draw.total:,} images",
             "Draw fewer, or take them in parts: stream.",
         )
-        images = np.empty((draw.total, *self.manifest.image_shape), np.uint8)
+        _, shape, dtype = self.manifest.example
+        images = np.empty((draw.total, *shape), dtype)
         for start in range(0, draw.total, chunk):
             part = images[start : start + chunk]
             part[:] = draw(start, len(part))
@@ -97,7 +106,7 @@ class Sampler(Opened):
         seed: int = 0,
         temperature: float = 1.0,
         batch: int | None = None,
-    ) -> Iterator[Images]:
+    ) -> Iterator[Examples]:
         """The images of :meth:`sample` in parts, so that memory stays flat for millions of them.
 
         Args:
@@ -123,7 +132,7 @@ class Sampler(Opened):
         b: NDArray[np.float32],
         steps: int,
         label: Label | None = None,
-    ) -> Images:
+    ) -> Examples:
         """Images on the way from one noise vector to another.
 
         The way is an arc: noise of many dimensions has nearly always the same length, which a
@@ -143,7 +152,7 @@ class Sampler(Opened):
         """
         steps, manifest = whole_number(steps, "steps", 2), self.manifest
         check_memory(
-            steps * (math.prod(manifest.image_shape) + VECTOR_BYTES * manifest.noise_dim),
+            steps * (manifest.example.bytes + VECTOR_BYTES * manifest.noise_dim),
             f"{steps:,} images",
             "Take fewer steps.",
         )
@@ -167,7 +176,7 @@ class _Draw:
         self._labels = None if labels is None else label_numbers(labels, self._names)
         self.total = self._count * (1 if self._labels is None else len(self._labels))
 
-    def __call__(self, start: int, count: int) -> Images:
+    def __call__(self, start: int, count: int) -> Examples:
         """Images ``start`` to ``start + count``."""
         noise = standard_normal(self._seed, start, count, self._graph.manifest.noise_dim)
         if self._temperature != 1.0:

@@ -1,6 +1,5 @@
 """Opening an exported file for ONNX Runtime. Needs numpy and onnxruntime only."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,9 @@ fifth to a third slower, since its intermediate results leave the processor's ca
 _FATAL = 4
 _FLOAT32, _INT64, _UINT8 = "tensor(float)", "tensor(int64)", "tensor(uint8)"
 _TYPES = {_FLOAT32: np.float32, _INT64: np.int64, _UINT8: np.uint8}
+_KINDS = {np.dtype(dtype).name: kind for kind, dtype in _TYPES.items()}
 Row = tuple[str, tuple[int, ...]]
-"""Type and shape of what one image takes or gives."""
+"""Type and shape of what one example takes or gives."""
 Found = tuple[str, tuple[int | str | None, ...]]
 """Type and shape of a graph's input or output; a side that may be of any length has a name."""
 
@@ -148,8 +148,7 @@ def open_graph(
     inputs, outputs = _rows(manifest)
     _check_rows(path, "inputs", inputs, found_inputs)
     _check_rows(path, "outputs", outputs, found_outputs)
-    pixels = math.prod(manifest.image_shape[1:])
-    chunk = max(1, min(CHUNK_ROWS, CHUNK_PIXELS // pixels))
+    chunk = max(1, min(CHUNK_ROWS, CHUNK_PIXELS // manifest.pixels))
     opened = Graph(path, manifest, session, chunk, outputs, spared)
     if verify is not False:
         _check_probe(opened, outline.metadata.get(probe.KEY))
@@ -250,12 +249,13 @@ def _provider_name(provider: str) -> str:
 
 def _rows(manifest: Manifest) -> tuple[dict[str, Row], dict[str, Row]]:
     """Inputs and outputs that a manifest promises."""
-    image: Row = (_UINT8, manifest.image_shape)
+    name, shape, dtype = manifest.example
+    example: Row = (_KINDS[dtype], shape)
     latents: Row = (_FLOAT32, (manifest.latent_dim,))
     labels: dict[str, Row] = {"label": (_INT64, ())} if manifest.conditional else {}
     if manifest.graph == DECODER:
-        return {"noise": (_FLOAT32, (manifest.noise_dim,)), **labels}, {"image": image}
-    return {"image": image, **labels}, {"mean": latents, "log_variance": latents}
+        return {"noise": (_FLOAT32, (manifest.noise_dim,)), **labels}, {name: example}
+    return {name: example, **labels}, {"mean": latents, "log_variance": latents}
 
 
 def _check_rows(path: Path, kind: str, expected: dict[str, Row], found: dict[str, Found]) -> None:

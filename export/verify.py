@@ -1,12 +1,13 @@
 """Whether an exported file draws what the trained model draws, by running both.
 
-Legend: B batch, C channels, H height, W width, Z latent dimensions.
+Legend: B batch, S the axes of an example, Z latent dimensions.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from distvae.conditions import Context
+from distvae.domains import Domain, Vectors
 from distvae.errors import DistvaeError
 from distvae.export.convert import MEAN
 from distvae.export.encoder import Encoder
 from distvae.export.manifest import DECODER
 from distvae.export.sampler import Sampler
 from distvae.export.session import read_manifest
-from distvae.images import to_uint8
 from distvae.labels import numbers_of
 from distvae.models import VAE
 from distvae.noise import standard_normal
@@ -33,7 +34,8 @@ FULL_LABELS = 32
 """Up to so many labels every noise is drawn with every label; of more, each label is drawn once."""
 BATCHES = (1, 7, 256)
 TOLERANCE = 1e-5
-"""Largest error of a float32 export, in units of the image's range, or of 1 for a posterior."""
+"""Largest error of a float32 export, in units of the image's range, or of 1 for a posterior and for
+standardized vectors, relative where a value exceeds one."""
 SEED = 0
 REPORT = "Please report it with the model's config.json."
 Advance = Callable[[int], None]
@@ -44,11 +46,11 @@ class Parity:
     """How far a file is from the model it was made from."""
 
     error: float
-    """Largest absolute difference before rounding: images in [0, 1], posteriors as they are."""
+    """Largest difference before rounding: images in [0, 1], posteriors and vectors as they are."""
     mean_error: float
     """Mean absolute difference."""
-    grey_levels: int
-    """Largest difference of a pixel after rounding, of 255; 0 for an encoder."""
+    grey_levels: int | None
+    """Largest difference of a pixel after rounding, of 255; None of what gives no images."""
     images: int
     """How many were compared."""
 
@@ -82,7 +84,7 @@ def verify(path: Path, model: VAE, advance: Advance = lambda count: None) -> Par
     return Parity(
         max(one.error for one in parities),
         sum(one.mean_error for one in parities) / len(parities),
-        max(one.grey_levels for one in parities),
+        max((one.grey_levels for one in parities if one.grey_levels is not None), default=None),
         sum(one.images for one in parities),
     )
 
@@ -94,11 +96,12 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     with _with_mean(path) as session:
         for turn in range(rounds(len(model.label_names))):
             labels = _labels(model, turn)
-            expected = _torch_images(model, noise, labels)
+            expected = _torch_means(model, noise, labels)
             feed = {"noise": noise} if labels is None else {"noise": noise, "label": labels}
             found = session.run([MEAN], feed)[0]
             drawn = sampler.decode(noise, _asked(model, labels))
-            yield _compared(path, sampler, expected, found, drawn, labels)
+            means = expected, found
+            yield _compared(path, sampler, model.domain, means, drawn, labels)
             advance(NOISES)
     asked = _asked(model, _labels(model, 0))
     whole = sampler.decode(noise, asked)
@@ -114,13 +117,13 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
 
 
 def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
-    """Posteriors of images that the model draws; errors are relative where values exceed one."""
+    """Posteriors of what the model draws; errors are relative where values exceed one."""
     encoder = Encoder(path, verify=True)
     noise = standard_normal(SEED, 0, NOISES, model.prior.noise_dim)
     for turn in range(rounds(len(model.label_names))):
         labels = _labels(model, turn)
-        images = to_uint8(_torch_images(model, noise, labels))
-        inputs = model.domain.to_expected_input(torch.from_numpy(images))
+        stored = model.domain.to_stored(torch.from_numpy(_torch_means(model, noise, labels)))
+        images, inputs = stored.numpy(), model.domain.to_expected_input(stored)
         with torch.no_grad():
             posterior = model.infer(*_on_device(model, inputs, labels))
             tensors = {"mean": posterior.mean, "log_variance": posterior.log_variance}
@@ -136,20 +139,20 @@ def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
                     f"at most {TOLERANCE:.0e} of difference was expected, found {error:.1e}",
                     REPORT,
                 )
-            yield Parity(error, float(off.mean()), 0, len(images) // 2)
+            yield Parity(error, float(off.mean()), None, len(images) // 2)
         advance(NOISES)
 
 
-def _torch_images(
+def _torch_means(
     model: VAE, noise: NDArray[np.float32], labels: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
-    """The likelihood's mean ``[B, C, H, W]`` by the trained model itself."""
+    """The likelihood's mean ``[B, *S]`` by the trained model itself."""
     noises, context = _on_device(model, torch.from_numpy(noise), labels)
     with torch.no_grad():
-        images: NDArray[np.float32] = (
+        means: NDArray[np.float32] = (
             model.render(model.prior.transform(noises, context), context).cpu().numpy()
         )
-    return images
+    return means
 
 
 def _on_device(
@@ -163,26 +166,45 @@ def _on_device(
 def _compared(
     path: Path,
     sampler: Sampler,
-    expected: NDArray[np.float32],
-    found: NDArray[np.float32],
-    drawn: NDArray[np.uint8],
+    domain: Domain,
+    means: tuple[NDArray[np.float32], NDArray[np.float32]],
+    drawn: NDArray[Any],
     labels: NDArray[np.int64] | None,
 ) -> Parity:
+    """What torch and the file give before rounding ``[B, *S]``, and what is drawn after it."""
+    expected, found = means
     off = np.abs(expected - found)
-    levels = np.abs(to_uint8(np.nan_to_num(expected)).astype(np.int16) - drawn)
-    error, step = float(off.max()), int(levels.max())
+    if domain.levels is None:
+        off /= np.maximum(1.0, np.abs(expected))
+    error, step = float(off.max()), _step(domain, expected, drawn)
     if sampler.manifest.precision == "fp32" and not (error <= TOLERANCE and step <= 1):
         worst = np.unravel_index(int(np.argmax(off)), off.shape)
         label = "" if labels is None else f" of label {sampler.label_names[labels[worst[0]]]}"
+        columns = sampler.manifest.columns
+        where = f"column {columns[worst[1]]}" if columns else f"pixel {(*map(int, worst[1:]),)}"
+        unit = "one grey level" if domain.levels else "that of a column's deviation"
         raise DistvaeError(
-            f"{path} does not draw what the model draws: noise {worst[0]}{label}, pixel "
-            f"{tuple(map(int, worst[1:]))} is {found[worst]:.6f}, in torch "
-            f"{expected[worst]:.6f}",
-            f"at most {TOLERANCE:.0e} of difference and one grey level was expected, found "
-            f"{error:.1e} and {step}",
+            f"{path} does not draw what the model draws: noise {worst[0]}{label}, {where} is "
+            f"{found[worst]:.6f}, in torch {expected[worst]:.6f}",
+            f"at most {TOLERANCE:.0e} of difference and {unit} was expected, found "
+            f"{error:.1e} and {step:g} times it",
             REPORT,
         )
-    return Parity(error, float(off.mean()), step, len(drawn))
+    return Parity(error, float(off.mean()), int(step) if domain.levels else None, len(drawn))
+
+
+def _step(domain: Domain, expected: NDArray[np.float32], drawn: NDArray[Any]) -> float:
+    """How many times what is allowed drawn examples ``[B, *S]`` are from torch's at most.
+
+    Allowed are a grey level, or of vectors the tolerance in deviations of the column and two
+    roundings of the value.
+    """
+    stored = domain.to_stored(torch.from_numpy(np.nan_to_num(expected))).numpy()
+    off = np.abs(stored.astype(np.float64) - drawn)
+    if isinstance(domain, Vectors):
+        allowed = TOLERANCE * np.maximum(1.0, np.abs(expected)) * domain.deviation
+        off /= allowed + 2.0 * np.spacing(np.abs(stored))
+    return float(off.max())
 
 
 def _labels(model: VAE, turn: int) -> NDArray[np.int64] | None:
@@ -202,7 +224,7 @@ def _asked(model: VAE, labels: NDArray[np.int64] | None) -> NDArray[np.int64] | 
 
 @contextlib.contextmanager
 def _with_mean(path: Path) -> Iterator[onnxruntime.InferenceSession]:
-    """A session of the same graph that also gives the image before it is rounded."""
+    """A session of the same graph that also gives the mean before it is rounded."""
     proto = onnx.load(str(path), load_external_data=False)
     proto.graph.output.append(onnx.ValueInfoProto(name=MEAN))
     beside = path.with_name(f".verify-{path.name}")  # beside it, since weights may lie there too

@@ -13,6 +13,7 @@ from distvae import VAE
 from distvae.config import ModelConfig
 from distvae.domains import Vectors
 from distvae.errors import DistvaeError
+from distvae.export import Sampler
 from distvae.models import build_model
 from tests.conftest import Command
 
@@ -89,10 +90,21 @@ def test_wine_from_a_table_to_a_table(distvae: Command, command: Command, tmp_pa
 
     for words, told in (
         (["sample", "run", "--output", "x.png"], "does not fit vectors"),
-        (["export", "run", "--onnx"], "vectors of 13 columns"),
+        (["export", "run", "--onnx", "--web"], "--web does not fit"),
+        (["export", "run", "--precision", "int8"], "--precision int8 does not fit"),
     ):
         ended = command(*words)
         assert (ended.code, told in ended.err) == (2, True), ended.err
+    assert not (tmp_path / "run" / "onnx").exists()
+    ended = command("export", "run", "--onnx")
+    assert ended.code == 0, ended.err
+    assert "rows/s" in ended.out
+    bundle = tmp_path / "run" / "onnx"
+    assert "--output rows.csv" in (bundle / "README.md").read_text()
+    drawn = Sampler(bundle / "decoder.onnx").sample(["class_1"], 300, seed=3)
+    scale = np.array(WINE.data.std(0))
+    assert (np.abs(drawn - again.numpy()) / scale).max() < 1e-4
+    assert command("export", "run", "--check", bundle / "encoder.onnx").code == 0
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distvae.domains.base import Domain
-from distvae.errors import DistvaeError
 from distvae.fields import Field, values_field
 from distvae.records import VectorsRecord
 
@@ -51,19 +50,7 @@ class Vectors(Domain):
 
     @classmethod
     def of_record(cls, record: VectorsRecord) -> "Vectors":
-        """The domain that a config.json tells of.
-
-        Raises:
-            DistvaeError: there is not one finite mean and one deviation above 0 for each column.
-        """
-        count = len(record.columns)
-        fits = count and len(record.mean) == len(record.deviation) == count
-        if not (fits and np.isfinite(record.mean).all() and min(record.deviation) > 0):
-            raise DistvaeError(
-                "the columns of a model are damaged",
-                "expected a name, a mean and a deviation above 0 for each",
-                "Use another copy of its config.json.",
-            )
+        """The domain that a config.json tells of."""
         return cls(record.columns, record.mean, record.deviation)
 
     @property

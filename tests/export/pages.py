@@ -63,6 +63,7 @@ def manifest(
 def write_decoder(path: Path, facts: Manifest) -> Path:
     """A graph by hand: grey levels are linear in the noise, with an offset by label."""
     random = np.random.default_rng(0)
+    assert facts.image_shape is not None
     channels, height, width = facts.image_shape
     rank = 3  # so that a large image needs few weights
     low = random.normal(size=(facts.noise_dim, rank)).astype(np.float32)
