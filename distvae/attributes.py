@@ -27,6 +27,34 @@ def is_label(attributes: Sequence[Attribute]) -> bool:
     return len(attributes) == 1 and bool(attributes[0].labels) and not attributes[0].missing
 
 
+def counted(attributes: Sequence[Attribute]) -> str:
+    """How many labels and numbers there are, for people."""
+    if not attributes or is_label(attributes):
+        return f"{len(attributes[0].labels) if attributes else 0} labels"
+    return ", ".join(
+        f"{each.name} of {len(each.labels)} labels" if each.labels else f"{each.name}, a number"
+        for each in attributes
+    )
+
+
+def values_of(attribute: Attribute) -> str:
+    """The labels of an attribute, or about where its numbers lie, for people."""
+    gaps = ", or not known" if attribute.missing else ""
+    if attribute.labels:
+        return f"{', '.join(attribute.labels)}{gaps}"
+    return f"a number, mean {attribute.mean:.4g}, deviation {attribute.scale:.4g}{gaps}"
+
+
+def example_of(attributes: Sequence[Attribute]) -> list[str] | dict[str, str | float]:
+    """What to ask for, as an example: the first labels, and numbers at their mean."""
+    if is_label(attributes):
+        return [attributes[0].labels[0]]
+    return {
+        each.name: each.labels[0] if each.labels else float(f"{each.mean:.3g}")
+        for each in attributes
+    }
+
+
 def label_attribute(names: Sequence[str]) -> tuple[Attribute, ...]:
     """The attributes of a model that is given one label, or of one that is given nothing."""
     return (Attribute(LABEL, tuple(names)),) if names else ()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from distvae.attributes import LABEL, example_of, values_of
 from distvae.errors import DistvaeError, shown
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import write_text
@@ -164,9 +165,8 @@ def write_card(folder: Path) -> None:
     picture = f"![samples](samples/{quote(sheet.name)})\n" if sheet else ""
     shape = ", ".join(map(str, record.shape))
     kind, scale = ("images", "in [0, 1]") if record.image_shape else ("vectors", "standardized")
-    labels = record.label_names
     conditional = settings.model.model == "cvae"
-    asked = f"labels=[{labels[0]!r}], " if conditional else ""
+    asked = f"labels={example_of(record.given)!r}, " if conditional else ""
     write_text(
         folder / CARD,
         f"""---
@@ -214,7 +214,9 @@ def _facts(folder: Path, record: RunRecord, conditional: bool) -> str:
     if kept:
         lines.append(f"Weights: {kept}")
     if conditional:
-        lines.append(f"Labels: {', '.join(map(markdown, record.label_names))}")
+        for each in record.given:
+            name = "Labels" if each.name == LABEL else markdown(each.name)
+            lines.append(f"{name}: {markdown(values_of(each))}")
     return "".join(f"- {line}\n" for line in lines)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from distvae.attributes import Attribute, is_label, label_attribute
+from distvae.attributes import LABEL, Attribute, is_label, label_attribute
 from distvae.batch import Batch
 from distvae.conditions import Conditioner, Context
 from distvae.config import ModelConfig
@@ -81,7 +81,8 @@ class Composition(nn.Module):
         )
         self.config = model
         self.domain = domain_of(example, binarize)
-        self.label_names = tuple(label_names)
+        one = is_label(self.attributes) and self.attributes[0].name == LABEL
+        self.label_names = self.attributes[0].labels if one else ()
         for each in self.attributes:
             refuse_twins(each.labels, "this model")
         self.conditioner = Conditioner(self.attributes)

@@ -34,6 +34,17 @@ class Conditions(NamedTuple):
         """One label for each example, int64 ``[B]``, -1 where it is not known."""
         return None if labels is None else cls(labels[:, None], labels[:, None] >= 0)
 
+    @classmethod
+    def of_examples(cls, labels: Tensor | None, values: Tensor | None) -> Union["Conditions", None]:
+        """What examples are given.
+
+        Args:
+            labels: as :meth:`of_labels` takes them.
+            values: of several attributes, float32 ``[B, A]``, NaN where one is not known; then
+                ``labels`` are not looked at.
+        """
+        return cls.of_labels(labels) if values is None else cls(values, ~values.isnan())
+
     def to(self, device: torch.device) -> "Conditions":
         """The same on a device."""
         return Conditions(self.values.to(device), self.known.to(device))

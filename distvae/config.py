@@ -99,7 +99,7 @@ class TrainConfig:
         filled = self.updated({"likelihood": likelihood, "binarize": binarize}, "the data")
         return dataclasses.replace(filled, objective=self.objective.resolved())
 
-    def fitted(self, images: int, side: int, labels: int) -> "TrainConfig":
+    def fitted(self, images: int, side: int, labels: int, several: bool = False) -> "TrainConfig":
         """This configuration with batch, epochs, network and prior that fit the training images.
 
         Widths that were left out are filled in too, so that they are recorded.
@@ -108,6 +108,7 @@ class TrainConfig:
             images: how many there are.
             side: the shorter one, in pixels; 0 where they are no images.
             labels: 0 for images without them.
+            several: whether images are given something else than one label.
         """
         few = has_few(images, side)
         dense = not few or self.model.hidden is not None
@@ -117,16 +118,20 @@ class TrainConfig:
             "epochs": fitting_epochs(images, batch, self.optim.max_steps),
             "network": "mlp" if dense else "conv",
             "hidden": self.model.widths,
-            **self._fitting_prior(images, labels if self.model.model == "cvae" else 0, few),
+            **self._fitting_prior(images, labels, few, several),
         }
         flat = self.to_flat()
         left_out = {name: value for name, value in fitting.items() if flat[name] is None}
         return self.updated(left_out, "the data")
 
-    def _fitting_prior(self, images: int, labels: int, few: bool) -> dict[str, Any]:
+    def _fitting_prior(self, images: int, labels: int, few: bool, several: bool) -> dict[str, Any]:
         """The first prior that goes with the other settings, where none was asked for."""
         if self.model.prior is not None:
             return {}
+        if self.model.model == "vae":
+            labels = 0
+        elif several:
+            return {"prior": "normal"}
         size = self.model.prior_components or fitting_pseudo_inputs(images, labels)
         flat = self.to_flat()
         if few and size and not misfit({**flat, "prior": "vamp"}):

@@ -77,6 +77,12 @@ def fit_prior(config: FitPriorConfig) -> None:
 
 def _groups(model: "VAE", data: "ImageData", components: int) -> dict[str, NDArray[np.int64]]:
     """Rows of the training images by name of the label; all of them without labels."""
+    if model.conditional and not model.label_names:
+        raise DistvaeError(
+            "fit-prior fits Gaussians to the images of each label",
+            f"this model is given {', '.join(each.name for each in model.attributes)}",
+            "Train it with --prior flow, which sees them all.",
+        )
     if not model.conditional or data.train.labels is None:
         groups = {"all": np.arange(len(data.train))}
     else:

@@ -1,12 +1,14 @@
 """`distvae inspect`: what a run, an ONNX file or a data set is, without training anything."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from distvae.attributes import Attribute, is_label, values_of
 from distvae.card import NOT_MEASURED, best, check_log, last_metrics, numbers_of
 from distvae.config import DataConfig, TrainConfig
 from distvae.errors import DistvaeError
@@ -77,7 +79,7 @@ def _inspect_run(run: Run) -> None:
     rows = [(name, str(settings[name])) for name in parts]
     rows += [
         _example(record),
-        ("labels", ", ".join(record.label_names) or "none"),
+        *_given(record.given),
         ("data", f"{data.source}: {data.train_images} + {data.test_images}"),
         ("parameters", _parameters(run.model)),
         ("versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())),
@@ -102,12 +104,19 @@ def _example(record: ModelRecord) -> tuple[str, str]:
     return "image (C, H, W)", " x ".join(map(str, record.image_shape))
 
 
+def _given(attributes: Sequence[Attribute]) -> list[tuple[str, str]]:
+    """What examples are given, a row for each attribute."""
+    if not attributes or is_label(attributes):
+        return [("labels", values_of(attributes[0]) if attributes else "none")]
+    return [(f"given {each.name}", values_of(each)) for each in attributes]
+
+
 def _inspect_model(run: Run) -> None:
     record = read_model_record(run.folder)
     rows = [
         *((name, str(value)) for name, value in record.model.items() if value is not None),
         _example(record),
-        ("labels", ", ".join(record.label_names) or "none"),
+        *_given(record.given),
         ("parameters", _parameters(run.model)),
         ("data and training", "not recorded: a model and not a run"),
     ]
@@ -177,14 +186,14 @@ def _opened(config: DataConfig) -> "ImageData":
 
 def _inspect_data(data: "ImageData", config: InspectConfig) -> None:
     from distvae.data.cache import cache_folder
-    from distvae.data.overview import label_rows, rows_of, write_examples
+    from distvae.data.overview import attribute_rows, label_rows, rows_of, write_examples
 
     console = make_console()
     console.print(table(data.name, rows_of(data)))
-    if by_label := label_rows(data):
-        console.print(
-            table(f"{data.name}, label by label", by_label[: MOST_LABELS + 1], header=True)
-        )
+    if by_attribute := attribute_rows(data):
+        console.print(table(f"{data.name}, what examples are given", by_attribute, header=True))
+    for title, by_label in label_rows(data):
+        console.print(table(f"{data.name}, {title}", by_label[: MOST_LABELS + 1], header=True))
         if (more := len(by_label) - 1 - MOST_LABELS) > 0:
             console.print(f"and {more:,} more labels")
     for note in data.notes:

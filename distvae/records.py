@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from distvae.attributes import Attribute
+from distvae.attributes import Attribute, label_attribute
 from distvae.config import Binarization
 from distvae.errors import DistvaeError
 from distvae.schedules import Part
@@ -57,6 +57,11 @@ class ModelRecord:
     """How its inputs are made of stored images; None where an earlier version wrote it."""
     vectors: VectorsRecord | None = field(default=None, kw_only=True)
     """Of a model of vectors."""
+
+    @property
+    def given(self) -> tuple[Attribute, ...]:
+        """What examples are given."""
+        return self.attributes or label_attribute(self.label_names)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -37,7 +37,7 @@ def calibration(model: VAE, data: ImageData) -> tuple[list[Feed], list[Feed]]:
     decoder: list[Feed] = []
     encoder: list[Feed] = []
     for number, part in enumerate(torch.split(rows[:CALIBRATION_IMAGES], CALIBRATION_BATCH)):
-        grey, labels = images.gather(part)
+        grey, labels, _ = images.gather(part)
         y = labels if model.conditional else None
         context = model.conditioner.of_label(y)
         posterior = model.infer(model.domain.to_expected_input(grey), context)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,17 @@ def shard(batch_size: int, accumulate: int, micro: int, world_size: int, rank: i
     return slice(start, start + size)
 
 
+class Gathered(NamedTuple):
+    """Some examples and what is known of them."""
+
+    stored: "Tensor"
+    """``[B, *S]``."""
+    labels: "Tensor | None"
+    """int64 ``[B]``, -1 where one is not known; None of examples without."""
+    attributes: "Tensor | None" = None
+    """float32 ``[B, A]``, NaN where one is not known; None where there is but a label."""
+
+
 class TrainImages(Protocol):
     """What a run trains on; rows are numbers, a range where the images are streamed."""
 
@@ -62,8 +73,8 @@ class TrainImages(Protocol):
         """The number of images in an epoch."""
         ...
 
-    def gather(self, rows: Any) -> "tuple[Tensor, Tensor | None]":
-        """Examples as stored ``[B, *S]``, labels int64 [B] where there are any, of the rows [B]."""
+    def gather(self, rows: Any) -> Gathered:
+        """The examples of the rows ``[B]``."""
         ...
 
     @property
@@ -78,7 +89,7 @@ class TrainImages(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ResidentImages:
-    """A split as tensors: examples as stored ``[N, *S]``, labels int64 [N] where there are any.
+    """A split as tensors: examples as stored ``[N, *S]``, and labels where there are any.
 
     They lie on ``device`` where they fit, else in the memory map; batches are always on ``device``.
     """
@@ -86,6 +97,7 @@ class ResidentImages:
     stored: "Tensor"
     labels: "Tensor | None"
     device: "torch.device"
+    attributes: "Tensor | None" = None
 
     @classmethod
     def from_split(cls, split: Split) -> "ResidentImages":
@@ -95,8 +107,11 @@ class ResidentImages:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             stored = torch.from_numpy(split.stored)
-        labels = None if split.labels is None else torch.from_numpy(split.labels)
-        return cls(stored, labels, torch.device("cpu"))
+        labels, values = (
+            None if each is None else torch.from_numpy(each)
+            for each in (split.labels, split.attributes)
+        )
+        return cls(stored, labels, torch.device("cpu"), values)
 
     def to(self, device: "torch.device | str") -> "ResidentImages":
         """The same with batches on a device, and all examples if they take at most half of it."""
@@ -107,8 +122,11 @@ class ResidentImages:
             device.type != "cuda" or self.stored.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
         )
         stored = self.stored.to(device) if fits else self.stored
-        labels = None if self.labels is None else self.labels.to(stored.device)
-        return ResidentImages(stored, labels, device)
+        labels, values = (
+            None if each is None else each.to(stored.device)
+            for each in (self.labels, self.attributes)
+        )
+        return ResidentImages(stored, labels, device, values)
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -121,13 +139,14 @@ class ResidentImages:
     def go_on_from(self, state: State) -> None:
         """Nothing: any row is at hand."""
 
-    def gather(self, rows: "Tensor") -> "tuple[Tensor, Tensor | None]":
-        """Examples as stored ``[B, *S]`` and labels int64 [B] of the rows, int64 [B]."""
+    def gather(self, rows: "Tensor") -> Gathered:
+        """The examples of the rows, int64 ``[B]``."""
         rows = rows.to(self.stored.device)
-        stored = self.stored.index_select(0, rows).to(self.device)
-        if self.labels is None:
-            return stored, None
-        return stored, self.labels.index_select(0, rows).to(self.device)
+        labels, values = (
+            None if each is None else each.index_select(0, rows).to(self.device)
+            for each in (self.labels, self.attributes)
+        )
+        return Gathered(self.stored.index_select(0, rows).to(self.device), labels, values)
 
 
 class StreamedImages:
@@ -182,11 +201,11 @@ class StreamedImages:
         """Let the next batch follow the one after which this was the ``state``."""
         self._start(state["place"], state["order"])
 
-    def gather(self, rows: range) -> "tuple[Tensor, Tensor | None]":
-        """Images uint8 [B, C, H, W] and labels int64 [B] of one block of a global batch.
+    def gather(self, rows: range) -> Gathered:
+        """One block of a global batch.
 
         Raises:
-            DistvaeError: an image cannot be read, has another size, or no label.
+            DistvaeError: an image cannot be read, has another size, or a label out of range.
         """
         import torch
 
@@ -195,10 +214,13 @@ class StreamedImages:
         if place != self._place:
             self._start(place, None)
         self._ahead.append(self._submit())
-        images, labels, self._state = self._ahead.popleft().result()
+        images, labels, values, self._state = self._ahead.popleft().result()
         self._place = [epoch, place[1] + 1, len(rows)]
-        told = None if self._stream.label is None else torch.from_numpy(labels).to(self._device)
-        return torch.from_numpy(images).to(self._device), told
+        known = (
+            None if self._stream.label is None else torch.from_numpy(labels).to(self._device),
+            torch.from_numpy(values).to(self._device) if self._stream.attributes else None,
+        )
+        return Gathered(torch.from_numpy(images).to(self._device), *known)
 
     def _start(self, place: list[int], state: State | None) -> None:
         """Begin to read ahead from a place: epoch, number of the batch in it, and its size."""
@@ -219,6 +241,7 @@ class StreamedImages:
         examples, state = read.result()
         images = np.empty((len(examples), *self._shape), np.uint8)
         labels = np.empty(len(examples), np.int64)
+        values = np.empty((len(examples), len(self._stream.attributes)), np.float32)
         stream, reading = self._stream, self._stream.reading
         assert reading is not None
         for index, example in enumerate(examples):
@@ -226,11 +249,12 @@ class StreamedImages:
             pixels = read_picture(decode_image, encoded, where, reading, settled=True).pixels
             check_size(where, pixels.shape, "read at the start of the run", self._shape)
             images[index], labels[index] = pixels, stream.number(example)
-        return images, labels, state
+            values[index] = stream.values(example)
+        return images, labels, values, state
 
 
 _Read = tuple[list[Example], State]
-_Batch = tuple[NDArray[np.uint8], NDArray[np.int64], State]
+_Batch = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32], State]
 
 
 def _read(examples: Iterator[tuple[Example, State]], count: int) -> _Read:

@@ -64,8 +64,7 @@ def _write(
     digests: dict[str, str] = {}
     remarks: Counter[str] = Counter()
     for name, split in splits.items():
-        known = {"labels": split.labels, "rows": split.rows if rows else None}
-        digests |= write_numbers(folder, name, known)
+        digests |= write_numbers(folder, name, split.known(rows))
         count, decoder = len(split.rows), _Decoder(split, first)
         with progress(name, count) as advance:
             written, said = write_fields(folder, name, fields, count, decoder, advance)

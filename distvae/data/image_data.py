@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.attributes import Attribute, label_attribute
 from distvae.data.factors import Factor
 from distvae.data.pixels import NOTHING, Seen
 from distvae.data.sources.raw import UNLABELLED
@@ -28,6 +29,9 @@ class Split:
     fields: Mapping[str, NDArray[Any]]
     labels: NDArray[np.int64] | None
     rows: NDArray[np.int64] | None = None
+    attributes: NDArray[np.float32] | None = None
+    """Where examples are given something else than one label: indices of labels and numbers
+    ``[N, A]``, NaN where one is not known; ``labels`` are those of the first that has some."""
 
     @classmethod
     def of_images(cls, images: NDArray[np.uint8], labels: NDArray[np.int64] | None) -> "Split":
@@ -56,12 +60,21 @@ class Split:
 
     def first(self, count: int) -> "Split":
         """The split without the examples from ``count`` on; nothing is copied."""
-        labels, rows = self.labels, self.rows
         return Split(
             {name: array[:count] for name, array in self.fields.items()},
-            None if labels is None else labels[:count],
-            None if rows is None else rows[:count],
+            *(None if each is None else each[:count] for each in self._known),
         )
+
+    def at(self, rows: NDArray[np.int64]) -> "Split":
+        """The split with these rows only, which are copied."""
+        return Split(
+            {name: array[rows] for name, array in self.fields.items()},
+            *(None if each is None else each[rows] for each in self._known),
+        )
+
+    @property
+    def _known(self) -> tuple[Any, Any, Any]:
+        return self.labels, self.rows, self.attributes
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +108,14 @@ class ImageData:
     validation_origin: str = ""
     columns: tuple[str, ...] = ()
     """Names of the numbers of an example, where it is a vector; of images there are none."""
+    attributes: tuple[Attribute, ...] = ()
+    """What examples are given, where that is something else than one label; ``label_names`` are
+    then those of the first that has some."""
+
+    @property
+    def given(self) -> tuple[Attribute, ...]:
+        """What examples are given."""
+        return self.attributes or label_attribute(self.label_names)
 
     @property
     def train_images(self) -> int:

@@ -34,8 +34,7 @@ def write_vectors(
     check_space(folder, sum(len(split.rows) for split in splits.values()), fields, "vectors")
     digests: dict[str, str] = {}
     for name, split in splits.items():
-        known = {"labels": split.labels, "rows": split.rows if rows else None}
-        digests |= write_numbers(folder, name, known)
+        digests |= write_numbers(folder, name, split.known(rows))
 
         def fill(
             part: slice, parts: Mapping[str, NDArray[Any]], split: RawSplit = split

@@ -1,10 +1,13 @@
 """What a run will see of some data: counts, values and a sheet of examples."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.attributes import counted
+from distvae.data.sources.attributes import labels_of
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import UNLABELLED
 from distvae.data.store import ImageData, Split
@@ -31,7 +34,9 @@ def rows_of(data: ImageData) -> list[tuple[str, str]]:
         rows.append((f"validation {what}", f"{len(data.validation):,} ({data.validation_origin})"))
     return [
         *rows,
-        ("labels", str(data.num_labels) if data.num_labels else "none"),
+        ("labels", str(data.num_labels) if data.num_labels else "none")
+        if not data.attributes
+        else ("given", counted(data.attributes)),
         *([] if data.columns else [("values, 0 black to 255 white", _values(data.train))]),
         ("fingerprint", data.fingerprint),
     ]
@@ -57,28 +62,75 @@ def _values(split: Split) -> str:
     return f"{lowest} to {highest}, mean {mean:.1f}{of}"
 
 
-def label_rows(data: ImageData) -> list[tuple[str, ...]]:
-    """How many images of each label every split has, a header first; none without labels."""
+def label_rows(data: ImageData) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """How many images of each label every split has: a title and rows, a header first.
+
+    One table for each attribute that has labels.
+    """
+    there = _splits(data)
+    if not data.attributes and data.num_labels:
+        labels = {name: split.labels for name, split in there.items()}
+        return [("label by label", _label_rows("label", data.label_names, labels, there))]
+    found = []
+    for place, each in enumerate(data.attributes):
+        if each.labels:
+            labels = {
+                name: labels_of(data.attributes, split.attributes, place)
+                for name, split in there.items()
+                if split.attributes is not None
+            }
+            rows = _label_rows(each.name, each.labels, labels, there)
+            found.append((f"{each.name} by {each.name}", rows))
+    return found
+
+
+def attribute_rows(data: ImageData) -> list[tuple[str, ...]]:
+    """The numbers that examples are given in every split, a header first; none without."""
+    there = _splits(data)
+    rows = []
+    for place, each in enumerate(data.attributes):
+        cells = []
+        for split in there.values():
+            assert split.attributes is not None
+            column = split.attributes[:, place].astype(np.float64)
+            known = column[~np.isnan(column)]
+            gaps = f"{len(column) - len(known):,} of {len(column):,} not known"
+            span = f"{known.min():.5g} to {known.max():.5g}, mean {known.mean():.5g}; "
+            cells.append(f"{span if len(known) and not each.labels else ''}{gaps}")
+        rows.append((f"{each.name}: {len(each.labels) or 'a number'}", *cells))
+    return [("", *there), *rows] if rows else []
+
+
+def _splits(data: ImageData) -> dict[str, Split]:
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    there = {name: split for name, split in splits.items() if split is not None}
-    if not data.num_labels:
-        return []
-    counts = {name: _counts(split, data.num_labels) for name, split in there.items()}
+    return {name: split for name, split in splits.items() if split is not None}
+
+
+def _label_rows(
+    what: str,
+    names: Sequence[str],
+    labels: Mapping[str, NDArray[np.int64] | None],
+    splits: Mapping[str, Split],
+) -> list[tuple[str, ...]]:
+    counts = {
+        name: np.array([*([0] * len(names)), len(splits[name])])
+        if found is None
+        else _counts(found, len(names))
+        for name, found in labels.items()
+    }
     rows = [
-        (f"label {number}: {name}", *(f"{counts[split][number]:,}" for split in there))
-        for number, name in enumerate(data.label_names)
+        (f"{what} {number}: {name}", *(f"{found[number]:,}" for found in counts.values()))
+        for number, name in enumerate(names)
     ]
     if any(found[UNLABELLED] for found in counts.values()):
-        rows.append(("no label", *(f"{counts[split][UNLABELLED]:,}" for split in there)))
-    return [("images by label", *there), *rows]
+        rows.append((f"no {what}", *(f"{found[UNLABELLED]:,}" for found in counts.values())))
+    return [(f"images by {what}", *counts), *rows]
 
 
-def _counts(split: Split, labels: int) -> NDArray[np.int64]:
-    """Images by label, int64 [labels + 1]; the last are those without."""
-    if split.labels is None:
-        return np.array([*([0] * labels), len(split)])
+def _counts(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Images by label, int64 [count + 1]; the last are those without."""
     found: NDArray[np.int64] = np.bincount(
-        np.where(split.labels == UNLABELLED, labels, split.labels), minlength=labels + 1
+        np.where(labels == UNLABELLED, count, labels), minlength=count + 1
     )
     return found
 

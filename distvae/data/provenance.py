@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from distvae.attributes import Attribute, counted
 from distvae.config import DataConfig
 from distvae.data.identity import Progress
 from distvae.data.store import CONTENT_SETTINGS, ImageData, open_data
@@ -77,7 +78,7 @@ def open_recorded(
     settings = config.data
     settings = settings if place is None else dataclasses.replace(settings, data=place)
     data = open_data(located(settings, record, run.folder), progress)
-    data = data.labelled() if config.model.model == "cvae" else data
+    data = data.labelled() if config.model.model == "cvae" and not data.attributes else data
     for note in check_same(data, settings, record, run.folder):
         make_console(stderr=True, quiet=quiet).print(note)
     return data
@@ -99,6 +100,9 @@ def _open_for_model(run: Run, place: str | None, progress: Progress | None) -> I
     if model.label_names and model.label_names != data.label_names:
         found, expected = data.label_names, model.label_names
         wrong.append(f"labels are {_counted(found)}, not {_counted(expected)}")
+    if model.attributes and _described(model.attributes) != _described(data.attributes):
+        pair = f"{counted(data.given)}, not {counted(model.attributes)}"
+        wrong.append(f"examples are given {pair}, or other labels of these")
     if wrong:
         raise DistvaeError(
             f"{data.source} does not fit the model {run.folder}",
@@ -106,6 +110,10 @@ def _open_for_model(run: Run, place: str | None, progress: Progress | None) -> I
             "Name data of the same images and labels.",
         )
     return data
+
+
+def _described(attributes: Sequence[Attribute]) -> list[tuple[str, tuple[str, ...]]]:
+    return [(each.name, each.labels) for each in attributes]
 
 
 def located(settings: DataConfig, record: RunRecord, folder: Path) -> DataConfig:
@@ -239,6 +247,8 @@ def _changed_numbers(data: ImageData, record: RunRecord) -> list[str]:
         pairs.append(("test split", told.test_split, data.test_origin))
     if record.label_names:  # an unconditional model knows none
         pairs.append(("label names", *map(_some, (record.label_names, data.label_names))))
+    if record.attributes and _described(record.attributes) != _described(data.attributes):
+        pairs.append(("attributes", counted(record.attributes), counted(data.given)))
     return [f"{what}: {before} then, {now} now" for what, before, now in pairs if before != now]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.attributes import Attribute
 from distvae.config import DataConfig
 from distvae.data.cache import building, cache_folder
 from distvae.data.decoding import write_arrays
@@ -34,6 +35,7 @@ from distvae.data.image_data import ImageData, Split
 from distvae.data.numbers import write_vectors
 from distvae.data.pixels import Reading, Seen
 from distvae.data.sources import RawData, Source, load_source
+from distvae.data.sources.attributes import labels_of, measured, missing_values
 from distvae.data.sources.labels import missing_labels
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
@@ -84,6 +86,8 @@ class StoreRecord:
     """What is stored of an example, by name; before it was written, images."""
     columns: Names = ()
     """Of vectors."""
+    attributes: tuple[Attribute, ...] = ()
+    """What examples are given, where that is something else than one label."""
 
 
 def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData:
@@ -225,12 +229,12 @@ def _opened(meta: StoreRecord, arrays: Mapping[str, NDArray[Any]]) -> ImageData:
     """A store from its metadata and its arrays, of which only the fields stay on disk."""
     splits: dict[str, Any] = {}
     for name in meta.splits:
-        labels, rows = (arrays.get(f"{name}-{part}") for part in ("labels", "rows"))
-        splits[name] = Split(
-            {field: arrays[f"{name}-{field}"] for field in meta.fields},
-            None if labels is None else np.array(labels),
-            None if rows is None else np.array(rows),
-        )
+        parts = (arrays.get(f"{name}-{part}") for part in ("labels", "rows", "attributes"))
+        labels, rows, values = (None if part is None else np.array(part) for part in parts)
+        if values is not None:
+            labels = labels_of(meta.attributes, values)
+        fields = {field: arrays[f"{name}-{field}"] for field in meta.fields}
+        splits[name] = Split(fields, labels, rows, values)
     digests = {name.replace("-", " "): told for name, told in meta.arrays.items()}
     return ImageData(
         name=meta.name,
@@ -244,17 +248,31 @@ def _opened(meta: StoreRecord, arrays: Mapping[str, NDArray[Any]]) -> ImageData:
         notes=meta.notes,
         seen=Seen(*meta.seen),
         columns=meta.columns,
-        digests={**digests, "label names": combined(list(meta.label_names))},
+        attributes=meta.attributes,
+        digests={**digests, **_named(meta)},
     )
+
+
+def _named(meta: StoreRecord) -> dict[str, str]:
+    """Digests of what labels and attributes are called."""
+    found = {"label names": combined(list(meta.label_names))}
+    if meta.attributes:
+        known = [[each.name, *each.labels] for each in meta.attributes]
+        found["attributes"] = combined(known)
+    return found
 
 
 def _build(
     folder: Path, source: Source, raw: RawData, config: DataConfig, progress: Progress
 ) -> None:
     """Decode all splits into a new folder; its metadata is written last."""
-    splits = raw.splits
-    missing = missing_labels(
-        {name: split.labels for name, split in splits.items()}, sample=config.streaming
+    splits, attributes = raw.splits, measured(raw.attributes, raw.splits, config.streaming)
+    missing = (
+        missing_values(attributes, splits, sample=config.streaming)
+        if attributes
+        else missing_labels(
+            {name: split.labels for name, split in splits.items()}, sample=config.streaming
+        )
     )
     folder.mkdir()
     write = write_vectors if raw.columns else write_arrays
@@ -277,6 +295,7 @@ def _build(
         "splits": list(splits),
         "fields": list(written.fields),
         "columns": list(raw.columns),
+        "attributes": [dataclasses.asdict(each) for each in attributes],
         "arrays": written.digests,
     }
     write_json(folder / META, meta)

@@ -1,17 +1,19 @@
 """Training images that are read anew in every epoch, for data beyond memory and disk."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from distvae.attributes import Attribute
 from distvae.config import DataConfig
 from distvae.data.encoded import decode_image, encoded_image
 from distvae.data.pixels import Reading, first_reading, read_picture
 from distvae.data.roots import Root
 from distvae.data.shards import Example, StreamOrder, finely
-from distvae.data.sources.columns import is_array
+from distvae.data.sources.columns import is_array, kind_of
 from distvae.data.sources.raw import UNLABELLED, Notes, RawData, Source, Tables
 from distvae.data.sources.tables import choose, choose_columns, divided, read_tables
 from distvae.errors import DistvaeError
@@ -31,6 +33,7 @@ class Stream:
 
     ``images`` make an epoch; ``splits`` are the streams of ``datasets`` by name, the first of which
     is trained on, with encoded images and, where there is a ``label`` column, labels by number.
+    Of several ``attributes``, each is a column, and the label is the first with labels.
     """
 
     config: DataConfig
@@ -45,6 +48,8 @@ class Stream:
     """How its images become pixels, once some of them were looked at."""
     only_labelled: bool = False
     """Whether images without a label are passed over."""
+    attributes: tuple[Attribute, ...] = ()
+    """Where images are given something else than one label."""
 
     @property
     def name(self) -> str:
@@ -90,12 +95,37 @@ class Stream:
         Raises:
             DistvaeError: it is out of range.
         """
-        found = example[self.label] if self.label else None
+        return self._index(example, self.label, self.label_count) if self.label else UNLABELLED
+
+    def values(self, example: Example) -> list[float]:
+        """The attributes of an example, NaN where one is not known.
+
+        Raises:
+            DistvaeError: a label is out of range, or a number is infinite.
+        """
+        return [self._value(example, each) for each in self.attributes]
+
+    def _value(self, example: Example, attribute: Attribute) -> float:
+        if attribute.labels:
+            index = self._index(example, attribute.name, len(attribute.labels))
+            return math.nan if index == UNLABELLED else index
+        found = example[attribute.name]
+        number = math.nan if found is None else float(found)
+        if math.isinf(number):
+            raise DistvaeError(
+                f"{self.where(example)} has the {attribute.name} {number}",
+                "expected a finite number, or nothing",
+                "Mend it, or choose another split by --split-train.",
+            )
+        return number
+
+    def _index(self, example: Example, column: str, count: int) -> int:
+        found = example[column]
         number: int = UNLABELLED if found is None else found
-        if not UNLABELLED <= number < max(1, self.label_count):
+        if not UNLABELLED <= number < max(1, count):
             raise DistvaeError(
                 f"{self.where(example)} has the label {number}",
-                f"{self.label} knows 0..{self.label_count - 1}",
+                f"{column} knows 0..{count - 1}",
                 "Mend it, or choose another split by --split-train.",
             )
         return number
@@ -133,14 +163,49 @@ def open_stream(source: Source, config: DataConfig) -> Stream:
             f"its column {image} holds numbers, which are always read whole",
             "Leave out --streaming.",
         )
-    label = _label(features, labels, config, notes)
+    attributes = _attributes(features, labels, config)
+    label = (
+        next((each.name for each in attributes if each.labels), None)
+        if attributes
+        else _label(features, labels, config, notes)
+    )
     kind = None if label is None else features[label]
     count = config.epoch_images or _length(tables[train], train, config.data)
     if not count:
         raise DistvaeError(f"split {train} of {config.data} has no images", "expected some")
-    splits = {name: _as_stream(table, image, label) for name, table in tables.items()}
+    columns = [each.name for each in attributes] or ([label] if label else [])
+    splits = {name: _as_stream(table, image, columns) for name, table in tables.items()}
     names = 0 if kind is None else len(kind.names)
-    return Stream(config, splits, image, label, names, count, found.root, tuple(notes))
+    stream = Stream(config, splits, image, label, names, count, found.root, tuple(notes))
+    return replace(stream, attributes=attributes)
+
+
+def _attributes(
+    features: Mapping[str, Any], columns: list[str], config: DataConfig
+) -> tuple[Attribute, ...]:
+    """What images are given where several columns are asked for, or one of real numbers."""
+    import datasets
+
+    if config.label_column is None:
+        return ()
+    attributes = []
+    for name in columns:
+        labels = isinstance(features[name], datasets.ClassLabel)
+        if not labels and not kind_of(features[name]).startswith("float"):
+            if len(columns) == 1:
+                return ()
+            raise _without_names(name, features, config)
+        attributes.append(Attribute(name, tuple(features[name].names) if labels else ()))
+    return () if len(attributes) == 1 and attributes[0].labels else tuple(attributes)
+
+
+def _without_names(column: str, features: Mapping[str, Any], config: DataConfig) -> DistvaeError:
+    return DistvaeError(
+        f"--label-column {column} of {config.data} holds {features[column].dtype} without names",
+        "with --streaming expected a ClassLabel or real numbers, as not all labels are seen before "
+        "the end",
+        "Cast the column to datasets.ClassLabel(names=...) and write the data anew.",
+    )
 
 
 def _label(
@@ -153,12 +218,7 @@ def _label(
         if isinstance(features[column], datasets.ClassLabel):
             return column
         if config.label_column is not None:
-            raise DistvaeError(
-                f"--label-column {column} of {config.data} holds {features[column].dtype} without "
-                "names",
-                "with --streaming expected a ClassLabel, as not all labels are seen before the end",
-                "Cast the column to datasets.ClassLabel(names=...) and write the data anew.",
-            )
+            raise _without_names(column, features, config)
         notes.append(f"column {column} has no names of labels, which --streaming needs: left out")
     return None
 
@@ -177,14 +237,13 @@ def _length(table: Any, name: str, data: str) -> int:
     return count
 
 
-def _as_stream(table: Any, image: str, label: str | None) -> Any:
+def _as_stream(table: Any, image: str, columns: list[str]) -> Any:
     """A table or stream as a stream of these columns, with images as they are encoded."""
     import datasets
 
     if hasattr(table, "__len__"):
         table = table.with_format(None).to_iterable_dataset(max(1, min(len(table), SHARDS)))
-    there = label is not None and label in table.features
-    table = table.select_columns([image, label] if there else [image])
+    table = table.select_columns([image, *(name for name in columns if name in table.features)])
     if isinstance(table.features[image], datasets.Image):
         table = table.cast_column(image, datasets.Image(decode=False))
     return table

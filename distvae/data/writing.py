@@ -84,7 +84,9 @@ def write_fields(
 def write_numbers(
     folder: Path, split: str, arrays: Mapping[str, NDArray[Any] | None]
 ) -> dict[str, str]:
-    """Write what is known of the examples besides, int64 ``[N]`` by name; None is left out.
+    """Write what is known of the examples besides, int64 or float32 ``[N, ...]`` by name.
+
+    None is left out.
 
     Returns:
         The digest of each.
@@ -92,7 +94,7 @@ def write_numbers(
     digests = {}
     for name, array in arrays.items():
         if array is not None:
-            numbers = array.astype(np.int64)
+            numbers = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
             np.save(folder / f"{split}-{name}.npy", numbers)
             digests[f"{split}-{name}"] = digest_of(numbers)
     return digests

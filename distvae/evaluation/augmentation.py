@@ -100,7 +100,7 @@ def _few(data: ImageData, each: int, seed: int, device: torch.device) -> Residen
     shuffled = data.train.labels[order]
     rows = [order[shuffled == label][:each] for label in range(data.num_labels)]
     train = ResidentImages.from_split(data.train)
-    grey, labels = train.gather(torch.from_numpy(np.concatenate(rows)))
+    grey, labels, _ = train.gather(torch.from_numpy(np.concatenate(rows)))
     assert labels is not None
     small = _small_grey(in_unit_range(grey))
     return ResidentImages(small, labels, train.device).to(device)
@@ -120,7 +120,7 @@ def _accuracy(network: JudgeNetwork, test: ResidentImages) -> float:
     rows = torch.arange(0, len(test), -(-len(test) // TEST_IMAGES))
     hits = 0
     for part in torch.split(rows, BLOCK):
-        grey, labels = test.gather(part)
+        grey, labels, _ = test.gather(part)
         found = network(shrink(in_unit_range(grey))).argmax(dim=1)
         hits += int((found == labels).sum())
     return hits / len(rows)

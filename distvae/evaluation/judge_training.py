@@ -117,7 +117,7 @@ def _batches(
 
 def gather(images: ResidentImages, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Shrunk images ``[B, C, h, w]`` in [0, 1] and labels ``[B]`` of the rows."""
-    grey, labels = images.gather(rows)
+    grey, labels, _ = images.gather(rows)
     assert labels is not None
     return shrink(in_unit_range(grey)), labels
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distvae.conditions import Context
 from distvae.data.batches import ResidentImages
 from distvae.data.store import Split
 from distvae.distributions import LOG_TWO_PI, DiagonalGaussian
@@ -45,7 +46,8 @@ class Latents(NamedTuple):
     prior: Tensor
     """Log-density under the prior, nats ``[N]``."""
     groups: Tensor
-    """The label of a conditional model's image, else 0, ``[N]``."""
+    """The labels that a conditional model is given, together a number ``[N]``, else 0; while they
+    are gathered, those of several attributes are apart ``[N, A]``."""
     mean: Tensor
     """Of the posterior or, under a flow, of its base ``[N, Z]``."""
     log_variance: Tensor
@@ -99,7 +101,17 @@ def latent_metrics(
         for latent, value in enumerate(rates.mean(0).tolist()):
             yield f"rate_latent_{latent}", value
     others = ResidentImages.from_split(train).to(images.device)
+    if model.conditioner.shape.numbers:
+        leave("mutual_information", "images are given numbers, and few are given the same")
+        return
     known, _ = draw(model, others, seed, FIT_IMAGES, "training")
+    joined = torch.cat([test.groups, known.groups])
+    groups = joined if joined.dim() == 1 else torch.unique(joined, dim=0, return_inverse=True)[1]
+    sizes = [len(test.own), len(known.own)]
+    test, known = (
+        part._replace(groups=own)
+        for part, own in zip((test, known), torch.split(groups, sizes), strict=True)
+    )
     yield from information_metrics(test, known, model, seed)
 
 
@@ -125,7 +137,7 @@ def draw(
             z.double(),
             posterior.log_prob(z).double(),
             model.prior.log_prob(z, context).double(),
-            torch.zeros_like(z[:, 0], dtype=torch.int64) if context is None else context.label,
+            _group(z, context),
             posterior.base.mean.double(),
             posterior.base.log_variance.double(),
             posterior.features if isinstance(posterior, FlowPosterior) else None,
@@ -133,6 +145,12 @@ def draw(
         parts.append(part)
     whole = (None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True))
     return Latents(*whole), torch.cat(rates) if rates else None  # type: ignore[arg-type]
+
+
+def _group(z: Tensor, context: Context | None) -> Tensor:
+    if context is None or context.rows is None:
+        return torch.zeros_like(z[:, 0], dtype=torch.int64)
+    return context.rows
 
 
 def information_metrics(

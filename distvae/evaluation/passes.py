@@ -99,8 +99,8 @@ def blocks(
     parts = torch.split(torch.arange(len(images)) if rows is None else rows, size)
     for number in range(share.rank, len(parts), share.world_size):
         part = parts[number]
-        stored, labels = images.gather(part)
+        stored, *known = images.gather(part)
         noise = source.draw(number, size).at(slice(0, len(part)))
-        given = Conditions.of_labels(labels) if model.conditional else None
-        yield Block(part, labels, Batch(stored, given, *noise))
+        given = Conditions.of_examples(*known) if model.conditional else None
+        yield Block(part, known[0], Batch(stored, given, *noise))
         advance(len(part))

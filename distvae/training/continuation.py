@@ -194,7 +194,7 @@ def check_architecture(folder: Path, config: TrainConfig, data: ImageData) -> No
         MismatchError: they are of another architecture.
     """
     with torch.device("meta"):
-        model = build_model(config.model, domain_of_data(data), data.label_names)
+        model = build_model(config.model, domain_of_data(data), (), attributes=data.given)
     for path in reversed(checkpoints(folder)):
         try:
             check_weights(model, path / WEIGHTS)

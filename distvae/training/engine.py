@@ -99,8 +99,8 @@ class Engine:
         noise = self.noise.draw(step, len(rows))
         batches = []
         for positions in self.shards:
-            stored, labels = images.gather(rows[positions])
-            given = Conditions.of_labels(labels) if self.trained.model.conditional else None
+            stored, *known = images.gather(rows[positions])
+            given = Conditions.of_examples(*known) if self.trained.model.conditional else None
             batches.append(Batch(stored, given, *noise.at(positions)))
         return batches
 
@@ -123,7 +123,7 @@ def build_engine(
         DistvaeError: model and data do not fit, or the batch is larger than the data or cannot be
             shared equally by the processes.
     """
-    config = config.fitted(data.train_images, data.side, data.num_labels)
+    config = config.fitted(data.train_images, data.side, data.num_labels, bool(data.attributes))
     optim, device = config.optim, accelerator.device
     steps_per_epoch = _steps_per_epoch(config, data)
     shards = _shards(config, accelerator)
@@ -182,7 +182,7 @@ def _fresh_model(
     """A model that has taken no step, with the weights of another one where there is one."""
     torch.manual_seed(config.optim.seed)
     domain = domain_of_data(data, config.data.binarize or "none")
-    model = build_model(config.model, domain, data.label_names)
+    model = build_model(config.model, domain, (), attributes=data.given)
     if config.model.start == "data_mean":
         model.initialize_output(mean_input(domain, images))
     model.prior.prepare(images)

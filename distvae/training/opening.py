@@ -33,7 +33,7 @@ def open_together(
     where = together(accelerator, lambda: located(settings, record, folder) if record else settings)
     first = together(accelerator, lambda: open_data(where, progress_bar) if main else None)
     data = together(accelerator, lambda: first or open_data(where))
-    if config.model.model == "cvae":
+    if config.model.model == "cvae" and not data.attributes:
         data = together(accelerator, data.labelled)
     if record is None:
         for note in data.notes:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from distvae.conditions import Conditions
 from distvae.data.batches import ResidentImages
 from distvae.domains import Images, in_unit_range
 from distvae.images import paired, save_grid, to_uint8
@@ -26,7 +27,7 @@ def write_pictures(model: VAE, images: ResidentImages, seed: int, folder: Path, 
     labels = model.label_names[:MOST_ROWS]
     samples = (
         model.sample(labels=labels, n=COLUMNS, seed=seed)
-        if model.conditional
+        if labels
         else model.sample(n=COLUMNS * COLUMNS, seed=seed)
     )
     save_grid(folder / f"epoch-{epoch:04d}.png", to_uint8(samples.cpu().numpy()), COLUMNS)
@@ -34,9 +35,10 @@ def write_pictures(model: VAE, images: ResidentImages, seed: int, folder: Path, 
     count = min(5 * COLUMNS, len(images.stored))
     if not count:
         return
-    stored, y = images.gather(torch.arange(count))
+    stored, *known = images.gather(torch.arange(count))
     inputs = model.domain.to_expected_input(stored)
-    context = model.conditioner.of_label(y if model.conditional else None)
+    given = Conditions.of_examples(*known) if model.conditional else None
+    context = model.conditioner(given)
     decoded = model.render(model.infer(inputs, context).mean, context)
     columns = min(COLUMNS, count)
     halves = [to_uint8(half.cpu().numpy()) for half in (in_unit_range(stored), decoded)]

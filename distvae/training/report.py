@@ -41,8 +41,8 @@ def report(outcome: Outcome) -> None:
     console.print(f"  checkpoints  {folder}/{CHECKPOINTS}/")
     console.print(f"  metrics      {folder}/{METRICS}")
     run = Run(folder, folder)
-    conditional = run.config().model.model == "cvae"
-    label = f" {label_flag(run.record().label_names[-1])}" if conditional else ""
+    names = run.record().label_names
+    label = f" {label_flag(names[-1])}" if names else ""
     console.print("next:")
     console.print(f"  distvae sample {quoted}{label} --count 64", style="bold")
     console.print(f"  distvae evaluate {quoted}", style="bold")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from distvae.attributes import counted
 from distvae.checkpoint import Progress
 from distvae.config import TrainConfig
 from distvae.data.provenance import data_record
@@ -207,7 +208,7 @@ def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> 
     console.say(
         f"{type(model).__name__} {model.config.network}, {parameters:,} parameters; "
         f"{len(engine.train_images):,} {model.domain.told}, "
-        f"{len(model.label_names)} labels; {accelerator.device.type} x "
+        f"{counted(model.attributes)}; {accelerator.device.type} x "
         f"{accelerator.num_processes}, precision {precision}; "
         f"{engine.total_steps:,} steps of {engine.config.optim.batch} images, "
         f"{engine.steps_per_epoch:,} an epoch"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from distvae.attributes import Attribute
 from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
 from distvae.runs import find_run
@@ -108,10 +109,13 @@ class Origin:
         """
         there, here = self.model.state_dict(), model.state_dict()
         axes = label_axes(self.model) | label_axes(model)
+        other = _of_other_attributes(self.model, model)
         taken = [
             name
             for name, tensor in here.items()
-            if name in there and self._take(tensor, there[name], axes.get(name), model)
+            if name in there
+            and name not in other
+            and self._take(tensor, there[name], axes.get(name), model)
         ]
         if not any(here[name].dim() > 1 for name in taken):
             raise DistvaeError(
@@ -157,8 +161,11 @@ class Origin:
 
 
 def label_axes(model: VAE) -> dict[str, LabelAxis]:
-    """The tensors that grow with the number of labels, found by building a model with one more."""
-    if not model.conditional:
+    """The tensors that grow with the number of labels, found by building a model with one more.
+
+    Of a model of several attributes there are none.
+    """
+    if not model.label_names:
         return {}
     longer = (*model.label_names, "".join(model.label_names) + "more")
     with torch.device("meta"):
@@ -169,6 +176,29 @@ def label_axes(model: VAE) -> dict[str, LabelAxis]:
             if larger != size:
                 axes[name] = LabelAxis(axis, larger - size)
     return axes
+
+
+def _of_other_attributes(old: VAE, new: VAE) -> set[str]:
+    """The tensors that depend on attributes, where two models are not given the same ones."""
+    given = [[(each.name, each.labels, each.missing) for each in m.attributes] for m in (old, new)]
+    if given[0] == given[1] or all(
+        model.label_names or not model.conditional for model in (old, new)
+    ):
+        return set()
+    found = set()
+    for model in (old, new):
+        if model.conditional:
+            more = (*model.attributes, Attribute("".join(each.name for each in model.attributes)))
+            more = (*more, Attribute(more[-1].name + "label", ("only",)))
+            config = dataclasses.replace(model.config, prior="normal")
+            with torch.device("meta"):
+                sizes = [
+                    build_model(config, model.domain, (), attributes=attributes).state_dict()
+                    for attributes in (model.attributes, more)
+                ]
+            shapes = [{name: tensor.shape for name, tensor in each.items()} for each in sizes]
+            found |= {name for name, shape in shapes[1].items() if shapes[0].get(name) != shape}
+    return found | {name for name in new.state_dict() if name.startswith("prior.")}
 
 
 def describe(model: VAE) -> str:

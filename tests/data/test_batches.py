@@ -57,7 +57,7 @@ def test_gather_reads_the_rows_from_the_memory_map(trees: Path) -> None:
     split = open_data(DataConfig(data=str(trees))).train
     resident = ResidentImages.from_split(split).to("cpu")
     rows = torch.tensor([7, 2, 2, 8])
-    images, labels = resident.gather(rows)
+    images, labels, _ = resident.gather(rows)
     assert images.dtype == torch.uint8
     np.testing.assert_array_equal(images.numpy(), split.images[rows.numpy()])
     assert labels is not None

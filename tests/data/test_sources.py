@@ -175,7 +175,7 @@ def test_columns_by_name(tmp_path: Path) -> None:
         ({"image_column": "imag"}, "--image-column imag.*image, label.*mean image"),
         ({"image_column": "label"}, "--image-column label .* holds ClassLabel"),
         ({"label_column": "lable"}, "--label-column lable.*mean label"),
-        ({"label_column": "image"}, "--label-column image .* expected one whole number or text"),
+        ({"label_column": "image"}, "--label-column image .* expected one number or text"),
     ],
 )
 def test_wrong_settings_name_what_there_is(

@@ -196,7 +196,7 @@ def test_other_kinds_of_data(tmp_path: Path, kind: str) -> None:
     assert data.train_images == len(resident.train) == 18
     assert data.num_labels == (0 if kind == "csv" else 3)
     images = StreamedImages(_stream(data), data.image_shape, 0, 0, 1, torch.device("cpu"))
-    grey, labels = images.gather(range(18))
+    grey, labels, _ = images.gather(range(18))
     streamed = [(image.tobytes(), label) for image, label in _pairs(grey.numpy(), labels)]
     kept = [(image.tobytes(), label) for image, label in _pairs(*_arrays(resident))]
     assert sorted(streamed) == sorted(kept)
@@ -224,19 +224,19 @@ def test_batches_are_the_order_cut_in_pieces_wherever_they_begin(tmp_path: Path)
     images, other = batches(data, 1, 2), batches(data, 1, 2)
     size, states, seen = 5, [], []
     for step in range(12):  # of global batches of 10, this process has the second half
-        grey, labels = images.gather(range(120 + 10 * step + 5, 120 + 10 * step + 10))
+        grey, labels, _ = images.gather(range(120 + 10 * step + 5, 120 + 10 * step + 10))
         assert labels is not None
         assert [number // 30 % 3 for number in numbers(grey)] == labels.tolist()
         seen.append(numbers(grey))
         states.append(json.loads(json.dumps(images.state)))
     assert list(chain.from_iterable(seen)) == sequence(order_of(data, 1, 2, seed=3), 1, 60)
     for step in (7, 3, 11):  # a jump
-        grey, _ = other.gather(range(120 + 10 * step + 5, 120 + 10 * step + 5 + size))
+        grey, *_ = other.gather(range(120 + 10 * step + 5, 120 + 10 * step + 5 + size))
         assert numbers(grey) == seen[step]
     resumed = batches(data, 1, 2)
     resumed.go_on_from(states[4])
     for step in range(5, 12):
-        grey, _ = resumed.gather(range(120 + 10 * step + 5, 120 + 10 * step + 10))
+        grey, *_ = resumed.gather(range(120 + 10 * step + 5, 120 + 10 * step + 10))
         assert numbers(grey) == seen[step]
 
 
@@ -320,7 +320,7 @@ def test_rows_without_a_label(tmp_path: Path, missing: int | None) -> None:
     table.to_parquet(root / "train-1.parquet", batch_size=5)
     data = opened(root, shuffle_buffer=7)
     assert data.notes == ("without a label: 2 of 36 images of a sample of train",)
-    grey, told = batches(data, 0, 1).gather(range(36))
+    grey, told, _ = batches(data, 0, 1).gather(range(36))
     assert told is not None
     found = dict(zip(numbers(grey), told.tolist(), strict=True))
     assert (found[100], found[101], found[102], found[103]) == (-1, 1, -1, 2)

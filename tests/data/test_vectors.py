@@ -67,7 +67,7 @@ def test_every_row_and_label_is_there(load: Any, kind: str, tmp_path: Path) -> N
     again = opened(path)
     assert isinstance(again.train.stored, np.memmap)
     assert again.digests == data.digests
-    stored, _ = ResidentImages.from_split(again.test).gather(np_rows(again))
+    stored, *_ = ResidentImages.from_split(again.test).gather(np_rows(again))
     np.testing.assert_array_equal(stored.numpy(), again.test.stored)
 
 

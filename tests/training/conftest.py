@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distvae.batch import Batch
 from distvae.config import TrainConfig
-from distvae.data.batches import ResidentImages
+from distvae.data.batches import Gathered, ResidentImages
 from distvae.data.store import ImageData, open_data
 from distvae.objectives import Loss, Pressure
 from distvae.training.accelerator import build_accelerator
@@ -66,7 +66,7 @@ class WatchedImages(ResidentImages):
 
     asked: list[Tensor] = dataclasses.field(default_factory=list)
 
-    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+    def gather(self, rows: Tensor) -> Gathered:
         self.asked.append(rows)
         return super().gather(rows)
 

@@ -5,7 +5,7 @@ Legend: N images, H height, W width, C channels.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,40 +13,16 @@ from numpy.typing import NDArray
 from distvae.config import DataConfig
 from distvae.data.layout import Layout, find_layout
 from distvae.data.levels import Levels, real_levels, whole_levels
-from distvae.data.sources import labels as told_labels
-from distvae.data.sources.labels import NoLabelsError, Numbers
+from distvae.data.sources.array_labels import ArraySplit, Values, given_of, labels_of_arrays
+from distvae.data.sources.attributes import finished
+from distvae.data.sources.labels import Numbers
 from distvae.data.sources.raw import Notes, RawData, RawSplit
-from distvae.data.sources.splits import choose_splits, finish
+from distvae.data.sources.splits import choose_splits
 from distvae.errors import DistvaeError
 
 CHUNK, SAMPLE = 1024, 64
 MOST = 2**32
 """No image has more levels."""
-
-
-class Values(Protocol):
-    """An array ``[N, ...]`` that is perhaps not in memory."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The whole shape, N first."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of its numbers."""
-        ...
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        """The values of these rows, an array or a slice."""
-        ...
-
-
-class ArraySplit(NamedTuple):
-    """The images of a split and, where there are any, labels ``[N]``, ``[N, 1]`` or one-hot."""
-
-    images: Values
-    labels: NDArray[Any] | None
 
 
 RawSplits = Callable[[DataConfig, Mapping[str, Values], Numbers, Notes], dict[str, RawSplit]]
@@ -76,11 +52,14 @@ def read_arrays(
     bare = bare if len(bare) < len(splits) else set()
     chosen = [name for name in choose_splits(config, list(splits), notes, bare) if name]
     splits = {name: splits[name] for name in chosen}
-    labels, label_names = _labels(config, splits, names, notes)
     images = {name: split.images for name, split in splits.items()}
+    given = given_of(config, splits, notes)
+    labels, label_names = (
+        labels_of_arrays(config, splits, names, notes) if given is None else ({}, ())
+    )
     raw = (raw_splits or array_splits)(config, images, labels, notes)
-    test = raw[chosen[1]] if len(chosen) > 1 else None
-    return finish(config, raw[chosen[0]], test, label_names, notes)
+    pair = (chosen[0], chosen[1] if len(chosen) > 1 else None)
+    return finished(config, raw, pair, given, label_names, notes)
 
 
 def array_splits(
@@ -120,50 +99,6 @@ def as_picture(values: NDArray[np.uint8], _: int | None = None) -> Any:
     from PIL import Image
 
     return Image.fromarray(np.ascontiguousarray(values))
-
-
-def _labels(
-    config: DataConfig, splits: Mapping[str, ArraySplit], names: tuple[str, ...], notes: Notes
-) -> tuple[Numbers, tuple[str, ...]]:
-    """Labels by split, and their names; none where there are none or they are no single label."""
-    first = next(iter(splits))
-    if splits[first].labels is None:
-        return {}, ()
-    missing = [name for name, split in splits.items() if split.labels is None]
-    values = {
-        name: np.full(split.images.shape[0], np.nan) if split.labels is None else split.labels
-        for name, split in splits.items()
-    }
-    for name, found in values.items():
-        count = splits[name].images.shape[0]
-        if len(found) != count:
-            raise DistvaeError(
-                f"split {name} of {config.data} has {count} images and {len(found)} labels",
-                f"their arrays are {splits[name].images.shape} and {found.shape}",
-                "Make them as many.",
-            )
-    try:
-        flat = {name: _flat(found) for name, found in values.items()}
-        width = values[first].shape[-1] if values[first].ndim == 2 else 1
-        known = names or (tuple(map(str, range(width))) if width > 1 else ())
-        if known and not missing and all(found.dtype.kind in "iu" for found in flat.values()):
-            known = told_labels.clean_names(known, config.data)
-            return told_labels.from_numbers(flat, known, "labels", config.data), known
-        listed = {name: found.tolist() for name, found in flat.items()}
-        return told_labels.from_values(listed, "labels", config.data, notes)
-    except NoLabelsError as error:
-        notes.append(f"labels are left out: {error}")
-        return {}, ()
-
-
-def _flat(labels: NDArray[Any]) -> NDArray[Any]:
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        return labels[:, 0]
-    if labels.ndim == 2:
-        return told_labels.from_one_hot(labels)
-    if labels.ndim != 1:
-        raise NoLabelsError(f"an array of shape {labels.shape} holds no label for each image")
-    return labels
 
 
 def _layout(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> Layout:

@@ -9,6 +9,7 @@ from distvae.config import DataConfig
 from distvae.data.encoded import pictures
 from distvae.data.roots import is_file
 from distvae.data.sources import split_columns
+from distvae.data.sources.attributes import asked_columns
 from distvae.data.sources.columns import IMAGE_COLUMNS, LABEL_COLUMNS, fold, usual_columns
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
@@ -93,10 +94,11 @@ def _guesses(table: "pa.Table", config: DataConfig) -> Iterator[str]:
 
     if config.image_column is not None:
         return
+    asked = asked_columns(config.label_column, table.column_names)
     names = [
         name
         for name in table.column_names
-        if name != config.label_column
+        if name not in asked
         and fold(name) not in {*map(fold, LABEL_COLUMNS), *split_columns.COLUMNS}
         and (_is_text(kind := table.schema.field(name).type) or pa.types.is_integer(kind))
         and _told_beside(table.column_names, name, config)
@@ -118,7 +120,7 @@ def _told_beside(columns: Sequence[str], image: str, config: DataConfig) -> bool
         name for name in columns if name != image and fold(name) not in ("", *split_columns.COLUMNS)
     ]
     return (
-        config.label_column in others
+        bool(set(asked_columns(config.label_column, columns)) & set(others))
         or any(fold(name) in split_columns.COLUMNS for name in columns)
         or bool(usual_columns(others, LABEL_COLUMNS))
         or len(others) == 1

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
-from distvae.data.sources.arrays import ArraySplit, read_arrays
+from distvae.data.sources.array_labels import ArraySplit
+from distvae.data.sources.arrays import read_arrays
 from distvae.data.sources.raw import Notes, RawData
 from distvae.errors import DistvaeError
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from distvae.data.sources import split_columns
+from distvae.data.sources.attributes import asked_columns
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
 from distvae.errors import DistvaeError, nearest
@@ -75,14 +76,16 @@ def label_columns(features: Mapping[str, Any], wanted: str | None, data: str) ->
     """
     import datasets
 
-    if wanted is not None:
-        check_known(features, wanted, "--label-column", data)
-        if not _may_hold_labels(features[wanted]):
+    asked = asked_columns(wanted, features)
+    for name in asked:
+        check_known(features, name, "--label-column", data)
+        if not _may_hold_labels(features[name]):
             raise DistvaeError(
-                f"--label-column {wanted} of {data} holds {features[wanted]}",
-                "expected one whole number or text per image",
+                f"--label-column {name} of {data} holds {features[name]}",
+                "expected one number or text per image",
             )
-        return [wanted]
+    if asked:
+        return list(asked)
     usual = usual_columns(features, LABEL_COLUMNS)
     named = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
     named.sort(key=lambda name: name not in usual)

@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
-from distvae.data.sources.arrays import ArraySplit, read_arrays
+from distvae.data.sources.array_labels import ArraySplit
+from distvae.data.sources.arrays import read_arrays
+from distvae.data.sources.attributes import asked_columns
 from distvae.data.sources.dsprites import read_dsprites
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes, RawData
 from distvae.data.sources.splits import WORDS, words_of
 from distvae.data.sources.sprites import read_grid
 from distvae.data.sources.unpacking import check_unpacked
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, nearest
 from distvae.labels import natural_order
 
 NUMPY = (".npz", ".npy")
@@ -32,6 +34,8 @@ UNREADABLE = (
 IMAGES = frozenset(("x", "images", "image", "imgs", "img", "data", "pixels", "samples"))
 LABELS = frozenset(("y", "labels", "label", "targets", "target", "classes", "class", "digits"))
 NAMES = frozenset(("class_names", "label_names", "classnames", "labelnames", "names", "categories"))
+COLUMN = "="
+"""Begins what is said of an array that is one of several columns."""
 FACTORS = "latents_"
 FEW = 3
 """Fewer files of one shape are no images of their own."""
@@ -39,10 +43,11 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Meaning(NamedTuple):
-    """What an array's name says: its split, and ``images``, ``labels``, ``names`` or nothing."""
+    """What an array's name says."""
 
     split: str
     part: str
+    """``images``, ``labels``, ``names``, ``=`` and a column that is asked for, or nothing."""
 
 
 def read_numpy(files: Sequence[Path], config: DataConfig, notes: Notes) -> RawData:
@@ -182,18 +187,23 @@ def _splits(
         axes: of an array that bears no usual name, at least.
     """
     found: dict[Meaning, str] = {}
+    asked = asked_columns(config.label_column, arrays)
     for name in arrays:
-        if (wished := _wished(name, config)) or name not in (
-            config.image_column,
-            config.label_column,
-        ):
+        if (wished := _wished(name, config, asked)) or name != config.image_column:
             said = wished or meaning(name)
             if said.part and (wished or _fits(arrays[name], said.part)):
                 found.setdefault(said, name)
     if not any(said.part == "images" for said in found):
-        found = _by_shape(arrays, axes)
+        columns = {said: name for said, name in found.items() if said.part.startswith(COLUMN)}
+        found = _by_shape(arrays, axes) | columns
+    if missing := [name for name in asked[1:] if Meaning("train", COLUMN + name) not in found]:
+        raise DistvaeError(
+            f"--label-column {missing[0]}: {config.data} has no such array",
+            f"expected one value per example; its arrays are {some(arrays)}",
+            nearest(missing[0], arrays),
+        )
     splits = {
-        said.split: ArraySplit(arrays[name], _labels_of(arrays, found, said.split))
+        said.split: ArraySplit(arrays[name], *_given(arrays, found, said.split, asked))
         for said, name in found.items()
         if said.part == "images"
     }
@@ -215,10 +225,10 @@ def _splits(
     return splits, () if names is None else tuple(map(str, names.tolist()))
 
 
-def _wished(name: str, config: DataConfig) -> Meaning | None:
+def _wished(name: str, config: DataConfig, asked: Sequence[str]) -> Meaning | None:
     """What the columns that are asked for say of an array: also of that of another split."""
     bare = [word for word in words_of(name) if word not in WORDS]
-    for part, wanted in (("images", config.image_column), ("labels", config.label_column)):
+    for wanted, part in [(config.image_column, "images"), *_parts(asked).items()]:
         if wanted is not None and (
             name == wanted or bare == [word for word in words_of(wanted) if word not in WORDS]
         ):
@@ -245,17 +255,30 @@ def _by_shape(arrays: Mapping[str, NDArray[Any]], axes: int) -> dict[Meaning, st
     return found | ({Meaning("train", "labels"): labels[0]} if len(labels) == 1 else {})
 
 
-def _labels_of(
-    arrays: Mapping[str, NDArray[Any]], found: Mapping[Meaning, str], split: str
-) -> NDArray[Any] | None:
-    name = found.get(Meaning(split, "labels"))
-    return None if name is None else arrays[name]
+def _parts(asked: Sequence[str]) -> dict[str, str]:
+    """What the array of each column is: labels, where one is asked for."""
+    several = len(asked) > 1
+    return {column: COLUMN + column if several else "labels" for column in asked}
+
+
+def _given(
+    arrays: Mapping[str, NDArray[Any]],
+    found: Mapping[Meaning, str],
+    split: str,
+    asked: Sequence[str],
+) -> tuple[NDArray[Any] | None, dict[str, NDArray[Any]] | None]:
+    """The labels of a split, and the columns that are asked for."""
+    names = {column: found.get(Meaning(split, part)) for column, part in _parts(asked).items()}
+    columns = {column: arrays[name] for column, name in names.items() if name is not None}
+    label = found.get(Meaning(split, "labels"))
+    labels = next(iter(columns.values()), None) if label is None else arrays[label]
+    return labels, columns if asked else None
 
 
 def _aligned(split: ArraySplit) -> ArraySplit:
     """Images whose number comes last, as MATLAB writes them, with it first."""
-    images, labels = split
+    images, labels, columns = split
     shape = images.shape
     if labels is None or len(shape) < 3 or len(labels) == shape[0] or labels.size != shape[-1]:
         return split
-    return ArraySplit(np.moveaxis(np.asarray(images[:]), -1, 0), labels.reshape(-1))
+    return ArraySplit(np.moveaxis(np.asarray(images[:]), -1, 0), labels.reshape(-1), columns)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
-from distvae.data.sources.arrays import ArraySplit
+from distvae.data.sources.array_labels import ArraySplit
+from distvae.data.sources.attributes import asked_columns, objects
 from distvae.data.sources.columns import LABEL_COLUMNS, check_known
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
@@ -145,7 +146,8 @@ def read_pixel_tables(
     columns, written = pixel_columns(first), _column_of_pixels(first)
     if not columns and written is None:
         return None
-    label = _label_column(first, {*columns, written or ""}, config, notes)
+    asked = asked_columns(config.label_column, first.column_names)
+    label = _label_column(first, {*columns, written or ""}, asked, config, notes)
     found = {}
     for name, table in tables.items():
         if missing := [
@@ -161,12 +163,13 @@ def read_pixel_tables(
             if columns
             else _parse(table[written].to_pylist(), written, config)
         )
-        labels = table[label].to_pylist() if label in table.column_names else None
-        as_array: NDArray[Any] | None = None
-        if labels is not None:
-            as_array = np.empty(len(labels), object)
-            as_array[:] = labels
-        found[name] = ArraySplit(pixels, as_array)
+        cells = {
+            column: objects(table[column].to_pylist())
+            for column in dict.fromkeys((*asked, *([label] if label else [])))
+            if column in table.column_names
+        }
+        given = {column: cells[column] for column in asked if column in cells}
+        found[name] = ArraySplit(pixels, cells.get(label or ""), given if asked else None)
     return found
 
 
@@ -191,15 +194,14 @@ def _parse(cells: list[Any], column: str | None, config: DataConfig) -> NDArray[
 
 
 def _label_column(
-    table: "pa.Table", pixels: set[str], config: DataConfig, notes: Notes
+    table: "pa.Table", pixels: set[str], asked: Sequence[str], config: DataConfig, notes: Notes
 ) -> str | None:
-    """The column beside the pixels that holds labels."""
+    """The column beside the pixels that holds labels, the first of those that are asked for."""
     others = [name for name in table.column_names if name not in pixels]
-    if config.label_column is not None:
-        check_known(
-            dict.fromkeys(table.column_names), config.label_column, "--label-column", config.data
-        )
-        return config.label_column
+    for name in asked:
+        check_known(dict.fromkeys(table.column_names), name, "--label-column", config.data)
+    if asked:
+        return asked[0]
     usual = [name for name in others if name.strip().casefold() in LABEL_COLUMNS]
     chosen = usual[0] if usual else (others[0] if len(others) == 1 else None)
     left = [name for name in others if name != chosen]

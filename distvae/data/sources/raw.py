@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.attributes import Attribute
 from distvae.data.factors import Factor
 from distvae.data.roots import Root
 
@@ -33,6 +34,17 @@ class RawSplit:
     decode: Callable[[Any, int | None], Any]
     levelled: bool = False
     """Whether it is settled which values are black and white, and ``--white`` was applied."""
+    attributes: NDArray[np.float32] | None = None
+    """Where examples are given something else than one label: values ``[N, A]``, NaN where one is
+    not known; ``labels`` are then those of the first attribute that has some."""
+
+    def known(self, rows: bool) -> dict[str, NDArray[Any] | None]:
+        """What is known of the examples besides: attributes or labels, and their rows if asked."""
+        return {
+            "labels": self.labels if self.attributes is None else None,
+            "attributes": self.attributes,
+            "rows": self.rows if rows else None,
+        }
 
     def where(self, row: int, encoded: Any) -> str:
         """How to name one image in a message: its file, else its row and split."""
@@ -59,6 +71,8 @@ class RawData:
     validation_origin: str = ""
     columns: tuple[str, ...] = ()
     """Names of the numbers of an example, where it is a vector; of images there are none."""
+    attributes: tuple[Attribute, ...] = ()
+    """What examples are given, where that is something else than one label."""
 
     @property
     def splits(self) -> dict[str, RawSplit]:

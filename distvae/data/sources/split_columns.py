@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from distvae.config import DataConfig
+from distvae.data.sources.attributes import asked_columns
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
 from distvae.data.sources.splits import roles
@@ -36,7 +37,7 @@ def split_by_column(
         return dict(tables)
     (table,) = tables.values()
     names: list[str] = table.column_names  # type: ignore[attr-defined]
-    taken = (config.image_column, config.label_column)
+    taken = (config.image_column, *asked_columns(config.label_column, names))
     for wanted in COLUMNS:
         for column in names:
             if column.strip().casefold() != wanted or column in taken:

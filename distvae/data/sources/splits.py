@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.attributes import Attribute
 from distvae.config import DataConfig
 from distvae.data.factors import Factor
 from distvae.data.order import HELD_OUT, permutation
@@ -214,7 +215,8 @@ def hold_out(
 def take(split: RawSplit, places: NDArray[np.int64]) -> RawSplit:
     """The split with only the rows at these places."""
     labels = None if split.labels is None else split.labels[places]
-    return dataclasses.replace(split, rows=split.rows[places], labels=labels)
+    values = None if split.attributes is None else split.attributes[places]
+    return dataclasses.replace(split, rows=split.rows[places], labels=labels, attributes=values)
 
 
 def finish(
@@ -224,6 +226,7 @@ def finish(
     label_names: tuple[str, ...],
     notes: Notes,
     factors: tuple[Factor, ...] = (),
+    attributes: tuple[Attribute, ...] = (),
 ) -> RawData:
     """Both splits, of which a test split that is not there is held out of the other.
 
@@ -237,7 +240,7 @@ def finish(
         origin = f"held-out tenth of {name}, {by_label}seed {seed}"
         notes.append(f"no test split: {len(test.rows):,} images of {name} are held out for it")
     train, test = map(_labelled_first, (train, test))
-    return RawData(train, test, origin, label_names, factors, tuple(notes))
+    return RawData(train, test, origin, label_names, factors, tuple(notes), attributes=attributes)
 
 
 def _labelled_first(split: RawSplit) -> RawSplit:

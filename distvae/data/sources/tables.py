@@ -12,19 +12,14 @@ from distvae.config import DataConfig
 from distvae.data.encoded import decode_image, encoded_image
 from distvae.data.sources import columns
 from distvae.data.sources.arrays import array_splits
-from distvae.data.sources.labels import (
-    NoLabelsError,
-    Numbers,
-    clean_names,
-    from_numbers,
-    from_values,
-    some,
-)
+from distvae.data.sources.attributes import finished
+from distvae.data.sources.labels import some
 from distvae.data.sources.list_columns import ListColumn
 from distvae.data.sources.pictures import PictureSplit
 from distvae.data.sources.raw import UNLABELLED, Notes, RawData, RawSplit, Tables
 from distvae.data.sources.split_columns import split_by_column
-from distvae.data.sources.splits import choose_splits, finish, splits_of_files
+from distvae.data.sources.splits import choose_splits, splits_of_files
+from distvae.data.sources.table_labels import column_cells, given_of, labels_of_tables
 from distvae.errors import DistvaeError
 
 
@@ -140,11 +135,14 @@ def read_tables(found: Tables, config: DataConfig) -> RawData:
     tables = {name: there[name] for name in (train, test) if name is not None}
     image, candidates = choose_columns(tables, config, notes)
     candidates = candidates or columns.only_other(tables[train].features, image)
-    labels, label_names = _labels(tables, image, candidates, config, notes)
+    given = given_of(tables, image, candidates, config, notes)
+    labels, label_names = (
+        ({}, ()) if given else labels_of_tables(tables, image, candidates, config, notes)
+    )
     if columns.is_array(tables[train].features[image]):
         lists = {name: ListColumn.of(table, image, config) for name, table in tables.items()}
         splits = array_splits(config, lists, labels, notes)
-        return finish(config, splits[train], splits[test] if test else None, label_names, notes)
+        return finished(config, splits, (train, test), given, label_names, notes)
 
     def raw(name: str) -> RawSplit:
         table = tables[name].with_format(None).select_columns([image])
@@ -160,7 +158,8 @@ def read_tables(found: Tables, config: DataConfig) -> RawData:
 
         return RawSplit(name, np.arange(len(table)), labels.get(name), fetch, decode_image)
 
-    return finish(config, raw(train), raw(test) if test else None, label_names, notes)
+    splits = {name: raw(name) for name in tables}
+    return finished(config, splits, (train, test), given, label_names, notes)
 
 
 def divided(tables: Mapping[str, Any], config: DataConfig, notes: Notes) -> dict[str, Any]:
@@ -171,7 +170,7 @@ def divided(tables: Mapping[str, Any], config: DataConfig, notes: Notes) -> dict
         return dict(tables)  # streams are what their files say
 
     def cells(table: Any, column: str) -> list[Any]:
-        kind, found = table.features[column], _cells(table, column, config.data)
+        kind, found = table.features[column], column_cells(table, column, config.data)
         if isinstance(kind, datasets.ClassLabel):
             return [
                 None if number in (None, UNLABELLED) else kind.names[number] for number in found
@@ -182,86 +181,3 @@ def divided(tables: Mapping[str, Any], config: DataConfig, notes: Notes) -> dict
         return table.remove_columns([column]).select(rows)
 
     return split_by_column(tables, cells, part, config, notes)
-
-
-def _labels(
-    tables: Mapping[str, Any],
-    image: str,
-    candidates: list[str],
-    config: DataConfig,
-    notes: Notes,
-) -> tuple[Numbers, tuple[str, ...]]:
-    """The labels of the first column that holds some, and their names."""
-    first = next(iter(tables))
-    features = tables[first].features
-    others = columns.others(features, image)
-    for column in candidates:
-        try:
-            numbers, names = _column_labels(tables, column, config, notes)
-            if not names or (numbers[first] == UNLABELLED).all():
-                raise NoLabelsError("all are missing")
-            guess = config.label_column is None and columns.is_guess(column, features)
-            if guess and 2 * len(names) > len(numbers[first]):
-                raise NoLabelsError("most rows have a value of their own")
-        except NoLabelsError as error:
-            if config.label_column is not None:
-                raise DistvaeError(
-                    f"--label-column {column} of {config.data} holds no labels",
-                    f"{error}, expected one whole number or text per image",
-                ) from error
-            notes.append(f"column {column} holds no labels: {error}")
-            others.remove(column)
-            continue
-        others.remove(column)
-        if left := others:
-            told = f"labels are taken from column {column}; left out: {some(left)}"
-            notes.append(f"{told} (--label-column)")
-        elif column not in ("label", config.label_column):
-            notes.append(f"labels are taken from column {column}")
-        return numbers, names
-    if others:
-        kinds = {name: columns.kind_of(tables[first].features[name]) for name in others}
-        told = some(f"{name} ({kind})" for name, kind in kinds.items())
-        notes.append(f"no labels are found; left out: {told} (--label-column)")
-    return {}, ()
-
-
-def _column_labels(
-    tables: Mapping[str, Any], column: str, config: DataConfig, notes: Notes
-) -> tuple[Numbers, tuple[str, ...]]:
-    import datasets
-
-    first, named = next(iter(tables)), {}
-    for split, table in tables.items():
-        kind = table.features.get(column)
-        if kind is not None:
-            named[split] = tuple(kind.names) if isinstance(kind, datasets.ClassLabel) else None
-    for split, names in named.items():
-        if names != named[first]:
-            raise DistvaeError(
-                f"splits {first} and {split} of {config.data} have different labels in {column}",
-                f"{some(named[first])} against {some(names)}",
-                "Make them the same, or choose other splits by --split-train and --split-test.",
-            )
-    values = {split: _cells(table, column, config.data) for split, table in tables.items()}
-    if names := named[first]:
-        names = clean_names(names, config.data)
-        return from_numbers(values, names, column, config.data), names
-    return from_values(values, column, config.data, notes)
-
-
-def _cells(table: Any, column: str, data: str) -> list[Any]:
-    """A column as it is stored; nothing for each row where the table lacks it.
-
-    Raises:
-        DistvaeError: it holds text that is not UTF-8.
-    """
-    if column not in table.features:
-        return [None] * len(table)
-    try:
-        cells: list[Any] = (
-            table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
-        )
-    except UnicodeDecodeError as error:
-        raise DistvaeError(f"column {column} of {data} is not UTF-8", str(error)) from error
-    return cells

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from distvae.config import DataConfig
 from distvae.data.encoded import pictures
 from distvae.data.roots import Root
-from distvae.data.sources.arrays import ArraySplit
+from distvae.data.sources.array_labels import ArraySplit
 from distvae.data.sources.beside import with_images
 from distvae.data.sources.columns import image_column
 from distvae.data.sources.labels import some

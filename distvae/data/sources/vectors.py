@@ -4,7 +4,7 @@ Legend: N examples, F columns.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
-from distvae.data.sources.arrays import ArraySplit, Values, read_arrays
+from distvae.data.sources.array_labels import ArraySplit, Values
+from distvae.data.sources.arrays import read_arrays
+from distvae.data.sources.attributes import asked_columns, objects
 from distvae.data.sources.columns import LABEL_COLUMNS, check_known, usual_columns
 from distvae.data.sources.labels import Numbers, some
 from distvae.data.sources.local import find
@@ -58,9 +60,13 @@ def _of_tables(
 ) -> tuple[tuple[str, ...], dict[str, ArraySplit]]:
     """The names of the columns of numbers, and these and the labels by split."""
     first = max(tables.values(), key=lambda table: table.num_columns)  # with labels, if one has
-    label = _label_column(first, config, notes)
-    columns = tuple(name for name in first.column_names if name != label and _is_real(first, name))
-    left = [name for name in first.column_names if name not in (*columns, label)]
+    asked = asked_columns(config.label_column, first.column_names)
+    label = _label_column(first, asked, config, notes)
+    taken = (*asked, label)
+    columns = tuple(
+        name for name in first.column_names if name not in taken and _is_real(first, name)
+    )
+    left = [name for name in first.column_names if name not in (*columns, *taken)]
     if left:
         notes.append(f"left out: columns {some(left)}, which hold no numbers")
     if not columns:
@@ -80,19 +86,23 @@ def _of_tables(
                 "Choose other splits by --split-train and --split-test.",
             )
         values = np.column_stack([_numbers(table, column) for column in columns])
-        labels: NDArray[Any] | None = None
-        if label in table.column_names:
-            labels = np.empty(table.num_rows, object)
-            labels[:] = table[label].to_pylist()
-        splits[name] = ArraySplit(values, labels)
+        cells = {
+            column: objects(table[column].to_pylist())
+            for column in dict.fromkeys((*asked, *([label] if label else [])))
+            if column in table.column_names
+        }
+        given = {column: cells[column] for column in asked if column in cells}
+        splits[name] = ArraySplit(values, cells.get(label or ""), given if asked else None)
     return columns, splits
 
 
-def _label_column(table: "pa.Table", config: DataConfig, notes: Notes) -> str | None:
-    if config.label_column is not None:
-        known = dict.fromkeys(table.column_names)
-        check_known(known, config.label_column, "--label-column", config.data)
-        return config.label_column
+def _label_column(
+    table: "pa.Table", asked: Sequence[str], config: DataConfig, notes: Notes
+) -> str | None:
+    for name in asked:
+        check_known(dict.fromkeys(table.column_names), name, "--label-column", config.data)
+    if asked:
+        return asked[0]
     usual = usual_columns(table.column_names, LABEL_COLUMNS)
     if not usual:
         notes.append("no column of labels is found (--label-column names one)")

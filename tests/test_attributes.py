@@ -1,0 +1,103 @@
+"""A run given several attributes: two labels and a number, some of them missing."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from distvae import VAE
+from tests.conftest import HANG, Command
+
+SIDE = 8
+SHAPES, COLOURS = ("dot", "line"), ("red", "green", "blue")
+SMALL = "--hidden 16 --latent-dim 3 --batch-size 20 --learning-rate 0.01"
+
+
+def write_pictures(path: Path, count: int, gaps: float = 0.1) -> Path:
+    """Dots and lines in one of three colours, of some brightness; a share of each is unknown."""
+    random = np.random.default_rng(0)
+    shapes, colours = (random.integers(size, size=count) for size in (2, 3))
+    light = random.uniform(0.4, 1.0, count)
+    images = np.zeros((count, SIDE, SIDE, 3), np.uint8)
+    for row in range(count):
+        sides = slice(2, 6), (slice(2, 6) if shapes[row] == 0 else slice(0, 8))
+        images[row, sides[0], sides[1], colours[row]] = 255 * light[row]
+    known: dict[str, Any] = {
+        "shape": np.array(SHAPES)[shapes],
+        "colour": np.array(COLOURS)[colours],
+        "light": light,
+    }
+    for name, values in known.items():
+        missing = random.random(count) < gaps
+        known[name] = np.where(missing, np.nan if name == "light" else "", values)
+    np.savez(path, images=images, **known)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 of them."""
+    return write_pictures(tmp_path_factory.mktemp("pictures") / "pictures.npz", 200)
+
+
+@pytest.fixture(scope="session")
+def described(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], pictures: Path
+) -> Path:
+    """A short run on them; not to be changed."""
+    folder = tmp_path_factory.mktemp("described") / "run"
+    flags = f"--data {pictures} --label-column shape,colour,light {SMALL} --max-steps 40"
+    flags += " --checkpoint-every 20 --keep 2"
+    subprocess.run(
+        [sys.executable, "-m", "distvae.cli", "train", *flags.split(), "--output", str(folder)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        timeout=HANG,
+    )
+    return folder
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return VAE.from_pretrained(run).state_dict()
+
+
+@pytest.mark.slow
+def test_a_run_knows_its_attributes_and_goes_on_exactly(
+    command: Command, here: Path, pictures: Path, described: Path
+) -> None:
+    config = json.loads((described / "config.json").read_text(encoding="utf-8"))
+    assert config["label_names"] == []
+    assert [each["name"] for each in config["attributes"]] == ["shape", "colour", "light"]
+    assert all(each["missing"] for each in config["attributes"])
+    model = VAE.from_pretrained(described)
+    assert [each.labels for each in model.attributes] == [SHAPES, ("blue", "green", "red"), ()]
+    assert model.attributes[2].mean == pytest.approx(0.7, abs=0.05)
+    assert "shape: dot, line, or not known" in (described / "README.md").read_text("utf-8")
+    shutil.copytree(described, here / "run")
+    shutil.rmtree(here / "run" / "checkpoints" / "step-00000040")
+    ended = command("train", "--resume", "run")
+    assert ended.code == 0, ended.err
+    assert "shape of 2 labels, colour of 3 labels, light, a number" in ended.out
+    whole, resumed = weights(described), weights(here / "run")
+    assert all(torch.equal(each, resumed[name]) for name, each in whole.items())
+    ended = command("evaluate", "run", "--metrics", "elbo,latents")
+    assert ended.code == 0, ended.err
+    ended = command("inspect", "run")
+    assert "given colour" in ended.out
+    flags = ["--data", pictures, "--label-column", "shape,colour,light", *SMALL.split()]
+    ended = command("train", *flags, "--init-from", "run", "--max-steps", 1, "--output", "next")
+    assert ended.code == 0, ended.err
+    assert f"{len(resumed)} of {len(resumed)} tensors taken" in ended.out
+    flags[3] = "colour,light"
+    ended = command("train", *flags, "--init-from", "run", "--max-steps", 1, "--output", "other")
+    assert ended.code == 0, ended.err
+    taken = json.loads((here / "other" / "config.json").read_text(encoding="utf-8"))["init_from"]
+    assert taken["taken"]
+    assert taken["fresh"], "tables of other attributes"
