@@ -35,8 +35,8 @@ class DataConfig:
 
     data: str = "mnist"
     """What to train on: the bundled `mnist`, `sprites` or `sprites:small` (drawn, with known factors), a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a zip of one, a parquet, csv, tsv, jsonl (image paths beside it, or pixels) or arrow file or folder, npz or npy arrays, IDX files, CIFAR's binary batches, a `save_to_disk` folder, or dSprites' npz."""
-    domain: DomainName = "images"
-    """What an example is: `images`, or `vectors`, the rows of a csv, tsv, jsonl, npz or npy of columns of numbers, which the model sees standardized by mean and deviation of the training rows."""
+    domain: DomainName | None = None
+    """What an example is: `images`, or `vectors`, the rows of a csv, tsv, jsonl, npz or npy of columns of numbers, which the model sees standardized by mean and deviation of the training rows; left out: `images`, and `vectors` where no images are found, or numbers that can be no pixels, and every column but the label holds numbers."""
     split_train: str = "train"
     """Name of the training split; `Train`, `training` and the like are found too."""
     split_test: str | None = None

@@ -96,7 +96,9 @@ class TrainConfig:
                 "Take --likelihood gaussian or discretized_logistic, or --channels 1, or "
                 "--binarize dynamic.",
             )
-        filled = self.updated({"likelihood": likelihood, "binarize": binarize}, "the data")
+        domain = self.data.domain or ("vectors" if channels is None else "images")
+        found = {"domain": domain, "likelihood": likelihood, "binarize": binarize}
+        filled = self.updated(found, "the data")
         return dataclasses.replace(filled, objective=self.objective.resolved())
 
     def fitted(self, images: int, side: int, labels: int, several: bool = False) -> "TrainConfig":

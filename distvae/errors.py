@@ -39,6 +39,10 @@ class MismatchError(DistvaeError):
     """What was read is whole, but of another architecture or other settings."""
 
 
+class NotImagesError(DistvaeError):
+    """The data holds no images, and perhaps something else."""
+
+
 class NoSplitError(DistvaeError):
     """The data has no split of the name that was asked for."""
 

@@ -52,9 +52,12 @@ def read_table(path: Path) -> tuple[list[str], np.ndarray, list[str]]:
 @pytest.mark.slow
 def test_wine_from_a_table_to_a_table(distvae: Command, command: Command, tmp_path: Path) -> None:
     write_wine(tmp_path / "wine.csv")
-    words = ["train", "--data", "wine.csv", "--domain", "vectors", *SMALL, "--epochs", "60"]
+    words = ["train", "--data", "wine.csv", *SMALL, "--epochs", "60"]
     ended = distvae(*words, "--output", "run")
     assert ended.code == 0, ended.err
+    assert "rows are taken as vectors (--domain vectors)" in ended.out
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    assert settings["domain"] == "vectors"
     assert "vectors of 13 columns, 3 labels" in ended.out
     lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     losses = [line["loss"] for line in lines if line["split"] == "test"]
@@ -122,9 +125,12 @@ def test_a_run_that_is_gone_on_with_is_one_never_stopped(distvae: Command, tmp_p
 
 
 @pytest.mark.parametrize("words", ["--network conv", "--likelihood bernoulli", "--prior vamp"])
-def test_parts_of_images_are_refused(command: Command, tmp_path: Path, words: str) -> None:
+@pytest.mark.parametrize("domain", ["", "--domain vectors"])
+def test_parts_of_images_are_refused(
+    command: Command, tmp_path: Path, words: str, domain: str
+) -> None:
     write_wine(tmp_path / "wine.csv")
-    ended = command("train", "--data", "wine.csv", "--domain", "vectors", *words.split())
+    ended = command("train", "--data", "wine.csv", *domain.split(), *words.split())
     assert ended.code == 2
     assert "rows of real numbers" in ended.err
     assert not (tmp_path / "runs").exists()
@@ -132,7 +138,7 @@ def test_parts_of_images_are_refused(command: Command, tmp_path: Path, words: st
 
 def test_a_table_is_looked_at(command: Command, tmp_path: Path) -> None:
     write_wine(tmp_path / "wine.csv")
-    ended = command("inspect", "wine.csv", "--domain", "vectors")
+    ended = command("inspect", "wine.csv")
     assert ended.code == 0, ended.err
     assert "training vectors" in ended.out
     assert "alcohol, malic_acid" in ended.out

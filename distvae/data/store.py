@@ -125,6 +125,8 @@ def _open_or_build(
     cache = cache_folder(config)
     folder = cache / f"{source.name}-{_key(source, config)}"
     if data := _open_store(folder, progress):
+        if data.columns and config.domain == IMAGES:
+            source.read()  # tells why there are none
         return data
     told = reporting_disk_errors(
         f"decoded images cannot be written to {cache}", cache, next_step="--cache-dir names it."
@@ -164,7 +166,7 @@ def _key(source: Source, config: DataConfig) -> str:
     settings = {name: getattr(config, name) for name in (*CONTENT_SETTINGS, "allow_outside")}
     content = [FORMAT, source.identity, settings]
     content += [SAMPLE] if config.streaming else []
-    content += [] if config.domain == IMAGES else [config.domain]
+    content += [] if config.domain in (None, IMAGES) else [config.domain]
     content += sorted(pictures() & set(HEIF)) + sorted(set(AVIF) - pictures())
     return combined(content)[:16]
 

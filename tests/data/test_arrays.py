@@ -175,7 +175,7 @@ def test_the_number_of_images_may_come_last(tmp_path: Path) -> None:
 def test_arrays_that_are_no_images_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.savez(tmp_path / "own.npz", images=np.zeros(shape, np.uint8))
     with pytest.raises(DistvaeError, match="array"):
-        opened(tmp_path / "own.npz")
+        opened(tmp_path / "own.npz", domain="images")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from distvae.data.sources.raw import RawData, RawSplit, Source
 from distvae.data.sources.refused import ending
 from distvae.data.sources.sprites import GRIDS, read_sprites
 from distvae.data.sources.tables import read_tables
-from distvae.data.sources.vectors import read_vectors
-from distvae.errors import DistvaeError, nearest
+from distvae.data.sources.vectors import read_vectors, recognized_vectors
+from distvae.errors import DistvaeError, NotImagesError, nearest
 
 __all__ = ["RawData", "RawSplit", "Source", "load_source"]
 
@@ -52,7 +52,7 @@ def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
             _name_of(path),
             str(path),
             local_identity(path, config, progress),
-            lambda: read_local(path, config),
+            lambda: _read_local(path, config),
             lambda: load_local(path, config),
         )
     if _is_id(config.data):
@@ -68,6 +68,16 @@ def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
         f"expected {', '.join(BUNDLED)}, a file or folder that exists, or a Hub id like owner/name",
         _suggest(config.data),
     )
+
+
+def _read_local(path: Path, config: DataConfig) -> RawData:
+    """Images of a file or folder, or the rows of numbers that it holds instead."""
+    try:
+        return read_local(path, config)
+    except NotImagesError as error:
+        if config.domain is not None:
+            raise
+        return recognized_vectors(path, config, error)
 
 
 def _is_id(data: str) -> bool:

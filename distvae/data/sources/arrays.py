@@ -18,7 +18,7 @@ from distvae.data.sources.attributes import finished
 from distvae.data.sources.labels import Numbers
 from distvae.data.sources.raw import Notes, RawData, RawSplit
 from distvae.data.sources.splits import choose_splits
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, NotImagesError
 
 CHUNK, SAMPLE = 1024, 64
 MOST = 2**32
@@ -117,7 +117,7 @@ def _layout(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> L
     sample = values[np.unique(np.linspace(0, values.shape[0] - 1, SAMPLE).astype(np.int64))]
     layout = find_layout(sample)
     if layout is None or 0 in inner:
-        raise DistvaeError(
+        raise NotImagesError(
             f"an image of {config.data} is an array of {_times(inner) or 'one value'}",
             "expected height x width, height x width x channels, channels x height x width with 1 "
             "to 4 channels, or one row of a square image",
@@ -126,7 +126,8 @@ def _layout(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> L
     if len(inner) == 1 or layout.order == "CHW":
         height, width, *channels = layout.arrange(sample).shape[1:]
         told = f"{height} high, {width} wide" + (f", {channels[0]} channels" if channels else "")
-        notes.append(f"arrays of {_times(inner)} are read as {layout.order}: {told}")
+        rows = "; --domain vectors takes them as rows of numbers" if len(inner) == 1 else ""
+        notes.append(f"arrays of {_times(inner)} are read as {layout.order}: {told}{rows}")
     return layout
 
 
@@ -155,7 +156,7 @@ def _levels(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> L
             levels = _usual_levels(kind, lowest, highest, whole)
             _check_alike(images, ranges)
     except ValueError as error:
-        raise DistvaeError(
+        raise NotImagesError(
             f"the images of {config.data} are of no known range",
             str(error),
             "Say which value is white by --white, or rescale them to 0..255 and write them as "

@@ -8,7 +8,7 @@ from distvae.data.sources import split_columns
 from distvae.data.sources.attributes import asked_columns
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
-from distvae.errors import DistvaeError, nearest
+from distvae.errors import DistvaeError, NotImagesError, nearest
 
 IMAGE_COLUMNS = (
     *("image", "img", "image_path", "image_file", "file_name", "filename", "filepath"),
@@ -52,10 +52,11 @@ def image_column(features: Mapping[str, Any], wanted: str | None, data: str, not
             "Choose one with --image-column.",
         )
     if not found:
-        raise DistvaeError(
+        raise NotImagesError(
             f"{data} has no image column",
             f"its columns are {some(features, 20)}",
-            "Name the one with images, their bytes or their paths by --image-column.",
+            "Name the one with images, their bytes or their paths by --image-column; columns of "
+            "numbers of a csv, tsv, jsonl, npz or npy are taken by --domain vectors.",
         )
     chosen = "image" if "image" in found else found[0]
     if len(found) > 1:

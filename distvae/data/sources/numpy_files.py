@@ -21,7 +21,7 @@ from distvae.data.sources.raw import Notes, RawData
 from distvae.data.sources.splits import WORDS, words_of
 from distvae.data.sources.sprites import read_grid
 from distvae.data.sources.unpacking import check_unpacked
-from distvae.errors import DistvaeError, nearest
+from distvae.errors import DistvaeError, NotImagesError, nearest
 from distvae.labels import natural_order
 
 NUMPY = (".npz", ".npy")
@@ -209,7 +209,7 @@ def _splits(
     }
     told = {name: f"{array.dtype} {list(array.shape)}" for name, array in arrays.items()}
     if not splits:
-        raise DistvaeError(
+        raise NotImagesError(
             f"{config.data} has no array of {what}",
             f"its arrays are {some([f'{name} {kind}' for name, kind in told.items()]) or 'none'}"
             + "".join(f"; {note}" for note in notes),

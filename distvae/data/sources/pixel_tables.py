@@ -14,7 +14,7 @@ from distvae.data.sources.attributes import asked_columns, objects
 from distvae.data.sources.columns import LABEL_COLUMNS, check_known
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, NotImagesError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,8 +33,16 @@ def is_nameless(fields: Sequence[str]) -> bool:
     return len(fields) >= PIXELS and all(re.fullmatch(number, field, re.I) for field in fields)
 
 
-def name_columns(tables: dict[str, "pa.Table"], data: str, notes: Notes) -> None:
+def name_columns(
+    tables: dict[str, "pa.Table"], data: str, notes: Notes, numbered: bool = False
+) -> None:
     """Give their names to the columns of tables that have none: pixels, and perhaps a label.
+
+    Args:
+        tables: by split, in which the names are changed.
+        data: what they are called.
+        notes: is told what was recognized.
+        numbered: whether they are no pixels and get numbers from 0 on.
 
     Raises:
         DistvaeError: there is a label, and nothing tells whether it comes first or last.
@@ -46,6 +54,11 @@ def name_columns(tables: dict[str, "pa.Table"], data: str, notes: Notes) -> None
     }
     for count in dict.fromkeys(table.num_columns for table in bare.values()):
         alike = {name: table for name, table in bare.items() if table.num_columns == count}
+        if numbered:
+            for name, table in alike.items():
+                tables[name] = table.rename_columns(list(map(str, range(count))))
+            notes.append(f"{data} has no header: its columns are called 0 to {count - 1}")
+            continue
         place = _place_of_label(list(alike.values()), count, data)
         names = [f"pixel{number}" for number in range(count - (place is not None))]
         if place is not None:
@@ -73,7 +86,7 @@ def _place_of_label(tables: Sequence["pa.Table"], count: int, data: str) -> str 
     if len(likely) != 1 and told is not None:
         return told
     kinds = [f"{some(np.unique(end), 4)} in the {place}" for place, (end, _) in ends.items()]
-    raise DistvaeError(
+    raise NotImagesError(
         f"{data} has {count} columns without names",
         f"{count - 1} are the pixels of an image, and nothing tells whether the label comes first "
         f"or last: there is {' and '.join(kinds)}",

@@ -104,7 +104,7 @@ def read_text_tables(
             ) from error
         if not splits[name].num_rows:
             raise DistvaeError(f"split {name} of {path} has no rows", "expected at least one row")
-    name_columns(splits, path.name, notes)
+    name_columns(splits, path.name, notes, config.domain == "vectors")
     splits = split_by_column(
         splits,
         lambda table, column: table[column].to_pylist(),
