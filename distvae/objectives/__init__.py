@@ -9,9 +9,11 @@ from distvae.objectives.base import (
     Player,
     Pressure,
     RunFacts,
+    Summary,
     elbo,
     frozen,
     loss_of_means,
+    summary,
 )
 from distvae.objectives.bounds import Dreg, Elbo, Iwae
 from distvae.objectives.factor import Factor
@@ -25,9 +27,11 @@ __all__ = [
     "Player",
     "Pressure",
     "RunFacts",
+    "Summary",
     "elbo",
     "frozen",
     "loss_of_means",
+    "summary",
 ]
 
 OBJECTIVES: dict[str, type[Objective]] = {

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -86,6 +87,29 @@ class Loss:
         others = {name: value.detach() for name, value in self.others.items()}
         numbers = self.loss.detach(), self.distortion.detach(), self.rate.detach()
         return Loss(*numbers, extras, others)
+
+
+class Summary(NamedTuple):
+    """What is kept of the losses of a step."""
+
+    names: tuple[str, ...]
+    """Of the numbers."""
+    values: Tensor
+    """By micro-batch ``[M, F]``: loss, mean distortion and rate, extras, losses of others."""
+
+
+def summary(losses: Sequence[Loss]) -> Summary:
+    """The numbers of the losses of one or several micro-batches."""
+    first = losses[0]
+    return Summary(
+        ("loss", "distortion", "rate", *first.extras, *first.others),
+        torch.stack([_numbers(loss) for loss in losses]),
+    )
+
+
+def _numbers(loss: Loss) -> Tensor:
+    means = loss.loss, loss.distortion.mean(), loss.rate.mean()
+    return torch.stack([*means, *loss.extras.values(), *loss.others.values()])
 
 
 @dataclass(frozen=True)

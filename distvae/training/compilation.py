@@ -8,7 +8,6 @@ import torch
 
 from distvae.errors import DistvaeError
 from distvae.training.engine import Engine
-from distvae.training.optimizer import OneCallAdamW
 from distvae.training.probing import step_seconds
 from distvae.training.update import Update, autograd_update
 from distvae.training.whole_step import compiled_update
@@ -46,14 +45,10 @@ def compiled(engine: Engine) -> Engine:
 
 def _compiled_update(engine: Engine) -> Update:
     """The whole step as one graph where one process takes it at once, else the loss alone."""
-    accelerator, trained, clip = engine.accelerator, engine.trained, engine.config.optim.clip
-    alone = accelerator.num_processes == 1 and len(engine.shards) == 1
-    if alone and isinstance(trained.optimizer, OneCallAdamW):
-        return compiled_update(
-            accelerator, engine.training, trained.optimizer, trained, engine.loss_of, clip
-        )
-    loss_of = torch.compile(engine.loss_of, dynamic=False)
-    return autograd_update(accelerator, engine.forward, engine.stepped, trained, loss_of, clip)
+    alone = engine.accelerator.num_processes == 1 and len(engine.shards) == 1
+    if alone and engine.accelerator.scaler is None:
+        return compiled_update(engine.wrapped, engine.loss_of)
+    return autograd_update(engine.wrapped, torch.compile(engine.loss_of, dynamic=False))
 
 
 def _has_compiler(engine: Engine) -> bool:

@@ -4,15 +4,13 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions.
 """
 
 import copy
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from distvae.batch import Batch
 from distvae.checkpoint import Trained
@@ -32,32 +30,26 @@ from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
 from distvae.objectives import MODEL, OBJECTIVES, Objective, Pressure, RunFacts
 from distvae.schedules import Parts, steps_of, whole
-from distvae.training.optimizer import OneCallAdamW
-from distvae.training.sharding import shard_model
+from distvae.training.plan import Rows, State
 from distvae.training.topology import FSDP, asked
 from distvae.training.transfer import Origin
-from distvae.training.update import LossOf, Training, Update, autograd_update, loss_function
+from distvae.training.update import LossOf, Update, autograd_update, loss_function
 from distvae.training.world import gather_rows
-
-Rows = Tensor | range
-"""Numbers of images: int64 ``[B]`` of a split that is resident, a range of one that is streamed."""
+from distvae.training.wrapping import Training, Wrapped, wrap
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Everything a step reads; what changes from step to step is in tensors and in Progress."""
+    """Everything a step is made of."""
 
     config: TrainConfig
     accelerator: Accelerator
-    trained: Trained
-    training: Training
-    """The model and its objective."""
-    forward: torch.nn.Module
-    """The same as Accelerate has wrapped it."""
-    stepped: torch.optim.Optimizer
-    """The optimizer, wrapped where gradients are scaled."""
+    wrapped: Wrapped
+    """What is trained."""
     loss_of: LossOf
     update: Update
+    state: State
+    """Where the steps are, and what they found."""
     shards: list[slice]
     """Positions of the global batch that this process handles, by micro-batch."""
     train_images: TrainImages
@@ -70,6 +62,16 @@ class Engine:
     steps_per_epoch: int
     parts: Parts
     """What the learning rate follows."""
+
+    @property
+    def trained(self) -> Trained:
+        """What a checkpoint holds."""
+        return self.wrapped.trained
+
+    @property
+    def training(self) -> Training:
+        """The model and its objective."""
+        return self.wrapped.training
 
     @property
     def judged_images(self) -> ResidentImages:
@@ -131,22 +133,17 @@ def build_engine(
     model = _fresh_model(config, data, images, origin)
     train_images, order = _train_images(data, images, optim.seed, accelerator)
     objective = _objective(config, data, model, accelerator)
-    training = Training(model, objective).to(device)
-    averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema else None
-    wrapped = _wrapped(training, averaged, accelerator)
-    optimizer, stepped = _optimizers(training, config, accelerator)
-    trained = Trained(model, averaged, optimizer, objective)
+    averaged = copy.deepcopy(model).requires_grad_(False).to(device) if optim.ema else None
+    wrapped = wrap(model, averaged, objective, optim, accelerator)
     loss_of = loss_function(config, device.type)
     uniforms_shape = model.domain.uniforms_shape
     engine = Engine(
         config=config,
         accelerator=accelerator,
-        trained=trained,
-        training=training,
-        forward=wrapped,
-        stepped=stepped,
+        wrapped=wrapped,
         loss_of=loss_of,
-        update=autograd_update(accelerator, wrapped, stepped, trained, loss_of, optim.clip),
+        update=autograd_update(wrapped, loss_of),
+        state=State(device),
         shards=shards,
         train_images=train_images,
         order=order,
@@ -206,55 +203,6 @@ def _objective(
     )
 
 
-def _wrapped(training: Training, averaged: VAE | None, accelerator: Accelerator) -> torch.nn.Module:
-    """Model and objective as they are called in a step, sharded where that was asked for.
-
-    Of gradients, DDP averages those of the model alone.
-    """
-    others = [f"objective.{name}" for name, _ in training.objective.named_parameters()]
-    if others:
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(training, others)  # type: ignore[no-untyped-call]
-    sharded = asked().strategy == FSDP
-    if sharded:
-        shard_model(training, training.model, accelerator.device.type)
-        if averaged is not None:
-            shard_model(averaged, averaged, accelerator.device.type)
-    wrapped: torch.nn.Module = accelerator.prepare_model(
-        training,
-        evaluation_mode=sharded,  # which only casts
-    )
-    return wrapped
-
-
-def _optimizers(
-    training: Training, config: TrainConfig, accelerator: Accelerator
-) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-    """The optimizer, and the same as it is called in a step.
-
-    Accelerate's own scales fp16, and skips the step while gradients are accumulated, which the
-    update does itself; it also looks for packages on the disk in every step, and between processes
-    on a CPU it replaces the moments, of which OneCallAdamW keeps lists, by copies.
-    """
-    optim = config.optim
-    kind = OneCallAdamW if accelerator.scaler is None else torch.optim.AdamW
-    optimizer: torch.optim.Optimizer = kind(
-        list(_groups(training)),
-        lr=optim.learning_rate,
-        weight_decay=optim.weight_decay,
-        eps=optim.adam_eps,
-    )
-    return optimizer, optimizer if accelerator.scaler is None else accelerator.prepare(optimizer)
-
-
-def _groups(training: Training) -> Iterator[dict[str, Any]]:
-    """The parameters of each player, and what it has of its own."""
-    for name, part in training.parts().items():
-        player = training.objective.players[name]
-        group = {"params": list(part.parameters()), "name": name, "betas": player.betas}
-        own = {} if player.weight_decay is None else {"weight_decay": player.weight_decay}
-        yield {**group, **own}
-
-
 def _settle_buckets(engine: Engine) -> None:
     """One backward pass for nothing, after which DDP keeps the order in which it sums gradients.
 
@@ -263,7 +211,7 @@ def _settle_buckets(engine: Engine) -> None:
     """
     batch = engine.probe_batches()[0]
     pressure = Pressure(*torch.ones(3, device=engine.accelerator.device))
-    loss = engine.loss_of(engine.forward, batch, pressure).total((MODEL,))
+    loss = engine.loss_of(engine.wrapped.forward, batch, pressure).total((MODEL,))
     loss.backward()  # type: ignore[no-untyped-call]
     engine.trained.optimizer.zero_grad()
 
@@ -274,7 +222,13 @@ def _train_images(
     """What to train on, where it is needed, and the order of an epoch."""
     if data.stream is None:
         resident = images.to(accelerator.device)
-        return resident, lambda epoch: torch.from_numpy(epoch_order(len(resident), seed, epoch))
+
+        def order(epoch: int) -> Rows:
+            return torch.from_numpy(epoch_order(len(resident), seed, epoch)).to(
+                resident.stored.device
+            )
+
+        return resident, functools.lru_cache(1)(order)
     world = accelerator.process_index, accelerator.num_processes
     streamed = StreamedImages(data.stream, data.image_shape, seed, *world, accelerator.device)
     size = len(streamed)

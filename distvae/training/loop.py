@@ -1,7 +1,4 @@
-"""The training loop: one step, one epoch, and what happens between them.
-
-Legend: B batch.
-"""
+"""The training loop: steps up to the next event, and what happens there."""
 
 import math
 import time
@@ -10,11 +7,9 @@ import torch
 
 from distvae.checkpoint import Trained, save_checkpoint
 from distvae.files import reporting_disk_errors
-from distvae.objectives import Loss, Pressure
 from distvae.runs import WEIGHTS, go_on
-from distvae.schedules import capacity, heard, kl_weight
 from distvae.tensors import write_tensors
-from distvae.training.engine import Engine, Rows
+from distvae.training.advance import advance
 from distvae.training.judging import (
     draw,
     evaluate,
@@ -24,36 +19,12 @@ from distvae.training.judging import (
     stopped_early,
 )
 from distvae.training.losses import StepLoss, check_losses
-from distvae.training.players import learning_rates
+from distvae.training.plan import MOST_STEPS
+from distvae.training.planning import make_plan
 from distvae.training.session import Session, Window, went_wrong
 from distvae.training.sharding import whole_model, whole_state
 from distvae.training.stopping import Interrupted
 from distvae.training.world import check_same_weights, gathered, on_main, together
-
-
-def train_step(engine: Engine, step: int, rows: Rows) -> list[Loss]:
-    """One optimizer step on the global batch ``rows [B]``; reads nothing back from the device.
-
-    Args:
-        engine: what a step is made of.
-        step: steps taken before this one; it determines noise, learning rates, KL weight
-            and capacity.
-        rows: row numbers of the global batch, of which this process takes its positions.
-    """
-    optim, objective = engine.config.optim, engine.config.objective
-    players = engine.training.objective.players
-    return engine.update(
-        step,
-        engine.batches(step, rows),
-        learning_rates(players, engine.parts, step, optim.learning_rate),
-        Pressure(
-            kl_weight(objective, step, engine.steps_per_epoch),
-            capacity(objective, step, engine.steps_per_epoch),
-            heard(objective, step),
-        ),
-        # early on the average follows faster, so that it forgets the random start
-        1.0 - min(optim.ema, (1 + step) / (10 + step)),
-    )
 
 
 def train(session: Session) -> None:
@@ -64,62 +35,73 @@ def train(session: Session) -> None:
         DistvaeError: the loss is not finite, the ranks' weights differ, or the disk is full.
     """
     engine, progress = session.engine, session.progress
-    optim, run = engine.config.optim, engine.config.run
-    engine.forward.train()
+    run = engine.config.run
+    engine.wrapped.forward.train()
     while progress.step < engine.total_steps and not stopped_early(engine, progress):
-        epoch, first = divmod(progress.step, engine.steps_per_epoch)
-        order = engine.order(epoch)
-        for batch in range(first, engine.steps_per_epoch):
-            started = time.perf_counter()
-            rows = order[batch * optim.batch : (batch + 1) * optim.batch]
-            session.window.losses += train_step(engine, progress.step, rows)
-            progress.step += 1
-            last = progress.step == engine.total_steps
-            session.window.seconds += time.perf_counter() - started
-            if progress.step % run.log_every == 0 or last:
-                log_window(session)
-            if batch + 1 == engine.steps_per_epoch or last:
-                last = end_epoch(session, last)
-            stopping = session.vote.signal_name(progress.step, session.log.failure is not None)
-            if session.vote.troubled:
-                together(engine.accelerator, session.log.check)
-            due = progress.step % run.checkpoint_every == 0 or last or stopping
-            if due or holds_best(engine, progress):
-                checkpoint(session)
-            if last:
-                break
-            if stopping:
-                raise Interrupted(stopping)
+        take_steps(session, next_event(session) - progress.step)
+        last = progress.step == engine.total_steps
+        if progress.step % run.log_every == 0 or last:
+            log_window(session)
+        if progress.step % engine.steps_per_epoch == 0 or last:
+            last = end_epoch(session, last)
+        stopping = session.vote.signal_name(progress.step, session.log.failure is not None)
+        if session.vote.troubled:
+            together(engine.accelerator, session.log.check)
+        due = progress.step % run.checkpoint_every == 0 or last or stopping
+        if due or holds_best(engine, progress):
+            checkpoint(session)
+        if stopping and not last:
+            raise Interrupted(stopping)
+
+
+def next_event(session: Session) -> int:
+    """The step after which there is something to do beside steps, the same on all processes.
+
+    That is a log line, the end of an epoch or of the run, a checkpoint, or a look at signals.
+    """
+    engine, step = session.engine, session.progress.step
+    run = engine.config.run
+    periods = run.log_every, run.checkpoint_every, engine.steps_per_epoch
+    regular = (step - step % period + period for period in periods)
+    return min(*regular, engine.total_steps, session.vote.due, step + MOST_STEPS)
+
+
+def take_steps(session: Session, steps: int) -> None:
+    """Take so many steps of one epoch, or fewer where another player joins in between."""
+    engine, window = session.engine, session.window
+    started = time.perf_counter()
+    plan = make_plan(engine, session.progress.step, steps)
+    advance(engine, plan)
+    window.found.append(engine.state.found(plan.steps))  # waits for the device
+    session.progress.step += plan.steps
+    window.seconds += time.perf_counter() - started
 
 
 def log_window(session: Session) -> None:
-    """Read the losses since the last line back from the device, check and log them."""
+    """Log what the steps since the last line found, when it has been checked."""
     engine, window = session.engine, session.window
-    if not window.losses:
+    if not window.found:
         return
-    sums = torch.stack(
-        [
-            torch.stack(
-                [loss.loss, loss.distortion.mean(), loss.rate.mean(), *loss.extras.values()]
-            )
-            for loss in window.losses
-        ]
-    )
     started = time.perf_counter()
-    values = engine.accelerator.reduce(sums, "mean").tolist()  # waits for the device
+    found = torch.cat(window.found)
+    if engine.accelerator.num_processes > 1:
+        found = engine.accelerator.reduce(found.to(engine.accelerator.device), "mean")
+    values = found.tolist()
     window.seconds += time.perf_counter() - started
-    micro = engine.config.optim.accumulate
-    steps = len(values) // micro
-    by_step = [_means(values[step * micro : (step + 1) * micro]) for step in range(steps)]
-    check_losses(session, [StepLoss(*row[:3]) for row in by_step])
-    loss, distortion, rate, *extras = _means(values)
+    first_other = len(engine.state.names) - len(engine.training.objective.players) + 1
+    extras, others = engine.state.names[3:first_other], engine.state.names[first_other:]
+    by_step = [_means(batches) for batches in values]
+    rivals = [dict(zip(others, row[first_other:], strict=True)) for row in by_step]
+    pairs = zip(by_step, rivals, strict=True)
+    check_losses(session, [StepLoss(row[0], row[1], row[2], others) for row, others in pairs])
+    loss, distortion, rate, *rest = _means([batch for batches in values for batch in batches])
     told = {
         "loss": loss,
         "elbo": -(distortion + rate),
         "distortion": distortion,
         "rate": rate,
-        **dict(zip(window.losses[0].extras, extras, strict=True)),
-        "images_per_second": steps * engine.config.optim.batch / window.seconds,
+        **dict(zip(extras, rest, strict=False)),
+        "images_per_second": len(by_step) * engine.config.optim.batch / window.seconds,
     }
     session.progress.seconds += window.seconds
     session.log.write(session.progress.step, session.epoch, "train", told)
@@ -144,7 +126,7 @@ def end_epoch(session: Session, last: bool) -> bool:
         on_main(engine.accelerator, lambda: draw(session, usable, epoch))
     if last:
         present_best(session)
-    engine.forward.train()
+    engine.wrapped.forward.train()
     return last
 
 

@@ -1,7 +1,7 @@
 """Losses that show that training went wrong: not finite, or exploded."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from distvae.checkpoint import Progress
@@ -19,6 +19,8 @@ class StepLoss(NamedTuple):
     loss: float
     distortion: float
     rate: float
+    others: Mapping[str, float] = {}
+    """What other players minimize, by name."""
 
     @property
     def terms(self) -> str:
@@ -44,6 +46,10 @@ def check_losses(session: Session, steps: Sequence[StepLoss]) -> None:
         step, loss = progress.step - len(steps) + number + 1, told.loss
         if not math.isfinite(loss):
             raise went_wrong(session.folder, f"the loss of step {step} is {loss}", told.terms, step)
+        for name, other in told.others.items():
+            if not math.isfinite(other):
+                found = f"the loss of the {name} in step {step} is {other}"
+                raise went_wrong(session.folder, found, told.terms, step)
         if progress.first_loss is None or progress.lowest_loss is None:
             progress.first_loss = progress.lowest_loss = loss
         session.high = session.high + 1 if is_high(loss, progress, dims) else 0

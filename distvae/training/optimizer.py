@@ -5,7 +5,7 @@ as there are parameters, than a small model spends in its kernel on a CPU. The u
 same kernel, called with lists made once and one step count for all of a group.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,12 @@ class OneCallAdamW(torch.optim.AdamW):
     that are sharded, each process updates its own slices.
 
     Each player has a group of parameters, and a step count for them all. A group without gradients
-    stands still.
+    stands still, and so do all where a gradient scaler has found one that is not finite.
 
     Args:
         groups: ``params`` of each, ``name``, and what it has of its own of the following.
-        lr: learning rate, overwritten in ``param_groups`` before each step.
+        lr: learning rate, overwritten in ``param_groups`` before each step, there also by a scalar
+            on the device, on a CPU in float64.
         weight_decay: decoupled weight decay.
         eps: what is added to the root of the second moment.
     """
@@ -78,6 +79,8 @@ class OneCallAdamW(torch.optim.AdamW):
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Update every parameter that has a gradient."""
         assert closure is None
+        found_inf = getattr(self, "found_inf", None)  # both come from a gradient scaler
+        scale = getattr(self, "grad_scale", None)
         for group, lists in zip(self.param_groups, self._lists, strict=True):
             if group["params"][0].grad is None:
                 continue
@@ -97,13 +100,20 @@ class OneCallAdamW(torch.optim.AdamW):
                 eps=group["eps"],
                 amsgrad=False,
                 maximize=False,
+                grad_scale=scale,
+                found_inf=found_inf,
             )
+            if found_inf is not None:
+                lists.count.sub_(found_inf)
 
-    def count(self, players: Collection[str]) -> None:
-        """Count a step of each of these, which was taken elsewhere."""
-        for group, lists in zip(self.param_groups, self._lists, strict=True):
-            if group["name"] in players:
-                lists.count.add_(1)
+    def group(self, player: str) -> dict[str, Any]:
+        """What the parameters of a player are trained by."""
+        return next(group for group in self.param_groups if group["name"] == player)
+
+    def counts(self) -> dict[str, int]:
+        """Steps that each player has taken; waits for the device."""
+        pairs = zip(self.param_groups, self._lists, strict=True)
+        return {group["name"]: int(lists.count.item()) for group, lists in pairs}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients."""

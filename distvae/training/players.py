@@ -1,5 +1,6 @@
 """Whose turn it is in a step, at which learning rates, and gradients that processes average."""
 
+import sys
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -21,6 +22,12 @@ def turns(players: Mapping[str, Player], step: int) -> list[Turn]:
         tuple(name for name in steps if steps[name] >= left)
         for left in range(max(steps.values()), 0, -1)
     ]
+
+
+def same_turns(players: Mapping[str, Player], step: int) -> int:
+    """So many steps, from this one on, have the same turns; without end, as many as there are."""
+    coming = [player.start for player in players.values() if player.start > step]
+    return min(coming, default=sys.maxsize) - step
 
 
 def learning_rates(

@@ -67,8 +67,7 @@ def in_precision(engine: Engine, precision: str) -> Engine:
     if (engine.config.optim.mixed_precision, precision) == (AUTO, NO):  # which it was built for
         return dataclasses.replace(engine, config=config)
     loss_of = loss_function(config, engine.accelerator.device.type)
-    parts = engine.accelerator, engine.forward, engine.stepped, engine.trained
-    update = autograd_update(*parts, loss_of, config.optim.clip)
+    update = autograd_update(engine.wrapped, loss_of)
     return dataclasses.replace(engine, config=config, loss_of=loss_of, update=update)
 
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from distvae.checkpoint import Trained
-from distvae.objectives import Pressure
 from distvae.training.engine import Engine
+from distvae.training.plan import standstill
+from distvae.training.players import turns
 
 WARM_UP = 4
 TIMED = 8
@@ -32,15 +33,15 @@ def step_seconds(
     """
     seconds: list[list[float]] = [[] for _ in engines]
     batches = engines[0].probe_batches()
-    rates = dict.fromkeys(engines[0].training.objective.players, 0.0)
+    taken = tuple(turns(engines[0].training.objective.players, 0))
+    row = standstill(taken, engines[0].accelerator.device)
     with _undone(engines[0].trained):
         for _ in range(warm_up + timed):
-            for engine, taken in zip(engines, seconds, strict=True):
+            for engine, took in zip(engines, seconds, strict=True):
                 started = time.perf_counter()
-                losses = engine.update(0, batches, rates, Pressure(1.0, 1.0), 0.0)
-                losses[-1].loss.item()  # waits for the device
-                taken.append(time.perf_counter() - started)
-    return [min(taken[warm_up:]) for taken in seconds]
+                engine.update(taken, batches, row).values.tolist()  # waits for the device
+                took.append(time.perf_counter() - started)
+    return [min(took[warm_up:]) for took in seconds]
 
 
 @contextlib.contextmanager

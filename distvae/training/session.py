@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
 from distvae.checkpoint import Progress
 from distvae.errors import DistvaeError
-from distvae.objectives import Loss
 from distvae.runs import checkpoint_path, checkpoints
 from distvae.training.console import TrainingConsole
 from distvae.training.engine import Engine
@@ -15,9 +16,11 @@ from distvae.training.trackers import MetricsLog
 
 @dataclass
 class Window:
-    """Losses since the last log line, still on the device, and the time they took."""
+    """What the steps since the last log line found, and the time they took."""
 
-    losses: list[Loss] = field(default_factory=list)
+    found: list[Tensor] = field(default_factory=list)
+    """Of this process ``[n, M, F]``, for n steps one after the other: F numbers of the loss by
+    micro-batch."""
     seconds: float = 0.0
 
 

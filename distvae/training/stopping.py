@@ -16,6 +16,8 @@ SECOND_THOUGHT = 1.0
 """Seconds after which another Ctrl-C is meant; before, a launcher may have passed on the same."""
 VOTE_SECONDS = 0.5
 """How often several processes agree on whether to stop."""
+ALONE_SECONDS = 0.1
+"""How often a process alone looks whether it shall stop."""
 
 
 class Interrupted(Exception):
@@ -55,10 +57,11 @@ class StopRequest:
 
 
 class Vote:
-    """Several processes agree on the step at which they stop, though a signal reaches but one.
+    """Processes agree on the step at which they stop, though a signal reaches but one.
 
-    They vote about every ``VOTE_SECONDS``, or after each step where one takes longer, and with
-    every vote settle the step of the next one. A process alone needs none.
+    They look at it after some steps, at the times below, or after each step where one takes longer;
+    each look settles the step of the next. A process alone needs to ask nobody, so it looks more
+    often.
 
     Args:
         accelerator: with its process group up.
@@ -69,24 +72,27 @@ class Vote:
     def __init__(self, accelerator: Accelerator, stop: StopRequest, step: int) -> None:
         self._accelerator = accelerator
         self._stop = stop
-        self._last, self._next = step, step + 1
+        self._last, self.due = step, step + 1
         self._since = time.perf_counter()
         self.troubled = False
         """Whether a process is in trouble, so that all shall look."""
 
     def signal_name(self, step: int, trouble: bool = False) -> str | None:
-        """The signal that all shall stop for after this step, None to go on."""
-        if self._accelerator.num_processes == 1:
-            self.troubled = trouble
-            return self._stop.signal_name
-        if step < self._next:
+        """The signal that all shall stop for after this step, None to go on.
+
+        Steps may be taken up to the one that is ``due`` without asking.
+        """
+        name, alone = self._stop.signal_name, self._accelerator.num_processes == 1
+        if step < self.due and not alone:
             return None
-        name = self._stop.signal_name
-        each = (time.perf_counter() - self._since) / (step - self._last)
-        mine = [float(signal.Signals[name]) if name else 0.0, each, float(trouble)]
-        votes = torch.tensor([mine], device=self._accelerator.device)
-        number, each, troubled = self._accelerator.gather(votes).amax(0).tolist()
-        self.troubled = troubled > 0
-        self._last, self._next = step, step + max(1, int(VOTE_SECONDS / max(each, 1e-6)))
+        each = (time.perf_counter() - self._since) / max(1, step - self._last)
+        if not alone:
+            mine = [float(signal.Signals[name]) if name else 0.0, each, float(trouble)]
+            votes = torch.tensor([mine], device=self._accelerator.device)
+            number, each, troubled = self._accelerator.gather(votes).amax(0).tolist()
+            name, trouble = signal.Signals(int(number)).name if number else None, troubled > 0
+        self.troubled = trouble
+        seconds = ALONE_SECONDS if alone else VOTE_SECONDS
+        self._last, self.due = step, step + max(1, int(seconds / max(each, 1e-6)))
         self._since = time.perf_counter()
-        return signal.Signals(int(number)).name if number else None
+        return name

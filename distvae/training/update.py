@@ -1,48 +1,27 @@
-"""From the batches of one step to changed weights, with autograd.
+"""From the batches of one step to changed weights, and how that is done with autograd.
 
-Legend: B batch, K draws for an image, C channels, H height, W width, Z latent dimensions.
+Legend: M micro-batches of a process, F numbers of a loss, S numbers of a step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from distvae.batch import Batch
-from distvae.checkpoint import Trained
 from distvae.config import TrainConfig
-from distvae.models import VAE
-from distvae.objectives import MODEL, Loss, Objective, Pressure
-from distvae.training.players import Rates, Turn, average_gradients, turns
+from distvae.objectives import MODEL, Loss, Pressure, Summary, summary
+from distvae.training.plan import Scales, numbers_of
+from distvae.training.players import Turn, average_gradients
 from distvae.training.sharding import is_sharded, local_parts
+from distvae.training.wrapping import Wrapped
 
 LossOf = Callable[[nn.Module, Batch, Pressure], Loss]
 """(model with its objective, batch, what the schedules say) -> losses."""
-Update = Callable[[int, list[Batch], Rates, Pressure, float], list[Loss]]
-"""(steps taken before, micro-batches, learning rates, what the schedules say, averaging rate) ->
-the losses in the last turn."""
-
-
-class Training(nn.Module):
-    """A model and its objective: one module, so that all that is trained is wrapped together."""
-
-    def __init__(self, model: VAE, objective: Objective) -> None:
-        super().__init__()
-        self.model = model
-        self.objective = objective
-
-    def forward(self, batch: Batch, pressure: Pressure) -> Loss:
-        """See :meth:`distvae.objectives.Objective.forward`."""
-        loss: Loss = self.objective(self.model, batch, pressure)
-        return loss
-
-    def parts(self) -> dict[str, nn.Module]:
-        """What each player trains."""
-        return {
-            name: self.model if name == MODEL else self.objective.get_submodule(name)
-            for name in self.objective.players
-        }
+Update = Callable[[tuple[Turn, ...], Sequence[Batch], Tensor], Summary]
+"""(turns, micro-batches, numbers of the step ``[S]``) -> the losses in the last turn ``[M, F]``."""
+TakeTurn = Callable[[Turn, Sequence[Batch], Pressure, Mapping[str, Scales]], list[Loss]]
+"""(who moves, micro-batches, what the schedules say, scales by player) -> losses of each batch."""
 
 
 def loss_function(config: TrainConfig, device_type: str) -> LossOf:
@@ -60,65 +39,72 @@ def loss_function(config: TrainConfig, device_type: str) -> LossOf:
     return loss_of
 
 
-def autograd_update(
-    accelerator: Accelerator,
-    wrapped: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    trained: Trained,
-    loss_of: LossOf,
-    clip: float | None,
-) -> Update:
-    """Forward and backward for each micro-batch through Accelerate, then one optimizer step.
+def update_by(take_turn: TakeTurn, wrapped: Wrapped) -> Update:
+    """A step: the turns of the players, then the moving average.
 
-    So in each turn of the players; the moving average follows after the last.
+    Args:
+        take_turn: moves those whose turn it is.
+        wrapped: what is trained.
     """
-    scalars = torch.zeros(len(Pressure._fields), device=accelerator.device).unbind()
-    sharded = is_sharded(wrapped)
-    training: Training = accelerator.unwrap_model(wrapped)
-    players = training.objective.players
+    averaged, model = wrapped.trained.averaged, wrapped.trained.model
+    averages = [] if averaged is None else local_parts(p.detach() for p in averaged.parameters())
+    weights = local_parts(parameter.detach() for parameter in model.parameters())
 
-    def update(
-        step: int, batches: list[Batch], rates: Rates, pressure: Pressure, averaging: float
-    ) -> list[Loss]:
-        for scalar, value in zip(scalars, pressure, strict=True):
-            scalar.fill_(value)
-        for group in optimizer.param_groups:
-            group["lr"] = rates[group["name"]]
-        for turn in turns(players, step):
-            losses = take_turn(turn, batches)
-        if trained.averaged is not None:
-            with torch.no_grad():
-                torch._foreach_lerp_(
-                    local_parts(trained.averaged.parameters()),
-                    local_parts(trained.model.parameters()),
-                    averaging,
-                )
-        return losses
-
-    def take_turn(turn: Turn, batches: list[Batch]) -> list[Loss]:
-        losses = []
-        moves = MODEL in turn
-        for batch in batches:
-            with accelerator.accumulate(wrapped):
-                if sharded and moves:  # Accelerate only holds back the sums of DDP
-                    training.set_requires_gradient_sync(accelerator.sync_gradients)  # type: ignore[operator]
-                # DDP would wait for gradients of the model that do not come
-                loss = loss_of(wrapped if moves else training, batch, Pressure(*scalars))
-                accelerator.backward(loss.total(turn))
-            losses.append(loss.detach())
-        _settle_gradients(turn, optimizer, accelerator, clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        return losses
+    def update(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
+        numbers = numbers_of(row, turns)
+        for turn, scales in zip(turns, numbers.scales, strict=True):
+            losses = take_turn(turn, batches, numbers.pressure, scales)
+        with torch.no_grad():
+            _follow(averages, weights, numbers.averaging)
+            return summary(losses)
 
     return update
 
 
-def _settle_gradients(
-    turn: Turn, optimizer: torch.optim.Optimizer, accelerator: Accelerator, clip: float | None
-) -> None:
+def _follow(averages: list[Tensor], weights: list[Tensor], share: Tensor) -> None:
+    """Move each average by this share of its way to the weight."""
+    if torch.compiler.is_compiling():  # then each goes into the kernel that makes its weight
+        for average, weight in zip(averages, weights, strict=False):
+            average.lerp_(weight, share)
+    elif averages:
+        torch._foreach_lerp_(averages, weights, [share] * len(averages))
+
+
+def autograd_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
+    """Forward and backward for each micro-batch through Accelerate, then one optimizer step.
+
+    So in each turn of the players.
+    """
+    accelerator, optimizer = wrapped.accelerator, wrapped.stepped
+    sharded = is_sharded(wrapped.forward)
+
+    def take_turn(
+        turn: Turn, batches: Sequence[Batch], pressure: Pressure, scales: Mapping[str, Scales]
+    ) -> list[Loss]:
+        losses = []
+        moves = MODEL in turn
+        for batch in batches:
+            with accelerator.accumulate(wrapped.forward):
+                if sharded and moves:  # Accelerate only holds back the sums of DDP
+                    wrapped.training.set_requires_gradient_sync(accelerator.sync_gradients)  # type: ignore[operator]
+                # DDP would wait for gradients of the model that do not come
+                loss = loss_of(wrapped.forward if moves else wrapped.training, batch, pressure)
+                accelerator.backward(loss.total(turn))
+            losses.append(loss.detach())
+        _settle_gradients(turn, wrapped)
+        for name, scale in scales.items():
+            wrapped.optimizer.group(name)["lr"] = scale.rate
+        optimizer.step()
+        optimizer.zero_grad()
+        return losses
+
+    return update_by(take_turn, wrapped)
+
+
+def _settle_gradients(turn: Turn, wrapped: Wrapped) -> None:
     """Make the gradients of a turn those of the whole batch, those of each player within bounds."""
-    for group in optimizer.param_groups:
+    accelerator, clip = wrapped.accelerator, wrapped.clip
+    for group in wrapped.optimizer.param_groups:
         if group["name"] not in turn:
             for parameter in group["params"]:  # a compiled pass gives zeros
                 parameter.grad = None
@@ -126,6 +112,6 @@ def _settle_gradients(
             average_gradients(group["params"], accelerator.num_processes)
     if clip is not None:
         accelerator.unscale_gradients()
-        for group in optimizer.param_groups:
+        for group in wrapped.optimizer.param_groups:
             if group["name"] in turn:
                 nn.utils.clip_grad_norm_(group["params"], clip)

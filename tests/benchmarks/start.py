@@ -6,14 +6,12 @@ python tests/benchmarks/start.py CACHE_FOLDER      twice: the first time the fol
 import sys
 import time
 
-import torch
-
 from distvae.config import TrainConfig
-from distvae.data.batches import epoch_order
 from distvae.data.store import open_data
 from distvae.training.accelerator import build_accelerator
+from distvae.training.advance import advance
 from distvae.training.engine import build_engine
-from distvae.training.loop import train_step
+from distvae.training.planning import make_plan
 
 
 def main() -> None:
@@ -24,8 +22,7 @@ def main() -> None:
     opened = time.perf_counter()
     config = config.resolved(data.image_shape[0])
     engine = build_engine(config, data, build_accelerator(config, sys.argv[1]))
-    order = torch.from_numpy(epoch_order(len(data.train), 0, 0))
-    train_step(engine, 0, order[: config.optim.batch])
+    advance(engine, make_plan(engine, 0, 1))
     ended = time.perf_counter()
     print(f"data {opened - started:.2f} s, to the end of the first step {ended - started:.2f} s")
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from distvae.batch import Batch
 from distvae.config import TrainConfig
 from distvae.data.batches import Gathered, ResidentImages
 from distvae.data.store import ImageData, open_data
-from distvae.objectives import Loss, Pressure
+from distvae.objectives import Summary
 from distvae.training.accelerator import build_accelerator
+from distvae.training.advance import advance
 from distvae.training.engine import Engine, build_engine
-from distvae.training.loop import train_step
-from distvae.training.players import Rates
+from distvae.training.plan import numbers_of
+from distvae.training.planning import make_plan
+from distvae.training.players import Turn
 from distvae.training.run import run_training
 from tests.conftest import TRAIN_IMAGES
 
@@ -71,6 +73,12 @@ class WatchedImages(ResidentImages):
         return super().gather(rows)
 
 
+def step_on(engine: Engine, step: int, rows: Tensor) -> Tensor:
+    """Take one step on these rows ``[B]``; what it found ``[M, F]``."""
+    advance(engine, make_plan(engine, step, 1, rows.unsqueeze(0)))
+    return engine.state.found(1)[0]
+
+
 @dataclasses.dataclass
 class Watch:
     """What the steps of an engine saw."""
@@ -80,7 +88,8 @@ class Watch:
     pixels: list[Tensor]
     weights: list[float]
     rates: list[float]
-    given: list[Loss]
+    given: list[dict[str, float]]
+    """The numbers of the loss by name, of each micro-batch."""
 
 
 def watched(config: TrainConfig, folder: Path) -> Watch:
@@ -90,15 +99,14 @@ def watched(config: TrainConfig, folder: Path) -> Watch:
     engine = build_engine(config, data, build_accelerator(config, str(folder)))
     watch = Watch(engine, [], [], [], [], [])
 
-    def update(
-        step: int, batches: list[Batch], rates: Rates, pressure: Pressure, averaging: float
-    ) -> list[Loss]:
+    def update(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
         watch.latents += [batch.noise for batch in batches]
         watch.pixels += [batch.uniforms for batch in batches if batch.uniforms is not None]
-        watch.weights.append(float(pressure.kl_weight))
-        watch.given += engine.update(step, batches, rates, pressure, averaging)
-        watch.rates.append(engine.stepped.param_groups[0]["lr"])
-        return watch.given[-len(batches) :]
+        watch.weights.append(float(numbers_of(row, turns).pressure.kl_weight))
+        found = engine.update(turns, batches, row)
+        watch.given += [dict(zip(found.names, each, strict=True)) for each in found.values.tolist()]
+        watch.rates.append(float(engine.wrapped.stepped.param_groups[0]["lr"]))
+        return found
 
     seen = engine.train_images
     assert isinstance(seen, ResidentImages)
@@ -111,4 +119,4 @@ def take_steps(watch: Watch, count: int) -> None:
     size = watch.engine.config.optim.batch
     for step in range(count):
         rows = torch.arange(step * size, (step + 1) * size) % TRAIN_IMAGES
-        train_step(watch.engine, step, rows)
+        step_on(watch.engine, step, rows)

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,14 @@ from distvae.config import TrainConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.store import open_data
 from distvae.errors import DistvaeError
-from distvae.objectives import Loss, Pressure
+from distvae.objectives import Summary
 from distvae.training import run
 from distvae.training.accelerator import build_accelerator
 from distvae.training.engine import Engine, build_engine
 from distvae.training.judging import evaluate
-from distvae.training.loop import train_step
-from distvae.training.players import Rates
+from distvae.training.players import Turn
 from tests.conftest import HANG
-from tests.training.conftest import WatchedImages
+from tests.training.conftest import WatchedImages, step_on
 
 Seen = dict[str, NDArray[Any]]
 
@@ -103,9 +103,8 @@ def record_steps(config: TrainConfig, steps: int, folder: Path) -> None:
     losses = []
     for step in range(steps):
         rows = torch.arange(step, step + config.optim.batch) % len(data.train)
-        (loss,) = train_step(engine, step, rows)
-        values = torch.stack([loss.loss, *loss.extras.values()])
-        losses.append(engine.accelerator.reduce(values, "mean").numpy())
+        (found,) = step_on(engine, step, rows)
+        losses.append(engine.accelerator.reduce(found, "mean").numpy())
     weights = torch.cat(
         [parameter.detach().flatten() for parameter in engine.training.parameters()]
     )
@@ -146,19 +145,16 @@ def _watched(engine: Engine, saw: dict[str, list[NDArray[Any]]]) -> Engine:
         assert parameter.grad is not None
         gradients.add(parameter.grad.dtype)
 
-    def update(
-        step: int, batches: list[Batch], rates: Rates, pressure: Pressure, averaging: float
-    ) -> list[Loss]:
-        losses = engine.update(step, batches, rates, pressure, averaging)
+    def update(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
+        found = engine.update(turns, batches, row)
         saw["rows"] += [rows.numpy() for rows in watched.asked[-len(batches) :]]
         digest = hashlib.sha256()
         for parameter in model.parameters():
             digest.update(parameter.detach().numpy().tobytes())
         saw["weights"].append(np.array([digest.hexdigest()]))
-        told = losses[-1]
-        dtypes = {value.dtype for value in (told.loss, told.distortion, told.rate)} | gradients
+        dtypes = {found.values.dtype} | gradients
         saw["dtypes"].append(np.array([" ".join(sorted(map(str, dtypes)))]))
-        return losses
+        return found
 
     vars(model)["terms_of"] = terms_of
     for parameter in model.parameters():

@@ -200,14 +200,15 @@ def main(shapes: str) -> None:
 
     from distvae.data.store import open_data
     from distvae.training.accelerator import build_accelerator
+    from distvae.training.advance import advance
     from distvae.training.engine import build_engine
-    from distvae.training.loop import train_step
+    from distvae.training.planning import make_plan
 
     flags: dict[str, Any] = {"data": shapes, "hidden": [64], "batch_size": 12, "ema": 0.9}
     config = TrainConfig().updated(flags, "the test")
     data = open_data(config.data)
     engine = build_engine(config.resolved(1), data, build_accelerator(config, "unused"))
-    train_step(engine, 0, torch.arange(12))
+    advance(engine, make_plan(engine, 0, 1, torch.arange(12).unsqueeze(0)))
     model, averaged = engine.trained.model, engine.trained.averaged
     assert averaged is not None
     state = [engine.trained.optimizer.state[parameter] for parameter in model.parameters()]

@@ -10,9 +10,8 @@ from safetensors.numpy import load_file
 
 from distvae.data.batches import epoch_order
 from distvae.runs import checkpoints
-from distvae.training.loop import train_step
 from tests.conftest import TRAIN_IMAGES, Command
-from tests.training.conftest import Settings, losses, take_steps, trained, watched
+from tests.training.conftest import Settings, losses, step_on, take_steps, trained, watched
 
 
 def test_accumulation_changes_neither_losses_nor_noise(settings: Settings, here: Path) -> None:
@@ -41,7 +40,7 @@ def test_an_epoch_sees_no_image_twice(settings: Settings, here: Path) -> None:
         asked.clear()
         for batch in range(watch.engine.steps_per_epoch):
             rows = torch.tensor(order[16 * batch : 16 * (batch + 1)])
-            train_step(watch.engine, epoch * 7 + batch, rows)
+            step_on(watch.engine, epoch * 7 + batch, rows)
         seen = torch.cat(asked).tolist()
         assert len(seen) == len(set(seen)) == 112
     assert orders[0] != orders[1]
@@ -62,8 +61,8 @@ def test_each_step_uses_its_learning_rate_and_kl_weight(settings: Settings, here
     assert watch.weights == pytest.approx(weights, rel=1e-6)
     assert watch.rates == pytest.approx(rates, rel=1e-6)
     for number, loss in enumerate(watch.given):
-        bound = loss.distortion.mean() + weights[number // 2] * loss.rate.mean()
-        assert loss.loss.item() == pytest.approx(bound.item(), rel=1e-5)
+        bound = loss["distortion"] + weights[number // 2] * loss["rate"]
+        assert loss["loss"] == pytest.approx(bound, rel=1e-5)
 
 
 @pytest.mark.parametrize(

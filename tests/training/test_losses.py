@@ -14,7 +14,7 @@ from PIL import Image
 from distvae.checkpoint import Progress
 from distvae.errors import DistvaeError
 from distvae.objectives import Loss
-from distvae.training import update
+from distvae.training import wrapping
 from distvae.training.losses import STEPS, is_high
 from tests.training.conftest import Settings, losses, trained
 
@@ -44,7 +44,7 @@ def test_an_exploded_loss_stops_the_run(
     settings: Settings, here: Path, monkeypatch: pytest.MonkeyPatch, sign: float
 ) -> None:
     count = 0
-    whole = update.Training.forward
+    whole = wrapping.Training.forward
 
     def forward(self: Any, *inputs: Any) -> Loss:
         nonlocal count
@@ -54,7 +54,7 @@ def test_an_exploded_loss_stops_the_run(
         factor = 1e6 if 12 <= count < 17 or count >= 25 else sign
         return dataclasses.replace(loss, loss=loss.loss * factor)
 
-    monkeypatch.setattr(update.Training, "forward", forward)
+    monkeypatch.setattr(wrapping.Training, "forward", forward)
     config = settings(max_steps=60, epochs=10, checkpoint_every=7, log_every=5)
     with pytest.raises(DistvaeError) as caught:
         trained(config, here / "run")

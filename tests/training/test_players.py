@@ -16,20 +16,19 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from distvae.batch import Batch
-from distvae.config import TrainConfig
+from distvae.config import OptimConfig, TrainConfig
 from distvae.data.store import open_data
 from distvae.models import VAE
 from distvae.objectives import MODEL, OBJECTIVES, Loss, Player, Pressure, RunFacts, frozen
 from distvae.objectives.bounds import Elbo
 from distvae.runs import checkpoints
 from distvae.schedules import Part
-from distvae.training import engine as engines
+from distvae.training import wrapping
 from distvae.training.accelerator import build_accelerator
 from distvae.training.engine import Engine, build_engine
-from distvae.training.loop import train_step
 from distvae.training.players import learning_rates, turns
 from tests.conftest import TRAIN_IMAGES
-from tests.training.conftest import Settings, trained
+from tests.training.conftest import Settings, step_on, trained
 
 PENALTY = 30.0
 CLIP = 0.01
@@ -129,7 +128,7 @@ def test_two_players_against_two_plain_optimizers(
 ) -> None:
     """Also with gradients that are scaled as for fp16, which is taken back in their step."""
     if scaled:
-        monkeypatch.setattr(engines, "_optimizers", with_scaler)
+        monkeypatch.setattr(wrapping, "_optimizers", with_scaler)
     engine = built(settings(**FACTOR, **OWN, clip=CLIP), here)
     model = copy.deepcopy(engine.trained.model)
     critic = copy.deepcopy(engine.training.objective.get_submodule("discriminator"))
@@ -138,14 +137,14 @@ def test_two_players_against_two_plain_optimizers(
         torch.optim.Adam(critic.parameters(), betas=(0.5, 0.9)),
     ]
     untouched = copy.deepcopy(critic.state_dict())
-    engine.forward.train()
+    engine.wrapped.forward.train()
     for step in range(engine.total_steps):
         rows = rows_of(engine, step)
         (batch,) = engine.batches(step, rows)
         optimizers[0].param_groups[0]["lr"] = engine.parts[0].learning_rate(step)
         optimizers[1].param_groups[0]["lr"] = 5e-3
         step_by_hand(model, critic, optimizers, batch, step)
-        train_step(engine, step, rows)
+        step_on(engine, step, rows)
         found = engine.training.objective.get_submodule("discriminator").state_dict()
         moved = any((found[name] != untouched[name]).any() for name in found)
         assert moved == (step >= OWN["discriminator_start"])
@@ -155,15 +154,15 @@ def test_two_players_against_two_plain_optimizers(
         )
 
 
-def with_scaler(training: Any, config: TrainConfig, accelerator: Any) -> Any:
+def with_scaler(training: Any, optim: OptimConfig, accelerator: Any) -> Any:
     """The optimizer of a run in fp16, whose gradients are scaled, on a CPU."""
     accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
     accelerator.native_amp = True
     accelerator.state._mixed_precision = "fp16"
-    return whole_optimizers(training, config, accelerator)
+    return whole_optimizers(training, optim, accelerator)
 
 
-whole_optimizers = engines._optimizers
+whole_optimizers = wrapping._optimizers
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

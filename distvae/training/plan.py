@@ -1,0 +1,130 @@
+"""What steps take from the host and what they give back, as tables on the device.
+
+Legend: n steps, S numbers of a step, M micro-batches of a process, F numbers of a loss, B global
+batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from distvae.objectives import Pressure, Summary
+from distvae.training.players import Turn
+
+MOST_STEPS = 4096
+"""Of one plan."""
+Rows = Tensor | range
+"""Numbers of images: int64 of a split that is resident, a range of one that is streamed."""
+
+
+class Scales(NamedTuple):
+    """What AdamW takes of a player in one of its turns; scalars."""
+
+    rate: Tensor
+    """Learning rate."""
+    mean: Tensor
+    """1 / (1 - beta1^t) of the player's t-th step, by which the first moment is corrected."""
+    square: Tensor
+    """The same of the second moment."""
+
+
+class Numbers(NamedTuple):
+    """What changes from step to step; scalars on the device."""
+
+    averaging: Tensor
+    """How far the moving average goes to the new weights, float32."""
+    pressure: Pressure
+    """What the schedules say, float32."""
+    scales: tuple[dict[str, Scales], ...]
+    """By turn and player, in the type of the table."""
+
+
+LEADING = 1 + len(Pressure._fields)
+"""Numbers of a step before those of its turns."""
+
+
+def numbers_of(row: Tensor, turns: Sequence[Turn]) -> Numbers:
+    """The numbers of a step by name, views of its row ``[S]`` of the table."""
+    averaging, *pressure = row[:LEADING].float().unbind()
+    rest = iter(row[LEADING:].unbind())
+    scales = tuple(
+        {name: Scales(next(rest), next(rest), next(rest)) for name in turn} for turn in turns
+    )
+    return Numbers(averaging, Pressure(*pressure), scales)
+
+
+def table_of(rows: Sequence[Sequence[float]], device: torch.device) -> Tensor:
+    """The numbers of several steps ``[n, S]``, on a device.
+
+    On a CPU AdamW takes its learning rate in double precision, elsewhere in single.
+    """
+    kind = torch.float64 if device.type == "cpu" else torch.float32
+    return torch.tensor(rows, dtype=kind).to(device)
+
+
+def standstill(turns: Sequence[Turn], device: torch.device) -> Tensor:
+    """Numbers ``[S]`` of a step in which nothing moves, under full pressure."""
+    scales = [0.0] * 3 * sum(map(len, turns))
+    return table_of([[0.0, *[1.0] * len(Pressure._fields), *scales]], device)[0]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the next n steps take from the host."""
+
+    first: int
+    """Steps taken before them."""
+    turns: tuple[Turn, ...]
+    """Who moves in each of them, one turn after the other."""
+    rows: Rows
+    """Of the images that they see, ``[n, B]``; as a range they are n B numbers."""
+    numbers: Tensor
+    """``[n, S]``: of each step what :func:`numbers_of` names."""
+
+    @property
+    def steps(self) -> int:
+        """N."""
+        return len(self.numbers)
+
+    def rows_of(self, number: int, cursor: Tensor) -> Rows:
+        """The rows ``[B]`` of a step, which the cursor ``[1]`` picks where they lie beside it."""
+        if isinstance(self.rows, range):
+            size = len(self.rows) // self.steps
+            return self.rows[number * size : (number + 1) * size]
+        if self.rows.device != cursor.device:  # too large for the device, as are the images
+            return self.rows[number]
+        return self.rows.index_select(0, cursor)[0]
+
+
+class State:
+    """Where the steps of a plan are, and what they found; on the device.
+
+    Weights, moments and averages are the other part of what steps change. They stay where model and
+    optimizer have them.
+
+    Args:
+        device: of the run.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
+        """Number ``[1]`` of the next step in its plan."""
+        self.names: tuple[str, ...] = ()
+        """Of the numbers of a loss."""
+        self._ring: Tensor | None = None
+
+    def note(self, found: Summary) -> None:
+        """Keep what a step found, and go on to the next."""
+        if self._ring is None:
+            self._ring = found.values.new_zeros(MOST_STEPS, *found.values.shape)
+            self.names = found.names
+        self._ring.index_copy_(0, self.cursor, found.values.unsqueeze(0))
+        self.cursor.add_(1)
+
+    def found(self, steps: int) -> Tensor:
+        """What so many steps of a plan found, a copy ``[n, M, F]`` on the CPU; waits for them."""
+        assert self._ring is not None
+        return torch.empty(steps, *self._ring.shape[1:]).copy_(self._ring[:steps])

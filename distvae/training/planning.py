@@ -1,0 +1,61 @@
+"""The plan of the next steps, a pure function of how many were taken.
+
+Legend: n steps, S numbers of a step, B global batch.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from distvae.schedules import capacity, heard, kl_weight
+from distvae.training.engine import Engine
+from distvae.training.plan import Plan, Rows, table_of
+from distvae.training.players import Turn, learning_rates, same_turns, turns
+
+
+def make_plan(engine: Engine, first: int, steps: int, rows: Rows | None = None) -> Plan:
+    """The plan of the next steps, or of the first of them where another player joins in between.
+
+    Args:
+        engine: whose optimizer has taken all steps before these.
+        first: steps taken before.
+        steps: n, all in one epoch.
+        rows: of the images to see, ``[n, B]``; left out: those of the epoch's order.
+    """
+    players = engine.training.objective.players
+    steps = min(steps, same_turns(players, first))
+    taken = tuple(turns(players, first))
+    counts = engine.wrapped.optimizer.counts()
+    table = [list(_numbers(engine, step, taken, counts)) for step in range(first, first + steps)]
+    numbers = table_of(table, engine.accelerator.device)
+    return Plan(first, taken, _rows(engine, first, steps) if rows is None else rows, numbers)
+
+
+def _rows(engine: Engine, first: int, steps: int) -> Rows:
+    epoch, start = divmod(first, engine.steps_per_epoch)
+    size = engine.config.optim.batch
+    rows = engine.order(epoch)[start * size : (start + steps) * size]
+    return rows if isinstance(rows, range) else rows.view(steps, size)
+
+
+def _numbers(
+    engine: Engine, step: int, taken: Sequence[Turn], counts: dict[str, int]
+) -> Iterator[float]:
+    """A row of the table; ``counts`` are the steps of each player before, and are counted on."""
+    optim, objective = engine.config.optim, engine.config.objective
+    players, per_epoch = engine.training.objective.players, engine.steps_per_epoch
+    # early on the average follows faster, so that it forgets the random start
+    yield 1.0 - min(optim.ema, (1 + step) / (10 + step))
+    yield kl_weight(objective, step, per_epoch)
+    yield capacity(objective, step, per_epoch)
+    yield heard(objective, step)
+    rates = learning_rates(players, engine.parts, step, optim.learning_rate)
+    betas = {name: player.betas for name, player in players.items()}
+    for turn in taken:
+        for name in turn:
+            counts[name] += 1
+            yield rates[name]
+            yield from _corrections(betas[name], counts[name])
+
+
+def _corrections(betas: tuple[float, float], count: int) -> Iterator[float]:
+    """What the moments are multiplied by in a player's ``count``-th step."""
+    yield from (1.0 / (1.0 - beta**count) for beta in betas)

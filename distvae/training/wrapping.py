@@ -1,0 +1,130 @@
+"""What is trained, as a step calls it: model and objective wrapped by Accelerate, an optimizer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from distvae.batch import Batch
+from distvae.checkpoint import Trained
+from distvae.config import OptimConfig
+from distvae.models import VAE
+from distvae.objectives import MODEL, Loss, Objective, Pressure
+from distvae.training.optimizer import OneCallAdamW
+from distvae.training.sharding import shard_model
+from distvae.training.topology import FSDP, asked
+
+
+class Training(nn.Module):
+    """A model and its objective: one module, so that all that is trained is wrapped together."""
+
+    def __init__(self, model: VAE, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, batch: Batch, pressure: Pressure) -> Loss:
+        """See :meth:`distvae.objectives.Objective.forward`."""
+        loss: Loss = self.objective(self.model, batch, pressure)
+        return loss
+
+    def parts(self) -> dict[str, nn.Module]:
+        """What each player trains."""
+        return {
+            name: self.model if name == MODEL else self.objective.get_submodule(name)
+            for name in self.objective.players
+        }
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """Model, objective and optimizer, bare and as Accelerate has wrapped them."""
+
+    accelerator: Accelerator
+    trained: Trained
+    """What a checkpoint holds."""
+    training: Training
+    """The model and its objective."""
+    forward: nn.Module
+    """The same as a step calls it."""
+    optimizer: OneCallAdamW
+    stepped: torch.optim.Optimizer
+    """The optimizer as a step calls it: wrapped where gradients are scaled."""
+    clip: float | None
+    """Largest norm of the gradient of a player."""
+
+
+def wrap(
+    model: VAE,
+    averaged: VAE | None,
+    objective: Objective,
+    optim: OptimConfig,
+    accelerator: Accelerator,
+) -> Wrapped:
+    """Move model and objective to the device of the run and wrap them; the optimizer is new.
+
+    Args:
+        model: what is trained.
+        averaged: its moving average, None without one.
+        objective: by which it is trained.
+        optim: learning rate, weight decay and clipping.
+        accelerator: with its process group up.
+    """
+    training = Training(model, objective).to(accelerator.device)
+    forward = _forward(training, averaged, accelerator)
+    optimizer, stepped = _optimizers(training, optim, accelerator)
+    trained = Trained(model, averaged, optimizer, objective)
+    return Wrapped(accelerator, trained, training, forward, optimizer, stepped, optim.clip)
+
+
+def _forward(training: Training, averaged: VAE | None, accelerator: Accelerator) -> nn.Module:
+    """Model and objective as they are called in a step, sharded where that was asked for.
+
+    Of gradients, DDP averages those of the model alone.
+    """
+    others = [f"objective.{name}" for name, _ in training.objective.named_parameters()]
+    if others:
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(training, others)  # type: ignore[no-untyped-call]
+    sharded = asked().strategy == FSDP
+    if sharded:
+        shard_model(training, training.model, accelerator.device.type)
+        if averaged is not None:
+            shard_model(averaged, averaged, accelerator.device.type)
+    wrapped: nn.Module = accelerator.prepare_model(
+        training,
+        evaluation_mode=sharded,  # which only casts
+    )
+    return wrapped
+
+
+def _optimizers(
+    training: Training, optim: OptimConfig, accelerator: Accelerator
+) -> tuple[OneCallAdamW, torch.optim.Optimizer]:
+    """The optimizer, and the same as it is called in a step.
+
+    Accelerate's own scales fp16, and skips the step while gradients are accumulated, which the
+    update does itself; it also looks for packages on the disk in every step. Between processes on a
+    CPU, and to place them, it replaces the moments by copies, and OneCallAdamW keeps lists of them.
+    """
+    optimizer = OneCallAdamW(
+        list(_groups(training)),
+        lr=optim.learning_rate,
+        weight_decay=optim.weight_decay,
+        eps=optim.adam_eps,
+    )
+    if accelerator.scaler is None:
+        return optimizer, optimizer
+    return optimizer, accelerator.prepare_optimizer(optimizer, device_placement=False)
+
+
+def _groups(training: Training) -> Iterator[dict[str, Any]]:
+    """The parameters of each player, and what it has of its own."""
+    for name, part in training.parts().items():
+        player = training.objective.players[name]
+        group = {"params": list(part.parameters()), "name": name, "betas": player.betas}
+        own = {} if player.weight_decay is None else {"weight_decay": player.weight_decay}
+        yield {**group, **own}
