@@ -154,6 +154,7 @@ def parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
         if typing.get_origin(info.type) is not tuple:
             return None
         item = typing.get_args(info.type)[0]
+        item = getattr(item, "__origin__", item)  # without the bounds of a number
         return tyro.constructors.PrimitiveConstructorSpec(
             nargs=1,
             metavar=f"{item.__name__.upper()},...",

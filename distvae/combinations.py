@@ -4,12 +4,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from distvae.errors import DistvaeError
+from distvae.parts import KINDS, Trait, declared, settings_of, with_trait
+from distvae.values import Within
 
 OFF: tuple[Any, ...] = (None, False, 0.0)
 """Values of a setting that is left out."""
-COUPLED = ("beta_tc", "factor", "dip_i", "dip_ii", "mmd")
-"""Objectives in which the loss of an image depends on the others of its batch."""
-WEIGHED = ("iwae", "dreg")
 
 
 class Rule(NamedTuple):
@@ -19,74 +18,50 @@ class Rule(NamedTuple):
     values: Collection[Any] | None
     """Those that demand; None is any but those of ``OFF``."""
     other: str
-    fitting: Collection[Any]
-    """Values of the other that satisfy it."""
+    fitting: Collection[Any] | Within
+    """Values of the other that satisfy it, or their bounds."""
     why: str
 
     def broken(self, settings: Mapping[str, Any]) -> bool:
         """Whether these settings break it; a setting that is not there breaks nothing."""
         value = settings[self.name]
         demands = value not in OFF if self.values is None else value in self.values
-        return demands and settings.get(self.other, next(iter(self.fitting))) not in self.fitting
+        return demands and self.other in settings and settings[self.other] not in self.fitting
 
 
-def _rules() -> Iterator[Rule]:
-    vectors = "vectors are rows of real numbers and no images"
-    for name, fitting in (
-        ("network", (None, "mlp")),
-        ("likelihood", (None, "gaussian")),
-        ("prior", (None, "normal", "label", "mixture", "flow")),
-        ("binarize", (None, "none")),
-        ("streaming", (False,)),
-    ):
-        yield Rule("domain", ("vectors",), name, fitting, vectors)
-    yield Rule("prior", ("label",), "model", ("cvae",), "it has a Gaussian for each label")
-    grey = (
-        "continuous_bernoulli",
-        "gaussian",
-        "discretized_logistic",
-        "discretized_logistic_mixture",
-        "categorical",
-    )
-    levels = "it describes grey levels, not black and white"
-    yield Rule("likelihood", grey, "binarize", (None, "none"), levels)
-    gaussians = "its components are posteriors, of which it needs the density everywhere"
-    yield Rule("prior", ("vamp",), "posterior", ("gaussian",), gaussians)
-    yield Rule("prior", ("vamp",), "streaming", (False,), "it begins with images of each label")
-    yield Rule("prior_components", None, "prior", (None, "mixture", "vamp"), "the others have none")
-    yield Rule("pseudo_inputs", None, "prior", (None, "vamp"), "the others have none")
-    mixed = ("discretized_logistic_mixture",)
-    yield Rule("likelihood_components", None, "likelihood", mixed, "the others have none")
-    yield Rule("levels", None, "likelihood", ("categorical",), "the others have no number of them")
-    yield Rule("sigma", None, "likelihood", (None, "gaussian"), "the others have none")
+def _of_parts() -> Iterator[Rule]:
+    """What parts need, and that a setting of some parts goes with no other."""
+    for kind in KINDS:
+        usual = [name for name, one in declared(kind).items() if one.part.usual]
+        for name, one in declared(kind).items():
+            for other, fitting, why in one.part.needs:
+                if isinstance(fitting, Trait):
+                    fitting = (None, *with_trait(other, fitting))
+                yield Rule(kind, (name,), other, fitting, why)
+        for name, setting in settings_of(kind).items():
+            if setting.default in OFF:
+                unnamed = (None,) if {*usual} & {*setting.helps} else ()
+                fitting = (*unnamed, *setting.helps)
+                yield Rule(name, None, kind, fitting, "the others have none")
 
-    independent = "it holds q(z) against independent dimensions of mean 0 and variance 1"
-    disentangling = ("beta_tc", "factor", "dip_i", "dip_ii")
-    yield Rule("objective", disentangling, "prior", (None, "normal"), independent)
-    moments = "it takes density or moments of the posterior by dimension"
-    yield Rule("objective", ("beta_tc", "dip_i", "dip_ii"), "posterior", ("gaussian",), moments)
-    counted = "its estimate of q(z) needs the number of images"
-    yield Rule("objective", ("beta_tc",), "streaming", (False,), counted)
-    yield Rule("objective", COUPLED, "accumulate", (1,), "its term is one of the whole batch")
-    yield Rule("objective", COUPLED, "importance_samples", (1, None), "it takes one draw of z")
-    yield Rule("objective", WEIGHED, "reduction", ("sum",), "it weighs draws by whole images")
-    another = "its gradient is not that of its value"
-    yield Rule("objective", ("dreg",), "compile", ("off", "auto"), another)
 
+def _of_shared() -> Iterator[Rule]:
+    """What settings that all parts share need."""
     for name in ("free_bits", "capacity"):
         yield Rule(name, None, "objective", ("elbo",), "only elbo reads it")
         yield Rule(name, None, "accumulate", (1,), "it is met by the mean of the whole batch")
     yield Rule("free_bits", None, "capacity", OFF, "either says how far the rate is pressed")
     closed = "it needs the KL term of each dimension"
-    yield Rule("free_bits", None, "prior", (None, "normal", "label"), closed)
+    by_dimension = (None, *with_trait("prior", "by_dimension"))
+    yield Rule("free_bits", None, "prior", by_dimension, closed)
     yield Rule("free_bits", None, "posterior", ("gaussian",), closed)
-    yield Rule("penalty", None, "objective", COUPLED, "the others add no term to the bound")
-    yield Rule("dip_diagonal", None, "objective", ("dip_i", "dip_ii"), "only these read it")
-    for name in ("learning_rate", "schedule", "betas", "start", "steps"):
-        yield Rule(f"discriminator_{name}", None, "objective", ("factor",), "the others have none")
+    flow = "a flow changes one half of the latents by the other"
+    yield Rule("posterior", ("flow",), "latent_dim", Within(2), flow)
+    whole = "otherwise an epoch is the whole training split"
+    yield Rule("epoch_images", None, "streaming", (True,), whole)
 
 
-RULES = tuple(_rules())
+RULES = (*_of_parts(), *_of_shared())
 
 
 def misfit(settings: Mapping[str, Any]) -> Rule | None:
@@ -122,8 +97,10 @@ def refuse_misfits(settings: Mapping[str, Any], choices: Mapping[str, Sequence[s
     )
 
 
-def _way(name: str, values: Collection[Any]) -> str:
+def _way(name: str, values: Collection[Any] | Within) -> str:
     """How to give a setting one of these values."""
+    if isinstance(values, Within):
+        return f"take {_flag(name)} of {values}"
     allowed = [str(value) for value in values if value not in OFF]
     return f"take {_flag(name)} {', '.join(allowed)}" if allowed else f"leave {_flag(name)} out"
 

@@ -6,37 +6,32 @@ change its result. The string below a field is its ``--help``.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-DomainName = Literal["images", "vectors"]
-NetworkName = Literal["mlp", "conv", "resnet"]
-PriorName = Literal["normal", "label", "mixture", "vamp", "flow"]
+from distvae.parts import Composed, choice, composed, declared
+from distvae.values import Count, Decay, NotNegative, Positive, Widths, Within
+
 PosteriorName = Literal["gaussian", "flow"]
-LikelihoodName = Literal[
-    "bernoulli",
-    "continuous_bernoulli",
-    "gaussian",
-    "discretized_logistic",
-    "discretized_logistic_mixture",
-    "categorical",
-]
-ObjectiveName = Literal["elbo", "iwae", "dreg", "beta_tc", "factor", "dip_i", "dip_ii", "mmd"]
+Seed = Annotated[int, Within(-(2**63), 2**63 - 1)]
 ActivationName = Literal["relu", "silu", "gelu", "tanh"]
 KLScheduleName = Literal["constant", "linear", "cyclical"]
 LearningRateScheduleName = Literal["constant", "cosine", "burda"]
 
-_PENALTIES = {"beta_tc": 6.0, "factor": 10.0, "dip_i": 10.0, "dip_ii": 10.0, "mmd": 1000.0}
 Binarization = Literal["none", "dynamic", "threshold"]
 
 
 @dataclass(frozen=True)
-class DataConfig:
+@composed
+class DataConfig(Composed):
     """Where the images come from and how they become tensors."""
 
     data: str = "mnist"
     """What to train on: the bundled `mnist`, `sprites` or `sprites:small` (drawn, with known factors), a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a zip of one, a parquet, csv, tsv, jsonl (image paths beside it, or pixels) or arrow file or folder, npz or npy arrays, IDX files, CIFAR's binary batches, a `save_to_disk` folder, or dSprites' npz."""
-    domain: DomainName | None = None
-    """What an example is: `images`, or `vectors`, the rows of a csv, tsv, jsonl, npz or npy of columns of numbers, which the model sees standardized by mean and deviation of the training rows; left out: `images`, and `vectors` where no images are found, or numbers that can be no pixels, and every column but the label holds numbers."""
+    domain: str | None = choice(
+        "domain",
+        None,
+        "What an example is; left out: `images`, and `vectors` where no images are found, or numbers that can be no pixels, and every column but the label holds numbers.",
+    )
     split_train: str = "train"
     """Name of the training split; `Train`, `training` and the like are found too."""
     split_test: str | None = None
@@ -47,15 +42,15 @@ class DataConfig:
     """Column with the images; left out: found from the features."""
     label_column: str | None = None
     """Column with the labels; left out: found from the features."""
-    image_size: int | None = None
+    image_size: Annotated[int, Within(1, 2**16)] | None = None
     """Side in pixels to which every image is resized (shorter side, then a centre crop); needed when sizes are mixed."""
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; left out: as the images are, colour where some are."""
-    white: float | None = None
+    white: Positive | None = None
     """The value of a white pixel, for images of more or fewer than 256 levels: 4095 for 12 bits, 1 for masks of 0 and 1; left out: told from the images, by the bits that their largest value takes."""
     binarize: Binarization | None = None
     """`none` keeps grey levels in [0, 1]; `dynamic` draws a fresh Bernoulli pixel from each grey level every epoch; `threshold` cuts at one half; left out: `dynamic` for the bernoulli likelihood, else `none`."""
-    split_seed: int = 0
+    split_seed: Seed = 0
     """Seed of the held-out split that is made when the data has none; kept apart from --seed so that seeds can be compared."""
     allow_outside: bool = False
     """Let a table name images outside its own folder; else it is refused, as a table from others could bring any picture on this machine into the model."""
@@ -63,23 +58,27 @@ class DataConfig:
     """Folder for decoded data; left out: $DISTVAE_CACHE, else ~/.cache/distvae."""
     streaming: bool = False
     """Read the training images anew in every epoch instead of decoding all of them first, for data beyond memory and disk."""
-    shuffle_buffer: int = 1000
+    shuffle_buffer: Count = 1000
     """With --streaming: images that each process shuffles at a time, kept in memory as they are encoded."""
-    epoch_images: int | None = None
+    epoch_images: Count | None = None
     """With --streaming: images that make an epoch; left out: those of the training split, where the data says how many."""
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+@composed
+class ModelConfig(Composed):
     """The parts a model is composed of."""
 
     model: Literal["vae", "cvae"] = "cvae"
     """`vae` has no label; `cvae` feeds the label to encoder, decoder and, where it takes one, prior."""
-    network: NetworkName | None = None
-    """Family of encoder and decoder; left out: `conv` for fewer than 2,560 training images of 16 pixels a side or more, unless --hidden is given, else `mlp`."""
-    hidden: tuple[int, ...] | None = None
+    network: str | None = choice(
+        "network",
+        None,
+        "Family of encoder and decoder; left out: `conv` for fewer than 2,560 training images of 16 pixels a side or more, unless --hidden is given, else `mlp`.",
+    )
+    hidden: Widths | None = None
     """Widths of the encoder's dense layers, the decoder mirrors them (mlp only): `256,128`; left out: `512,512`."""
-    width: float = 1.0
+    width: Annotated[float, Within(0, 2**10, open=True)] = 1.0
     """Scales the width of every layer of any network."""
     activation: ActivationName = "silu"
     """Nonlinearity between layers."""
@@ -89,28 +88,28 @@ class ModelConfig:
     """How a label enters: `modulate` scales and shifts every layer, `concat` appends a one-hot vector to the input."""
     start: Literal["data_mean", "zeros"] = "data_mean"
     """The decoder's first output: the mean training image, which saves epochs, or nothing."""
-    latent_dim: int = 16
+    latent_dim: Annotated[int, Within(1, 2**16)] = 16
     """Number of latent dimensions."""
-    prior: PriorName | None = None
-    """`normal` is N(0, I); `label` learns a Gaussian for each label (cvae only); `mixture` learns some that labels share; `vamp` is the mean posterior of learned images; `flow` is N(0, I) through coupling layers. Left out: `vamp` for fewer than 2,560 training images of 16 pixels a side or more, else `label`, or `normal` where there are no labels or the objective asks for it."""
-    prior_components: int | None = None
-    """Gaussians of the mixture prior in all, or pseudo-inputs of the vamp prior for each label; left out: 50, or as many as the images are enough for where --prior is left out too."""
-    pseudo_inputs: Literal["images", "mean"] | None = None
-    """What the pseudo-inputs of the vamp prior begin as: training `images`, or the `mean` image with a little noise; left out: `images`."""
+    prior: str | None = choice(
+        "prior",
+        None,
+        "p(z), the density of the latents; left out: `vamp` for fewer than 2,560 training images of 16 pixels a side or more, else `label`, or `normal` where there are no labels or the objective asks for it.",
+    )
     posterior: PosteriorName = "gaussian"
     """q(z|x): a diagonal `gaussian`, or one with a coupling `flow` on top."""
-    flow_layers: int = 6
+    flow_layers: Annotated[int, Within(2, 2**10)] = 6
     """Coupling layers of a flow, be it prior or posterior."""
-    flow_width: int = 128
+    flow_width: Annotated[int, Within(1, 2**20)] = 128
     """Hidden units of a coupling layer."""
-    likelihood: LikelihoodName | None = None
-    """p(x|z); left out: `bernoulli` for one channel, `gaussian` for colour, which draws shapes soonest; `discretized_logistic`, its mixture and `categorical` give the better bits per pixel; `continuous_bernoulli` is for grey levels near black or white."""
-    likelihood_components: int | None = None
-    """Logistics of each pixel and channel of the discretized_logistic_mixture likelihood; left out: 5."""
-    levels: int | None = None
-    """Grey levels that the categorical likelihood tells apart; left out: 256."""
-    sigma: float | None = None
-    """Standard deviation of the gaussian likelihood, pixels in [0, 1]; left out: one value, learned, which ends at the root mean square error (the optimal sigma of a sigma-VAE)."""
+    likelihood: str | None = choice(
+        "likelihood",
+        None,
+        "p(x|z); left out: `bernoulli` for one channel, `gaussian` for colour, which draws shapes soonest.",
+    )
+
+    if TYPE_CHECKING:  # a checker does not know the settings of the parts
+
+        def __init__(self, *values: Any, **settings: Any) -> None: ...
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -119,60 +118,41 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class ObjectiveConfig:
+@composed
+class ObjectiveConfig(Composed):
     """Which bound is optimized."""
 
-    objective: ObjectiveName = "elbo"
-    """The bound: `elbo`; `iwae` and `dreg` weigh several draws; `beta_tc`, `factor`, `dip_i`, `dip_ii` and `mmd` add a term to it, see --penalty."""
-    importance_samples: int | None = None
+    objective: str = choice("objective", "elbo", "The bound that is optimized.")
+    importance_samples: Annotated[int, Within(1, 2**20)] | None = None
     """Draws of z for an image; `elbo` averages over them, `iwae` and `dreg` weigh them; left out: 5 for these two, else 1."""
-    beta: float | None = None
+    beta: NotNegative | None = None
     """Final weight of the KL term; 1 is the evidence lower bound, a little more makes samples obey their label better; left out: 1.5 for `elbo`, else 1."""
-    penalty: float | None = None
-    """Weight of the term that an objective adds to the bound: beta of `beta_tc` (left out: 6), gamma of `factor` (10), lambda_od of `dip_i` and `dip_ii` (10), alpha + lambda - 1 of `mmd` (1000)."""
-    dip_diagonal: float | None = None
-    """lambda_d of `dip_i` (left out: 10 times --penalty) and `dip_ii` (left out: --penalty)."""
-    discriminator: tuple[int, ...] = (256, 256, 256)
-    """Widths of the dense layers that tell `factor` how far the latents are from independent."""
-    discriminator_learning_rate: float | None = None
-    """Peak learning rate of the discriminator of `factor`; left out: --learning-rate. The paper has 1e-4 of a constant schedule."""
-    discriminator_schedule: LearningRateScheduleName | None = None
-    """Path of its learning rate, after the warm-up of the run; left out: --schedule."""
-    discriminator_betas: tuple[float, ...] | None = None
-    """Decays of its first and second moment in Adam; left out: `0.9,0.999`. The paper has `0.5,0.9`."""
-    discriminator_start: int | None = None
-    """Steps of the run before its first; until then the model is trained without the term that it adds; left out: 0."""
-    discriminator_steps: int | None = None
-    """Its steps in each step of the run, all on the same batch, each further one a pass through the model too; left out: 1."""
-    capacity: float | None = None
+    capacity: NotNegative | None = None
     """Nats at which `elbo` holds the KL term, --beta the weight of the distance; left out: it is pressed to zero."""
-    capacity_epochs: float = 0.0
+    capacity_epochs: NotNegative = 0.0
     """Epochs over which --capacity rises from zero; 0 is at once."""
     kl_schedule: KLScheduleName = "linear"
     """Path of the KL weight from --kl-start to --beta: at once, along one line, or along --kl-cycles ramps that start anew."""
-    kl_warmup_epochs: float = 0.0
+    kl_warmup_epochs: NotNegative = 0.0
     """Epochs the KL weight takes to reach --beta; 0 is at once."""
-    kl_start: float = 0.0
+    kl_start: NotNegative = 0.0
     """KL weight at the first step of a warm-up; above --beta it is a warm-down, which presses the label out of z."""
-    kl_cycles: int = 4
+    kl_cycles: Annotated[int, Within(1, 10**9)] = 4
     """Number of ramps of the cyclical schedule."""
-    free_bits: float = 0.0
+    free_bits: NotNegative = 0.0
     """Nats per latent dimension below which the KL term is not pressed further."""
     reduction: Literal["sum", "mean"] = "sum"
     """`sum` adds the reconstruction term over pixels, as the bound asks; `mean` averages it as many tutorials do, which multiplies the KL weight by the number of pixels."""
 
+    if TYPE_CHECKING:  # a checker does not know the settings of the parts
+
+        def __init__(self, *values: Any, **settings: Any) -> None: ...
+
     def resolved(self) -> "ObjectiveConfig":
         """These settings with what was left out as the objective has it."""
-        weighs = self.objective in ("iwae", "dreg")
-        defaults: dict[str, Any] = {
-            "importance_samples": 5 if weighs else 1,
-            "beta": 1.5 if self.objective == "elbo" else 1.0,
-            "penalty": _PENALTIES.get(self.objective),
-        }
-        penalty = defaults["penalty"] if self.penalty is None else self.penalty
-        if self.objective in ("dip_i", "dip_ii"):
-            defaults["dip_diagonal"] = penalty * (10.0 if self.objective == "dip_i" else 1.0)
-        left_out = {name: value for name, value in defaults.items() if vars(self)[name] is None}
+        part = self.of(declared("objective")[self.objective].part)
+        usual = {"importance_samples": 1, "beta": 1.0, **part.left_out()}
+        left_out = {name: value for name, value in usual.items() if vars(self)[name] is None}
         return dataclasses.replace(self, **left_out)
 
 
@@ -180,35 +160,35 @@ class ObjectiveConfig:
 class OptimConfig:
     """How the parameters are found."""
 
-    epochs: int | None = None
+    epochs: Count | None = None
     """Passes over the training split; left out: 16, or below 16,000 images as many as make 2,000 steps of the batch."""
-    max_steps: int | None = None
+    max_steps: Count | None = None
     """Stop after this many steps, at the latest; where --epochs is left out, take this many."""
-    batch_size: int | None = None
+    batch_size: Count | None = None
     """Global batch: images per optimizer step, over all processes and accumulation steps; left out: 128, or less where the images are fewer than 2,560, so that an epoch has 20 steps."""
-    accumulate: int = 1
+    accumulate: Annotated[int, Within(1, 2**20)] = 1
     """Micro-batches per optimizer step."""
-    learning_rate: float = 2e-3
+    learning_rate: Positive = 2e-3
     """Peak learning rate."""
     schedule: LearningRateScheduleName = "cosine"
     """`constant`; `cosine` down to zero at the last step; `burda`, eight stages of 1, 3, 9, ... 2187 parts of the run, from one to the next lower by a seventh of a power of ten. A run that is resumed with another length, --learning-rate or --schedule follows it anew over the steps that are left, from the rate where it stood, but at least a tenth of --learning-rate (a cosine ends at zero), or from a --learning-rate that is changed; KL weights go on as they were; see --rewind-schedule."""
-    warmup_epochs: float = 1.0
+    warmup_epochs: NotNegative = 1.0
     """Epochs over which the learning rate rises linearly from zero, at the start of a run only."""
-    weight_decay: float = 0.0
+    weight_decay: NotNegative = 0.0
     """Decoupled weight decay of AdamW."""
-    adam_eps: float = 1e-8
+    adam_eps: Positive = 1e-8
     """What Adam adds to the root of the second moment."""
-    clip: float | None = None
+    clip: Positive | None = None
     """Largest gradient norm; left out: no clipping."""
-    ema: float = 0.998
+    ema: Decay = 0.998
     """Decay of the exponential moving average of the weights, which is then what is evaluated and saved; 0 is no average."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Arithmetic of the networks; likelihood and KL are always float32. `no` is float32; `auto` takes bf16 where the machine has it and a few steps of this run are at least 1.3 times as fast in it, else `no`. The decision is recorded and stands when the run is gone on with."""
     compile: Literal["off", "on", "auto"] = "off"
     """torch.compile: `auto` compiles when the run is long enough to win back the compilation time."""
-    early_stopping: int | None = None
+    early_stopping: Count | None = None
     """Stop after this many evaluations without a better loss, and keep the best weights (--keep-best); left out: never."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the weights, the order of the images, the latent noise and the binarization."""
 
     @property
@@ -232,21 +212,21 @@ class RunConfig:
     """Run folder; left out: runs/NAME after the recipe, or after data and model."""
     overwrite: bool = False
     """Delete the run that is in the output folder and start anew."""
-    checkpoint_every: int = 1000
+    checkpoint_every: Count = 1000
     """Steps between checkpoints; one is also written at the end of the run and on Ctrl-C, SIGTERM, SIGHUP or SIGUSR1."""
-    keep: int = 2
+    keep: Annotated[int, Within(1, 2**20)] = 2
     """Newest checkpoints kept."""
     keep_best: bool | None = None
     """Make model.safetensors the weights of the evaluation with the best loss, and keep their checkpoint too; a resume still goes on from the newest. Left out: with --early-stopping; `--keep-best off`: never."""
-    eval_every: int = 1
+    eval_every: Count = 1
     """Epochs between evaluations, on the validation part where there is one (--split-validation), else on the test split; the last epoch is always evaluated."""
-    sample_every: int = 5
+    sample_every: Count = 5
     """Epochs between sample sheets; the last epoch always has one."""
-    log_every: int = 50
+    log_every: Count = 50
     """Steps between training lines in metrics.jsonl."""
-    threads: int | None = None
+    threads: Annotated[int, Within(1, 2**16)] | None = None
     """CPU threads of each process; left out: $OMP_NUM_THREADS, else all cores shared among the processes on this machine. Recorded, since it changes how sums are rounded."""
-    timeout: int = 600
+    timeout: Annotated[int, Within(1, 10**9)] = 600
     """Seconds for which processes wait for each other before they stop, so also the longest that the main one may take to decode new data."""
     tracker: tuple[str, ...] = ()
     """Trackers that Accelerate knows, by name: `tensorboard`, `wandb`, `trackio`."""

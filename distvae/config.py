@@ -5,6 +5,7 @@ names; in code they are passed on by concern (see :mod:`distvae.concerns`).
 """
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,42 +16,32 @@ from distvae.concerns import (
     ActivationName,
     Binarization,
     DataConfig,
-    DomainName,
     KLScheduleName,
     LearningRateScheduleName,
-    LikelihoodName,
     ModelConfig,
-    NetworkName,
     ObjectiveConfig,
-    ObjectiveName,
     OptimConfig,
     PosteriorName,
-    PriorName,
     RunConfig,
 )
-from distvae.errors import DistvaeError, nearest
+from distvae.errors import DistvaeError, nearest, shown
 from distvae.lengths import fitting_batch, fitting_epochs
-from distvae.ranges import refuse_out_of_range
 from distvae.usual import fitting_pseudo_inputs, has_few
-from distvae.values import coerce, named
+from distvae.values import coerce, expected, named
 
 __all__ = [
     "ActivationName",
     "Binarization",
     "DataConfig",
-    "DomainName",
     "KLScheduleName",
     "LearningRateScheduleName",
-    "LikelihoodName",
     "ModelConfig",
-    "NetworkName",
     "ObjectiveConfig",
-    "ObjectiveName",
     "OptimConfig",
     "PosteriorName",
-    "PriorName",
     "RunConfig",
     "TrainConfig",
+    "refuse_out_of_range",
     "usual_likelihood",
 ]
 
@@ -74,9 +65,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other, naming the flags."""
-        refuse_out_of_range(self.to_flat())
+        flat = self.to_flat()
+        refuse_out_of_range(flat)
+        if (self.optim.batch_size or 0) % self.optim.accumulate:
+            raise DistvaeError(
+                f"--batch-size {self.optim.batch_size} cannot be split into --accumulate "
+                f"{self.optim.accumulate} equal micro-batches"
+            )
         options = {name: typing.get_args(named(kind)) for _, name, kind in _settings()}
-        refuse_misfits(self.to_flat(), options)
+        refuse_misfits(flat, options)
 
     def resolved(self, channels: int | None) -> "TrainConfig":
         """This configuration with what depends on the examples filled in.
@@ -134,7 +131,7 @@ class TrainConfig:
             labels = 0
         elif several:
             return {"prior": "normal"}
-        size = self.model.prior_components or fitting_pseudo_inputs(images, labels)
+        size = self.to_flat()["prior_components"] or fitting_pseudo_inputs(images, labels)
         flat = self.to_flat()
         if few and size and not misfit({**flat, "prior": "vamp"}):
             return {"prior": "vamp", "prior_components": size}
@@ -177,15 +174,42 @@ class TrainConfig:
         return dataclasses.replace(self, **concerns)
 
 
-def usual_likelihood(channels: int | None) -> LikelihoodName:
+def usual_likelihood(channels: int | None) -> str:
     """What describes images of so many channels, or no images, where nothing else is asked for."""
     return "bernoulli" if channels == 1 else "gaussian"
 
 
-def _settings() -> list[tuple[str, str, Any]]:
+def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
+    """Refuse numbers that make no sense; None is left out and makes some.
+
+    Args:
+        settings: some of a run, by name.
+
+    Raises:
+        DistvaeError: it names the flag, what it is and what was expected.
+    """
+    for name in settings.keys() & ranges().keys():
+        value = settings[name]
+        if meant := expected(value, ranges()[name]):
+            told = shown(list(value) if isinstance(value, tuple) else value)
+            raise DistvaeError(f"--{name.replace('_', '-')} is {told}", f"expected {meant}")
+
+
+@functools.cache
+def _settings() -> tuple[tuple[str, str, Any], ...]:
     """(concern, setting, type) of every setting."""
-    return [
+    return tuple(
         (concern.name, setting, kind)
         for concern in dataclasses.fields(TrainConfig)
         for setting, kind in typing.get_type_hints(concern.type).items()
-    ]
+    )
+
+
+@functools.cache
+def ranges() -> dict[str, Any]:
+    """Types of all settings by name, with the bounds of numbers."""
+    return {
+        name: kind
+        for concern in dataclasses.fields(TrainConfig)
+        for name, kind in typing.get_type_hints(concern.type, include_extras=True).items()
+    }

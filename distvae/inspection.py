@@ -10,11 +10,10 @@ import tyro
 
 from distvae.attributes import Attribute, is_label, values_of
 from distvae.card import NOT_MEASURED, best, check_log, last_metrics, numbers_of
-from distvae.config import DataConfig, TrainConfig
+from distvae.config import DataConfig, refuse_out_of_range
 from distvae.errors import DistvaeError
 from distvae.figures import ERROR
 from distvae.headers import read_header
-from distvae.ranges import refuse_out_of_range
 from distvae.records import ModelRecord
 from distvae.runs import RUNS, Run, checkpoints, find_run, is_run, read_model_record
 from distvae.terminal import make_console, progress_bar, table
@@ -180,7 +179,7 @@ def _opened(config: DataConfig) -> "ImageData":
     """What training with these settings would see."""
     from distvae.data.store import open_data
 
-    refuse_out_of_range({**TrainConfig().to_flat(), **vars(config)})
+    refuse_out_of_range(vars(config))
     return open_data(config, progress_bar)
 
 

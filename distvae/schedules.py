@@ -46,11 +46,6 @@ def capacity(config: ObjectiveConfig, step: int, steps_per_epoch: int) -> float:
     return (config.capacity or 0.0) * (step / rise if step < rise else 1.0)
 
 
-def heard(config: ObjectiveConfig, step: int) -> float:
-    """Weight of what a discriminator tells the model: 0 before its own first step, then 1."""
-    return float(step >= (config.discriminator_start or 0))
-
-
 @dataclass(frozen=True)
 class Part:
     """A stretch of a run whose learning rate follows one schedule.

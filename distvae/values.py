@@ -11,6 +11,8 @@ from distvae.errors import DistvaeError, nearest, shown
 
 YAML_WORDS = {True: ("on", "yes"), False: ("off", "no")}
 """What YAML 1.1 reads as booleans where it is not quoted."""
+LARGEST = 10**15
+"""Of numbers that have no other bound: far beyond what makes sense, and still exact in 64 bits."""
 REST = {"rest": True}
 """``field(metadata=REST)`` of a dataclass takes the names that no other field has."""
 
@@ -24,17 +26,40 @@ class Within:
 
     least: float
     most: float = math.inf
+    open: bool = False
+    """Whether the least is left out."""
+    below: bool = False
+    """Whether the most is left out."""
 
     def __contains__(self, value: Any) -> bool:
         """Whether a value lies within."""
         size = value if isinstance(value, int | float) else len(value)
-        return self.least <= size <= self.most
+        return self._above(size) and (size < self.most if self.below else size <= self.most)
 
     def __str__(self) -> str:
         if self.most == math.inf:
             return f"at least {self.least}"
         return f"from {self.least} to {self.most}"
 
+    def missed(self, value: Any) -> str | None:
+        """What a value, or its size, should be, where it lies beyond a bound."""
+        if value in self:
+            return None
+        size, counted = (value, "") if isinstance(value, int | float) else (len(value), " of them")
+        if not self._above(size):
+            return f"{'above' if self.open else 'at least'} {self.least}{counted}"
+        return f"{'below' if self.below else 'at most'} {self.most}{counted}"
+
+    def _above(self, size: float) -> bool:
+        return self.least < size if self.open else self.least <= size
+
+
+Count = Annotated[int, Within(1, LARGEST)]
+Positive = Annotated[float, Within(0, LARGEST, open=True)]
+NotNegative = Annotated[float, Within(0, LARGEST)]
+Widths = Annotated[tuple[Annotated[int, Within(1, 2**20)], ...], Within(1, 2**10)]
+"""Of the layers of a network."""
+Decay = Annotated[float, Within(0, 1, below=True)]
 
 _UNIONS = (types.UnionType, typing.Union)
 
@@ -123,6 +148,29 @@ def _bounded(name: str, value: Any, kind: Any, origin: str) -> Any:
                 f"expected {_describe(plain)}, {bound}",
             )
     return found
+
+
+def expected(value: Any, kind: Any) -> str | None:
+    """What a value of a type should be, where it is not finite or beyond a bound of the type.
+
+    Args:
+        value: None lies within every bound.
+        kind: its type, of numbers and tuples of them.
+    """
+    if value is None:
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    kind = named(kind)
+    if typing.get_origin(kind) is Annotated:
+        plain, *bounds = typing.get_args(kind)
+        missed = next((found for bound in bounds if (found := bound.missed(value))), None)
+        return missed or expected(value, plain)
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        found = next(filter(None, (expected(each, item) for each in value)), None)
+        return found and f"each of them {found}"
+    return None
 
 
 def _record(name: str, value: dict[str, Any], kind: Any, origin: str) -> Any:

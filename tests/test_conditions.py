@@ -106,8 +106,8 @@ def trained(prior: str, conditioning: str) -> VAE:
     config = ModelConfig(
         hidden=(64,),
         latent_dim=2,
-        prior=prior,  # type: ignore[arg-type]
-        conditioning=conditioning,  # type: ignore[arg-type]
+        prior=prior,
+        conditioning=conditioning,
         flow_layers=2,
         flow_width=8,
     )
@@ -198,7 +198,7 @@ def test_an_attribute_that_was_never_missing_must_be_given() -> None:
 
 @pytest.mark.parametrize("prior", ["label", "mixture", "vamp"])
 def test_a_prior_of_one_label_refuses_others(prior: str) -> None:
-    config = ModelConfig(hidden=(4,), prior=prior)  # type: ignore[arg-type]
+    config = ModelConfig(hidden=(4,), prior=prior)
     with pytest.raises(DistvaeError, match=r"--prior flow.*--prior normal"):
         build_model(config, SHAPE, (), attributes=(PLACE, COLOUR))
 

@@ -20,7 +20,6 @@ FLOORS = [
     ["distvae", "errors", "text"],
     [
         "attributes",
-        "combinations",
         "lengths",
         "usual",
         "ranges",
@@ -29,7 +28,8 @@ FLOORS = [
         "consoles",
         "memory",
     ],
-    ["reading", "concerns"],
+    ["parts"],
+    ["reading", "combinations", "concerns"],
     [
         "config",
         "files",
@@ -79,6 +79,7 @@ DATA_FLOORS = [
 """The same inside ``distvae.data``."""
 LIGHT = [
     "config",
+    "parts",
     "fields",
     "recipes",
     "arguments",

@@ -23,8 +23,11 @@ from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.distributions import DiagonalGaussian
 from distvae.models import VAE, build_model
-from distvae.priors import PRIORS, LabelPrior, MixturePrior, NormalPrior, Prior, VampPrior
-from distvae.priors.mixture import choose
+from distvae.priors import PRIORS, Prior
+from distvae.priors.label import LabelPrior
+from distvae.priors.mixture import MixturePrior, choose
+from distvae.priors.normal import NormalPrior
+from distvae.priors.vamp import VampPrior
 
 LABELS = 4
 NAMES = ("a", "b", "c", "d")
@@ -51,8 +54,8 @@ def random_model(name: str, dim: int = 2, kind: str = "cvae") -> VAE:
     torch.manual_seed(dim)
     components = COMPONENTS if name in ("mixture", "vamp") else None
     config = ModelConfig(
-        model=kind,  # type: ignore[arg-type]
-        prior=name,  # type: ignore[arg-type]
+        model=kind,
+        prior=name,
         prior_components=components,
         latent_dim=dim,
         hidden=(8,),

@@ -16,9 +16,12 @@ from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, held
 from distvae.domains import Images
-from distvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian
+from distvae.likelihoods.bernoulli import ContinuousBernoulli
+from distvae.likelihoods.gaussian import Gaussian
+from distvae.likelihoods.logistic import DiscretizedLogistic
 from distvae.models import VAE
-from distvae.priors import LabelPrior, MixturePrior
+from distvae.priors.label import LabelPrior
+from distvae.priors.mixture import MixturePrior
 
 DOMAIN = Images((1, 8, 8))
 NARROWEST, WIDEST = math.exp(-LOG_SCALE), math.exp(LOG_SCALE)

@@ -11,9 +11,18 @@ from torch import Tensor
 
 from distvae.domains.base import Domain
 from distvae.fields import Field, images_field
+from distvae.parts import Part
 
 LEVELS = 256
 WHITE = LEVELS - 1
+
+
+class ImagesPart(Part):
+    """Images of 8 bits."""
+
+    name = "images"
+    builds = "Images"
+    traits = ("levels", "sides")
 
 
 @dataclass(frozen=True)

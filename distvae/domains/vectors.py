@@ -13,9 +13,24 @@ from torch import Tensor
 
 from distvae.domains.base import Domain
 from distvae.fields import Field, values_field
+from distvae.parts import Need, Part
 from distvae.records import VectorsRecord
 
 CHUNK = 4096
+
+
+class VectorsPart(Part):
+    """Rows of a csv, tsv, jsonl, npz or npy of columns of numbers.
+
+    The model sees them standardized by mean and deviation of the training rows.
+    """
+
+    name = "vectors"
+    builds = "Vectors"
+    needs = (
+        Need("binarize", (None, "none"), "vectors are real numbers and no levels"),
+        Need("streaming", (False,), "vectors are read at once"),
+    )
 
 
 @dataclass(frozen=True)

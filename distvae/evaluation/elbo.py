@@ -14,7 +14,7 @@ from distvae.domains import Images
 from distvae.domains.images import WHITE
 from distvae.evaluation.passes import ALONE, Advance, Share, blocks, unwatched
 from distvae.evaluation.uncertainty import Estimate, estimate_metrics, spread_metrics
-from distvae.likelihoods import Bernoulli
+from distvae.likelihoods.bernoulli import Bernoulli
 from distvae.models import VAE
 
 ACTIVE_VARIANCE = 0.01

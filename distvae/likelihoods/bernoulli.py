@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distvae.distributions import held
 from distvae.likelihoods.base import Likelihood, inverted
+from distvae.parts import EVEN_LEVELS, GREY, Part
 
 SMALL = 0.5
 """Logit below which a series is exact to the last digit and the closed form is not."""
@@ -19,6 +20,15 @@ STEEPEST = math.exp(7.0)
 """Size of a logit of the continuous Bernoulli, at most."""
 LARGEST = 50.0
 """Logit of the continuous Bernoulli that a decoder begins with, where a pixel never changes."""
+
+
+class BernoulliPart(Part):
+    """Black and white pixels; with --binarize none, grey levels taken as probabilities."""
+
+    name = "bernoulli"
+    builds = "Bernoulli"
+    needs = (EVEN_LEVELS,)
+    usual = True
 
 
 class Bernoulli(Likelihood):
@@ -53,6 +63,14 @@ class Bernoulli(Likelihood):
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         """Black and white images ``[B, C, H, W]``."""
         return torch.bernoulli(torch.sigmoid(parameters), generator=generator)
+
+
+class ContinuousBernoulliPart(Part):
+    """Grey levels near black or white."""
+
+    name = "continuous_bernoulli"
+    builds = "ContinuousBernoulli"
+    needs = (EVEN_LEVELS, GREY)
 
 
 class ContinuousBernoulli(Likelihood):

@@ -3,6 +3,9 @@
 Legend: B batch, C channels, H height, W width, G levels.
 """
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,9 +13,23 @@ from torch import Tensor
 from distvae.config import ModelConfig
 from distvae.domains import Domain
 from distvae.likelihoods.base import Likelihood, averaged, inverted, levels_of, split_maps
+from distvae.parts import EVEN_LEVELS, GREY, Part
+from distvae.values import Within
 
 LARGEST = 50.0
 """Slope of the logits that a decoder begins with, where a pixel never changes."""
+
+
+@dataclass(frozen=True)
+class CategoricalPart(Part):
+    """A probability for each level, without order; gives good bits per pixel."""
+
+    name = "categorical"
+    builds = "Categorical"
+    needs = (EVEN_LEVELS, GREY)
+
+    levels: Annotated[int, Within(2, 256)] | None = None
+    """Grey levels that it tells apart; left out: 256."""
 
 
 class Categorical(Likelihood):
@@ -26,7 +43,7 @@ class Categorical(Likelihood):
 
     def __init__(self, config: ModelConfig, domain: Domain) -> None:
         super().__init__(config, domain)
-        self.maps_per_channel = config.levels or levels_of(domain)
+        self.maps_per_channel = config.of(CategoricalPart).levels or levels_of(domain)
         values = torch.linspace(0.0, 1.0, self.maps_per_channel)
         self.register_buffer("values", values, persistent=False)
 

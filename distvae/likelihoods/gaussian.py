@@ -5,6 +5,7 @@ Images are float in [0, 1].
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,25 @@ from distvae.config import ModelConfig
 from distvae.distributions import held, log_normal
 from distvae.domains import Domain
 from distvae.likelihoods.base import Likelihood
+from distvae.parts import GREY, Part
+from distvae.values import Positive
 
 BOUND = 6.0
 """Of the logarithm of a learned sigma, whatever its sign."""
+
+
+@dataclass(frozen=True)
+class GaussianPart(Part):
+    """Normal pixels, which draw shapes soonest in colour."""
+
+    name = "gaussian"
+    builds = "Gaussian"
+    needs = (GREY,)
+    usual = True
+
+    sigma: Positive | None = None
+    """Standard deviation, pixels in [0, 1]; left out: one value, learned, which ends at the root
+    mean square error (the optimal sigma of a sigma-VAE)."""
 
 
 class Gaussian(Likelihood):
@@ -33,8 +50,9 @@ class Gaussian(Likelihood):
 
     def __init__(self, config: ModelConfig, domain: Domain) -> None:
         super().__init__(config, domain)
-        log_sigma = torch.tensor(math.log(0.1 if config.sigma is None else config.sigma))
-        self.learned = config.sigma is None
+        sigma = config.of(GaussianPart).sigma
+        log_sigma = torch.tensor(math.log(0.1 if sigma is None else sigma))
+        self.learned = sigma is None
         if self.learned:
             self.log_sigma = nn.Parameter(log_sigma)
         else:

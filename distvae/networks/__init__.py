@@ -6,15 +6,8 @@ holds, and maps images and contexts to ``[B, out_features]``; a decoder also tak
 They take any image size and channel count, ``mlp`` also examples of any shape.
 """
 
-from distvae.networks.conv import ConvDecoder, ConvEncoder
-from distvae.networks.mlp import MLPDecoder, MLPEncoder
-from distvae.networks.resnet import ResNetDecoder, ResNetEncoder
+from typing import Any
 
-Encoder = MLPEncoder | ConvEncoder | ResNetEncoder
-Decoder = MLPDecoder | ConvDecoder | ResNetDecoder
+from distvae.parts import registry
 
-NETWORKS: dict[str, tuple[type[Encoder], type[Decoder]]] = {
-    "mlp": (MLPEncoder, MLPDecoder),
-    "conv": (ConvEncoder, ConvDecoder),
-    "resnet": (ResNetEncoder, ResNetDecoder),
-}
+NETWORKS: dict[str, tuple[Any, Any]] = registry("network")

@@ -20,6 +20,7 @@ from distvae.networks.layers import (
     scaled,
 )
 from distvae.networks.pyramid import fold, pyramid, sides_of, unfold
+from distvae.parts import SIDES, Part
 
 DENSE_FEATURES = 256
 
@@ -38,6 +39,15 @@ class ConvLayer(nn.Module):
         """``[B, in_channels, H, W]`` to ``[B, out_channels, H', W']``."""
         out: Tensor = self.activation(self.modulation(self.norm(self.conv(features)), context))
         return out
+
+
+class ConvPart(Part):
+    """Plain convolutions, the fast ones."""
+
+    name = "conv"
+    builds = ("ConvEncoder", "ConvDecoder")
+    needs = (SIDES,)
+    usual = True
 
 
 class ConvEncoder(nn.Module):

@@ -18,6 +18,7 @@ from distvae.networks.layers import (
     joined,
     scaled,
 )
+from distvae.parts import Part
 
 
 class DenseLayers(nn.Module):
@@ -54,6 +55,14 @@ class DenseLayers(nn.Module):
                 if isinstance(modulation, FixedModulation) and isinstance(dense, nn.Linear):
                     modulation.take_bias(dense)
         return self
+
+
+class MLPPart(Part):
+    """Dense layers, for examples of any shape."""
+
+    name = "mlp"
+    builds = ("MLPEncoder", "MLPDecoder")
+    usual = True
 
 
 class MLPEncoder(nn.Module):

@@ -19,6 +19,7 @@ from distvae.networks.layers import (
     scaled,
 )
 from distvae.networks.pyramid import Level, fold, pyramid, sides_of, unfold
+from distvae.parts import SIDES, Part
 
 DENSE_FEATURES = 256
 BLOCKS_PER_LEVEL = 2
@@ -63,6 +64,14 @@ class Stage(nn.Module):
         for block in self.blocks:
             features = block(features, context)
         return features
+
+
+class ResNetPart(Part):
+    """Residual convolutions."""
+
+    name = "resnet"
+    builds = ("ResNetEncoder", "ResNetDecoder")
+    needs = (SIDES,)
 
 
 class ResNetEncoder(nn.Module):

@@ -1,6 +1,5 @@
 """Which loss is optimized: one class an objective, each citing its paper and equation."""
 
-from distvae.objectives.aggregate import BetaTC, DipI, DipII, Mmd
 from distvae.objectives.base import (
     MODEL,
     Gather,
@@ -15,8 +14,7 @@ from distvae.objectives.base import (
     loss_of_means,
     summary,
 )
-from distvae.objectives.bounds import Dreg, Elbo, Iwae
-from distvae.objectives.factor import Factor
+from distvae.parts import registry
 
 __all__ = [
     "MODEL",
@@ -34,13 +32,4 @@ __all__ = [
     "summary",
 ]
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "elbo": Elbo,
-    "iwae": Iwae,
-    "dreg": Dreg,
-    "beta_tc": BetaTC,
-    "factor": Factor,
-    "dip_i": DipI,
-    "dip_ii": DipII,
-    "mmd": Mmd,
-}
+OBJECTIVES: dict[str, type[Objective]] = registry("objective")

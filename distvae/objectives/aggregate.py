@@ -8,6 +8,8 @@ estimated on the whole batch, on every process alike, so a run is the same on an
 """
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,29 @@ from distvae.batch import Batch
 from distvae.distributions import full_precision, log_normal
 from distvae.models import VAE
 from distvae.objectives.base import Loss, Objective, Pressure
+from distvae.parts import INDEPENDENT, MOMENTS, WHOLE_BATCH, Need, Part
+from distvae.values import NotNegative
+
+
+@dataclass(frozen=True)
+class BetaTCPart(Part):
+    """The bound, its total correlation weighted (beta-TCVAE)."""
+
+    name = "beta_tc"
+    builds = "BetaTC"
+    needs = (
+        INDEPENDENT,
+        MOMENTS,
+        *WHOLE_BATCH,
+        Need("streaming", (False,), "its estimate of q(z) needs the number of images"),
+    )
+
+    penalty: NotNegative | None = None
+    """Beta, the weight of the total correlation; left out: 6."""
+
+    def left_out(self) -> dict[str, Any]:
+        """Beta."""
+        return {"penalty": 6.0}
 
 
 class BetaTC(Objective):
@@ -31,7 +56,7 @@ class BetaTC(Objective):
         """The bound plus beta - 1 times the total correlation, all under the KL weight."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        gather, beta = self.facts.gather, self.facts.config.penalty
+        gather, beta = self.facts.gather, self.facts.config.of(BetaTCPart).penalty
         assert beta is not None
         with full_precision(batch.stored.device.type):
             z, (mean, log_variance) = gather(terms.z), map(gather, terms.posterior.base)
@@ -74,6 +99,25 @@ def log_aggregate(
     return joint, torch.logsumexp(pairs + weights.unsqueeze(2), 1)
 
 
+@dataclass(frozen=True)
+class DipIPart(Part):
+    """The covariance of the posterior means pulled to the identity (DIP-VAE-I)."""
+
+    name = "dip_i"
+    builds = "DipI"
+    needs = (INDEPENDENT, MOMENTS, *WHOLE_BATCH)
+
+    penalty: NotNegative | None = None
+    """Lambda_od, the weight of what is off the diagonal; left out: 10."""
+    dip_diagonal: NotNegative | None = None
+    """Lambda_d, the weight of the diagonal; left out: 10 times --penalty."""
+
+    def left_out(self) -> dict[str, Any]:
+        """Both weights."""
+        penalty = 10.0 if self.penalty is None else self.penalty
+        return {"penalty": penalty, "dip_diagonal": 10.0 * penalty}
+
+
 class DipI(Objective):
     """DIP-VAE-I of Kumar et al. 2018 (arXiv:1711.00848, eq. 6).
 
@@ -90,17 +134,36 @@ class DipI(Objective):
         """The bound plus the two penalties."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        config = self.facts.config
+        own = self.facts.config.of(DipIPart)
         with full_precision(batch.stored.device.type):
             covariance = self.covariance(*map(self.facts.gather, terms.posterior.base))
             diagonal = covariance.diagonal()
             off_diagonal = covariance.square().sum() - diagonal.square().sum()
             distance = (diagonal - 1.0).square().sum()
-        assert config.penalty is not None
-        assert config.dip_diagonal is not None
-        pressed = config.penalty * off_diagonal + config.dip_diagonal * distance
+        assert own.penalty is not None
+        assert own.dip_diagonal is not None
+        pressed = own.penalty * off_diagonal + own.dip_diagonal * distance
         extras = {"off_diagonal": off_diagonal, "diagonal_distance": distance}
         return Loss(bound.loss + pressed, bound.distortion, bound.rate, extras)
+
+
+@dataclass(frozen=True)
+class DipIIPart(Part):
+    """The covariance of q(z) pulled to the identity (DIP-VAE-II)."""
+
+    name = "dip_ii"
+    builds = "DipII"
+    needs = (INDEPENDENT, MOMENTS, *WHOLE_BATCH)
+
+    penalty: NotNegative | None = None
+    """Lambda_od, the weight of what is off the diagonal; left out: 10."""
+    dip_diagonal: NotNegative | None = None
+    """Lambda_d, the weight of the diagonal; left out: --penalty."""
+
+    def left_out(self) -> dict[str, Any]:
+        """Both weights."""
+        penalty = 10.0 if self.penalty is None else self.penalty
+        return {"penalty": penalty, "dip_diagonal": penalty}
 
 
 class DipII(DipI):
@@ -109,6 +172,22 @@ class DipII(DipI):
     def covariance(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """Covariance of the means plus mean variance ``[Z, Z]`` (their eq. 4)."""
         return super().covariance(mean, log_variance) + log_variance.exp().mean(0).diag()
+
+
+@dataclass(frozen=True)
+class MmdPart(Part):
+    """The bound and a distance of q(z) from the prior (InfoVAE)."""
+
+    name = "mmd"
+    builds = "Mmd"
+    needs = WHOLE_BATCH
+
+    penalty: NotNegative | None = None
+    """Alpha + lambda - 1, the weight of the distance; left out: 1000."""
+
+    def left_out(self) -> dict[str, Any]:
+        """The weight."""
+        return {"penalty": 1000.0}
 
 
 class Mmd(Objective):
@@ -134,7 +213,7 @@ class Mmd(Objective):
         of_posterior, of_prior = batch.noise.unbind(1)
         terms = model.terms(batch._replace(noise=of_posterior[:, : self.facts.latent_dim]))
         bound = self.bound(terms, pressure)
-        gather, penalty = self.facts.gather, self.facts.config.penalty
+        gather, penalty = self.facts.gather, self.facts.config.of(MmdPart).penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
             context = model.conditioner(batch.conditions)

@@ -13,6 +13,19 @@ from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE, Terms
 from distvae.objectives.base import Loss, Objective, Pressure, elbo
+from distvae.parts import WEIGHS, Need, Part
+
+
+class ElboPart(Part):
+    """The evidence lower bound."""
+
+    name = "elbo"
+    builds = "Elbo"
+    usual = True
+
+    def left_out(self) -> dict[str, Any]:
+        """A weight with which samples obey their label better."""
+        return {"beta": 1.5}
 
 
 class Elbo(Objective):
@@ -29,6 +42,18 @@ class Elbo(Objective):
         terms = model.terms(batch)
         config, dims, gather = self.facts.config, self.facts.dims, self.facts.gather
         return elbo(terms, pressure.kl_weight, config, dims, pressure.capacity, gather)
+
+
+class IwaePart(Part):
+    """The bound of several draws, weighed."""
+
+    name = "iwae"
+    builds = "Iwae"
+    needs = (WEIGHS,)
+
+    def left_out(self) -> dict[str, Any]:
+        """Draws."""
+        return {"importance_samples": 5}
 
 
 class Iwae(Objective):
@@ -48,6 +73,18 @@ class Iwae(Objective):
         terms = model.terms(batch)
         assert terms.log_posterior is not None
         return _weighed(terms, log_weights(terms, terms.log_posterior, pressure.kl_weight))
+
+
+class DregPart(Part):
+    """The same bound by a gradient with less noise."""
+
+    name = "dreg"
+    builds = "Dreg"
+    needs = (WEIGHS, Need("compile", ("off", "auto"), "its gradient is not that of its value"))
+
+    def left_out(self) -> dict[str, Any]:
+        """Draws."""
+        return {"importance_samples": 5}
 
 
 class Dreg(Iwae):

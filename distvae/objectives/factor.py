@@ -5,16 +5,51 @@ latent dimensions.
 """
 
 import itertools
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distvae.batch import Batch
-from distvae.config import ObjectiveConfig
 from distvae.distributions import full_precision
 from distvae.models import VAE
 from distvae.objectives.base import Loss, Objective, Player, Pressure, RunFacts, frozen
+from distvae.parts import INDEPENDENT, WHOLE_BATCH, Part
+from distvae.values import LARGEST, Decay, NotNegative, Positive, Widths, Within
+
+
+@dataclass(frozen=True)
+class FactorPart(Part):
+    """The bound and the total correlation, by a network trained beside the model (FactorVAE)."""
+
+    name = "factor"
+    builds = "Factor"
+    needs = (INDEPENDENT, *WHOLE_BATCH)
+
+    penalty: NotNegative | None = None
+    """Gamma, the weight of the total correlation; left out: 10."""
+    discriminator: Widths = (256, 256, 256)
+    """Widths of the dense layers that tell how far the latents are from independent."""
+    discriminator_learning_rate: Positive | None = None
+    """Peak learning rate of the discriminator; left out: --learning-rate. The paper has 1e-4 of a
+    constant schedule."""
+    discriminator_schedule: Literal["constant", "cosine", "burda"] | None = None
+    """Path of its learning rate, after the warm-up of the run; left out: --schedule."""
+    discriminator_betas: Annotated[tuple[Decay, ...], Within(2, 2)] | None = None
+    """Decays of its first and second moment in Adam; left out: `0.9,0.999`. The paper has
+    `0.5,0.9`."""
+    discriminator_start: Annotated[int, Within(0, LARGEST)] | None = None
+    """Steps of the run before its first; until then the model is trained without the term that it
+    adds; left out: 0."""
+    discriminator_steps: Annotated[int, Within(1, 2**10)] | None = None
+    """Its steps in each step of the run, all on the same batch, each further one a pass through the
+    model too; left out: 1."""
+
+    def left_out(self) -> dict[str, Any]:
+        """Gamma."""
+        return {"penalty": 10.0}
 
 
 class Factor(Objective):
@@ -34,18 +69,19 @@ class Factor(Objective):
 
     def __init__(self, facts: RunFacts) -> None:
         super().__init__(facts)
-        widths = (facts.latent_dim, *facts.config.discriminator)
+        own = facts.config.of(FactorPart)
+        widths = (facts.latent_dim, *own.discriminator)
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
         self.discriminator = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-        self.players["discriminator"] = player(facts.config)
+        self.players["discriminator"] = player(own)
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The model's loss and the discriminator's."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        penalty = self.facts.config.penalty
+        penalty = self.facts.config.of(FactorPart).penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
             z = self.facts.gather(terms.z)
@@ -56,15 +92,15 @@ class Factor(Objective):
         return Loss(loss, bound.distortion, bound.rate, extras, {"discriminator": own})
 
 
-def player(config: ObjectiveConfig) -> Player:
+def player(own: FactorPart) -> Player:
     """How the discriminator is trained, where it is left out as the model."""
-    first, second = config.discriminator_betas or Player.betas
+    first, second = own.discriminator_betas or Player.betas
     return Player(
-        learning_rate=config.discriminator_learning_rate,
-        schedule=config.discriminator_schedule,
+        learning_rate=own.discriminator_learning_rate,
+        schedule=own.discriminator_schedule,
         betas=(first, second),
-        start=config.discriminator_start or 0,
-        steps=config.discriminator_steps or 1,
+        start=own.discriminator_start or 0,
+        steps=own.discriminator_steps or 1,
     )
 
 

@@ -4,13 +4,20 @@ Legend: B batch, Z latent dimensions.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
-from distvae.conditions import Context
+from distvae.conditions import Context, ContextShape
+from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.distributions import Wide
+from distvae.domains import Domain
 from distvae.posteriors import Posterior
+
+Encode = Callable[[Tensor, Context | None], Posterior]
+"""Inputs and their context to the posterior."""
 
 
 class Prior(Wide, ABC):
@@ -20,6 +27,22 @@ class Prior(Wide, ABC):
     """Length of the noise vector that ``transform`` takes."""
     invertible: bool
     """Whether ``transform`` is one to one, so that ``whiten`` undoes it."""
+
+    @classmethod
+    def build(
+        cls, config: ModelConfig, given: ContextShape, domain: Domain, encode: Encode
+    ) -> "Prior":
+        """The prior of a model.
+
+        Args:
+            config: of the model.
+            given: what the contexts of the model hold.
+            domain: of the examples.
+            encode: the model's encoder, a bound method, so that a copy of the model has its own.
+        """
+        build: Any = cls  # most take what their latents are like, and nothing of the examples
+        built: Prior = build(config, given)
+        return built
 
     @abstractmethod
     def log_prob(self, z: Tensor, context: Context | None) -> Tensor:

@@ -9,7 +9,17 @@ from distvae.conditions import Context, ContextShape, written_out
 from distvae.config import ModelConfig
 from distvae.distributions import log_normal
 from distvae.flows import CouplingFlow, build_flow, pull, push
+from distvae.parts import Need, Part
 from distvae.priors.base import Prior
+from distvae.values import Within
+
+
+class FlowPart(Part):
+    """N(0, I) through coupling layers."""
+
+    name = "flow"
+    builds = "FlowPrior"
+    needs = (Need("latent_dim", Within(2), "a flow changes one half of the latents by the other"),)
 
 
 class FlowPrior(Prior):

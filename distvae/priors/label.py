@@ -10,8 +10,19 @@ from torch import Tensor, nn
 from distvae.conditions import Context, ContextShape, summed
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, DiagonalGaussian, held, log_normal
+from distvae.parts import Need, Part
 from distvae.posteriors import Posterior
 from distvae.priors.base import Prior
+
+
+class LabelPart(Part):
+    """A learned Gaussian for each label (cvae only)."""
+
+    name = "label"
+    builds = "LabelPrior"
+    needs = (Need("model", ("cvae",), "it has a Gaussian for each label"),)
+    traits = ("by_dimension", "of_a_label")
+    usual = True
 
 
 class LabelPrior(Prior):

@@ -6,7 +6,8 @@ label, or 1 that all share; W rows of weights: one for each label, or 1.
 
 import math
 from abc import abstractmethod
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from distvae.conditions import Context, ContextShape, summed
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, LOG_TWO_PI, held
+from distvae.parts import Part
 from distvae.priors.base import Prior
+from distvae.values import Within
 
 COMPONENTS = 50
 EXTRA = 2
@@ -116,6 +119,18 @@ class FixedMixture(nn.Module):
         return tables.transform(noise, context)
 
 
+@dataclass(frozen=True)
+class MixturePart(Part):
+    """Learned Gaussians that labels share."""
+
+    name = "mixture"
+    builds = "MixturePrior"
+    traits = ("of_a_label",)
+
+    prior_components: Annotated[int, Within(1, 2**20)] | None = None
+    """Gaussians in all; left out: 50."""
+
+
 class MixturePrior(Mixture):
     """M learned Gaussians; labels share them, each with weights of its own.
 
@@ -127,7 +142,7 @@ class MixturePrior(Mixture):
 
     def __init__(self, config: ModelConfig, given: ContextShape) -> None:
         super().__init__(config.latent_dim)
-        size = config.prior_components or COMPONENTS
+        size = config.of(MixturePart).prior_components or COMPONENTS
         self.mean = nn.Parameter(torch.randn(size, config.latent_dim) / self.SPEED)
         self.log_variance = nn.Parameter(torch.zeros(size, config.latent_dim))
         self.logits = nn.Parameter(torch.zeros(max(1, given.rows), size))

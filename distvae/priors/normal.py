@@ -8,8 +8,18 @@ from torch import Tensor
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.distributions import DiagonalGaussian, log_normal
+from distvae.parts import Part
 from distvae.posteriors import Posterior
 from distvae.priors.base import Prior
+
+
+class NormalPart(Part):
+    """N(0, I), whatever the context."""
+
+    name = "normal"
+    builds = "NormalPrior"
+    traits = ("by_dimension",)
+    usual = True
 
 
 class NormalPrior(Prior):

@@ -3,7 +3,8 @@
 Legend: C channels, H height, W width, Z latent dimensions, L labels, M pseudo-inputs of a label.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,36 @@ from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.examples import mean_image
 from distvae.domains import Domain, in_unit_range
-from distvae.posteriors import Posterior
+from distvae.parts import Need, Part, Trait
+from distvae.priors.base import Encode, Prior
 from distvae.priors.mixture import COMPONENTS, Mixture
+from distvae.values import Within
 
 BEGINNING = 0.05
 NOISE = 0.01
 """Mean and standard deviation of pseudo-inputs that nothing was said of, as the authors have it."""
+
+
+@dataclass(frozen=True)
+class VampPart(Part):
+    """The mean posterior of learned images, the pseudo-inputs."""
+
+    name = "vamp"
+    builds = "VampPrior"
+    needs = (
+        Need("domain", Trait("levels"), "it begins with images of each label"),
+        Need("posterior", ("gaussian",), "it needs the density of posteriors everywhere"),
+        Need("streaming", (False,), "it begins with images of each label"),
+    )
+    traits = ("of_a_label",)
+    usual = True
+
+    prior_components: Annotated[int, Within(1, 2**20)] | None = None
+    """Pseudo-inputs for each label; left out: 50, or as many as the images are enough for where
+    --prior is left out too."""
+    pseudo_inputs: Literal["images", "mean"] | None = None
+    """What they begin as: training `images`, or the `mean` image with a little noise; left out:
+    `images`."""
 
 
 class VampPrior(Mixture):
@@ -39,16 +64,24 @@ class VampPrior(Mixture):
         config: ModelConfig,
         given: ContextShape,
         domain: Domain,
-        encode: Callable[[Tensor, Context | None], Posterior],
+        encode: Encode,
     ) -> None:
         super().__init__(config.latent_dim)
         self.encode = encode
         self.domain = domain
         self.num_labels = given.rows
-        self.begin_as = config.pseudo_inputs
-        self.size = config.prior_components or COMPONENTS
+        own = config.of(VampPart)
+        self.begin_as = own.pseudo_inputs
+        self.size = own.prior_components or COMPONENTS
         count = max(1, given.rows) * self.size
         self.pseudo_inputs = nn.Parameter(BEGINNING + NOISE * torch.randn(count, *domain.shape))
+
+    @classmethod
+    def build(
+        cls, config: ModelConfig, given: ContextShape, domain: Domain, encode: Encode
+    ) -> Prior:
+        """With what it needs of the examples."""
+        return cls(config, given, domain, encode)
 
     def components(self) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and log-variance ``[L, M, Z]``, logits of the weights ``[1, M]``."""

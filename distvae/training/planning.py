@@ -5,10 +5,10 @@ Legend: n steps, S numbers of a step, B global batch.
 
 from collections.abc import Iterator, Sequence
 
-from distvae.schedules import capacity, heard, kl_weight
+from distvae.schedules import capacity, kl_weight
 from distvae.training.engine import Engine
 from distvae.training.plan import Plan, Rows, table_of
-from distvae.training.players import Turn, learning_rates, same_turns, turns
+from distvae.training.players import Turn, heard, learning_rates, same_turns, turns
 
 
 def make_plan(engine: Engine, first: int, steps: int, rows: Rows | None = None) -> Plan:
@@ -46,7 +46,7 @@ def _numbers(
     yield 1.0 - min(optim.ema, (1 + step) / (10 + step))
     yield kl_weight(objective, step, per_epoch)
     yield capacity(objective, step, per_epoch)
-    yield heard(objective, step)
+    yield heard(players, step)
     rates = learning_rates(players, engine.parts, step, optim.learning_rate)
     betas = {name: player.betas for name, player in players.items()}
     for turn in taken:

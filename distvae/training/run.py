@@ -18,6 +18,7 @@ from distvae.data.validation import AUTO
 from distvae.headers import stored_checksum
 from distvae.lengths import few_steps
 from distvae.platform import prepare
+from distvae.priors.vamp import VampPart
 from distvae.runs import WEIGHTS
 from distvae.training.accelerator import build_accelerator
 from distvae.training.compilation import compiled
@@ -228,7 +229,7 @@ def _fitting(asked: TrainConfig, taken: TrainConfig) -> list[str]:
     if before.network is None and after.network == "conv":
         chosen.append("--network conv")
     if before.prior is None and after.prior == "vamp":
-        chosen.append(f"--prior vamp --prior-components {after.prior_components}")
+        chosen.append(f"--prior vamp --prior-components {after.of(VampPart).prior_components}")
     return [f"the images are few, so the model has {' '.join(chosen)}"] if chosen else []
 
 

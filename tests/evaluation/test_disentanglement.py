@@ -210,7 +210,7 @@ def grid(tmp_path: Path) -> ImageData:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vae", "cvae"])
 def test_a_model_is_scored(grid: ImageData, kind: str) -> None:
-    config = ModelConfig(model=kind, prior="normal", hidden=(16,), latent_dim=3)  # type: ignore[arg-type]
+    config = ModelConfig(model=kind, prior="normal", hidden=(16,), latent_dim=3)
     torch.manual_seed(0)
     model = build_model(config, grid.image_shape, grid.label_names).eval()
     found = dict(disentanglement_metrics(model, grid, seed=0))

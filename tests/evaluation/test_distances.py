@@ -254,7 +254,7 @@ def test_takes_equally_many_of_labels_and_leaves_rare_ones_out(patterns: ImageDa
 
 @pytest.mark.parametrize("kind", ["vae", "cvae"])
 def test_measures_models_of_both_kinds(kind: str, patterns: ImageData) -> None:
-    config = ModelConfig(model=kind, prior="normal", latent_dim=2, hidden=(4,))  # type: ignore[arg-type]
+    config = ModelConfig(model=kind, prior="normal", latent_dim=2, hidden=(4,))
     torch.manual_seed(0)
     model = build_model(config, patterns.image_shape, patterns.label_names).eval()
     scores = dict(distance_metrics(model, patterns, [Colours()], count=100))

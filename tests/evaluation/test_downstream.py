@@ -26,7 +26,7 @@ from distvae.evaluation.probes import (
     nearest_vote,
 )
 from distvae.models import VAE, build_model
-from distvae.priors import LabelPrior
+from distvae.priors.label import LabelPrior
 
 NAMES = ("stripes", "bars", "dots")
 Code = Callable[[Tensor, Tensor | None], Tensor]

@@ -15,7 +15,7 @@ from distvae.domains import Images
 from distvae.evaluation.diversity import spread
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.generation import generation_metrics
-from distvae.priors import LabelPrior
+from distvae.priors.label import LabelPrior
 
 EACH = 80
 

@@ -1,0 +1,112 @@
+"""What parts say of themselves, read without their files and as their files have it."""
+
+import dataclasses
+import importlib
+import inspect
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distvae.config import TrainConfig
+from distvae.parts import KINDS, Declared, Part, choice, declared, declared_in, settings_of
+
+PARTS = [(kind, name) for kind in KINDS for name in declared(kind)]
+
+
+def facts(part: type[Part]) -> dict[str, Any]:
+    """All that a declaration says, the class itself aside."""
+    said = {
+        name: getattr(part, name)
+        for name in ("name", "builds", "needs", "traits", "usual", "__doc__")
+    }
+    hints = typing.get_type_hints(part, include_extras=True)
+    fields = [(each.name, hints[each.name], each.default) for each in dataclasses.fields(part)]
+    return {**said, "fields": fields, "left out": part().left_out()}
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS)
+def test_a_part_read_without_its_file_is_that_of_its_file(kind: str, name: str) -> None:
+    one = declared(kind)[name]
+    module = importlib.import_module(one.module)
+    assert facts(one.part) == facts(getattr(module, one.part.__name__))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_declaration_in_a_file_is_read(kind: str) -> None:
+    folder = Path(inspect.getfile(importlib.import_module(f"distvae.{KINDS[kind]}"))).parent
+    modules = (
+        importlib.import_module(f"distvae.{KINDS[kind]}.{path.stem}")
+        for path in folder.glob("*.py")
+    )
+    there = {
+        each.name
+        for module in modules
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, Part) and each is not Part
+    }
+    assert there == set(declared(kind))
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS)
+def test_a_part_says_what_it_is_and_what_its_settings_are(kind: str, name: str) -> None:
+    one = declared(kind)[name]
+    assert one.help.endswith(".")
+    assert set(one.helps) == {each.name for each in dataclasses.fields(one.part)}
+    assert all(one.helps.values())
+    assert set(one.part().left_out()) <= set(TrainConfig().to_flat())
+
+
+def test_a_setting_of_several_parts_has_the_help_of_each() -> None:
+    helps = settings_of("objective")["penalty"].helps
+    assert set(helps) == {"beta_tc", "dip_i", "dip_ii", "factor", "mmd"}
+    fields = {each.name: each for each in dataclasses.fields(TrainConfig().objective)}
+    told = fields["penalty"].metadata["help"]
+    assert "With --objective dip_i, dip_ii: Lambda_od" in told
+    assert "With --objective mmd: Alpha" in told
+    assert "`mmd`: " in choice("objective", "elbo", "").metadata["help"]
+
+
+DECLARATION = '''"""A file."""
+
+import no_such_library
+
+@dataclass(frozen=True)
+class NarrowPart(Part):
+    """Half as wide,
+    or less."""
+
+    name = "narrow"
+    builds = "Narrow"
+    needs = (Need("prior", {fitting}, "why not"),)
+
+    narrowness: Positive = 2.0
+    """How narrow,
+    in all."""
+
+    def left_out(self) -> dict[str, Any]:
+        return {{"beta": self.narrowness}}
+
+
+class Narrow(no_such_library.Thing):
+    """Not looked at."""
+'''
+
+
+def read(path: Path, **words: str) -> list[Declared]:
+    path.write_text(DECLARATION.format(**words), encoding="utf-8")
+    return list(declared_in(path, "distvae.narrow"))
+
+
+def test_a_declaration_needs_nothing_of_its_file(tmp_path: Path) -> None:
+    (one,) = read(tmp_path / "narrow.py", fitting="Trait('levels')")
+    assert one.part.__module__ == one.module == "distvae.narrow"
+    assert (one.part.name, one.help) == ("narrow", "Half as wide, or less.")
+    assert one.helps == {"narrowness": "How narrow, in all."}
+    assert one.part().left_out() == {"beta": 2.0}
+
+
+def test_a_declaration_that_needs_its_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NameError, match=r"narrow\.py: .*'OURS'.* run without its file and knows"):
+        read(tmp_path / "narrow.py", fitting="OURS")
