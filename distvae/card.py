@@ -12,6 +12,7 @@ from distvae.attributes import LABEL, example_of, values_of
 from distvae.errors import DistvaeError, shown
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import write_text
+from distvae.parts import MetricPart, declared
 from distvae.reading import read_lines, read_record
 from distvae.records import DataRecord, Evaluation, MetricsLine, RunRecord, Scalar
 from distvae.runs import METRICS, SAMPLES, Run, without_folders
@@ -26,8 +27,6 @@ LEFT_OUT = "left_out/"
 BEST = {"best_step", "best_epoch", "best_loss", "evaluations_since_best"}
 NOT_MEASURED = {"weights_step", *BEST}
 """What a line of metrics.jsonl holds beside what was measured."""
-PICTURES = ("confusion", "neighbours")
-"""That an evaluation may have drawn."""
 OF_THE_MACHINE = ("cache_dir", "output", "threads")
 """Settings that say nothing of the model to another machine."""
 
@@ -144,8 +143,10 @@ def write_evaluation(folder: Path, values: Mapping[str, Scalar], data: DataRecor
         f"\nLeft out: {markdown(name.removeprefix(LEFT_OUT))}: {markdown(str(why))}\n"
         for name, why in reasons.items()
     )
+    parts = (one.part for one in declared("metric").values())
+    drawn = (name for part in parts if issubclass(part, MetricPart) for name in part.pictures)
     pictures = "".join(
-        f"\n![{name}]({name}.png)\n" for name in PICTURES if (folder / f"{name}.png").exists()
+        f"\n![{name}]({name}.png)\n" for name in drawn if (folder / f"{name}.png").exists()
     )
     write_text(
         folder / TABLE,

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from distvae.errors import DistvaeError
-from distvae.parts import KINDS, Trait, declared, settings_of, with_trait
+from distvae.parts import KINDS, Trait, declared, settings_of, usual, with_trait
 from distvae.values import Within
 
 OFF: tuple[Any, ...] = (None, False, 0.0)
@@ -32,7 +32,6 @@ class Rule(NamedTuple):
 def _of_parts() -> Iterator[Rule]:
     """What parts need, and that a setting of some parts goes with no other."""
     for kind in KINDS:
-        usual = [name for name, one in declared(kind).items() if one.part.usual]
         for name, one in declared(kind).items():
             for other, fitting, why in one.part.needs:
                 if isinstance(fitting, Trait):
@@ -40,7 +39,7 @@ def _of_parts() -> Iterator[Rule]:
                 yield Rule(kind, (name,), other, fitting, why)
         for name, setting in settings_of(kind).items():
             if setting.default in OFF:
-                unnamed = (None,) if {*usual} & {*setting.helps} else ()
+                unnamed = (None,) if {*usual(kind)} & {*setting.helps} else ()
                 fitting = (*unnamed, *setting.helps)
                 yield Rule(name, None, kind, fitting, "the others have none")
 

@@ -35,6 +35,8 @@ KINDS = {
     "objective": "objectives",
 }
 """By the setting that chooses one: the package of its parts."""
+PACKAGES = {**KINDS, "metric": "evaluation.metrics"}
+"""Of all kinds; metrics are named by a flag of `distvae evaluate`."""
 
 
 class Trait(str):
@@ -91,6 +93,14 @@ class Part:
         return {}
 
 
+@dataclass(frozen=True)
+class MetricPart(Part):
+    """A family of figures."""
+
+    pictures: ClassVar[tuple[str, ...]] = ()
+    """Names, without their ending, of those that it may draw into the folder of the run."""
+
+
 NAMES: dict[str, Any] = {
     "LARGEST": LARGEST,
     "Count": Count,
@@ -109,6 +119,7 @@ NAMES: dict[str, Any] = {
     "Annotated": Annotated,
     "Any": Any,
     "Literal": Literal,
+    "MetricPart": MetricPart,
     "Need": Need,
     "Part": Part,
     "Trait": Trait,
@@ -116,7 +127,7 @@ NAMES: dict[str, Any] = {
 }
 """All that the declaration of a part can use."""
 DECLARATION = re.compile(
-    r"^(?:@dataclass.*\n)?class \w+\(Part\):\n(?:(?:[ \t].*)?\n)+", re.MULTILINE
+    r"^(?:@dataclass.*\n)?class \w+\((?:Metric)?Part\):\n(?:(?:[ \t].*)?\n)+", re.MULTILINE
 )
 
 
@@ -147,9 +158,10 @@ class Setting(NamedTuple):
 @functools.cache
 def declared(kind: str) -> dict[str, Declared]:
     """The parts of a kind, by name in the order of the alphabet."""
-    package = KINDS[kind]
-    found = {}
-    for path in (Path(__file__).parent / package).glob("*.py"):
+    package = PACKAGES[kind]
+    folder = Path(__file__).parent.joinpath(*package.split("."))
+    found: dict[str, Declared] = {}
+    for path in folder.glob("*.py"):
         for one in declared_in(path, f"distvae.{package}.{path.stem}"):
             assert one.part.name not in found, f"two parts have the name {one.part.name}"
             found[one.part.name] = one
@@ -211,6 +223,16 @@ def settings_of(kind: str) -> dict[str, Setting]:
 def with_trait(kind: str, trait: str) -> tuple[str, ...]:
     """Names of the parts of a kind that have a trait."""
     return tuple(name for name, one in declared(kind).items() if trait in one.part.traits)
+
+
+def usual(kind: str) -> tuple[str, ...]:
+    """Names of the parts that may be taken where none is named."""
+    return tuple(name for name, one in declared(kind).items() if one.part.usual)
+
+
+def explained(kind: str) -> str:
+    """What each of the parts of a kind is."""
+    return " ".join(f"`{name}`: {one.help}" for name, one in declared(kind).items())
 
 
 def choice(kind: str, default: str | None, intro: str) -> Any:

@@ -5,7 +5,7 @@ import importlib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -24,6 +24,7 @@ from distvae.card import (
 from distvae.errors import DistvaeError, nearest
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import reporting_disk_errors, write_json
+from distvae.parts import explained, usual
 from distvae.records import Scalar
 from distvae.runs import Run, find_run
 from distvae.terminal import make_console, progress_bar, table
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from distvae.data.store import ImageData
-    from distvae.evaluation.measures import Subject
+    from distvae.evaluation.metrics import Subject
     from distvae.evaluation.passes import Share
 
 WEIGHTS = "weights_sha256"
+USUAL = usual("metric")
 CHOSEN = (
     "The weights were chosen by their loss on these test images, which makes them look a little "
     "better than they are."
@@ -47,29 +49,23 @@ CHOSEN = (
 class EvaluateConfig:
     """Measure a trained model on its test split.
 
-    What cannot be had, as of too few images, is left out and told why. Left to itself it measures elbo, latents and, for a conditional model, judge. The others take
-    longer, or other data: name what you want, as in --metrics elbo,likelihood. What was measured
-    before of the same weights is kept. On several processes (`torchrun --nproc-per-node 2 -m
-    distvae.cli evaluate RUN`) elbo, likelihood and marginal take their shares of the images.
+    What cannot be had, as of too few images, is left out and told why. What was measured before of
+    the same weights is kept. On several processes (`torchrun --nproc-per-node 2 -m distvae.cli
+    evaluate RUN`) metrics that look at images one by one take their shares of them.
     """
 
     run: Annotated[str | None, tyro.conf.Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
     data: str | None = None
     """Where the data of the run lies now, if it was moved; left out: where the run says."""
-    metrics: tuple[str, ...] = ()
-    """elbo: the bound, distortion, rate, bits per pixel and channel, active latents. likelihood:
-    log p(x), for a conditional model log p(x|y), by importance sampling, overall and by label.
-    marginal: log p(x) of a conditional model, summed over its labels. latents: KL by latent, mutual
-    information, distance of q(z) from the prior. factors: MIG, SAP, DCI and FactorVAE score, on
-    data whose factors are known. judge: how well generated images obey their label, by a small
-    classifier trained on the real ones, how diverse they are, and which labels are confused.
-    distances: FID, KID, inception score, precision and recall, in the features of that classifier
-    (then named fid_judge: never to be compared with a FID) unless Inception-v3 is on this machine.
-    neighbours: the training image nearest to a generated one, and whether there are copies.
-    downstream: what the latents tell of labels, by linear probe, nearest neighbours and clusters;
-    of a conditional model its accuracy as a classifier, and how much of the label leaks into the
-    latents. augmentation: what generated images add to few real ones in training a classifier."""
+    metrics: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": f"What to measure, as in `elbo,likelihood`; left out: {' and '.join(USUAL)}, as "
+            "far as the model has labels; the others take longer, or other data. "
+            + explained("metric")
+        },
+    )
     draws: int = 5000
     """Importance samples of an image, for likelihood and marginal."""
     seed: int = 0
@@ -85,7 +81,8 @@ def evaluate_run(config: EvaluateConfig) -> None:
     """
     from distvae.data.batches import ResidentImages
     from distvae.data.provenance import open_recorded
-    from distvae.evaluation.measures import METRICS, Subject
+    from distvae.evaluation.metrics import METRICS, Subject
+    from distvae.evaluation.metrics.needs import conditional
     from distvae.models import VAE
     from distvae.platform import prepare
 
@@ -114,7 +111,9 @@ def evaluate_run(config: EvaluateConfig) -> None:
         folder,
         leave=left_out.__setitem__,
     )
-    chosen = config.metrics or ("elbo", "latents", *(["judge"] if model.conditional else []))
+    chosen = config.metrics or [
+        name for name in USUAL if model.conditional or conditional not in METRICS[name].needs
+    ]
     values: dict[str, float] = {}
     for name in _possible(chosen, subject):
         if share.rank == 0 or METRICS[name].shared:
@@ -132,7 +131,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
 
 def _check(config: EvaluateConfig) -> None:
     """Refuse an unknown metric, and too few draws."""
-    from distvae.evaluation.measures import METRICS
+    from distvae.evaluation.metrics import METRICS
 
     for name in config.metrics:
         if name not in METRICS:
@@ -146,7 +145,7 @@ def _measured(
     name: str, subject: "Subject", run: Run, left_out: dict[str, str], console: "Console"
 ) -> dict[str, float]:
     """The figures of a metric, printed."""
-    from distvae.evaluation.measures import METRICS
+    from distvae.evaluation.metrics import METRICS
 
     metric = METRICS[name]
     measured = subject if metric.unlabelled else subject.labelled()
@@ -167,13 +166,13 @@ def _possible(chosen: Sequence[str], subject: "Subject") -> list[str]:
         DistvaeError: none can be had.
         ModuleNotFoundError: one needs a package that is not installed.
     """
-    from distvae.evaluation.measures import METRICS
-    from distvae.evaluation.needs import check
+    from distvae.evaluation.metrics import METRICS
 
     possible, errors = [], []
     for name in chosen:
         try:
-            check(name, subject.model, subject.data)
+            for need in METRICS[name].needs:
+                need(name, subject.model, subject.data)
         except DistvaeError as error:
             errors.append(error)
             subject.leave(name, str(error))

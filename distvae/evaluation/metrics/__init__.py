@@ -1,0 +1,8 @@
+"""What `distvae evaluate --metrics` can name: one file a metric."""
+
+from distvae.evaluation.metrics.base import Metric, Subject, Values
+from distvae.parts import registry
+
+__all__ = ["METRICS", "Metric", "Subject", "Values"]
+
+METRICS: dict[str, Metric] = {name: metric() for name, metric in registry("metric").items()}

@@ -1,0 +1,28 @@
+"""What generated images are worth in training a classifier."""
+
+from distvae.evaluation.augmentation import augmentation_metrics
+from distvae.evaluation.metrics.base import Metric, Subject, Values
+from distvae.evaluation.metrics.needs import conditional, pictures, two_labels
+from distvae.parts import MetricPart
+from distvae.terminal import progress_bar
+
+REPEATS = 3
+
+
+class AugmentationPart(MetricPart):
+    """What generated images add to few real ones in training a classifier."""
+
+    name = "augmentation"
+    builds = "Augmentation"
+
+
+class Augmentation(Metric):
+    """See :mod:`distvae.evaluation.augmentation`."""
+
+    needs = (pictures, conditional, two_labels)
+
+    def measure(self, subject: Subject) -> Values:
+        """Accuracy on real test images."""
+        model, data, seed = subject.model, subject.data, subject.seed
+        with progress_bar("classifiers", 3 * REPEATS) as advance:
+            yield from augmentation_metrics(model, data, seed, seeds=REPEATS, advance=advance)

@@ -1,0 +1,45 @@
+"""What several metrics need of a model and its data, told before the first is measured."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from distvae.data.store import ImageData
+from distvae.errors import DistvaeError
+from distvae.models import VAE
+
+Requirement = Callable[[str, VAE, ImageData], None]
+"""Takes the name of the metric, and raises DistvaeError where something is not there."""
+
+
+def pictures(name: str, model: VAE, data: ImageData) -> None:
+    """Examples to look at."""
+    if data.columns:
+        raise DistvaeError(
+            f"--metrics {name} needs images, and {data.source} holds vectors",
+            "it looks at pictures",
+            f"Leave {name} out.",
+        )
+
+
+def conditional(name: str, model: VAE, data: ImageData) -> None:
+    """A model that knows labels."""
+    if not model.conditional:
+        raise DistvaeError(
+            f"--metrics {name} needs a conditional model and this one knows no labels",
+            "it was trained with --model vae",
+            f"Leave {name} out, or train with --model cvae on data with labels.",
+        )
+
+
+def two_labels(name: str, model: VAE, data: ImageData) -> None:
+    """Images of two labels at least."""
+    labels = data.train.labels
+    seen = 0 if labels is None else len(np.unique(labels[labels >= 0]))
+    if seen < 2:
+        raise DistvaeError(
+            f"--metrics {name} needs images of at least two labels, and the training images of "
+            f"{data.source} have {seen or 'none'}",
+            "it rests on telling labels apart",
+            f"Leave {name} out, or name the labels by --label-column when you train.",
+        )

@@ -1,0 +1,41 @@
+"""Whether generated images are copies of training images."""
+
+from collections.abc import Sequence
+
+from distvae.evaluation.features import Pixels, Space, find_extractors, inception_weights
+from distvae.evaluation.metrics.base import Metric, Subject, Values
+from distvae.evaluation.metrics.needs import pictures
+from distvae.evaluation.neighbours import find_neighbours, neighbour_metrics, write_neighbours
+from distvae.parts import MetricPart
+from distvae.terminal import progress_bar
+
+RATIO = "neighbour_distance_ratio"
+
+
+class NeighboursPart(MetricPart):
+    """The training image nearest to a generated one, and whether there are copies."""
+
+    name = "neighbours"
+    builds = "Neighbours"
+    pictures = ("neighbours",)
+
+
+class Neighbours(Metric):
+    """See :mod:`distvae.evaluation.neighbours`."""
+
+    needs = (pictures,)
+
+    def measure(self, subject: Subject) -> Values:
+        """Of generated images."""
+        device = subject.images.device
+        judges = None if inception_weights() else subject.judges()
+        spaces: Sequence[Space] = find_extractors(judges, device) or [Pixels(device)]
+        model, data = subject.model, subject.data
+        with progress_bar("nearest training images", len(data.train)) as advance:
+            found = find_neighbours(model, data, spaces, subject.seed, advance=advance)
+        if subject.folder:
+            write_neighbours(subject.folder / "neighbours.png", data, found)
+        figures = dict(neighbour_metrics(found))
+        if RATIO not in figures:
+            subject.leave(RATIO, "every test image is among the training images, too")
+        yield from figures.items()
