@@ -237,8 +237,7 @@ def explained(kind: str) -> str:
 
 def choice(kind: str, default: str | None, intro: str) -> Any:
     """A field of settings whose values are the parts of a kind."""
-    parts = " ".join(f"`{name}`: {one.help}" for name, one in declared(kind).items())
-    return field(default=default, metadata={"kind": kind, "help": f"{intro} {parts}"})
+    return field(default=default, metadata={"kind": kind, "help": f"{intro} {explained(kind)}"})
 
 
 Class = TypeVar("Class", bound=type)

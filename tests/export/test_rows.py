@@ -53,7 +53,7 @@ def model_of(labels: tuple[str, ...] = NAMES, **settings: object) -> VAE:
         hidden=(9,),
         latent_dim=3,
         likelihood="gaussian",
-        **settings,  # type: ignore[arg-type]
+        **settings,
     )
     torch.manual_seed(0)
     model = build_model(config, Vectors.of(COLUMNS, rows(500)), labels).eval()

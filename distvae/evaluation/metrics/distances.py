@@ -14,7 +14,7 @@ IMAGES = 10_000
 
 
 class DistancesPart(MetricPart):
-    """FID, KID, inception score, precision and recall, in the features of that classifier.
+    """FID, KID, inception score, precision and recall, in the features of the judge.
 
     They are then named fid_judge, never to be compared with a FID, unless Inception-v3 is on this
     machine.

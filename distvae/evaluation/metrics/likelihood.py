@@ -20,7 +20,7 @@ LOOKED_AT = 1000
 
 
 class LikelihoodPart(MetricPart):
-    """Log p(x), for a conditional model log p(x|y), by importance sampling, overall and by label."""
+    """Log p(x), or log p(x|y) of a conditional model, by importance sampling, also by label."""
 
     name = "likelihood"
     builds = "Likelihood"
