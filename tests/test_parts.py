@@ -121,7 +121,7 @@ def test_a_part_trains_is_saved_comes_back_and_draws(
             {"likelihood": "continuous_bernoulli", "binarize": "dynamic"},
             r"continuous_bernoulli.*--binarize dynamic.*none",
         ),
-        ({"posterior": "flow", "latent_dim": 1}, r"--latent-dim is 1.*at least 2"),
+        ({"posterior": "flow", "latent_dim": 1}, r"--posterior flow.*--latent-dim 1.*at least 2"),
         ({"prior": "flow", "flow_layers": 1}, r"--flow-layers is 1.*at least 2"),
         ({"prior": "flow", "flow_width": 0}, r"--flow-width is 0.*at least 1"),
         ({"prior": "wamp"}, r"prior is 'wamp'.*Did you mean vamp"),
