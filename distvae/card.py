@@ -128,14 +128,16 @@ def measured(folder: Path) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if name not in NOT_MEASURED}
 
 
-def write_evaluation(folder: Path, values: Mapping[str, Scalar], data: DataRecord) -> None:
+def write_evaluation(
+    folder: Path, values: Mapping[str, Scalar], data: DataRecord, examples: str = "images"
+) -> None:
     """Write evaluation.md of a folder: what was measured on this data, its error beside it.
 
     What was left out stands in ``values`` under its name with ``LEFT_OUT`` before it, with why.
     """
     numbers = numbers_of(values)
     reasons = {name: why for name, why in values.items() if name.startswith(LEFT_OUT)}
-    tables = markdown_table(("", ""), rows_of(numbers))
+    tables = markdown_table(("", ""), rows_of(numbers, examples))
     if by_label := rows_by_label(numbers):
         header, *labels = by_label
         tables += f"\n{markdown_table(header, labels)}"
@@ -152,7 +154,7 @@ def write_evaluation(folder: Path, values: Mapping[str, Scalar], data: DataRecor
         folder / TABLE,
         f"""# {markdown(folder.resolve().name)}: evaluation
 
-On {data.test_images} test images of {_source(data)}: {markdown(data.test_split)}
+On {data.test_images} test {examples} of {_source(data)}: {markdown(data.test_split)}
 
 {tables}{left_out}{pictures}""",
     )
@@ -164,8 +166,7 @@ def write_card(folder: Path) -> None:
     record, settings = run.record(), run.config()
     data, sheet = record.data, best_sheet(folder)
     picture = f"![samples](samples/{quote(sheet.name)})\n" if sheet else ""
-    shape = ", ".join(map(str, record.shape))
-    kind, scale = ("images", "in [0, 1]") if record.image_shape else ("vectors", "standardized")
+    kind = record.examples
     conditional = settings.model.model == "cvae"
     asked = f"labels={example_of(record.given)!r}, " if conditional else ""
     write_text(
@@ -178,23 +179,22 @@ library_name: distvae
 A {"conditional " if conditional else ""}variational autoencoder ({settings.model.network},
 {settings.model.latent_dim} latents) of {record.told}.
 
-- Data: {_source(data)}, {data.train_images} training images
-- Tested on {data.test_images} images: {markdown(data.test_split)}
-{_facts(folder, record, conditional)}- Binarization: {settings.data.binarize}
-
+- Data: {_source(data)}, {data.train_images} training {kind}
+- Tested on {data.test_images} {kind}: {markdown(data.test_split)}
+{_facts(folder, record, conditional)}
 {picture}
 ## Measured
 
 On the test split. More, label by label too, is in evaluation.md where there is one.
 
-{markdown_table(("", ""), rows_of(measured(folder)))}
+{markdown_table(("", ""), rows_of(measured(folder), kind))}
 ## Sample
 
 ```python
 from distvae import VAE
 
 model = VAE.from_pretrained({_from(folder)!r})
-{kind} = model.sample({asked}n=16, seed=0)  # [16, {shape}] {scale}
+{_sampled(record, f"model.sample({asked}n=16, seed=0)")}
 ```
 
 ## Settings
@@ -205,13 +205,25 @@ model = VAE.from_pretrained({_from(folder)!r})
     )
 
 
+def _sampled(record: RunRecord, sample: str) -> str:
+    """The line of Python that draws, in the units in which people have the data."""
+    shape = f"[16, {', '.join(map(str, record.shape))}]"
+    if record.image_shape is not None:
+        return f"images = {sample}  # {shape} in [0, 1]"
+    return f"rows = model.domain.to_stored({sample})  # {shape}, columns: model.domain.columns"
+
+
 def _facts(folder: Path, record: RunRecord, conditional: bool) -> str:
     """Lines that not every run has: who judged, which weights were kept, labels."""
     data, kept = record.data, best(folder)
     lines = []
+    if record.image_shape is not None:
+        lines.append(f"Binarization: {record.settings['binarize']}")
     if data.validation_images:
         split = markdown(data.validation_split)
-        lines.append(f"Judged while training by {data.validation_images} other images: {split}")
+        lines.append(
+            f"Judged while training by {data.validation_images} other {record.examples}: {split}"
+        )
     if kept:
         lines.append(f"Weights: {kept}")
     if conditional:

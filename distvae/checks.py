@@ -16,7 +16,7 @@ from torch import Tensor
 
 from distvae.attributes import Attribute, is_label
 from distvae.conditions import Conditions, in_turn
-from distvae.domains import Domain, Images
+from distvae.domains.base import refuse_other_types
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import Labels, is_one, label_indices, numbers_of
 from distvae.ranges import whole_number
@@ -24,61 +24,6 @@ from distvae.text import shortened
 
 Asked = Callable[[Tensor], Conditions | None]
 """What each image to draw is given, by its number int64 ``[B]``."""
-ROUNDING = 1e-4
-"""By which a pixel may lie outside [0, 1]: whoever resizes an image rounds."""
-
-
-def checked_inputs(inputs: Tensor, domain: Domain) -> Tensor:
-    """What a model is given to see, as it is.
-
-    Args:
-        inputs: ``[B, *S]``, floating point; images in [0, 1], vectors standardized.
-        domain: of the model.
-
-    Raises:
-        DistvaeError: they are something else.
-    """
-    if isinstance(domain, Images):
-        return checked_images(inputs, domain.shape)
-    _refuse_other_types(inputs, "inputs", "")
-    if tuple(inputs.shape[1:]) != domain.shape:
-        raise DistvaeError(
-            f"inputs have shape {list(inputs.shape)}",
-            f"expected [B, {', '.join(map(str, domain.shape))}] for this model",
-        )
-    if not torch.compiler.is_compiling() and not bool(torch.isfinite(inputs.detach()).all()):
-        raise DistvaeError("inputs are not finite", "expected numbers, no NaN or inf")
-    return inputs
-
-
-def checked_images(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Images as they are.
-
-    Args:
-        images: ``[B, C, H, W]``, floating point in [0, 1].
-        shape: channels, height and width that the model takes.
-
-    Raises:
-        DistvaeError: they are something else.
-    """
-    _refuse_other_types(images, "images", "Divide grey levels by 255: images / 255")
-    if images.dim() != 4 or tuple(images.shape[1:]) != shape:
-        missing = tuple(images.shape) == shape
-        raise DistvaeError(
-            f"images have shape {list(images.shape)}",
-            f"expected [B, {', '.join(map(str, shape))}] for this model",
-            "Give one image as a batch of one: images.unsqueeze(0)" if missing else "",
-        )
-    if torch.compiler.is_compiling() or not images.numel():
-        return images
-    low, high = (float(end) for end in images.detach().aminmax())
-    if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):  # nor is NaN
-        raise DistvaeError(
-            f"images are between {low:.5g} and {high:.5g}",
-            "expected values between 0 and 1, none of them NaN",
-            _way_into_range(low, high),
-        )
-    return images
 
 
 def checked_noise(noise: Tensor, name: str, dim: int, rows: int | None = None) -> Tensor:
@@ -93,7 +38,7 @@ def checked_noise(noise: Tensor, name: str, dim: int, rows: int | None = None) -
     Raises:
         DistvaeError: they are something else, or not finite.
     """
-    _refuse_other_types(noise, name, "")
+    refuse_other_types(noise, name, "")
     sides = (2,) if rows is None else (2, 3)
     fits = noise.dim() in sides and noise.shape[-1] == dim
     if not fits or rows not in (None, noise.shape[0]):
@@ -248,23 +193,3 @@ def _values(asked: object, attribute: Attribute) -> tuple[Tensor, Tensor]:
 def _column(values: NDArray[Any]) -> tuple[Tensor, Tensor]:
     column = torch.from_numpy(values)[:, None]
     return column, torch.ones_like(column, dtype=torch.bool)
-
-
-def _refuse_other_types(values: Tensor, name: str, next_step: str) -> None:
-    if not isinstance(values, Tensor):
-        raise DistvaeError(
-            f"{name} are {type(values).__module__}.{type(values).__qualname__}",
-            "expected a torch tensor",
-            f"Make one: torch.as_tensor({name})",
-        )
-    if not values.is_floating_point():
-        found = str(values.dtype).removeprefix("torch.")
-        raise DistvaeError(f"{name} are {found}", "expected floating point numbers", next_step)
-
-
-def _way_into_range(low: float, high: float) -> str:
-    if low >= 0.0 and high > 1.5:
-        return f"Divide by the largest: images / {255 if high <= 255 else 65535}"
-    if low >= -1.0 - ROUNDING and high <= 1.0 + ROUNDING:
-        return "From [-1, 1] take (images + 1) / 2"
-    return ""

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,21 +134,37 @@ def _write_pictures(output: Path, drawing: Drawing) -> None:
 
 def _write_table(output: Path, drawing: Drawing) -> None:
     """A row for each vector, the name of its label last, as they are drawn."""
-    names = drawing.label_names
-    header = [*drawing.columns, *([_label_column(drawing.columns)] if drawing.labels else [])]
+    write_rows(output, drawing.columns, drawing.label_names if drawing.labels else (), drawing)
+
+
+def write_rows(
+    output: Path,
+    columns: Sequence[str],
+    label_names: Sequence[str],
+    parts: Iterable[tuple[Examples, Labels | None]],
+) -> None:
+    """Write vectors as a csv, the name of the label last.
+
+    Args:
+        output: the file.
+        columns: names of the numbers, F.
+        label_names: of the labels, if there are any.
+        parts: vectors ``[B, F]`` and numbers of their labels ``[B]``.
+    """
+    header = [*columns, *([_label_column(columns)] if label_names else [])]
     with (
         replacing_file(output) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        for vectors, labels in drawing:
+        for vectors, labels in parts:
             for row, vector in enumerate(vectors):
                 numbers = [f"{number:.9g}" for number in vector]  # each float32 has its own
-                writer.writerow([*numbers, *([] if labels is None else [names[labels[row]]])])
+                writer.writerow([*numbers, *([] if labels is None else [label_names[labels[row]]])])
 
 
-def _label_column(columns: tuple[str, ...]) -> str:
+def _label_column(columns: Sequence[str]) -> str:
     """What the column of labels is called beside these."""
     return next(name for name in ("label", "class", "class label", "") if name not in columns)
 

@@ -30,6 +30,10 @@ VALUES = "values"
 """The one field of vectors, as :class:`distvae.domains.Vectors` has it."""
 
 
+EXAMPLES = {IMAGES: "images", VALUES: "rows"}
+"""What people call examples of such a field."""
+
+
 def images_field(shape: tuple[int, int, int]) -> Field:
     """Images of 8 bits ``(C, H, W)``."""
     return Field(IMAGES, shape, "uint8")

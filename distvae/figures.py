@@ -64,8 +64,13 @@ MEANINGS = {
 }
 
 
-def rows_of(values: Mapping[str, float]) -> list[tuple[str, str]]:
-    """The figures of all images, each with its error beside it."""
+def rows_of(values: Mapping[str, float], examples: str = "images") -> list[tuple[str, str]]:
+    """The figures of all examples, each with its error beside it.
+
+    Args:
+        values: by name.
+        examples: what they are called.
+    """
     shown = {key: value for key, value in values.items() if "/" not in key}
     rates = sorted(shown.pop(key) for key in list(shown) if key.startswith(OF_LATENT))[::-1]
     rows = []
@@ -76,7 +81,13 @@ def rows_of(values: Mapping[str, float]) -> list[tuple[str, str]]:
     if rates:
         most = " ".join(f"{rate:.2f}" for rate in rates[:LATENTS])
         rows.append(("KL by latent, nats, the largest first", most))
-    return rows
+    return [(_of(name, examples), figure) for name, figure in rows]
+
+
+def _of(name: str, examples: str) -> str:
+    """The name of a figure, with the word for its examples."""
+    one = examples.removesuffix("s")
+    return name.replace("an image", f"a {one}").replace("image", one) if one != "image" else name
 
 
 def rows_by_label(values: Mapping[str, float]) -> list[tuple[str, ...]]:

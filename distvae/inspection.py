@@ -185,12 +185,23 @@ def _opened(config: DataConfig) -> "ImageData":
 
 def _inspect_data(data: "ImageData", config: InspectConfig) -> None:
     from distvae.data.cache import cache_folder
-    from distvae.data.overview import attribute_rows, label_rows, rows_of, write_examples
+    from distvae.data.overview import (
+        attribute_rows,
+        column_rows,
+        label_rows,
+        rows_of,
+        write_examples,
+    )
 
     console = make_console()
     console.print(table(data.name, rows_of(data)))
     if by_attribute := attribute_rows(data):
         console.print(table(f"{data.name}, what examples are given", by_attribute, header=True))
+    if by_column := column_rows(data):
+        title = f"{data.name}, training rows by column, of which no number is missing"
+        console.print(table(title, by_column[: MOST_LABELS + 1], header=True))
+        if (more := len(by_column) - 1 - MOST_LABELS) > 0:
+            console.print(f"and {more:,} more columns")
     for title, by_label in label_rows(data):
         console.print(table(f"{data.name}, {title}", by_label[: MOST_LABELS + 1], header=True))
         if (more := len(by_label) - 1 - MOST_LABELS) > 0:

@@ -14,7 +14,7 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor
 
 from distvae.attributes import Attribute
-from distvae.checks import Asked, asked_images, checked_conditions, checked_inputs, checked_noise
+from distvae.checks import Asked, asked_images, checked_conditions, checked_noise
 from distvae.composition import Composition, Terms
 from distvae.conditions import Context
 from distvae.config import ModelConfig
@@ -64,7 +64,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         Raises:
             DistvaeError: type, shape or range of an argument is another, or a label is unknown.
         """
-        images = checked_inputs(images, self.domain)
+        images = self.domain.checked_input(images)
         noise = checked_noise(noise, "noise", self.config.latent_dim, rows=len(images))
         return self.terms_of(images, self._context(labels, images), noise)
 
@@ -83,7 +83,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         Raises:
             DistvaeError: type, shape or range of the images is another, or a label is unknown.
         """
-        images = checked_inputs(images, self.domain)
+        images = self.domain.checked_input(images)
         return self.infer(images, self._context(labels, images))
 
     def decode(self, z: Tensor, labels: Labels | None = None) -> Tensor:

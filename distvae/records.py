@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from distvae.attributes import Attribute, label_attribute
 from distvae.config import Binarization
 from distvae.errors import DistvaeError
+from distvae.fields import EXAMPLES, IMAGES, VALUES
 from distvae.schedules import Part
 from distvae.values import REST, Within
 
@@ -69,6 +70,11 @@ class ModelRecord:
         if self.image_shape is not None:
             return self.image_shape
         return (len(self.vectors.columns),) if self.vectors else ()
+
+    @property
+    def examples(self) -> str:
+        """What the examples are called: images or rows."""
+        return EXAMPLES[IMAGES if self.image_shape is not None else VALUES]
 
     @property
     def told(self) -> str:

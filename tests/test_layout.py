@@ -45,7 +45,7 @@ FLOORS = [
     ["schedules"],
     ["records"],
     ["labels", "images", "runs", "tensors", "figures"],
-    ["card", "hub", "drawings"],
+    ["card", "hub", "drawings", "marginals"],
     ["conditions"],
     ["batch", "domains"],
     ["draws"],

@@ -62,7 +62,15 @@ def test_wine_from_a_table_to_a_table(distvae: Command, command: Command, tmp_pa
     lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     losses = [line["loss"] for line in lines if line["split"] == "test"]
     assert losses[-1] < 0.5 * losses[0]
-    assert "vectors of 13 columns" in (tmp_path / "run" / "README.md").read_text()
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "vectors of 13 columns" in card
+    assert "samples/epoch-0060.png" in card
+    assert "image" not in card.partition("## Settings")[0]
+    assert "image" not in ended.out.replace("there are no images", "")
+    header, values, labels = read_table(tmp_path / "run" / "samples" / "epoch-0060.csv")
+    assert header == [*WINE.feature_names, "label"]
+    assert labels == [name for name in WINE.target_names for _ in range(10)]
+    assert (np.abs(values - WINE.data.mean(0)) < 8 * WINE.data.std(0)).all()
 
     ended = command("evaluate", "run", "--metrics", "elbo,latents,judge,distances", "--seed", 1)
     assert ended.code == 0, ended.err
@@ -140,8 +148,12 @@ def test_a_table_is_looked_at(command: Command, tmp_path: Path) -> None:
     write_wine(tmp_path / "wine.csv")
     ended = command("inspect", "wine.csv")
     assert ended.code == 0, ended.err
-    assert "training vectors" in ended.out
+    assert "training rows" in ended.out
     assert "alcohol, malic_acid" in ended.out
+    assert "rows by label" in ended.out
+    [line] = [line for line in ended.out.splitlines() if line.startswith("│ proline ")]
+    low, high = (float(cell) for cell in line.split("│")[2:4])
+    assert WINE.data[:, -1].min() <= low < high <= WINE.data[:, -1].max()
 
 
 def vectors_model() -> VAE:

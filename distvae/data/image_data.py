@@ -14,7 +14,7 @@ from distvae.data.pixels import NOTHING, Seen
 from distvae.data.sources.raw import UNLABELLED
 from distvae.data.streaming import Stream
 from distvae.errors import DistvaeError
-from distvae.fields import IMAGES, Field
+from distvae.fields import EXAMPLES, IMAGES, Field
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +127,11 @@ class ImageData:
         """What is stored of every example."""
         arrays = self.train.fields.items()
         return tuple(Field(name, array.shape[1:], array.dtype.name) for name, array in arrays)
+
+    @property
+    def examples(self) -> str:
+        """What they are called: images or rows."""
+        return EXAMPLES[self.fields[0].name]
 
     @property
     def shape(self) -> tuple[int, ...]:

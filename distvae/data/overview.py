@@ -11,6 +11,7 @@ from distvae.data.sources.attributes import labels_of
 from distvae.data.sources.labels import some
 from distvae.data.sources.raw import UNLABELLED
 from distvae.data.store import ImageData, Split
+from distvae.fields import EXAMPLES
 from distvae.files import reporting_disk_errors
 from distvae.images import save_grid
 
@@ -23,7 +24,7 @@ COLUMNS, ROWS = 10, 20
 
 def rows_of(data: ImageData) -> list[tuple[str, str]]:
     """What is known of the data as a whole, by name."""
-    what = "vectors" if data.columns else "images"
+    what = data.examples
     rows = [
         ("source", data.source),
         _example(data),
@@ -40,6 +41,21 @@ def rows_of(data: ImageData) -> list[tuple[str, str]]:
         *([] if data.columns else [("values, 0 black to 255 white", _values(data.train))]),
         ("fingerprint", data.fingerprint),
     ]
+
+
+def column_rows(data: ImageData) -> list[tuple[str, ...]]:
+    """What the training rows hold in each column, a header first; nothing of images."""
+    if not data.columns:
+        return []
+    values = data.train.stored
+    lowest, highest = values.min(0), values.max(0)
+    mean, deviation = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
+    numbers = zip(lowest, highest, mean, deviation, strict=True)
+    rows = [
+        (name, *(f"{number:.5g}" for number in found))
+        for name, found in zip(data.columns, numbers, strict=True)
+    ]
+    return [("column", "lowest", "highest", "mean", "deviation"), *rows]
 
 
 def _example(data: ImageData) -> tuple[str, str]:
@@ -124,7 +140,8 @@ def _label_rows(
     ]
     if any(found[UNLABELLED] for found in counts.values()):
         rows.append((f"no {what}", *(f"{found[UNLABELLED]:,}" for found in counts.values())))
-    return [(f"images by {what}", *counts), *rows]
+    examples = EXAMPLES[next(iter(next(iter(splits.values())).fields))]
+    return [(f"{examples} by {what}", *counts), *rows]
 
 
 def _counts(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:

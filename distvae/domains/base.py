@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distvae.fields import Field
+from distvae.errors import DistvaeError
+from distvae.fields import EXAMPLES, Field
 
 
 class Domain(ABC):
@@ -26,6 +27,11 @@ class Domain(ABC):
     @abstractmethod
     def told(self) -> str:
         """What the examples are, for people, such as ``images 1x28x28``."""
+
+    @property
+    def examples(self) -> str:
+        """What they are called: images or rows."""
+        return EXAMPLES[self.fields[0].name]
 
     @abstractmethod
     def record(self) -> dict[str, Any]:
@@ -59,5 +65,37 @@ class Domain(ABC):
         """What a sample is, of a likelihood's mean ``[B, *S]``, as it would be stored."""
 
     @abstractmethod
+    def checked_input(self, inputs: Tensor) -> Tensor:
+        """What a caller gives a model to see ``[B, *S]``, as it is.
+
+        Values are looked at, which waits for the device, but where torch compiles or exports.
+
+        Raises:
+            DistvaeError: it is of another type or shape, or beyond what an input can be.
+        """
+
+    @abstractmethod
     def cut(self, values: Tensor) -> Tensor:
         """Values ``[B, *S]``, none of them beyond what an input can be."""
+
+
+def refuse_other_types(values: Tensor, name: str, next_step: str = "") -> None:
+    """Refuse what is no tensor of floating point.
+
+    Args:
+        values: what was given.
+        name: of it, in the plural.
+        next_step: what to do about whole numbers.
+
+    Raises:
+        DistvaeError: it is something else.
+    """
+    if not isinstance(values, Tensor):
+        raise DistvaeError(
+            f"{name} are {type(values).__module__}.{type(values).__qualname__}",
+            "expected a torch tensor",
+            f"Make one: torch.as_tensor({name})",
+        )
+    if not values.is_floating_point():
+        found = str(values.dtype).removeprefix("torch.")
+        raise DistvaeError(f"{name} are {found}", "expected floating point numbers", next_step)

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distvae.domains.base import Domain
+from distvae.domains.base import Domain, refuse_other_types
+from distvae.errors import DistvaeError
 from distvae.fields import Field, images_field
 from distvae.parts import Part
 
 LEVELS = 256
 WHITE = LEVELS - 1
+ROUNDING = 1e-4
+"""By which a pixel may lie outside [0, 1]: whoever resizes an image rounds."""
 
 
 class ImagesPart(Part):
@@ -78,6 +81,27 @@ class Images(Domain):
         """Values in [0, 1] as levels, rounded, uint8 in the same shape."""
         return to_levels(values)
 
+    def checked_input(self, inputs: Tensor) -> Tensor:
+        """Images ``[B, C, H, W]``, floating point in [0, 1], as they are."""
+        refuse_other_types(inputs, "images", "Divide grey levels by 255: images / 255")
+        if inputs.dim() != 4 or tuple(inputs.shape[1:]) != self.shape:
+            missing = tuple(inputs.shape) == self.shape
+            raise DistvaeError(
+                f"images have shape {list(inputs.shape)}",
+                f"expected [B, {', '.join(map(str, self.shape))}] for this model",
+                "Give one image as a batch of one: images.unsqueeze(0)" if missing else "",
+            )
+        if torch.compiler.is_compiling() or not inputs.numel():
+            return inputs
+        low, high = (float(end) for end in inputs.detach().aminmax())
+        if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):  # nor is NaN
+            raise DistvaeError(
+                f"images are between {low:.5g} and {high:.5g}",
+                "expected values between 0 and 1, none of them NaN",
+                _way_into_range(low, high),
+            )
+        return inputs
+
     def cut(self, values: Tensor) -> Tensor:
         """Values cut to [0, 1]."""
         return values.clamp(0.0, 1.0)
@@ -91,3 +115,11 @@ def to_levels(values: Tensor) -> Tensor:
 def in_unit_range(stored: Tensor) -> Tensor:
     """Levels uint8 as float32 in [0, 1], in the same shape."""
     return torch.div(stored, float(WHITE))
+
+
+def _way_into_range(low: float, high: float) -> str:
+    if low >= 0.0 and high > 1.5:
+        return f"Divide by the largest: images / {255 if high <= 255 else 65535}"
+    if low >= -1.0 - ROUNDING and high <= 1.0 + ROUNDING:
+        return "From [-1, 1] take (images + 1) / 2"
+    return ""

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distvae.domains.base import Domain
+from distvae.domains.base import Domain, refuse_other_types
+from distvae.errors import DistvaeError
 from distvae.fields import Field, values_field
 from distvae.parts import Need, Part
 from distvae.records import VectorsRecord
@@ -92,6 +93,18 @@ class Vectors(Domain):
         """Standardized values ``[B, F]`` in the units of the data, float32."""
         mean, deviation = self._scales(values)
         return (values.double() * deviation + mean).float()
+
+    def checked_input(self, inputs: Tensor) -> Tensor:
+        """Standardized vectors ``[B, F]``, floating point and finite, as they are."""
+        refuse_other_types(inputs, "inputs")
+        if inputs.dim() != 2 or tuple(inputs.shape[1:]) != self.shape:
+            raise DistvaeError(
+                f"inputs have shape {list(inputs.shape)}",
+                f"expected [B, {len(self.columns)}] for this model",
+            )
+        if not torch.compiler.is_compiling() and not bool(torch.isfinite(inputs.detach()).all()):
+            raise DistvaeError("inputs are not finite", "expected numbers, no NaN or inf")
+        return inputs
 
     def cut(self, values: Tensor) -> Tensor:
         """The values themselves: real numbers have no bounds."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 WEIGHTS = "weights_sha256"
 USUAL = usual("metric")
 CHOSEN = (
-    "The weights were chosen by their loss on these test images, which makes them look a little "
+    "The weights were chosen by their loss on this test split, which makes them look a little "
     "better than they are."
 )
 
@@ -153,7 +153,12 @@ def _measured(
         f"the pictures of {name} cannot be written to {run.folder}", run.folder
     ):
         found = _finite(metric.measure(measured), left_out)
-    console.print(table(f"{name}: {run.model}, {metric.images(measured)}", rows_of(found)))
+    console.print(
+        table(
+            f"{name}: {run.model}, {metric.images(measured)}",
+            rows_of(found, measured.data.examples),
+        )
+    )
     if by_label := rows_by_label(found):
         console.print(table(f"{name}, label by label", by_label, header=True))
     return found
@@ -251,7 +256,7 @@ def _keep(run: Run, values: dict[str, Scalar], data: "ImageData") -> list[str]:
     weights = weights_checksum(run.model / "model.safetensors")
     write_json(run.folder / EVALUATION, {WEIGHTS: weights, **values})
     told = data_record(data, run.folder) if run.bare else run.record().data
-    write_evaluation(run.folder, values, told)
+    write_evaluation(run.folder, values, told, data.examples)
     if run.bare:
         return [EVALUATION, TABLE]
     write_card(run.folder)

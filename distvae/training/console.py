@@ -23,9 +23,18 @@ class TrainingConsole:
         total_epochs: epochs of the run.
         steps_per_epoch: steps in one of them.
         step: where the run starts or goes on.
+        examples: what the examples are called.
     """
 
-    def __init__(self, speak: bool, total_epochs: int, steps_per_epoch: int, step: int) -> None:
+    def __init__(
+        self,
+        speak: bool,
+        total_epochs: int,
+        steps_per_epoch: int,
+        step: int,
+        examples: str = "images",
+    ) -> None:
+        self._examples = examples
         self.console = make_console(quiet=not speak)
         self._live = speak and self.console.is_terminal
         self._steps_per_epoch = steps_per_epoch
@@ -71,11 +80,13 @@ class TrainingConsole:
         if self._live:
             done = (step - 1) % self._steps_per_epoch + 1
             self._progress.update(self._epochs, completed=step / self._steps_per_epoch)
-            self._progress.update(self._steps, completed=done, told=describe(self._values))
+            self._progress.update(
+                self._steps, completed=done, told=describe(self._values, self._examples)
+            )
 
     def epoch(self, epoch: float, values: dict[str, float], split: str) -> None:
         """An epoch's evaluation on a split."""
-        told = describe(values)
+        told = describe(values, self._examples)
         if self._live:
             self._progress.update(self._epochs, completed=int(epoch), told=f"{split}  {told}")
             return
@@ -83,14 +94,15 @@ class TrainingConsole:
         left = (
             (time.perf_counter() - self._started) / max(done, 1e-9) * (self._total_epochs - epoch)
         )
+        trained = describe(self._values, self._examples)
         self.console.print(
-            f"epoch {epoch:g}/{self._total_epochs}  {describe(self._values)}  |  {split}  "
+            f"epoch {epoch:g}/{self._total_epochs}  {trained}  |  {split}  "
             f"{told}  |  {left:.0f} s left"
         )
 
 
-def describe(values: dict[str, float]) -> str:
-    """The numbers worth a glance, in nats per image and images/s."""
+def describe(values: dict[str, float], examples: str) -> str:
+    """The numbers worth a glance, in nats per example and examples/s."""
     parts = []
     for name in ("elbo", "distortion", "rate"):
         if name in values:
@@ -99,5 +111,5 @@ def describe(values: dict[str, float]) -> str:
         active, all_units = values["active_units"], values["latent_dim"]
         parts.append(f"active {active:.0f}/{all_units:.0f}")
     if "images_per_second" in values:
-        parts.append(f"{values['images_per_second']:,.0f} images/s")
+        parts.append(f"{values['images_per_second']:,.0f} {examples}/s")
     return "  ".join(parts)

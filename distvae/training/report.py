@@ -32,7 +32,8 @@ def report(outcome: Outcome) -> None:
     progress = outcome.progress
     step = numbers.get("weights_step", progress.step)
     title = f"test split after epoch {step / outcome.steps_per_epoch:g}"
-    console.print(table(title, rows_of(shown)))
+    record = Run(folder, folder).record()
+    console.print(table(title, rows_of(shown, record.examples)))
     sheet = best_sheet(folder)
     console.print(f"trained in {outcome.progress.seconds:.0f} s; everything is in {folder}/")
     if sheet:
@@ -40,8 +41,7 @@ def report(outcome: Outcome) -> None:
     console.print(f"  weights      {folder}/model.safetensors")
     console.print(f"  checkpoints  {folder}/{CHECKPOINTS}/")
     console.print(f"  metrics      {folder}/{METRICS}")
-    run = Run(folder, folder)
-    names = run.record().label_names
+    names = record.label_names
     label = f" {label_flag(names[-1])}" if names else ""
     console.print("next:")
     console.print(f"  distvae sample {quoted}{label} --count 64", style="bold")

@@ -185,7 +185,8 @@ def _run_session(
     accelerator.init_trackers("distvae", settings)  # not every tracker takes lists or nothing
     epochs = -(-engine.total_steps // engine.steps_per_epoch)
     speak = accelerator.is_main_process
-    console = TrainingConsole(speak, epochs, engine.steps_per_epoch, progress.step)
+    examples = engine.trained.model.domain.examples
+    console = TrainingConsole(speak, epochs, engine.steps_per_epoch, progress.step, examples)
     signal_name, before = None, stored_checksum(folder / WEIGHTS)
     log_of = functools.partial(MetricsLog, folder, progress.step, accelerator)
     with StopRequest() as stop, together(accelerator, log_of) as log:
@@ -211,7 +212,7 @@ def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> 
         f"{len(engine.train_images):,} {model.domain.told}, "
         f"{counted(model.attributes)}; {accelerator.device.type} x "
         f"{accelerator.num_processes}, precision {precision}; "
-        f"{engine.total_steps:,} steps of {engine.config.optim.batch} images, "
+        f"{engine.total_steps:,} steps of {engine.config.optim.batch} {model.domain.examples}, "
         f"{engine.steps_per_epoch:,} an epoch"
     )
     optim = engine.config.optim
@@ -237,7 +238,7 @@ def _judge(data: ImageData, engine: Engine) -> list[str]:
     """By which images weights are judged, where it matters: a line or none."""
     if data.validation is not None:
         return [
-            f"weights are judged by {len(data.validation):,} validation images "
+            f"weights are judged by {len(data.validation):,} validation {data.examples} "
             f"({data.validation_origin}); the test split is measured at the end"
         ]
     if not engine.config.keeps_best:

@@ -238,7 +238,7 @@ def finish(
         by_label = "" if train.labels is None else "by label, "
         train, test = hold_out(train, seed)
         origin = f"held-out tenth of {name}, {by_label}seed {seed}"
-        notes.append(f"no test split: {len(test.rows):,} images of {name} are held out for it")
+        notes.append(f"no test split: {len(test.rows):,} examples of {name} are held out for it")
     train, test = map(_labelled_first, (train, test))
     return RawData(train, test, origin, label_names, factors, tuple(notes), attributes=attributes)
 

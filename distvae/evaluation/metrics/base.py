@@ -71,4 +71,4 @@ class Metric(ABC):
 
     def images(self, subject: Subject) -> str:
         """What it is measured on."""
-        return f"{len(subject.data.test):,} test images"
+        return f"{len(subject.data.test):,} test {subject.data.examples}"

@@ -50,4 +50,5 @@ class Judge(Metric):
     def images(self, subject: Subject) -> str:
         """Generated ones and, for the diversity, test images."""
         each = images_per_label(subject.data.num_labels)
-        return f"{each:,} generated images of each label, {len(subject.data.test):,} test images"
+        what = subject.data.examples
+        return f"{each:,} generated {what} of each label, {len(subject.data.test):,} test {what}"
