@@ -18,11 +18,6 @@ class Noise(NamedTuple):
     uniforms: Tensor | None
     """Of the inputs, int16 ``[B, C, H, W]`` over the whole range; None where they take none."""
 
-    def at(self, positions: slice) -> "Noise":
-        """The part for these positions of the batch."""
-        uniforms = None if self.uniforms is None else self.uniforms[positions]
-        return Noise(self.noise[positions], uniforms)
-
 
 class Batch(NamedTuple):
     """What a model and its objective take."""

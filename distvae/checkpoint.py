@@ -11,6 +11,7 @@
 The folder appears whole or not at all.
 """
 
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -31,7 +32,8 @@ from distvae.tensors import load_weights, read_tensors, write_tensors
 
 OPTIMIZER = "optimizer.safetensors"
 TRAINER = "trainer.json"
-FORMAT = 1
+FORMAT = 2
+"""Of trainer.json. In 1 the same numbers stood for other random ones: see ``draws/philox.py``."""
 _TRAINED = "parameters/"
 _OBJECTIVE = "objective"
 
@@ -129,13 +131,11 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
 
     Raises:
         DistvaeError: a file is missing or damaged.
-        MismatchError: it is whole, but of another architecture or written without --ema.
+        MismatchError: it is whole, but of another architecture, written without --ema, or of
+            another version's random numbers.
     """
     progress = read_record(path / TRAINER, Progress)
-    if progress.format != FORMAT:
-        raise DistvaeError(
-            f"{path / TRAINER} has format {progress.format}", f"this version reads format {FORMAT}"
-        )
+    _check_format(path, progress.format)
     tensors = read_tensors(path / OPTIMIZER)
     load_weights(trained.usable, path / WEIGHTS)
     names = trained.model.state_dict()
@@ -160,6 +160,26 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
         for name, value in own.items():
             value.copy_(tensors[_TRAINED + name])
     return progress
+
+
+def _check_format(path: Path, found: int) -> None:
+    """Refuse what this version cannot go on with exactly.
+
+    Raises:
+        DistvaeError: the number is none.
+        MismatchError: an earlier version wrote it.
+    """
+    if found == FORMAT:
+        return
+    thing, expected = f"{path / TRAINER} has format {found}", f"this version reads format {FORMAT}"
+    if found != 1:
+        raise DistvaeError(thing, expected)
+    raise MismatchError(
+        f"{path} is of an earlier version, in which a seed gave other random numbers",
+        "only that version can go on with the run exactly",
+        "Begin a new run with its weights: distvae train --init-from "
+        f"{shlex.quote(str(path.parent.parent))} --output NEW.",
+    )
 
 
 def load_newest(run: Path, trained: Trained) -> tuple[Progress | None, Path | None, list[str]]:

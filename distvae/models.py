@@ -20,12 +20,12 @@ from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.domains import Domain
 from distvae.domains.recorded import domain_recorded
+from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.files import write_json
 from distvae.hub import model_folder
 from distvae.labels import Labels
 from distvae.memory import check_memory
-from distvae.noise import standard_normal
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
 from distvae.ranges import checked_temperature, whole_number

@@ -14,12 +14,12 @@ from distvae.data.batches import ResidentImages
 from distvae.data.cache import cache_folder
 from distvae.data.store import ImageData
 from distvae.domains import in_unit_range
+from distvae.draws.normals import standard_normal
 from distvae.evaluation.ensemble import Ensemble, get_judges
 from distvae.evaluation.generation import images_per_label
 from distvae.export.quantize import CALIBRATION_BATCH, CALIBRATION_IMAGES, Feed
 from distvae.export.sampler import Sampler
 from distvae.models import VAE
-from distvae.noise import standard_normal
 from distvae.terminal import progress_bar
 
 SEED = 0

@@ -21,9 +21,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.export.manifest import DECODER, Manifest
-from distvae.noise import standard_normal
 from distvae.reading import parse_json
 from distvae.values import Within, coerce
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.draws.normals import standard_normal
 from distvae.export.inputs import (
     checked_rows,
     label_numbers,
@@ -16,7 +17,6 @@ from distvae.export.manifest import DECODER
 from distvae.export.session import Graph, Opened
 from distvae.labels import Label, Labels
 from distvae.memory import check_memory
-from distvae.noise import standard_normal
 from distvae.ranges import checked_temperature, whole_number
 
 Examples = NDArray[Any]

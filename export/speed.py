@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from distvae.draws.normals import standard_normal
 from distvae.export.sampler import Sampler
 from distvae.labels import numbers_of
-from distvae.noise import standard_normal
 
 IMAGES = 1024
 SECONDS = 1.0

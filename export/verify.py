@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from distvae.conditions import Context
 from distvae.domains import Domain, Vectors
+from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.export.convert import MEAN
 from distvae.export.encoder import Encoder
@@ -25,7 +26,6 @@ from distvae.export.sampler import Sampler
 from distvae.export.session import read_manifest
 from distvae.labels import numbers_of
 from distvae.models import VAE
-from distvae.noise import standard_normal
 from distvae.tensors import checksum
 
 NOISES = 256

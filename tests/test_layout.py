@@ -35,7 +35,6 @@ FLOORS = [
         "files",
         "headers",
         "yaml_files",
-        "noise",
         "terminal",
         "platform",
         "streams",
@@ -67,7 +66,7 @@ FLOORS = [
     ["cli"],
 ]
 DATA_FLOORS = [
-    ["order", "cache", "identity", "roots", "factors", "layout", "levels"],
+    ["cache", "identity", "roots", "factors", "layout", "levels"],
     ["shards", "encoded", "pixels"],
     ["writing"],
     ["sources"],
@@ -87,7 +86,8 @@ LIGHT = [
     "text",
     "hub",
     "schedules",
-    "noise",
+    "draws.normals",
+    "draws.order",
     "files",
     "attributes",
     "labels",

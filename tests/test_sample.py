@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distvae.draws.normals import standard_normal
 from distvae.export.session import PROVIDERS
 from distvae.headers import stored_checksum
 from distvae.models import VAE
-from distvae.noise import standard_normal
 from distvae.runs import checkpoints
 from distvae.sampling import SampleConfig
 from distvae.tensors import checksum

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from distvae.data.encoded import decode_image
 from distvae.data.image_data import Split
-from distvae.data.order import permutation
 from distvae.data.pixels import check_size, read_picture
 from distvae.data.shards import Example, State
 from distvae.data.streaming import Stream
+from distvae.draws import philox
+from distvae.draws.order import permutation
 from distvae.errors import DistvaeError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ AHEAD = 4
 
 def epoch_order(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The order in which an epoch visits the rows: a permutation, int64 [size]."""
-    return permutation(size, seed, epoch)
+    return permutation(size, seed, philox.Stream.ORDER, epoch)
 
 
 def shard(batch_size: int, accumulate: int, micro: int, world_size: int, rank: int) -> slice:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from distvae.data.order import permutation
+from distvae.draws.order import permutation
+from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError
 
 LANES = 8
@@ -90,8 +91,7 @@ class StreamOrder:
             begun = [lane.state for lane in lanes]
             rows = _filled(lanes, self._size)
             if rows:
-                # epochs are the streams of the shards' order
-                order = permutation(len(rows), self._seed, (buffer + 1) << 32 | epoch)
+                order = permutation(len(rows), self._seed, Stream.BUFFER, epoch, buffer)
                 for taken in range(place, len(rows)):
                     state = {"lanes": begun, "buffer": buffer, "place": taken + 1}
                     yield rows[order[taken]], state
@@ -117,7 +117,7 @@ class StreamOrder:
         ]
 
     def _parts(self, epoch: int) -> list["_Part"]:
-        order = permutation(self._table.num_shards, self._seed, epoch).tolist()
+        order = permutation(self._table.num_shards, self._seed, Stream.SHARDS, epoch).tolist()
         shared = len(order) - len(order) % self._world_size
         dealt = [_Part(shard) for shard in order[:shared][self._rank :: self._world_size]]
         # the first process gets the odd image, each time another is the first

@@ -39,6 +39,7 @@ from distvae.data.sources.attributes import labels_of, measured, missing_values
 from distvae.data.sources.labels import missing_labels
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
+from distvae.draws.philox import CHANCE
 from distvae.errors import DistvaeError
 from distvae.fields import IMAGES
 from distvae.files import reporting_disk_errors, write_json
@@ -165,7 +166,7 @@ def _key(source: Source, config: DataConfig) -> str:
     """16 hex digits of everything that decides what a store holds, and whether it may."""
     settings = {name: getattr(config, name) for name in (*CONTENT_SETTINGS, "allow_outside")}
     content = [FORMAT, source.identity, settings]
-    content += [SAMPLE] if config.streaming else []
+    content += [SAMPLE, CHANCE] if config.streaming else []  # of these the sample is drawn
     content += [] if config.domain in (None, IMAGES) else [config.domain]
     content += sorted(pictures() & set(HEIF)) + sorted(set(AVIF) - pictures())
     return combined(content)[:16]

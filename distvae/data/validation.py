@@ -8,9 +8,9 @@ import dataclasses
 from collections.abc import Callable
 
 from distvae.config import DataConfig
-from distvae.data.order import VALIDATION
 from distvae.data.sources.raw import UNLABELLED, RawData, RawSplit
 from distvae.data.sources.splits import hold_out
+from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError, NoSplitError
 
 AUTO, HELD_OUT = "auto", "held-out"
@@ -64,7 +64,7 @@ def with_validation(
             "out of what is not kept",
             "Write some of the images as a split named validation, or leave these flags out.",
         )
-    train, held = hold_out(raw.train, config.split_seed, VALIDATION, "a validation split")
+    train, held = hold_out(raw.train, config.split_seed, Stream.VALIDATION, "a validation split")
     by_label = "" if raw.train.labels is None else "by label, "
     origin = f"held-out tenth of {raw.train.name}, {by_label}seed {config.split_seed}"
     return dataclasses.replace(raw, train=train, validation=held, validation_origin=origin)

@@ -1,33 +1,37 @@
 """The random numbers of training steps and of passes over a split.
 
-Legend: B global batch, K draws for an image, C channels, H height, W width, Z latent dimensions.
-
-Every random number is a pure function of (seed, step, position in the global batch): it is drawn
-for the whole global batch and cut to the positions that a process handles, so the number of
-processes and of accumulation steps cannot change it, and a resumed run needs no generator state.
+Legend: B examples, K draws for an example, Z latent dimensions, S their inputs' shape.
 """
 
-from typing import Literal
+import math
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from distvae.batch import Noise
+from distvae.draws import normals, tensors
+from distvae.draws.philox import Source, Stream
 
-_SIXTY_FOUR_BITS = (1 << 64) - 1
-Stream = Literal["training", "evaluation", "importance"]
-_STREAMS: dict[Stream, int] = {"training": 1, "evaluation": 2, "importance": 3}
+LATENTS, INPUTS = 0, 1
+"""Parts of a step."""
+NORMALS, UNIFORMS = 2, 4
+"""Numbers of a word."""
+BY_NUMPY = "cpu"
+"""The kind of device for which numpy draws; others draw for themselves."""
 
 
 class NoiseSource:
-    """Draws the random numbers of a step.
+    """Draws the random numbers of a step, a pure function of (seed, stream, step, position).
 
     Args:
-        seed: seed of the run.
-        stream: what the numbers are for; each draws others from one seed.
+        seed: of the run.
+        stream: what the numbers are for.
         latent_dim: Z.
-        uniforms_shape: ``(C, H, W)`` to draw uniforms for the inputs as well, else None.
-        device: where the numbers are made; a seed gives other numbers on another kind of device.
-        draws: K noise vectors for an image, along an axis of their own; None is one without that
+        uniforms_shape: S, to draw uniforms for the inputs as well, else None.
+        device: where the numbers are made. On a CPU numpy makes them, elsewhere the device itself:
+            the words behind them are equal to the bit, normals to 1e-6.
+        draws: K noise vectors for an example, along an axis of their own; None is one without that
             axis, of the same numbers as with K = 1.
     """
 
@@ -40,31 +44,45 @@ class NoiseSource:
         device: torch.device,
         draws: int | None = None,
     ) -> None:
-        self._key = _mix(_mix(seed) + _STREAMS[stream])
+        self._seed, self._stream = seed, stream
+        self._source = Source(seed, stream)
         self._latent_shape = (latent_dim,) if draws is None else (draws, latent_dim)
         self._uniforms_shape = uniforms_shape
         self._device = device
-        self._generator = torch.Generator(device)
 
-    def draw(self, step: int, batch_size: int) -> Noise:
-        """The random numbers of step ``step`` for a global batch of ``batch_size`` images."""
-        generator = self._generator.manual_seed(_mix(self._key + step))
-        shape = (batch_size, *self._latent_shape)
-        noise = torch.randn(shape, generator=generator, device=self._device)
+    def draw(self, step: int, positions: slice) -> Noise:
+        """The random numbers of a step for some positions of its global batch.
+
+        Args:
+            step: number of the step.
+            positions: B of them, with a start and a stop; no others are drawn.
+        """
+        noise, uniforms = self.table(range(step, step + 1), positions)
+        return Noise(noise[0], None if uniforms is None else uniforms[0])
+
+    def table(self, steps: range, positions: slice) -> Noise:
+        """Those of several steps, ``[n, B, ...]``; each is as :meth:`draw` gives it."""
+        noise = self._drawn(steps, LATENTS, positions, self._latent_shape)
         if self._uniforms_shape is None:
             return Noise(noise, None)
-        shape = (batch_size, *self._uniforms_shape)
-        words = torch.empty(
-            -(-torch.Size(shape).numel() // 4), dtype=torch.int64, device=self._device
-        )
-        words.random_(-(2**63), None, generator=generator)
-        uniforms = words.view(torch.int16)[: torch.Size(shape).numel()].view(shape)
-        return Noise(noise, uniforms)
+        return Noise(noise, self._drawn(steps, INPUTS, positions, self._uniforms_shape))
 
-
-def _mix(value: int) -> int:
-    """SplitMix64's finalizer: neighbouring integers to unrelated 64-bit seeds."""
-    value = (value + 0x9E3779B97F4A7C15) & _SIXTY_FOUR_BITS
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _SIXTY_FOUR_BITS
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _SIXTY_FOUR_BITS
-    return value ^ (value >> 31)
+    def _drawn(self, steps: range, part: int, positions: slice, shape: tuple[int, ...]) -> Tensor:
+        """Numbers ``[n, B, *shape]``: normal ones of the latents, int16 of the inputs."""
+        size, kept = positions.stop - positions.start, math.prod(shape)
+        per_word = NORMALS if part == LATENTS else UNIFORMS
+        each = -(-kept // per_word)
+        places = [(size * each, step, part, positions.start * each) for step in steps]
+        if self._device.type == BY_NUMPY:
+            words = np.concatenate([self._source.words(*place) for place in places])
+            numbers = torch.from_numpy(
+                normals.quick_normals(words)
+                if part == LATENTS
+                else words.astype("<u8", copy=False).view("<i2")
+            )
+        else:
+            source = self._seed, self._stream
+            made = torch.cat([tensors.words(*source, *place, self._device) for place in places])
+            numbers = tensors.quick_normals(made) if part == LATENTS else made.view(torch.int16)
+        rows = numbers.view(-1, size, each * per_word)[..., :kept]
+        return rows.reshape(-1, size, *shape)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from distvae.data.batches import ResidentImages
-from distvae.data.order import permutation
 from distvae.data.store import ImageData
 from distvae.domains import in_unit_range, to_levels
+from distvae.draws.order import permutation
+from distvae.draws.philox import Stream
 from distvae.evaluation.judge import JudgeNetwork, shrink
 from distvae.evaluation.judge_training import train_network
 from distvae.evaluation.passes import Advance, unwatched
@@ -96,7 +97,7 @@ def _generated(model: LabelSampler, names: Sequence[str], each: int, seed: int) 
 def _few(data: ImageData, each: int, seed: int, device: torch.device) -> ResidentImages:
     """So many training images of each label, drawn by the seed."""
     assert data.train.labels is not None
-    order = permutation(len(data.train), seed, 0)
+    order = permutation(len(data.train), seed, Stream.CHOICE)
     shuffled = data.train.labels[order]
     rows = [order[shuffled == label][:each] for label in range(data.num_labels)]
     train = ResidentImages.from_split(data.train)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distvae.data.factors import Factor
-from distvae.data.order import permutation
 from distvae.data.store import ImageData
 from distvae.domains import in_unit_range
+from distvae.draws.order import permutation
+from distvae.draws.philox import Stream
 from distvae.evaluation.elbo import ACTIVE_VARIANCE
 from distvae.evaluation.factor_grid import FactorData
 from distvae.evaluation.uncertainty import estimate_metrics, mean_of
@@ -115,7 +116,7 @@ class Codes:
 def _draw(codes: Codes, seed: int, repeat: int, given: int) -> Iterator[tuple[str, float]]:
     """Every score on one draw of images."""
     data, factors = codes.data, codes.data.factors[given:]
-    rows = permutation(len(data), seed, repeat)[:IMAGES]
+    rows = permutation(len(data), seed, Stream.CHOICE, repeat)[:IMAGES]
     means, classes = codes(rows), data.classes(rows)[:, given:]
     cut = len(rows) * 2 // 3
     gaps = mutual_information_gaps(means, classes)

@@ -11,10 +11,10 @@ import torch
 
 from distvae.conditions import Conditions
 from distvae.data.batches import ResidentImages
-from distvae.data.order import permutation
 from distvae.data.store import ImageData, Split
 from distvae.domains import in_unit_range
-from distvae.draws import Stream
+from distvae.draws.order import permutation
+from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError
 from distvae.evaluation.judge import shrink
 from distvae.evaluation.passes import Advance, Block, blocks, unwatched
@@ -35,8 +35,6 @@ TRAIN_IMAGES, TEST_IMAGES = 20_000, 10_000
 BAYES_PASSES = 100_000
 """Images times labels, at most, but for ``BAYES_LEAST`` images."""
 BAYES_LEAST = 500
-_STREAM = 2**64 - 2
-"""Of the order in which images are chosen."""
 
 
 def downstream_metrics(
@@ -83,8 +81,8 @@ def downstream_metrics(
             "Name the label column with --label-column, or leave this metric out.",
         )
     told = data.label_names
-    train = encoded(model, data.train, "training", seed, TRAIN_IMAGES, advance)
-    test = encoded(model, data.test, "evaluation", seed, TEST_IMAGES, advance)
+    train = encoded(model, data.train, Stream.EVALUATION_OF_TRAINING, seed, TRAIN_IMAGES, advance)
+    test = encoded(model, data.test, Stream.EVALUATION, seed, TEST_IMAGES, advance)
 
     def measure(name: str, predicted: Ints) -> Iterator[tuple[str, float]]:
         yield from accuracy_metrics(name, predicted == test.labels, test.labels, told, seed)
@@ -147,7 +145,7 @@ def encoded(
 def _blocks(model: VAE, split: Split, stream: Stream, seed: int, most: int) -> Iterator[Block]:
     """At most so many images of a split, drawn by the seed."""
     images = ResidentImages.from_split(split).to(model.to_posterior.weight.device)
-    chosen = np.sort(permutation(len(split), seed, _STREAM)[:most])
+    chosen = np.sort(permutation(len(split), seed, Stream.CHOICE)[:most])
     return blocks(model, images, seed, stream, rows=torch.from_numpy(chosen))
 
 
@@ -157,7 +155,7 @@ def bayes_labels(model: VAE, data: ImageData, seed: int, advance: Advance) -> tu
     assert data.train.labels is not None
     counts = torch.from_numpy(np.bincount(data.train.labels, minlength=data.num_labels)).double()
     hits, labels, most = [], [], _bayes_images(data)
-    for _, own, batch in _blocks(model, data.test, "evaluation", seed, most):
+    for _, own, batch in _blocks(model, data.test, Stream.EVALUATION, seed, most):
         assert own is not None
         joint = []
         for label, share in enumerate((counts / counts.sum()).log()):

@@ -17,7 +17,7 @@ from distvae.conditions import Context
 from distvae.data.batches import ResidentImages
 from distvae.data.store import Split
 from distvae.distributions import LOG_TWO_PI, DiagonalGaussian
-from distvae.draws import Stream
+from distvae.draws.philox import Stream
 from distvae.evaluation.passes import BLOCK, Advance, blocks, unwatched
 from distvae.evaluation.uncertainty import estimate_metrics, mean_of
 from distvae.models import VAE
@@ -93,7 +93,7 @@ def latent_metrics(
         bounds each with the ``_standard_error`` over the images.
     """
     most = MOST if model.flow is None else MOST_OF_FLOWS
-    test, rates = draw(model, images, seed, most, "evaluation", advance)
+    test, rates = draw(model, images, seed, most, Stream.EVALUATION, advance)
     if rates is None:
         why = "the KL of this posterior to this prior has no closed form that adds up by latent"
         leave("rate_latent", why)
@@ -104,7 +104,7 @@ def latent_metrics(
     if model.conditioner.shape.numbers:
         leave("mutual_information", "images are given numbers, and few are given the same")
         return
-    known, _ = draw(model, others, seed, FIT_IMAGES, "training")
+    known, _ = draw(model, others, seed, FIT_IMAGES, Stream.EVALUATION_OF_TRAINING)
     joined = torch.cat([test.groups, known.groups])
     groups = joined if joined.dim() == 1 else torch.unique(joined, dim=0, return_inverse=True)[1]
     sizes = [len(test.own), len(known.own)]

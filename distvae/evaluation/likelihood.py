@@ -12,13 +12,16 @@ from torch import Tensor
 
 from distvae.conditions import Context
 from distvae.data.batches import ResidentImages
-from distvae.draws import NoiseSource
+from distvae.draws.philox import Stream
+from distvae.draws.steps import NoiseSource
 from distvae.evaluation.passes import ALONE, Advance, Share, blocks, unwatched
 from distvae.evaluation.uncertainty import estimate_metrics, mean_of, spread_metrics
 from distvae.models import VAE
 
-BLOCK, DRAWS = 20, 50
-"""Images and draws whose noise is drawn together: of them a number is a function, of no more."""
+BLOCK = 20
+"""Images that go through the encoder together."""
+DRAWS = 50
+"""Draws of an image whose noise is one step: of their number the noise is a function."""
 VALUES = 4_000_000
 """Pixels and channels that are decoded together; a matter of memory alone."""
 
@@ -59,17 +62,17 @@ def log_likelihood(
         advance: told the number of images done.
     """
     size, device = len(images), images.device
-    latents = NoiseSource(seed, "importance", model.config.latent_dim, None, device, DRAWS)
+    latents = NoiseSource(seed, Stream.IMPORTANCE, model.config.latent_dim, None, device, DRAWS)
     sums = torch.full((2, size), -math.inf, dtype=torch.float64, device=device)
     way = blocks(model, images, seed, size=BLOCK, noise_dim=1, share=share, advance=advance)
     for rows, _, batch in way:
-        context, block = model.conditioner(batch.conditions), int(rows[0]) // BLOCK
+        context, first = model.conditioner(batch.conditions), int(rows[0])
         if label is not None:
             context = model.conditioner.of_label(torch.full_like(rows, label, device=device))
         inputs = model.inputs_of(batch)
         for turn in range(-(-draws // DRAWS)):
             count = min(DRAWS, draws - turn * DRAWS)
-            noise = latents.draw((block << 32) + turn, BLOCK).noise[: len(rows), :count]
+            noise = latents.draw(turn, slice(first, first + len(rows))).noise[:, :count]
             weights = _log_weights(model, inputs, context, noise)
             both = torch.stack([weights.logsumexp(1), (2.0 * weights).logsumexp(1)])
             sums[:, rows] = torch.logaddexp(sums[:, rows], both)

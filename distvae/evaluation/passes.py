@@ -15,7 +15,8 @@ from distvae.conditions import Conditions
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.domains import Domain
-from distvae.draws import NoiseSource, Stream
+from distvae.draws.philox import Stream
+from distvae.draws.steps import NoiseSource
 
 BLOCK = 500
 Advance = Callable[[int], None]
@@ -70,7 +71,7 @@ def blocks(
     model: Seeing,
     images: ResidentImages,
     seed: int,
-    stream: Stream = "evaluation",
+    stream: Stream = Stream.EVALUATION,
     *,
     rows: Tensor | None = None,
     size: int = BLOCK,
@@ -80,8 +81,8 @@ def blocks(
 ) -> Iterator[Block]:
     """Go through images once, block by block.
 
-    A block has its own random numbers, so what comes of it depends neither on the number of
-    processes, which take blocks in turn, nor on a ragged last block.
+    The random numbers of an image depend on its place in the pass alone: neither on the number of
+    processes, which take blocks in turn, nor on the size of a block.
 
     Args:
         model: on the device of ``images``.
@@ -89,7 +90,7 @@ def blocks(
         seed: of all random numbers.
         stream: of them.
         rows: which images, and in which order ``[N]``; left out, all.
-        size: of a block; the random numbers of an image depend on it.
+        size: of a block.
         noise_dim: numbers for an image; left out, its latents.
         share: of this process.
         advance: told whenever a block is done.
@@ -100,7 +101,7 @@ def blocks(
     for number in range(share.rank, len(parts), share.world_size):
         part = parts[number]
         stored, *known = images.gather(part)
-        noise = source.draw(number, size).at(slice(0, len(part)))
+        noise = source.draw(0, slice(number * size, number * size + len(part)))
         given = Conditions.of_examples(*known) if model.conditional else None
         yield Block(part, known[0], Batch(stored, given, *noise))
         advance(len(part))

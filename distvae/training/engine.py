@@ -25,7 +25,8 @@ from distvae.data.batches import (
 )
 from distvae.data.examples import domain_of_data, mean_input
 from distvae.data.image_data import ImageData
-from distvae.draws import NoiseSource
+from distvae.draws.philox import Stream
+from distvae.draws.steps import NoiseSource
 from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
 from distvae.objectives import MODEL, OBJECTIVES, Objective, Pressure, RunFacts
@@ -98,12 +99,11 @@ class Engine:
         return self._batches(0, rows, self.test_images)
 
     def _batches(self, step: int, rows: Rows, images: TrainImages) -> list[Batch]:
-        noise = self.noise.draw(step, len(rows))
         batches = []
         for positions in self.shards:
             stored, *known = images.gather(rows[positions])
             given = Conditions.of_examples(*known) if self.trained.model.conditional else None
-            batches.append(Batch(stored, given, *noise.at(positions)))
+            batches.append(Batch(stored, given, *self.noise.draw(step, positions)))
         return batches
 
 
@@ -152,7 +152,12 @@ def build_engine(
             ResidentImages.from_split(data.validation).to(device) if data.validation else None
         ),
         noise=NoiseSource(
-            optim.seed, "training", objective.noise_dim, uniforms_shape, device, objective.draws
+            optim.seed,
+            Stream.TRAINING,
+            objective.noise_dim,
+            uniforms_shape,
+            device,
+            objective.draws,
         ),
         steps_per_epoch=steps_per_epoch,
         parts=whole(optim, steps_of(optim, steps_per_epoch), steps_per_epoch),

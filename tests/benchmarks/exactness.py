@@ -27,10 +27,11 @@ def free() -> None:
     import torch
 
     from distvae.batch import Noise
-    from distvae.draws import NoiseSource
+    from distvae.draws.steps import NoiseSource
     from distvae.training import engine
 
-    def draw(self: NoiseSource, step: int, batch_size: int) -> Noise:
+    def draw(self: NoiseSource, step: int, positions: slice) -> Noise:
+        batch_size = positions.stop - positions.start
         latent = torch.randn(batch_size, *self._latent_shape)
         if self._uniforms_shape is None:
             return Noise(latent, None)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from distvae.config import DataConfig
-from distvae.data.order import VALIDATION
 from distvae.data.sources.raw import RawSplit
 from distvae.data.sources.splits import hold_out
 from distvae.data.store import open_data
+from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError
 from tests.conftest import write_shapes
 
@@ -22,7 +22,7 @@ def split(labels: list[int] | None, size: int) -> RawSplit:
 
 
 def held(labels: list[int] | None, size: int, seed: int = 0) -> tuple[RawSplit, RawSplit]:
-    train, part = hold_out(split(labels, size), seed, VALIDATION, "a validation split")
+    train, part = hold_out(split(labels, size), seed, Stream.VALIDATION, "a validation split")
     assert sorted([*train.rows, *part.rows]) == [*range(1000, 1000 + size)]
     assert all(np.all(np.diff(one.rows) > 0) for one in (train, part))
     return train, part
@@ -49,7 +49,7 @@ def test_it_is_a_function_of_the_seed() -> None:
 @pytest.mark.parametrize("labels", [[0], None])
 def test_one_image_is_refused(labels: list[int] | None) -> None:
     with pytest.raises(DistvaeError, match=r"at least 2 are needed .*--split-validation"):
-        hold_out(split(labels, 1), 0, VALIDATION, "a validation split")
+        hold_out(split(labels, 1), 0, Stream.VALIDATION, "a validation split")
 
 
 def test_of_labels_with_one_image_each_one_is_held_out() -> None:

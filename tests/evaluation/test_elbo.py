@@ -9,7 +9,8 @@ import torch
 from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
-from distvae.draws import NoiseSource
+from distvae.draws.philox import Stream
+from distvae.draws.steps import NoiseSource
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.evaluation.passes import BLOCK
 from distvae.models import build_model
@@ -34,12 +35,12 @@ def test_evaluation_is_exact(size: int) -> None:
         )
     )
 
-    source = NoiseSource(5, "evaluation", 4, None, torch.device("cpu"))
+    source = NoiseSource(5, Stream.EVALUATION, 4, None, torch.device("cpu"))
     bounds, rates, means = [], [], []
     double = build_model(config, (1, 8, 8), ("a", "b", "c")).double().eval()
     double.load_state_dict({name: value.double() for name, value in model.state_dict().items()})
     for row in range(size):  # one image at a time
-        noise = source.draw(row // BLOCK, BLOCK).noise[row % BLOCK].double()
+        noise = source.draw(0, slice(row, row + 1)).noise[0].double()
         x = (images[row : row + 1] > 127).double()
         y = Context(labels[row : row + 1])
         with torch.no_grad():

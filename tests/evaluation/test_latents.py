@@ -10,7 +10,8 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.store import Split
-from distvae.draws import NoiseSource
+from distvae.draws.philox import Stream
+from distvae.draws.steps import NoiseSource
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.evaluation.latents import (
     Latents,
@@ -151,8 +152,8 @@ def test_a_flow_that_bends_has_densities_of_its_own() -> None:
     found = dict(latent_metrics(model, images, split_of(some(200)), 0))
     with torch.no_grad():
         posterior = model.encode(images.stored / 255, None)
-        noise = NoiseSource(0, "evaluation", 3, None, torch.device("cpu")).draw(0, 500)
-        z = posterior.sample(noise.at(slice(0, 40)).noise)
+        source = NoiseSource(0, Stream.EVALUATION, 3, None, torch.device("cpu"))
+        z = posterior.sample(source.draw(0, slice(0, 40)).noise)
         each = torch.stack([posterior.log_prob(one.expand(40, -1)) for one in z])
         expected = posterior.log_prob(z) - (each.logsumexp(1) - math.log(40))
     assert found["mutual_information_lower"] == pytest.approx(float(expected.mean()), abs=1e-4)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import distvae.export
+from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.export import Encoder, Sampler
 from distvae.export.sampler import great_circle
-from distvae.noise import standard_normal
 from tests.export.conftest import LATENT_DIM, NAMES, NOISE_DIM, SHAPE, Tiny
 
 

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.export import web
-from distvae.noise import standard_normal
 from tests.conftest import flip_a_bit
+from tests.draws.test_philox import PUBLISHED
 from tests.export.browser import CHROMIUM, Browser, Page
 from tests.export.pages import (
     IDLE,
@@ -103,6 +104,16 @@ def test_noise_is_that_of_python(open_page: Open, dim: int) -> None:
         # the two logarithms and sines may differ in the last of 53 bits, the rounded rarely do
         np.testing.assert_array_almost_equal_nulp(found.astype(np.float32), expected, 1)
         assert (found == expected).mean() > 0.99
+
+
+@needs_browser
+def test_words_are_those_that_random123_publishes(open_page: Open) -> None:
+    page = open_page("plane")
+    for counter, key, expected in PUBLISHED:
+        whole = sum(word << 64 * place for place, word in enumerate(counter))
+        script = f"""import("./noise.js").then(({{ philox }}) =>
+            philox({key[0] + (key[1] << 64)}n, {whole}n).map(String))"""
+        assert tuple(map(int, page.run(script))) == expected
 
 
 @needs_browser

@@ -91,7 +91,7 @@ def test_only_the_networks_compute_in_bf16(
 ) -> None:
     watch = watched(settings(mixed_precision="bf16", likelihood=likelihood, prior=prior), here)
     engine = watch.engine
-    noise = engine.noise.draw(0, 12)
+    noise = engine.noise.draw(0, slice(0, 12))
     grey, labels, _ = engine.train_images.gather(torch.arange(12))
     with HalfPrecisionCalls() as calls:
         engine.loss_of(

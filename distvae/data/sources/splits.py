@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from distvae.attributes import Attribute
 from distvae.config import DataConfig
 from distvae.data.factors import Factor
-from distvae.data.order import HELD_OUT, permutation
 from distvae.data.sources.raw import UNLABELLED, Notes, RawData, RawSplit
+from distvae.draws.order import permutation
+from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError, NoSplitError, nearest
 
 _TRAIN, _TEST, _VALIDATION = "train", "test", "validation"
@@ -178,7 +179,7 @@ def _named(flag: str, wanted: str, data: str, names: Collection[str]) -> str:
 
 
 def hold_out(
-    split: RawSplit, seed: int, stream: int = HELD_OUT, why: str = "a test split"
+    split: RawSplit, seed: int, stream: Stream = Stream.HELD_OUT, why: str = "a test split"
 ) -> tuple[RawSplit, RawSplit]:
     """The split without a tenth of its rows, and that tenth: a pure function of seed and labels.
 

@@ -11,13 +11,22 @@ from torch import Tensor
 
 from distvae.batch import Noise
 from distvae.domains import Images
-from distvae.draws import NoiseSource, Stream
+from distvae.draws import steps
+from distvae.draws.normals import quick_normals
+from distvae.draws.philox import Source, Stream
+from distvae.draws.steps import NoiseSource
 
 SHAPE = (3, 5, 7)
 
 
-def source(seed: int = 0, stream: Stream = "training", pixels: bool = True) -> NoiseSource:
-    return NoiseSource(seed, stream, 6, SHAPE if pixels else None, torch.device("cpu"))
+def source(
+    seed: int = 0, stream: Stream = Stream.TRAINING, pixels: bool = True, device: str = "cpu"
+) -> NoiseSource:
+    return NoiseSource(seed, stream, 6, SHAPE if pixels else None, torch.device(device))
+
+
+def first(count: int) -> slice:
+    return slice(0, count)
 
 
 def pixels_of(noise: Noise) -> Tensor:
@@ -27,9 +36,9 @@ def pixels_of(noise: Noise) -> Tensor:
 
 def test_a_step_has_the_same_numbers_whatever_was_drawn_before() -> None:
     one, other = source(5), source(5)
-    expected = one.draw(3, 32)
+    expected = one.draw(3, first(32))
     for step in (9, 0, 3):
-        found = other.draw(step, 32)
+        found = other.draw(step, first(32))
     assert torch.equal(found.noise, expected.noise)
     assert torch.equal(pixels_of(found), pixels_of(expected))
 
@@ -38,22 +47,22 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    source().draw(0, 8)
+    source().draw(0, first(8))
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_latents_do_not_depend_on_pixel_noise() -> None:
-    found = source(pixels=False).draw(2, 16)
+    found = source(pixels=False).draw(2, first(16))
     assert found.uniforms is None
-    assert torch.equal(found.noise, source().draw(2, 16).noise)
+    assert torch.equal(found.noise, source().draw(2, first(16)).noise)
 
 
 def test_seeds_steps_and_streams_differ() -> None:
     count = 2000
     draws = [
-        source(seed, stream).draw(step, count).noise.flatten()
+        source(seed, stream).draw(step, first(count)).noise.flatten()
         for seed in (0, 1, 2**40)
-        for stream in ("training", "evaluation")
+        for stream in (Stream.TRAINING, Stream.EVALUATION)
         for step in (0, 1, 2)
     ]
     correlation = torch.corrcoef(torch.stack(draws)) - torch.eye(len(draws))
@@ -61,16 +70,16 @@ def test_seeds_steps_and_streams_differ() -> None:
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 8])
-def test_the_parts_of_a_batch_are_cut_from_the_whole(parts: int) -> None:
-    whole = source().draw(1, 24)
+def test_the_parts_of_a_batch_are_drawn_alone(parts: int) -> None:
+    whole = source().draw(1, first(24))
     size = 24 // parts
-    cut = [source().draw(1, 24).at(slice(i * size, (i + 1) * size)) for i in range(parts)]
+    cut = [source().draw(1, slice(i * size, (i + 1) * size)) for i in range(parts)]
     assert torch.equal(torch.cat([part.noise for part in cut]), whole.noise)
     assert torch.equal(torch.cat([pixels_of(part) for part in cut]), pixels_of(whole))
 
 
 def test_noise_is_normal_and_uniform() -> None:
-    noise = source(1).draw(0, 5000)
+    noise = source(1).draw(0, first(5000))
     latent, pixels = noise.noise, pixels_of(noise)
     assert (latent.dtype, latent.shape) == (torch.float32, (5000, 6))
     assert (pixels.dtype, pixels.shape) == (torch.int16, (5000, *SHAPE))
@@ -117,7 +126,7 @@ def test_dynamic_draws_white_as_often_as_the_grey_level_says(level: int) -> None
     batch = 1000
     images = torch.full((batch, *SHAPE), level, dtype=torch.uint8)
     drawn = [
-        Images(SHAPE, "dynamic").to_input(images, source(2).draw(step, batch).uniforms)
+        Images(SHAPE, "dynamic").to_input(images, source(2).draw(step, first(batch)).uniforms)
         for step in (0, 1)
     ]
     probability, count = level / 255, 2 * images.numel()
@@ -128,13 +137,59 @@ def test_dynamic_draws_white_as_often_as_the_grey_level_says(level: int) -> None
 
 
 def test_several_draws_of_an_image_have_an_axis_of_their_own() -> None:
-    def drawn(draws: int | None) -> Noise:
-        return NoiseSource(5, "training", 6, SHAPE, torch.device("cpu"), draws).draw(3, 32)
+    def drawn(draws: int | None, start: int = 0, stop: int = 32) -> Noise:
+        kind = NoiseSource(5, Stream.TRAINING, 6, SHAPE, torch.device("cpu"), draws)
+        return kind.draw(3, slice(start, stop))
 
     one, several = drawn(None), drawn(4)
     assert torch.equal(drawn(1).noise, one.noise[:, None])
     assert torch.equal(pixels_of(drawn(1)), pixels_of(one))
     assert several.noise.shape == (32, 4, 6)
-    assert torch.equal(several.at(slice(8, 16)).noise, several.noise[8:16])
+    assert torch.equal(drawn(4, 8, 16).noise, several.noise[8:16])
     flat = several.noise.flatten(0, 1)
     assert (torch.corrcoef(flat.T) - torch.eye(6)).abs().max() < 5 / math.sqrt(len(flat))
+
+
+@pytest.mark.parametrize("draws", [None, 3])
+@pytest.mark.parametrize("pixels", [None, (1, 3, 5)])
+def test_a_table_holds_the_numbers_of_several_steps(
+    draws: int | None, pixels: tuple[int, ...] | None
+) -> None:
+    kind = NoiseSource(5, Stream.TRAINING, 6, pixels, torch.device("cpu"), draws)
+    table = kind.table(range(7, 10), slice(4, 9))
+    for number, step in enumerate(range(7, 10)):
+        expected = kind.draw(step, slice(4, 9))
+        assert torch.equal(table.noise[number], expected.noise)
+        if expected.uniforms is None:
+            assert table.uniforms is None
+        else:
+            assert torch.equal(pixels_of(table)[number], expected.uniforms)
+
+
+def test_the_words_of_an_example_follow_those_of_the_one_before() -> None:
+    seed, step, position = 5, 3, 11
+    found = source(seed).draw(step, slice(position, position + 1))
+    words = Source(seed, Stream.TRAINING)
+    # six normals take three words, 105 uniforms 27
+    normals = quick_normals(words.words(3, step, steps.LATENTS, 3 * position))
+    assert found.noise[0].tolist() == normals.tolist()
+    whole = words.words(27, step, steps.INPUTS, 27 * position).tolist()
+    sixteenths = [word >> shift & 0xFFFF for word in whole for shift in (0, 16, 32, 48)]
+    unsigned = [number & 0xFFFF for number in pixels_of(found).flatten().tolist()]
+    assert unsigned == sixteenths[:105]
+
+
+def test_a_device_that_is_no_cpu_makes_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The branch for it, run on a CPU, as no other device need be here."""
+    expected = source(5).draw(3, slice(2, 20))
+    monkeypatch.setattr(steps, "BY_NUMPY", "none")
+    found = source(5).draw(3, slice(2, 20))
+    assert torch.equal(pixels_of(found), pixels_of(expected))
+    torch.testing.assert_close(found.noise, expected.noise, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_makes_the_same_numbers() -> None:
+    found, expected = source(5, device="cuda").draw(3, first(500)), source(5).draw(3, first(500))
+    assert torch.equal(pixels_of(found).cpu(), pixels_of(expected))
+    torch.testing.assert_close(found.noise.cpu(), expected.noise, rtol=1e-6, atol=2e-6)
