@@ -75,10 +75,14 @@ class OneCallAdamW(torch.optim.AdamW):
             local_parts(self.state[parameter]["exp_avg_sq"] for parameter in parameters),
         )
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Update every parameter that has a gradient."""
+        """:meth:`move`, and whatever torch does around the step of an optimizer."""
         assert closure is None
+        self.move()
+
+    @torch.no_grad()
+    def move(self) -> None:
+        """Update every parameter that has a gradient."""
         found_inf = getattr(self, "found_inf", None)  # both come from a gradient scaler
         scale = getattr(self, "grad_scale", None)
         for group, lists in zip(self.param_groups, self._lists, strict=True):

@@ -29,14 +29,16 @@ def loss_function(config: TrainConfig, device_type: str) -> LossOf:
 
     fp16, whose gradients are scaled, is Accelerate's.
     """
-    half = config.optim.mixed_precision == "bf16"
 
     def loss_of(training: nn.Module, batch: Batch, pressure: Pressure) -> Loss:
-        with torch.autocast(device_type, torch.bfloat16, enabled=half):
-            loss: Loss = training(batch, pressure)
+        loss: Loss = training(batch, pressure)
         return loss
 
-    return loss_of
+    def half(training: nn.Module, batch: Batch, pressure: Pressure) -> Loss:
+        with torch.autocast(device_type, torch.bfloat16):
+            return loss_of(training, batch, pressure)
+
+    return half if config.optim.mixed_precision == "bf16" else loss_of
 
 
 def update_by(take_turn: TakeTurn, wrapped: Wrapped) -> Update:
@@ -71,30 +73,43 @@ def _follow(averages: list[Tensor], weights: list[Tensor], share: Tensor) -> Non
 
 
 def autograd_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
-    """Forward and backward for each micro-batch through Accelerate, then one optimizer step.
+    """Forward and backward for each micro-batch, then one optimizer step; so in each turn.
 
-    So in each turn of the players.
+    Accelerate holds back what processes exchange until the last micro-batch, and scales fp16. Where
+    there is neither to do it is not asked, as its questions take longer than a small layer.
     """
-    accelerator, optimizer = wrapped.accelerator, wrapped.stepped
-    sharded = is_sharded(wrapped.forward)
+    accelerator, optimizer, forward = wrapped.accelerator, wrapped.optimizer, wrapped.forward
+    sharded = is_sharded(forward)
+    simple = accelerator.gradient_accumulation_steps == 1 and accelerator.scaler is None
+
+    def backward(batch: Batch, pressure: Pressure, turn: Turn) -> Loss:
+        # DDP would wait for gradients of the model that do not come
+        loss = loss_of(forward if MODEL in turn else wrapped.training, batch, pressure)
+        total = loss.total(turn)
+        if simple:
+            torch.autograd.backward(total)
+        else:
+            accelerator.backward(total)
+        return loss.detach()
+
+    def in_parts(batch: Batch, pressure: Pressure, turn: Turn) -> Loss:
+        with accelerator.accumulate(forward):
+            if sharded and MODEL in turn:  # Accelerate only holds back the sums of DDP
+                wrapped.training.set_requires_gradient_sync(accelerator.sync_gradients)  # type: ignore[operator]
+            return backward(batch, pressure, turn)
 
     def take_turn(
         turn: Turn, batches: Sequence[Batch], pressure: Pressure, scales: Mapping[str, Scales]
     ) -> list[Loss]:
-        losses = []
-        moves = MODEL in turn
-        for batch in batches:
-            with accelerator.accumulate(wrapped.forward):
-                if sharded and moves:  # Accelerate only holds back the sums of DDP
-                    wrapped.training.set_requires_gradient_sync(accelerator.sync_gradients)  # type: ignore[operator]
-                # DDP would wait for gradients of the model that do not come
-                loss = loss_of(wrapped.forward if moves else wrapped.training, batch, pressure)
-                accelerator.backward(loss.total(turn))
-            losses.append(loss.detach())
+        take = backward if len(batches) == 1 else in_parts
+        losses = [take(batch, pressure, turn) for batch in batches]
         _settle_gradients(turn, wrapped)
         for name, scale in scales.items():
-            wrapped.optimizer.group(name)["lr"] = scale.rate
-        optimizer.step()
+            optimizer.group(name)["lr"] = scale.rate
+        if accelerator.scaler is None:
+            optimizer.move()
+        else:
+            wrapped.stepped.step()
         optimizer.zero_grad()
         return losses
 
