@@ -56,10 +56,6 @@ class Player:
     steps: int = 1
     """Its steps in each of the run: those before the last are taken on the same batch, alone."""
 
-    def taken(self, step: int) -> int:
-        """Steps it has taken after ``step`` of the run."""
-        return self.steps * max(0, step - self.start)
-
 
 @dataclass(frozen=True)
 class Loss:

@@ -1,0 +1,219 @@
+"""Several steps at once: a plan, its tables on the device, and where it ends."""
+
+# torch leaves functions untyped
+# mypy: disable-error-code="no-untyped-call"
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from distvae.config import TrainConfig
+from distvae.data.store import open_data
+from distvae.objectives import MODEL
+from distvae.training import loop, stopping
+from distvae.training.accelerator import build_accelerator
+from distvae.training.advance import advance
+from distvae.training.engine import Engine, build_engine
+from distvae.training.optimizer import OneCallAdamW
+from distvae.training.plan import Plan, numbers_of
+from distvae.training.planning import make_plan
+from distvae.training.stopping import StopRequest, Vote
+from distvae.training.whole_step import compiled_update
+from tests.training.conftest import Settings, losses, trained
+
+STEPS = 10
+"""Of an epoch, and of what is compared."""
+FACTOR: dict[str, Any] = {
+    "objective": "factor",
+    "model": "vae",
+    "prior": "normal",
+    "discriminator": [8],
+    "discriminator_start": 3,
+    "discriminator_steps": 2,
+    "discriminator_betas": [0.5, 0.9],
+    "clip": 20.0,
+}
+KINDS: list[dict[str, Any]] = [{"ema": 0.9, "binarize": "dynamic"}, {"accumulate": 2}, FACTOR]
+
+
+def built(config: TrainConfig, folder: Path) -> Engine:
+    data = open_data(config.data)
+    config = config.resolved(data.image_shape[0])
+    engine = build_engine(config, data, build_accelerator(config, str(folder)))
+    engine.wrapped.forward.train()
+    return engine
+
+
+def take(engine: Engine, first: int, steps: int, at_once: int) -> list[list[float]]:
+    """Steps in blocks of so many; the losses of each in its last turn."""
+    found, step = [], first
+    while step < first + steps:
+        plan = make_plan(engine, step, min(at_once, first + steps - step))
+        advance(engine, plan)
+        found += engine.state.found(plan.steps).flatten(1).tolist()
+        step += plan.steps
+    return found
+
+
+def everything(engine: Engine) -> list[torch.Tensor]:
+    """All that steps change, in a fixed order."""
+    trained = engine.trained
+    modules = [module for module in (engine.training, trained.averaged) if module is not None]
+    states = [module.state_dict() for module in modules] + list(trained.optimizer.state.values())
+    return [value for state in states for value in state.values()]
+
+
+@pytest.mark.parametrize("changes", KINDS, ids=["averaged", "accumulated", "two players"])
+def test_steps_at_once_are_the_same_as_one_by_one(
+    settings: Settings, here: Path, changes: dict[str, Any]
+) -> None:
+    engines = [built(settings(**changes), here) for _ in range(3)]
+    blocks = zip(engines, (1, 3, STEPS), strict=True)
+    found = [take(engine, 0, STEPS, at_once) for engine, at_once in blocks]
+    assert len(found[0]) == STEPS
+    assert found[0] == found[1] == found[2]
+    for tensors in zip(*map(everything, engines), strict=True):
+        assert torch.equal(tensors[0], tensors[1])
+        assert torch.equal(tensors[0], tensors[2])
+
+
+class Calls(TorchDispatchMode):
+    """Remembers the names of operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.names.add(str(func.overloadpacket).removeprefix("aten."))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("changes", KINDS, ids=["averaged", "accumulated", "two players"])
+def test_a_block_reads_nothing_and_sends_nothing(
+    settings: Settings, here: Path, changes: dict[str, Any]
+) -> None:
+    engine = built(settings(**changes), here)
+    take(engine, 0, 4, 1)
+    plan = make_plan(engine, 4, 4)
+    with Calls() as calls:
+        advance(engine, plan)
+    assert {"index_select", "index_copy_", "_fused_adamw_"} <= calls.names
+    # a scalar that is read, one that is made of a number of the host
+    assert not calls.names & {"_local_scalar_dense", "lift_fresh", "lift_fresh_copy", "equal"}
+    with Calls() as calls:
+        float(torch.ones(1) + torch.tensor(1.0))
+    assert {"_local_scalar_dense", "lift_fresh"} <= calls.names, "they would have been seen"
+
+
+def test_moments_are_corrected_by_the_steps_that_a_player_has_taken(
+    settings: Settings, here: Path
+) -> None:
+    """Not by those it would have taken from the start: a resumed run may start it elsewhere."""
+    engine = built(settings(**FACTOR), here)
+    counts = {MODEL: 9, "discriminator": 4}
+    for name, count in counts.items():
+        for parameter in engine.wrapped.optimizer.group(name)["params"]:
+            engine.trained.optimizer.state[parameter]["step"].fill_(count)
+    plan = make_plan(engine, 5, 2)
+    assert plan.turns == (("discriminator",), (MODEL, "discriminator"))
+    for number in range(2):
+        first, last = numbers_of(plan.numbers[number], plan.turns).scales
+        taken = 4 + 2 * number + 1
+        for scales, count in ((first["discriminator"], taken), (last["discriminator"], taken + 1)):
+            assert float(scales.mean) == pytest.approx(1 / (1 - 0.5**count))
+            assert float(scales.square) == pytest.approx(1 / (1 - 0.9**count))
+        assert float(last[MODEL].mean) == pytest.approx(1 / (1 - 0.9 ** (10 + number)))
+        assert float(last[MODEL].square) == pytest.approx(1 / (1 - 0.999 ** (10 + number)))
+
+
+@pytest.mark.parametrize("changes", [KINDS[0], FACTOR], ids=["averaged", "two players"])
+def test_the_step_that_is_compiled_agrees_with_autograd(
+    settings: Settings, here: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """Also where a player starts earlier than it did before, as after a resume."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    engines = []
+    for functional in (False, True):
+        engine = built(settings(**changes), here)
+        take(engine, 0, 2, 2)
+        players = engine.training.objective.players
+        for name in players.keys() - {MODEL}:  # which has stood still, and would have until step 3
+            players[name] = dataclasses.replace(players[name], start=0)
+        if functional:
+            monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+            update = compiled_update(engine.wrapped, engine.loss_of)
+            engine = dataclasses.replace(engine, update=update)
+        take(engine, 2, 6, 3)
+        engines.append(engine)
+    for one, other in zip(*map(everything, engines), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_scaled_step_is_that_of_plain_adamw() -> None:
+    """Also where a gradient is not finite: nothing moves, and no step is counted."""
+    weights = [torch.nn.Parameter(torch.linspace(-1, 1, 5)) for _ in range(2)]
+    optimizers: list[torch.optim.Optimizer] = [
+        OneCallAdamW([{"params": weights[:1], "name": MODEL}], lr=0.1, weight_decay=0.01),
+        torch.optim.AdamW(weights[1:], lr=0.1, weight_decay=0.01),
+    ]
+    for weight, optimizer in zip(weights, optimizers, strict=True):
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+        for factor in (1.0, float("inf"), 3.0, -1.0):
+            scaler.scale((weight.square() * factor).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+        assert optimizer.state[weight]["step"] == 3
+    torch.testing.assert_close(weights[0], weights[1])
+    (one,), (other,) = (optimizer.state.values() for optimizer in optimizers)
+    torch.testing.assert_close(one["exp_avg_sq"], other["exp_avg_sq"])
+
+
+def test_steps_are_taken_up_to_the_next_event(
+    settings: Settings, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log line, a checkpoint, the end of an epoch or of the run."""
+    plans: list[Plan] = []
+
+    def noted(engine: Engine, plan: Plan) -> None:
+        plans.append(plan)
+        advance(engine, plan)
+
+    monkeypatch.setattr(loop, "advance", noted)
+    monkeypatch.setattr(stopping, "ALONE_SECONDS", 1e9)
+    often = settings(epochs=3, max_steps=27, log_every=4, checkpoint_every=7)
+    run = trained(often, here / "often")
+    ends = [plan.first + plan.steps for plan in plans]
+    assert ends == [1, *(4, 7, 8, 10, 12, 14, 16, 20, 21, 24, 27)]
+    assert [plan.first for plan in plans] == [0, *ends[:-1]]
+    plans.clear()
+    monkeypatch.setattr(stopping, "ALONE_SECONDS", 0.0)
+    steps = trained(often, here / "steps")
+    assert [plan.steps for plan in plans] == [1] * 27
+    assert losses(run) == losses(steps)
+    assert (run / "model.safetensors").read_bytes() == (steps / "model.safetensors").read_bytes()
+
+
+def test_a_process_alone_looks_for_signals_by_the_clock(
+    settings: Settings, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr(stopping, "ALONE_SECONDS", 0.125)
+    stop = StopRequest()
+    vote = Vote(build_accelerator(settings(), str(here)), stop, 40)
+    assert vote.due == 41
+    for seconds, ahead in ((4.0, 1), (0.015625, 8), (0.015625, 64), (64.0, 1)):
+        step, now = vote.due, now + seconds
+        assert vote.signal_name(step) is None
+        assert vote.due == step + ahead
+    stop.signal_name = "SIGTERM"
+    assert vote.signal_name(vote.due - 1) == "SIGTERM", "at any other event as well"
