@@ -29,6 +29,7 @@ from distvae.reading import read_record
 from distvae.records import Count
 from distvae.runs import CONFIG, WEIGHTS, checkpoint_path, checkpoints
 from distvae.tensors import load_weights, read_tensors, write_tensors
+from distvae.weight_names import in_files
 
 OPTIMIZER = "optimizer.safetensors"
 TRAINER = "trainer.json"
@@ -77,7 +78,8 @@ class Trained:
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """All that the optimizer changes, those of the objective after the model's."""
-        yield from self.model.named_parameters()
+        for name, parameter in self.model.named_parameters():
+            yield in_files(name), parameter
         if self.objective is not None:
             yield from self.objective.named_parameters(_OBJECTIVE)
 

@@ -26,27 +26,30 @@ Asked = Callable[[Tensor], Conditions | None]
 """What each image to draw is given, by its number int64 ``[B]``."""
 
 
-def checked_noise(noise: Tensor, name: str, dim: int, rows: int | None = None) -> Tensor:
+def checked_noise(
+    noise: Tensor, name: str, dim: int, rows: int | None = None, draws: int | None = None
+) -> Tensor:
     """Noise or latents as they are.
 
     Args:
-        noise: ``[B, Z]``, floating point; also ``[B, K, Z]`` where ``rows`` is given.
+        noise: ``[B, Z]``, floating point; ``[B, K, Z]`` where K draws are asked for.
         name: of the argument.
         dim: Z.
         rows: B, where it is known.
+        draws: K, None for one draw without an axis of its own.
 
     Raises:
         DistvaeError: they are something else, or not finite.
     """
     refuse_other_types(noise, name, "")
-    sides = (2,) if rows is None else (2, 3)
-    fits = noise.dim() in sides and noise.shape[-1] == dim
-    if not fits or rows not in (None, noise.shape[0]):
-        count = "B" if rows is None else str(rows)
-        several = "" if rows is None else f" or [{count}, K, {dim}]"
+    sides = ([] if draws is None else [draws]) + [dim]
+    if list(noise.shape[1:]) != sides or rows not in (None, *noise.shape[:1]):
+        expected = ", ".join(map(str, ["B" if rows is None else rows, *sides]))
+        by_name = noise.dim() == 3 and draws is None and rows is not None
         raise DistvaeError(
             f"{name} has shape {list(noise.shape)}",
-            f"expected [{count}, {dim}]{several} for this model",
+            f"expected [{expected}] for this model",
+            f"K draws are asked for by name: draws={noise.shape[1]}." if by_name else "",
         )
     if not torch.compiler.is_compiling() and not bool(torch.isfinite(noise.detach()).all()):
         raise DistvaeError(f"{name} is not finite", "expected numbers, no NaN or inf")

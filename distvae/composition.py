@@ -1,15 +1,16 @@
-"""A network, a prior and a likelihood put together, as training and evaluation compute with them.
+"""A network, a latent space and a likelihood put together, as training and evaluation compute.
 
 Nothing is checked here and nothing waits for the device; no name is looked up. What callers use is
 :mod:`distvae.models`.
 
-Legend: B batch, K samples of one posterior, C channels, H height, W width, Z latent dimensions,
-P parameter maps.
+Legend: B batch, K draws for an example, R rows: B, or B * K of several draws; S the axes of an
+example, N numbers of a noise vector, D dimensions or groups of which a rate is kept, P parameter
+maps.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,32 +19,42 @@ from distvae.attributes import LABEL, Attribute, is_label, label_attribute
 from distvae.batch import Batch
 from distvae.conditions import Conditioner, Context
 from distvae.config import ModelConfig
-from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, held, wide
+from distvae.distributions import full_precision, wide
 from distvae.domains import Domain, domain_of, images_of
-from distvae.flows import build_flow
 from distvae.labels import refuse_twins
+from distvae.latents import LATENTS, Draw, Features, Latents, known, only, total
 from distvae.likelihoods import LIKELIHOODS
 from distvae.networks import NETWORKS
-from distvae.posteriors import FlowPosterior, Posterior
+from distvae.posteriors import Posterior
 from distvae.priors import build_prior
+from distvae.weight_names import follow
 
 
 class Terms(NamedTuple):
     """What a forward pass gives an objective."""
 
-    posterior: Posterior
-    """q(z|x)."""
-    z: Tensor
-    """Drawn from the posterior, in the shape of the noise: ``[B, Z]`` or ``[B, K, Z]``."""
+    draws: tuple[Draw, ...]
+    """Latents of each level, with rates and densities."""
+    parameters: Tensor
+    """What the decoder makes of them, ``[B, P, ...]``, or ``[B, K, P, ...]`` of K draws."""
     log_likelihood: Tensor
-    """log p(x|z), nats per image ``[B]``, or ``[B, K]`` for K samples."""
-    rate: Tensor
-    """KL of posterior to prior, nats: by latent dimension ``[B, Z]`` where it has a closed form,
-    else estimated with the samples ``[B, 1]``."""
-    log_prior: Tensor | None = None
-    """log p(z), or log p(z|y), nats ``[B, K]``; only for noise ``[B, K, Z]``."""
-    log_posterior: Tensor | None = None
-    """log q(z|x), nats ``[B, K]``; only for noise ``[B, K, Z]``."""
+    """log p(x|z), nats per example ``[B]``, or ``[B, K]``."""
+
+    @property
+    def rate(self) -> Tensor:
+        """That of all levels side by side ``[B, D]``, nats; the sum of a row is the rate."""
+        rates = [draw.rate for draw in self.draws]
+        return rates[0] if len(rates) == 1 else torch.cat(rates, 1)
+
+    @property
+    def log_p(self) -> Tensor:
+        """Log p(z) of all levels, nats ``[B]``, or ``[B, K]``; where densities were asked for."""
+        return total([known(draw.log_p) for draw in self.draws])
+
+    @property
+    def log_q(self) -> Tensor:
+        """Log q(z|x) of all levels, nats ``[B]``, or ``[B, K]``; where densities were asked for."""
+        return total([known(draw.log_q) for draw in self.draws])
 
 
 class Composition(nn.Module):
@@ -89,14 +100,23 @@ class Composition(nn.Module):
         given = self.conditioner.shape
         encoder, decoder = NETWORKS[model.network or "mlp"]
         self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model, self.domain)
-        self.prior = build_prior(model, given, self.domain, self.infer)
+        prior = build_prior(model, given, self.domain, self.posterior)
         self.encoder = encoder(model, self.domain.shape, given)
-        self.to_posterior = nn.Linear(self.encoder.out_features, 2 * model.latent_dim)
-        flows = model.posterior == "flow"
-        self.flow = build_flow(model, self.encoder.out_features) if flows else None
+        self.latents = LATENTS["gaussian"](model, self.encoder.shapes, given, prior)
         maps = self.likelihood.maps_per_channel
         self.decoder = decoder(model, self.domain.shape, given, maps)
+        follow(self)
         self.to(memory_format=self.domain.memory_format)  # type: ignore[call-overload]
+
+    def hub_config(self) -> dict[str, Any]:
+        """What ``from_pretrained`` needs to build this model again."""
+        named = () if self.label_names else self.attributes
+        return {
+            "model": {**vars(self.config), "hidden": list(self.config.widths)},
+            "label_names": list(self.label_names),
+            **self.domain.record(),
+            **({"attributes": [vars(each) for each in named]} if named else {}),
+        }
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -107,54 +127,81 @@ class Composition(nn.Module):
         """
         return images_of(self.domain).shape
 
-    def terms(self, batch: Batch) -> Terms:
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
+    def terms(self, batch: Batch, draws: int | None = None, densities: bool = False) -> Terms:
         """Make inputs of what is stored, encode, draw, decode.
 
         Args:
-            batch: with noise ``[B, Z]`` for one z of each image, or ``[B, K, Z]`` for K, which also
-                gives their densities.
+            batch: with noise ``[B, N]``, or ``[B, K, N]`` for K draws.
+            draws: K, which have an axis of their own; None for one without it.
+            densities: whether the densities of what is drawn are asked for.
         """
-        return self.terms_of(self.inputs_of(batch), self.conditioner(batch.conditions), batch.noise)
+        context = self.conditioner(batch.conditions)
+        return self.terms_of(self.inputs_of(batch), context, batch.noise, draws, densities)
 
     def inputs_of(self, batch: Batch) -> Tensor:
         """What the encoder sees of a batch, ``[B, *S]``."""
         return self.domain.to_input(batch.stored, batch.uniforms)
 
-    def terms_of(self, inputs: Tensor, context: Context | None, noise: Tensor) -> Terms:
+    def terms_of(
+        self,
+        inputs: Tensor,
+        context: Context | None,
+        noise: Tensor,
+        draws: int | None = None,
+        densities: bool = False,
+    ) -> Terms:
         """Encode, draw, decode.
 
         Args:
-            inputs: ``[B, C, H, W]``, floating point in [0, 1].
+            inputs: ``[B, *S]``, floating point.
             context: of the conditions, None for an unconditional model.
-            noise: standard normal ``[B, Z]`` or ``[B, K, Z]``, see :meth:`terms`.
+            noise: standard normal ``[B, N]``, or ``[B, K, N]`` for K draws.
+            draws: K, which have an axis of their own; None for one without it.
+            densities: whether the densities of what is drawn are asked for.
         """
-        posterior = self.infer(inputs, context)
-        z = posterior.sample(noise.to(posterior.base.mean.dtype))
-        if noise.dim() == 3:
-            return self._several(inputs, context, posterior, z)
-        parameters = self._likelihood_of(z, context)
+        found = self.latents.infer(self.features(inputs, context), noise, context, draws, densities)
+        latents = tuple(draw.rows for draw in found)
+        log_prob = self.likelihood.log_prob
+        if draws is not None:
+            log_prob = self.likelihood.log_prob_of_draws
+            context = None if context is None else context.repeated(draws)
+        parameters = self._likelihood_of(latents, context)
         with full_precision(inputs.device.type):
-            log_likelihood = self.likelihood.log_prob(inputs.to(parameters.dtype), parameters)
-            rate = self.prior.rate(posterior, z, context)
-        return Terms(posterior, z, log_likelihood, rate)
+            log_likelihood = log_prob(inputs.to(parameters.dtype), parameters)
+        if draws is not None:
+            parameters = parameters.unflatten(0, (-1, draws))  # type: ignore[no-untyped-call]
+        return Terms(found, parameters, log_likelihood)
 
-    def _several(
-        self, inputs: Tensor, context: Context | None, posterior: Posterior, z: Tensor
-    ) -> Terms:
-        """The terms of K samples ``z [B, K, Z]`` of each image, every density among them."""
-        count, shape = z.shape[1], z.shape[:2]
-        y = None if context is None else context.repeated(count)
-        flat = z.flatten(0, 1)
-        parameters = self._likelihood_of(flat, y)
-        with full_precision(inputs.device.type):
-            shown = inputs.to(parameters.dtype)
-            log_likelihood = self.likelihood.log_prob_of_draws(shown, parameters)
-            log_prior = self.prior.log_prob(flat, y).view(shape)
-            log_posterior = posterior.log_prob(z)
-            rate = self.prior.kl(posterior, context)
-            if rate is None:
-                rate = (log_posterior - log_prior).mean(1, keepdim=True)
-        return Terms(posterior, z, log_likelihood, rate, log_prior, log_posterior)
+    def features(self, inputs: Tensor, context: Context | None) -> Features:
+        """What the encoder makes of inputs ``[B, *S]``."""
+        found: Features = self.encoder(inputs.to(self.dtype), context)
+        return found
+
+    def posteriors(self, inputs: Tensor, context: Context | None = None) -> tuple[Posterior, ...]:
+        """Posterior of each level of the latents of inputs, given the means of those before."""
+        return self.latents.posteriors(self.features(inputs, context), context)
+
+    def posterior(self, inputs: Tensor, context: Context | None = None) -> Posterior:
+        """That of the only level.
+
+        Raises:
+            DistvaeError: there are several.
+        """
+        return only(self.posteriors(inputs, context), "a single posterior")
+
+    def means(self, inputs: Tensor, context: Context | None = None) -> Latents:
+        """The codes of inputs: means of the posteriors of each level."""
+        return tuple(posterior.mean for posterior in self.posteriors(inputs, context))
+
+    def drawn(self, inputs: Tensor, context: Context | None, noise: Tensor) -> Latents:
+        """One draw of the posterior of each input, by noise ``[B, N]``."""
+        draws = self.latents.infer(self.features(inputs, context), noise, context)
+        return tuple(draw.z for draw in draws)
 
     def initialize_output(self, mean_image: Tensor) -> None:
         """Let the untrained decoder draw this image ``[C, H, W]`` in [0, 1] whatever its latents.
@@ -164,26 +211,13 @@ class Composition(nn.Module):
         """
         self.decoder.initialize_output(self.likelihood.parameters_of(mean_image))
 
-    def infer(self, inputs: Tensor, context: Context | None = None) -> Posterior:
-        """Posterior of the latents of inputs ``[B, C, H, W]``, given their context.
+    def render(self, latents: Latents, context: Context | None = None) -> Tensor:
+        """Mean examples of the latents of each level, given their context."""
+        return self.likelihood.mean(self._likelihood_of(latents, context))
 
-        Its standard deviations, before a flow, are held between exp(-10) and exp(10)
-        (:data:`~distvae.distributions.LOG_SCALE`).
-        """
-        features = self.encoder(inputs.to(self.dtype), context)
-        mean, log_variance = wide(self.to_posterior(features)).chunk(2, dim=1)
-        base = DiagonalGaussian(mean, held(log_variance, 2.0 * LOG_SCALE))
-        if self.flow is None:
-            return base
-        return FlowPosterior(base, wide(features), self.flow.weights())
-
-    def render(self, z: Tensor, context: Context | None = None) -> Tensor:
-        """Mean images of latents ``[B, Z]``, given their context."""
-        return self.likelihood.mean(self._likelihood_of(z, context))
-
-    def _likelihood_of(self, z: Tensor, context: Context | None) -> Tensor:
-        """Parameters of the likelihood ``[B, P, H, W]``."""
-        return wide(self.decoder(z.to(self.dtype), context))
+    def _likelihood_of(self, latents: Latents, context: Context | None) -> Tensor:
+        """Parameters of the likelihood ``[R, P, ...]``."""
+        return wide(self.decoder(self.latents.state(latents).to(self.dtype), context))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Composition":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -33,24 +33,20 @@ class DiagonalGaussian(NamedTuple):
         return self
 
     def sample(self, noise: Tensor) -> Tensor:
-        """``mean + exp(log_variance / 2) * noise`` (Kingma and Welling 2014, eq. 4).
-
-        One sample of each row for noise ``[B, Z]``, K for ``[B, K, Z]``; in the shape of the noise.
-        """
-        mean, log_variance = self._over(noise)
-        return torch.addcmul(mean, torch.exp(0.5 * log_variance), noise)
+        """``mean + exp(log_variance / 2) * noise`` (Kingma and Welling 2014, eq. 4)."""
+        return torch.addcmul(self.mean, torch.exp(0.5 * self.log_variance), noise)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density of ``z``: nats ``[B]`` of ``[B, Z]``, ``[B, K]`` of ``[B, K, Z]``."""
-        return log_normal(z, *self._over(z)).sum(-1)
+        """Log-density of ``z [B, Z]``, nats ``[B]``."""
+        return log_normal(z, self.mean, self.log_variance).sum(-1)
 
     def detached(self) -> "DiagonalGaussian":
         """The same as a constant: its densities pass gradients to ``z`` alone."""
         return DiagonalGaussian(self.mean.detach(), self.log_variance.detach())
 
-    def _over(self, z: Tensor) -> "DiagonalGaussian":
-        """With an axis for the K samples where ``z`` has one."""
-        return self if z.dim() == 2 else DiagonalGaussian(*(part.unsqueeze(1) for part in self))
+    def over_draws(self) -> "DiagonalGaussian":
+        """The same for K draws of each row: takes and gives ``[B, K, Z]`` and ``[B, K]``."""
+        return DiagonalGaussian(self.mean.unsqueeze(1), self.log_variance.unsqueeze(1))
 
     def kl_to_standard_normal(self) -> Tensor:
         """KL to N(0, 1) by dimension, nats ``[B, Z]`` (Kingma and Welling 2014, appendix B)."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 ERROR, OF_LATENT, REAL, SPREAD = "_standard_error", "rate_latent_", "_real", "_spread"
+OF_LEVEL = "_level_"
+"""Between the name of a figure and that of the level of latents it is of."""
 BETWEEN, CERTAINTY = "_between_judges", "_certainty"
 LATENTS, LABELS = 10, 20
 """Shown at most."""
@@ -130,7 +132,8 @@ def _shown(key: str) -> str:
         return "  between labels, best to worst, less the bias of the choice"
     if key.endswith(BETWEEN):
         return "  between judges, deviation of one"
-    return MEANINGS.get(key, key)
+    figure, of_level, level = key.partition(OF_LEVEL)
+    return MEANINGS.get(figure, figure) + (f", level {level}" if of_level else "")
 
 
 def _figure(key: str, values: Mapping[str, float]) -> str:

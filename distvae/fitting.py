@@ -112,8 +112,9 @@ def _latents(model: "VAE", data: "ImageData", seed: int) -> NDArray[np.float64]:
     drawn = []
     with progress_bar("encoding", len(data.train)) as advance, torch.no_grad():
         for _, _, batch in blocks(model, images, seed, advance=advance):
-            posterior = model.infer(model.inputs_of(batch), model.conditioner(batch.conditions))
-            drawn.append(posterior.sample(batch.noise).double().cpu())
+            context = model.conditioner(batch.conditions)
+            (z,) = model.drawn(model.inputs_of(batch), context, batch.noise)
+            drawn.append(z.double().cpu())
     latents: NDArray[np.float64] = torch.cat(drawn).numpy()
     return latents
 

@@ -1,13 +1,12 @@
 """VAE and ConditionalVAE: what callers use of a model. What they give it is checked.
 
-Legend: B batch, K samples of one posterior, C channels, H height, W width, Z latent dimensions.
+Legend: B batch, K draws for an image, C channels, H height, W width, Z latent dimensions.
 """
 
 import math
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import ModelHubMixin
@@ -25,6 +24,7 @@ from distvae.errors import DistvaeError
 from distvae.files import write_json
 from distvae.hub import model_folder
 from distvae.labels import Labels
+from distvae.latents import only
 from distvae.memory import check_memory
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
@@ -51,22 +51,30 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         DistvaeError: the parts do not fit each other or the images.
     """
 
-    def forward(self, images: Tensor, labels: Labels | None, noise: Tensor) -> Terms:
+    def forward(
+        self,
+        images: Tensor,
+        labels: Labels | None,
+        noise: Tensor,
+        draws: int | None = None,
+        densities: bool = False,
+    ) -> Terms:
         """Encode, draw, decode; what is given is checked.
 
         Args:
             images: ``[B, C, H, W]``, floating point in [0, 1].
             labels: by name or number, one for each image ``[B]`` or one for all; None for an
                 unconditional model.
-            noise: standard normal, ``[B, Z]`` for one z of each image or ``[B, K, Z]`` for K, which
-                also gives their densities.
+            noise: standard normal, ``[B, Z]`` for one z of each image or ``[B, K, Z]`` for K.
+            draws: K, which have an axis of their own; None for one without it.
+            densities: whether log p(z) and log q(z|x) are asked for.
 
         Raises:
             DistvaeError: type, shape or range of an argument is another, or a label is unknown.
         """
         images = self.domain.checked_input(images)
-        noise = checked_noise(noise, "noise", self.config.latent_dim, rows=len(images))
-        return self.terms_of(images, self._context(labels, images), noise)
+        noise = checked_noise(noise, "noise", self.latents.infer_dim, len(images), draws)
+        return self.terms_of(images, self._context(labels, images), noise, draws, densities)
 
     def encode(self, images: Tensor, labels: Labels | None = None) -> Posterior:
         """Posterior of the latents of images; what is given is checked.
@@ -84,7 +92,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             DistvaeError: type, shape or range of the images is another, or a label is unknown.
         """
         images = self.domain.checked_input(images)
-        return self.infer(images, self._context(labels, images))
+        return self.posterior(images, self._context(labels, images))
 
     def decode(self, z: Tensor, labels: Labels | None = None) -> Tensor:
         """Mean images of latents; what is given is checked.
@@ -101,8 +109,8 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             DistvaeError: type or shape of the latents is another, they are not finite, or a label
                 is unknown.
         """
-        z = checked_noise(z, "z", self.config.latent_dim)
-        return self.render(z, self._context(labels, z))
+        z = checked_noise(z, "z", only(self.latents.levels, "z").size)
+        return self.render((z,), self._context(labels, z))
 
     def _context(self, labels: Labels | None, like: Tensor) -> Context | None:
         """Of labels, checked."""
@@ -174,30 +182,23 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             whole_number(seed, "seed", 0, bits=128),
             checked_temperature(temperature),
         )
-        device = self.to_posterior.weight.device
-        dtype = torch.promote_types(self.dtype, torch.float32)
-        prior = self.prior if prior is None else prior.to(device, dtype)
+        device, dtype = self.device, torch.promote_types(self.dtype, torch.float32)
+        if prior is not None:
+            only(self.latents.levels, "another prior")
+            prior.to(device, dtype)
+        noise_dim = self.latents.noise_dim if prior is None else prior.noise_dim
         for start in range(0, total, SAMPLE_BATCH):
             count = min(SAMPLE_BATCH, total - start)
-            noise = torch.from_numpy(standard_normal(seed, start, count, prior.noise_dim))
+            noise = torch.from_numpy(standard_normal(seed, start, count, noise_dim))
             conditions = asked(torch.arange(start, start + count))
             given = self.conditioner(None if conditions is None else conditions.to(device))
-            z = prior.transform(temperature * noise.to(device, dtype), given)
-            yield self.render(z, given)
+            noise = temperature * noise.to(device, dtype)
+            latents = (prior.transform(noise, given),) if prior else self.latents.draw(noise, given)
+            yield self.render(latents, given)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_json(save_directory / CONFIG, self.hub_config())
         write_tensors(save_directory / WEIGHTS, self.state_dict())
-
-    def hub_config(self) -> dict[str, Any]:
-        """What ``from_pretrained`` needs to build this model again."""
-        named = () if self.label_names else self.attributes
-        return {
-            "model": {**vars(self.config), "hidden": list(self.config.widths)},
-            "label_names": list(self.label_names),
-            **self.domain.record(),
-            **({"attributes": [vars(each) for each in named]} if named else {}),
-        }
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

@@ -27,10 +27,13 @@ class Posterior(Protocol):
         """Of ``base`` ``[B, Z]``."""
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Standard normal noise, ``[B, Z]`` or ``[B, K, Z]``, to latents of its shape."""
+        """Standard normal noise ``[B, Z]`` to latents of its shape."""
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density of ``z``: nats ``[B]`` of ``[B, Z]``, ``[B, K]`` of ``[B, K, Z]``."""
+        """Log-density of ``z [B, Z]``, nats ``[B]``."""
+
+    def over_draws(self) -> "Posterior":
+        """The same for K draws of each row: takes and gives ``[B, K, Z]`` and ``[B, K]``."""
 
     def detached(self) -> "Posterior":
         """The same as a constant: its densities pass gradients to ``z`` alone."""
@@ -60,14 +63,18 @@ class FlowPosterior(NamedTuple):
         return self.base.log_variance
 
     def sample(self, noise: Tensor) -> Tensor:
-        """A draw of the base, pushed through the flow; in the shape of the noise."""
+        """A draw of the base, pushed through the flow."""
         return self._push(self.base.sample(noise))
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density of where ``z`` came from, less the logarithm of the change of volume."""
         with full_precision(z.device.type):
-            origin, log_volume = pull(self.weights, z, self._features(z))
+            origin, log_volume = pull(self.weights, z, self.features)
         return self.base.log_prob(origin) - log_volume
+
+    def over_draws(self) -> "FlowPosterior":
+        """The same for K draws of each row: takes and gives ``[B, K, Z]`` and ``[B, K]``."""
+        return FlowPosterior(self.base.over_draws(), self.features.unsqueeze(1), self.weights)
 
     def detached(self) -> "FlowPosterior":
         """The same with features and layers as constants."""
@@ -79,8 +86,4 @@ class FlowPosterior(NamedTuple):
 
     def _push(self, origin: Tensor) -> Tensor:
         with full_precision(origin.device.type):
-            return push(self.weights, origin, self._features(origin))
-
-    def _features(self, z: Tensor) -> Tensor:
-        """With an axis for the K samples where ``z`` has one."""
-        return self.features if z.dim() == 2 else self.features.unsqueeze(1)
+            return push(self.weights, origin, self.features)

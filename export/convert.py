@@ -78,7 +78,7 @@ class DecoderGraph(nn.Module):
     def forward(self, noise: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The likelihood's mean ``[B, *S]`` as it is stored, and the same as the model sees it."""
         context = Context.of_label(None if label is None else self.checked(label))
-        mean = self.model.render(self.model.prior.transform(noise, context), context)
+        mean = self.model.render(self.model.latents.draw(noise, context), context)
         return self.model.domain.to_stored(mean), mean
 
 
@@ -96,7 +96,7 @@ class EncoderGraph(nn.Module):
     def forward(self, example: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The two parts of the posterior."""
         context = Context.of_label(None if label is None else self.checked(label))
-        posterior = self.model.infer(self.model.domain.to_expected_input(example), context)
+        posterior = self.model.posterior(self.model.domain.to_expected_input(example), context)
         return posterior.mean, posterior.log_variance
 
 
@@ -214,7 +214,7 @@ def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:
         graph=graph,
         precision="fp32",
         image_shape=None if vectors else model.image_shape,
-        noise_dim=model.prior.noise_dim,
+        noise_dim=model.latents.noise_dim,
         latent_dim=config.latent_dim,
         label_names=model.label_names,
         prior=str(config.prior),

@@ -40,13 +40,14 @@ def calibration(model: VAE, data: ImageData) -> tuple[list[Feed], list[Feed]]:
         grey, labels, _ = images.gather(part)
         y = labels if model.conditional else None
         context = model.conditioner.of_label(y)
-        posterior = model.infer(model.domain.to_expected_input(grey), context)
+        inputs, space = model.domain.to_expected_input(grey), model.latents
         start = number * CALIBRATION_BATCH
-        if model.prior.invertible:
-            noise = standard_normal(SEED, start, len(part), model.config.latent_dim)
-            noise = model.prior.whiten(posterior.sample(torch.from_numpy(noise)), context).numpy()
+        if space.invertible:
+            noise = standard_normal(SEED, start, len(part), space.infer_dim)
+            latents = model.drawn(inputs, context, torch.from_numpy(noise))
+            noise = space.whiten(latents, context).numpy()
         else:
-            noise = standard_normal(SEED, start, len(part), model.prior.noise_dim)
+            noise = standard_normal(SEED, start, len(part), space.noise_dim)
         label = {} if y is None else {"label": y.numpy()}
         decoder.append({"noise": noise, **label})
         encoder.append({"image": grey.numpy(), **label})

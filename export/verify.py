@@ -119,13 +119,13 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
 def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     """Posteriors of what the model draws; errors are relative where values exceed one."""
     encoder = Encoder(path, verify=True)
-    noise = standard_normal(SEED, 0, NOISES, model.prior.noise_dim)
+    noise = standard_normal(SEED, 0, NOISES, model.latents.noise_dim)
     for turn in range(rounds(len(model.label_names))):
         labels = _labels(model, turn)
         stored = model.domain.to_stored(torch.from_numpy(_torch_means(model, noise, labels)))
         images, inputs = stored.numpy(), model.domain.to_expected_input(stored)
         with torch.no_grad():
-            posterior = model.infer(*_on_device(model, inputs, labels))
+            posterior = model.posterior(*_on_device(model, inputs, labels))
             tensors = {"mean": posterior.mean, "log_variance": posterior.log_variance}
         for name, found in encoder.encode(images, _asked(model, labels))._asdict().items():
             expected = tensors[name].cpu().numpy()
@@ -150,7 +150,7 @@ def _torch_means(
     noises, context = _on_device(model, torch.from_numpy(noise), labels)
     with torch.no_grad():
         means: NDArray[np.float32] = (
-            model.render(model.prior.transform(noises, context), context).cpu().numpy()
+            model.render(model.latents.draw(noises, context), context).cpu().numpy()
         )
     return means
 
@@ -158,9 +158,8 @@ def _torch_means(
 def _on_device(
     model: VAE, inputs: torch.Tensor, labels: NDArray[np.int64] | None
 ) -> tuple[torch.Tensor, Context | None]:
-    device = model.to_posterior.weight.device
-    indices = None if labels is None else torch.from_numpy(labels).to(device)
-    return inputs.to(device), model.conditioner.of_label(indices)
+    indices = None if labels is None else torch.from_numpy(labels).to(model.device)
+    return inputs.to(model.device), model.conditioner.of_label(indices)
 
 
 def _compared(

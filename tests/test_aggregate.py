@@ -22,6 +22,7 @@ from distvae.objectives import OBJECTIVES, Loss, Objective, Pressure, RunFacts
 from distvae.objectives.aggregate import log_aggregate, mmd
 from distvae.objectives.factor import Factor, discriminator_loss, shuffle_dimensions
 from distvae.parts import WHOLE_BATCH, declared
+from tests.spaces import gaussian, vector
 
 LATENTS, SIDE, BATCH = 3, 4, 10
 IMAGES = 50
@@ -36,7 +37,7 @@ def batch_of(images: Tensor, noise: Tensor, labels: Tensor | None = None) -> Bat
 def objective(name: str, **changes: Any) -> Objective:
     torch.manual_seed(1)
     config = ObjectiveConfig(name, discriminator=(8, 8), **changes).resolved()
-    return OBJECTIVES[name](RunFacts(config, LATENTS, LATENTS, SIDE**2, IMAGES))
+    return OBJECTIVES[name](RunFacts(config, vector(LATENTS), LATENTS, LATENTS, SIDE**2, IMAGES))
 
 
 def a_model() -> VAE:
@@ -47,8 +48,8 @@ def a_model() -> VAE:
         (),
     )
     with torch.no_grad():  # far from the prior
-        model.to_posterior.bias.add_(torch.linspace(-1, 1, 2 * LATENTS))
-        model.to_posterior.weight.mul_(20.0)
+        gaussian(model).to_posterior.bias.add_(torch.linspace(-1, 1, 2 * LATENTS))
+        gaussian(model).to_posterior.weight.mul_(20.0)
     return model
 
 
@@ -200,7 +201,7 @@ def test_the_best_discriminator_tells_the_total_correlation() -> None:
     torch.manual_seed(0)
     spread = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
     config = ObjectiveConfig("factor", discriminator=(32, 32)).resolved()
-    facts = RunFacts(config, latent_dim=2, prior_noise_dim=2, dims=1, images=1)
+    facts = RunFacts(config, vector(2), 2, 2, dims=1, images=1)
     discriminator = Factor(facts).discriminator
     optimizer = torch.optim.Adam(discriminator.parameters(), lr=5e-3)
     for step in range(600):

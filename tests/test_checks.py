@@ -101,8 +101,8 @@ def test_wrong_labels_are_refused(model: ConditionalVAE, labels: Any, message: s
 def test_labels_mean_the_same_to_every_method(model: ConditionalVAE) -> None:
     index = Context(torch.tensor([2, 0, 1]))
     for labels in (LABELS, ["10", "1", 2], np.array([10, 1, 2]), pd.Series([10, 1, 2])):
-        assert torch.equal(model.encode(IMAGES, labels).mean, model.infer(IMAGES, index).mean)
-        assert torch.equal(model.decode(NOISE, labels), model.render(NOISE, index))
+        assert torch.equal(model.encode(IMAGES, labels).mean, model.posterior(IMAGES, index).mean)
+        assert torch.equal(model.decode(NOISE, labels), model.render((NOISE,), index))
         found, expected = (
             model(IMAGES, labels, NOISE),
             model.terms_of(IMAGES, index, NOISE),
@@ -133,8 +133,19 @@ def test_wrong_latents_are_refused(model: ConditionalVAE, noise: Any, message: s
 
 
 def test_noise_for_another_number_of_images_is_refused(model: ConditionalVAE) -> None:
-    with pytest.raises(DistvaeError, match=r"shape \[2, 2\]: expected \[3, 2\] or \[3, K, 2\]"):
+    with pytest.raises(DistvaeError, match=r"shape \[2, 2\]: expected \[3, 2\]"):
         model(IMAGES, LABELS, NOISE[:2])
+
+
+def test_several_draws_are_asked_for_by_name(model: ConditionalVAE) -> None:
+    several = NOISE[:, None].repeat(1, 4, 1)
+    assert model(IMAGES, LABELS, several, draws=4).log_likelihood.shape == (BATCH, 4)
+    with pytest.raises(DistvaeError, match=r"expected \[3, 2\].*by name: draws=4"):
+        model(IMAGES, LABELS, several)
+    with pytest.raises(DistvaeError, match=r"shape \[3, 4, 2\]: expected \[3, 5, 2\]"):
+        model(IMAGES, LABELS, several, draws=5)
+    with pytest.raises(DistvaeError, match=r"shape \[3, 2\]: expected \[3, 1, 2\]"):
+        model(IMAGES, LABELS, NOISE, draws=1)
 
 
 def test_labels_for_a_model_without_are_refused() -> None:
@@ -154,6 +165,6 @@ def test_a_model_is_not_built_with_two_labels_of_one_name() -> None:
 
 def test_checks_are_left_out_of_a_graph(model: ConditionalVAE) -> None:
     graph = torch.export.export(model, (IMAGES, LABELS, NOISE), strict=False).module()
-    found = graph(IMAGES * 255, LABELS, NOISE).posterior.mean
+    found = graph(IMAGES * 255, LABELS, NOISE).draws[0].posterior.mean
     index = Context(torch.tensor([2, 0, 1]))
-    torch.testing.assert_close(found, model.infer(IMAGES * 255, index).mean)
+    torch.testing.assert_close(found, model.posterior(IMAGES * 255, index).mean)

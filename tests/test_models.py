@@ -22,6 +22,7 @@ from distvae.models import SAMPLE_BATCH, VAE, ConditionalVAE, build_model
 from distvae.networks.layers import Modulation
 from distvae.objectives import elbo
 from distvae.tensors import load_weights
+from tests.spaces import gaussian
 
 NAMES = ("oak", "fir", "5")
 LATENTS = 3
@@ -103,14 +104,21 @@ def test_forward_gives_an_objective_its_terms(row: Row) -> None:
     assert isinstance(model, ConditionalVAE) == (row.model == "cvae")
     images, labels, noise = batch(model)
     terms = model(images, labels, noise)
-    posterior = terms.posterior
-    parts = posterior.mean, posterior.log_variance, *posterior.base, *terms[1:4]
+    (draw,) = terms.draws
+    posterior = draw.posterior
+    assert posterior is not None
+    assert torch.equal(draw.z, draw.rows)
+    parts = posterior.mean, posterior.log_variance, *posterior.base, draw.z
+    parts = *parts, terms.log_likelihood, terms.rate, terms.parameters
     assert [part.shape for part in parts[:5]] == [(BATCH, LATENTS)] * 5
     assert terms.log_likelihood.shape == (BATCH,)
     assert terms.rate.shape == (BATCH, LATENTS if row.closed else 1)
     assert all(part.dtype == torch.float32 for part in parts)
-    assert (terms.log_prior, terms.log_posterior) == (None, None)
-    torch.testing.assert_close(terms.z, posterior.sample(noise))
+    assert (draw.level, draw.z.shape[1:]) == model.latents.levels[0][:2]
+    assert row.closed == (draw.log_p is None) == (draw.log_q is None)
+    torch.testing.assert_close(draw.z, posterior.sample(noise))
+    expected = model.likelihood.log_prob(images, terms.parameters)
+    torch.testing.assert_close(terms.log_likelihood, expected)
     assert not row.closed or (terms.rate.sum(1) > 0).all()
     assert torch.isfinite(elbo(terms, 1.0, ObjectiveConfig(), 1).loss)
     decoded = model.decode(noise, labels)
@@ -123,22 +131,24 @@ def test_several_samples_are_as_good_as_each_alone(row: Row) -> None:
     model = build(row)
     images, labels, _ = batch(model)
     noise = torch.randn(BATCH, 4, LATENTS, generator=torch.Generator().manual_seed(2))
-    terms = model(images, labels, noise)
-    assert terms.log_prior is not None
-    assert terms.log_posterior is not None
+    terms = model(images, labels, noise, draws=4, densities=True)
     rates = []
     for number in range(4):
         alone = model(images, labels, noise[:, number])
-        torch.testing.assert_close(terms.z[:, number], alone.z)
+        (draw,) = alone.draws
+        assert draw.posterior is not None
+        torch.testing.assert_close(terms.draws[0].z[:, number], draw.z)
+        torch.testing.assert_close(terms.draws[0].rows[number::4], draw.z)
+        torch.testing.assert_close(
+            terms.parameters[:, number], alone.parameters, rtol=1e-5, atol=1e-4
+        )
         torch.testing.assert_close(
             terms.log_likelihood[:, number], alone.log_likelihood, rtol=1e-5, atol=1e-4
         )
-        log_prior = model.prior.log_prob(alone.z, Context.of_label(labels))
-        torch.testing.assert_close(terms.log_prior[:, number], log_prior, rtol=1e-5, atol=1e-5)
-        log_posterior = alone.posterior.log_prob(alone.z)
-        torch.testing.assert_close(
-            terms.log_posterior[:, number], log_posterior, rtol=1e-5, atol=1e-5
-        )
+        log_prior = gaussian(model).prior.log_prob(draw.z, Context.of_label(labels))
+        torch.testing.assert_close(terms.log_p[:, number], log_prior, rtol=1e-5, atol=1e-5)
+        log_posterior = draw.posterior.log_prob(draw.z)
+        torch.testing.assert_close(terms.log_q[:, number], log_posterior, rtol=1e-5, atol=1e-5)
         rates.append(alone.rate)
     torch.testing.assert_close(terms.rate, torch.stack(rates).mean(0), rtol=1e-4, atol=1e-5)
 
@@ -167,8 +177,9 @@ def test_a_model_in_another_precision_samples_encodes_and_decodes(
         torch.testing.assert_close(
             decoded, model.decode(noise * 0 + posterior.mean.float(), labels), **close
         )
-        for part in (noise, noise.unsqueeze(1).repeat(1, 2, 1)):
-            terms, expected = other(images, labels, part.to(dtype)), model(images, labels, part)
+        for part, draws in ((noise, None), (noise.unsqueeze(1).repeat(1, 2, 1), 2)):
+            terms = other(images, labels, part.to(dtype), draws)
+            expected = model(images, labels, part, draws)
             assert terms.log_likelihood.dtype == wide
             close = {"atol": 3 * off, "rtol": 30 * off, "check_dtype": False}
             torch.testing.assert_close(terms.log_likelihood, expected.log_likelihood, **close)

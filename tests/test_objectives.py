@@ -18,6 +18,7 @@ from distvae.conditions import Conditions
 from distvae.config import ModelConfig, ObjectiveConfig
 from distvae.distributions import DiagonalGaussian
 from distvae.domains.images import WHITE
+from distvae.latents import Draw
 from distvae.models import VAE, Terms, build_model
 from distvae.objectives import (
     OBJECTIVES,
@@ -27,6 +28,7 @@ from distvae.objectives import (
     elbo,
     loss_of_means,
 )
+from tests.spaces import gaussian, vector
 
 ONE = Pressure(1.0, 0.0)
 SUM = ObjectiveConfig(objective="elbo", free_bits=0.0, reduction="sum")
@@ -59,8 +61,8 @@ class _Given(nn.Module):
         super().__init__()
         self.parts = nn.Parameter(torch.cat([*posterior], 1).float())
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        return self.parts.expand(len(images), -1)
+    def forward(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor]:
+        return (self.parts.expand(len(images), -1),)
 
 
 class _Linear(nn.Module):
@@ -85,7 +87,8 @@ def linear_gaussian(posterior: DiagonalGaussian, prior: str = "normal") -> VAE:
         model=kind, prior=prior, latent_dim=LATENTS, likelihood="gaussian", sigma=SIGMA
     )
     model = build_model(config, (1, 1, PIXELS), ("a", "b"))
-    model.encoder, model.to_posterior = _Given(posterior), nn.Identity()  # type: ignore[assignment]
+    model.encoder = _Given(posterior)
+    gaussian(model).to_posterior = nn.Identity()  # type: ignore[assignment]
     model.decoder = _Linear()
     return model
 
@@ -98,7 +101,7 @@ def batch_of(images: Tensor, noise: Tensor, labels: Tensor | None = None) -> Bat
 def objective(name: str, **changes: Any) -> Objective:
     config = ObjectiveConfig(name, **changes).resolved()
     images = changes.pop("images", 100)
-    return OBJECTIVES[name](RunFacts(config, LATENTS, LATENTS, PIXELS, images))
+    return OBJECTIVES[name](RunFacts(config, vector(LATENTS), LATENTS, LATENTS, PIXELS, images))
 
 
 def batch(size: int, *shape: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -215,7 +218,7 @@ def test_the_doubly_reparameterized_gradient_has_the_mean_of_the_plain_one_and_l
 def test_decoder_and_learned_prior_have_the_plain_gradient() -> None:
     plain, double = gradients("iwae", 1.0, 3), gradients("dreg", 1.0, 3)
     names = [name for name in plain if not name.startswith("encoder")]
-    assert {name.split(".")[0] for name in names} == {"decoder", "prior"}
+    assert {name.rpartition(".")[0] for name in names} == {"decoder", "latents.prior"}
     for name in names:
         torch.testing.assert_close(double[name], plain[name], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(double["encoder.parts"], plain["encoder.parts"], rtol=0.01)
@@ -231,12 +234,9 @@ def test_one_weighted_draw_has_the_gradient_of_the_path_alone() -> None:
 
 def make_terms() -> Terms:
     zeros = torch.zeros(2, 3)
-    return Terms(
-        DiagonalGaussian(zeros, zeros),
-        zeros,
-        torch.tensor([-10.0, -20.0]),
-        torch.tensor([[1.0, 0.0, 4.0], [2.0, 0.5, 6.0]]),
-    )
+    rate = torch.tensor([[1.0, 0.0, 4.0], [2.0, 0.5, 6.0]])
+    draw = Draw("z", zeros, zeros, rate)
+    return Terms((draw,), torch.zeros(2, 1, PIXELS), torch.tensor([-10.0, -20.0]))
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0, 4.0])
@@ -263,7 +263,8 @@ def test_free_bits_by_hand(free_bits: float, pressed: float) -> None:
 def test_a_dimension_below_its_free_bits_is_not_pressed() -> None:
     terms = make_terms()
     rate = terms.rate.clone().requires_grad_()
-    loss = elbo(terms._replace(rate=rate), 1.0, dataclasses.replace(SUM, free_bits=1.0), 1).loss
+    terms = terms._replace(draws=(terms.draws[0]._replace(rate=rate),))
+    loss = elbo(terms, 1.0, dataclasses.replace(SUM, free_bits=1.0), 1).loss
     loss.backward()
     assert rate.grad is not None
     assert rate.grad.tolist() == [[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]

@@ -90,7 +90,7 @@ def test_a_density_integrates_to_one() -> None:
     posterior = random_posterior(2, 0.35)
     line = torch.linspace(-15, 15, 301, dtype=torch.float64)
     grid = torch.cartesian_prod(line, line).expand(BATCH, -1, -1)
-    total = posterior.log_prob(grid).exp().sum(1) * (line[1] - line[0]) ** 2
+    total = posterior.over_draws().log_prob(grid).exp().sum(1) * (line[1] - line[0]) ** 2
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0.0, atol=2e-3)
 
 
@@ -99,11 +99,12 @@ def test_several_samples_are_each_as_one_alone(flow: bool) -> None:
     posterior = random_posterior(3)
     chosen = posterior if flow else posterior.base
     noise = draws(3, BATCH, 4)
-    z = chosen.sample(noise)
+    several = chosen.over_draws()
+    z = several.sample(noise)
     for number in range(4):
         alone = chosen.sample(noise[:, number])
         torch.testing.assert_close(z[:, number], alone)
-        torch.testing.assert_close(chosen.log_prob(z)[:, number], chosen.log_prob(alone))
+        torch.testing.assert_close(several.log_prob(z)[:, number], chosen.log_prob(alone))
 
 
 def test_the_mean_of_a_flow_is_where_it_carries_the_mean_of_its_base() -> None:
@@ -119,7 +120,8 @@ def test_what_is_held_constant_passes_gradients_to_z_alone(flow: bool) -> None:
     layers = random_flow(3)
     leaves = [part.requires_grad_() for part in (draws(3, BATCH), draws(3, 1).expand(BATCH, 3))]
     base = DiagonalGaussian(*leaves)
-    posterior = FlowPosterior(base, draws(FEATURES, BATCH), layers.weights()) if flow else base
+    single = FlowPosterior(base, draws(FEATURES, BATCH), layers.weights()) if flow else base
+    posterior = single.over_draws()
     z = draws(3, BATCH, 2).requires_grad_()
     held = posterior.detached().log_prob(z)
     torch.testing.assert_close(held, posterior.log_prob(z))

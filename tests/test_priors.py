@@ -22,12 +22,14 @@ from torch.distributions import (
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.distributions import DiagonalGaussian
+from distvae.latents import estimated_rate, known
 from distvae.models import VAE, build_model
 from distvae.priors import PRIORS, Prior
 from distvae.priors.label import LabelPrior
 from distvae.priors.mixture import MixturePrior, choose
 from distvae.priors.normal import NormalPrior
 from distvae.priors.vamp import VampPrior
+from tests.spaces import gaussian
 
 LABELS = 4
 NAMES = ("a", "b", "c", "d")
@@ -66,9 +68,9 @@ def random_model(name: str, dim: int = 2, kind: str = "cvae") -> VAE:
     with torch.no_grad():
         of_prior = 0.4 if name == "flow" else 0.7
         for part, size in (
-            (model.prior, of_prior),
+            (gaussian(model).prior, of_prior),
             (model.encoder, 0.3),
-            (model.to_posterior, 0.4),
+            (gaussian(model).to_posterior, 0.4),
         ):
             for parameter in part.parameters():
                 parameter.normal_(std=size / getattr(part, "SPEED", 1.0))
@@ -78,7 +80,7 @@ def random_model(name: str, dim: int = 2, kind: str = "cvae") -> VAE:
 @torch.no_grad()
 def mixture_of(model: VAE, label: int) -> Distribution:
     """The mixture by torch's own classes, from what defines it."""
-    prior = model.prior
+    prior = gaussian(model).prior
     weights = torch.full((COMPONENTS,), 1.0 / COMPONENTS).double()
     if isinstance(prior, MixturePrior):
         mean, log_variance = 10.0 * prior.mean, 10.0 * prior.log_variance
@@ -120,7 +122,7 @@ def all_labels(batch: int) -> Tensor:
 @pytest.mark.parametrize("dim", DIMS)
 def test_rate_is_the_kl_divergence(name: str, dim: int) -> None:
     prior, posterior, labels = random_prior(name, dim), random_posterior(dim, 12), all_labels(12)
-    rate = prior.rate(posterior, posterior.mean, Context(labels))
+    rate = known(prior.kl(posterior, Context(labels)))
     assert rate.shape == (12, dim)
     expected = torch.stack(
         [
@@ -186,7 +188,7 @@ def test_rate_agrees_with_a_monte_carlo_estimate(name: str) -> None:
     noise = torch.randn(DRAWS, dim, generator=torch.Generator().manual_seed(2)).double()
     z = repeated.sample(noise)
     ratio = repeated.log_prob(z) - prior.log_prob(z, Context(label.expand(DRAWS)))
-    rate = prior.rate(posterior, z[:1], Context(label)).sum()
+    rate = known(prior.kl(posterior, Context(label))).sum()
     assert (ratio.mean() - rate).abs() < 5 * ratio.std() / math.sqrt(DRAWS)
 
 
@@ -197,7 +199,7 @@ def test_a_prior_begins_as_the_standard_normal(name: str) -> None:
     torch.testing.assert_close(prior.transform(noise, Context(all_labels(8))), noise)
     posterior = DiagonalGaussian(noise, noise.flip(0))
     torch.testing.assert_close(
-        prior.rate(posterior, noise, Context(all_labels(8))), posterior.kl_to_standard_normal()
+        prior.kl(posterior, Context(all_labels(8))), posterior.kl_to_standard_normal()
     )
 
 
@@ -244,7 +246,7 @@ def test_a_mixture_has_the_density_of_its_components(name: str, dim: int, kind: 
     model = random_model(name, dim, kind)
     z = 2.0 * random_posterior(dim, 40).mean
     for label in range(LABELS):
-        found = model.prior.log_prob(
+        found = gaussian(model).prior.log_prob(
             z, Context.of_label(torch.full((40,), label) if model.conditional else None)
         )
         expected = mixture_of(model, label).log_prob(z)
@@ -281,11 +283,11 @@ def test_transformed_noise_falls_where_the_density_says(name: str, kind: str) ->
     with torch.no_grad():
         centres, area = squares()
         many = None if label is None else label.expand(len(centres))
-        mass = model.prior.log_prob(centres, Context.of_label(many)).exp() * area
+        mass = gaussian(model).prior.log_prob(centres, Context.of_label(many)).exp() * area
         assert mass.sum().item() == pytest.approx(1.0, abs=2e-3)
         generator = torch.Generator().manual_seed(1)
-        noise = torch.randn(count, model.prior.noise_dim, generator=generator).double()
-        z = model.prior.transform(
+        noise = torch.randn(count, model.latents.noise_dim, generator=generator).double()
+        z = gaussian(model).prior.transform(
             noise, Context.of_label(None if label is None else label.expand(count))
         )
     cells = ((z + EXTENT) / (2 * EXTENT) * SIDE).long().clamp(0, SIDE - 1)
@@ -303,7 +305,7 @@ def test_transformed_noise_falls_where_the_density_says(name: str, kind: str) ->
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
 def test_a_component_has_its_share_of_the_noise_at_any_temperature(temperature: float) -> None:
     model = random_model("mixture", 2)
-    tables = model.prior.tables()  # type: ignore[operator]
+    tables = gaussian(model).prior.tables()  # type: ignore[operator]
     generator = torch.Generator().manual_seed(3)
     noise = temperature * torch.randn(DRAWS, 4, generator=generator).double()
     for label in range(LABELS):
@@ -323,7 +325,7 @@ def test_every_noise_has_a_component_of_its_label(name: str) -> None:
     noise = torch.cat([zero, huge, -huge, torch.eye(4), -torch.eye(4)]).double()
     for label in range(LABELS):
         labels = torch.full((len(noise),), label)
-        tables = model.prior.tables()  # type: ignore[operator]
+        tables = gaussian(model).prior.tables()  # type: ignore[operator]
         chosen = choose(noise, Context(labels), tables.thresholds, tables.own)
         start = label * COMPONENTS if name == "vamp" else 0
         assert ((chosen >= start) & (chosen < start + COMPONENTS)).all()
@@ -337,15 +339,14 @@ def test_a_flow_has_the_density_of_its_change_of_variables(dim: int, kind: str) 
         labels = torch.tensor([label]) if model.conditional else None
 
         def through(point: Tensor, model: VAE = model, labels: Tensor | None = labels) -> Tensor:
-            return model.prior.transform(point[None], Context.of_label(labels))[0]
+            return gaussian(model).prior.transform(point[None], Context.of_label(labels))[0]
 
         jacobian = torch.autograd.functional.jacobian(through, noise)
         expected = Normal(0.0, 1.0).log_prob(noise).sum() - jacobian.det().abs().log()
         z = through(noise)
-        torch.testing.assert_close(
-            model.prior.log_prob(z[None], Context.of_label(labels))[0], expected
-        )
-        torch.testing.assert_close(model.prior.whiten(z[None], Context.of_label(labels))[0], noise)
+        prior, context = gaussian(model).prior, Context.of_label(labels)
+        torch.testing.assert_close(prior.log_prob(z[None], context)[0], expected)
+        torch.testing.assert_close(prior.whiten(z[None], context)[0], noise)
 
 
 def test_a_flow_begins_as_the_standard_normal_and_labels_part_it() -> None:
@@ -355,11 +356,10 @@ def test_a_flow_begins_as_the_standard_normal_and_labels_part_it() -> None:
     same = torch.ones(LABELS, 2, dtype=torch.float64)
     for name in OTHERS:
         model = random_model(name)
-        noise = torch.ones(LABELS, model.prior.noise_dim, dtype=torch.float64)
-        assert len(model.prior.transform(noise, Context(all_labels(LABELS))).unique(dim=0)) > 1, (
-            name
-        )
-        assert len(model.prior.log_prob(same, Context(all_labels(LABELS))).unique()) == LABELS, name
+        noise = torch.ones(LABELS, model.latents.noise_dim, dtype=torch.float64)
+        prior, labels = gaussian(model).prior, Context(all_labels(LABELS))
+        assert len(prior.transform(noise, labels).unique(dim=0)) > 1, name
+        assert len(prior.log_prob(same, labels).unique()) == LABELS, name
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -369,18 +369,23 @@ def test_an_estimated_rate_is_right_on_average(name: str) -> None:
     repeated = DiagonalGaussian(*(part.double().expand(count, 2) for part in posterior))
     noise = torch.randn(count, 2, generator=torch.Generator().manual_seed(5)).double()
     labels = torch.full((count,), 1)
-    rates = model.prior.rate(repeated, repeated.sample(noise), Context(labels))
+    prior, z = gaussian(model).prior, repeated.sample(noise)
+    assert prior.kl(repeated, Context(labels)) is None
+    densities = prior.log_prob(z, Context(labels)), repeated.log_prob(z)
+    rates = estimated_rate(*densities, None)
     assert rates.shape == (count, 1)
     centres, area = squares()
     density = Independent(Normal(repeated.mean[0], (0.5 * repeated.log_variance[0]).exp()), 1)
     log_q = density.log_prob(centres)
-    log_p = model.prior.log_prob(centres, Context(torch.ones(len(centres), dtype=torch.int64)))
+    log_p = gaussian(model).prior.log_prob(
+        centres, Context(torch.ones(len(centres), dtype=torch.int64))
+    )
     expected = (log_q.exp() * (log_q - log_p)).sum() * area
     assert (rates.mean() - expected).abs() < 5 * rates.std() / math.sqrt(count) + 1e-3
 
 
 def test_pseudo_inputs_begin_as_images_of_their_label() -> None:
-    prior = random_model("vamp").prior
+    prior = gaussian(random_model("vamp")).prior
     assert isinstance(prior, VampPrior)
     labels = torch.tensor([1, 0, 0, 3, 0, 0, 1, 0, 3, 3, 3])  # none of label 2
     rows = prior.rows(labels, len(labels)).view(LABELS, COMPONENTS)
@@ -394,30 +399,30 @@ def test_pseudo_inputs_begin_as_images_of_their_label() -> None:
     prior.set_pseudo_inputs(images[0])
     assert len(prior.pseudo_inputs.unique(dim=0)) == 12
     assert (prior.pseudo_inputs - images[0]).abs().max() < 0.06
-    alone = random_model("vamp", kind="vae").prior
+    alone = gaussian(random_model("vamp", kind="vae")).prior
     assert isinstance(alone, VampPrior)
     assert alone.rows(None, 10).tolist() == [0, 3, 6]
 
 
 def test_pseudo_inputs_are_cut_to_what_an_image_can_be() -> None:
-    model = random_model("vamp")
-    assert isinstance(model.prior, VampPrior)
+    prior = gaussian(random_model("vamp")).prior
+    assert isinstance(prior, VampPrior)
     z, labels = random_posterior(2, 8).mean, all_labels(8)
     with torch.no_grad():
-        model.prior.pseudo_inputs.copy_(torch.randn(12, 1, 3, 3) * 3)
-        before = model.prior.log_prob(z, Context(labels))
-        model.prior.pseudo_inputs.clamp_(0.0, 1.0)
-    torch.testing.assert_close(model.prior.log_prob(z, Context(labels)), before)
+        prior.pseudo_inputs.copy_(torch.randn(12, 1, 3, 3) * 3)
+        before = prior.log_prob(z, Context(labels))
+        prior.pseudo_inputs.clamp_(0.0, 1.0)
+    torch.testing.assert_close(prior.log_prob(z, Context(labels)), before)
 
 
 def test_a_copy_of_a_model_has_a_vamp_prior_of_its_own() -> None:
     model = random_model("vamp")
     z, labels = random_posterior(2, 8).mean, all_labels(8)
-    before = model.prior.log_prob(z, Context(labels))
+    before = gaussian(model).prior.log_prob(z, Context(labels))
     other = copy.deepcopy(model)
-    assert torch.equal(other.prior.log_prob(z, Context(labels)), before)
+    assert torch.equal(gaussian(other).prior.log_prob(z, Context(labels)), before)
     with torch.no_grad():
-        other.to_posterior.bias.add_(1.0)
-    assert not torch.allclose(other.prior.log_prob(z, Context(labels)), before)
-    assert torch.equal(model.prior.log_prob(z, Context(labels)), before)
+        gaussian(other).to_posterior.bias.add_(1.0)
+    assert not torch.allclose(gaussian(other).prior.log_prob(z, Context(labels)), before)
+    assert torch.equal(gaussian(model).prior.log_prob(z, Context(labels)), before)
     assert not [name for name in model.state_dict() if name.startswith("prior.enc")]

@@ -22,6 +22,7 @@ from distvae.likelihoods.logistic import DiscretizedLogistic
 from distvae.models import VAE
 from distvae.priors.label import LabelPrior
 from distvae.priors.mixture import MixturePrior
+from tests.spaces import gaussian
 
 DOMAIN = Images((1, 8, 8))
 NARROWEST, WIDEST = math.exp(-LOG_SCALE), math.exp(LOG_SCALE)
@@ -155,11 +156,11 @@ def test_scales_of_a_posterior_are_held(posterior: str, runaway: float, scale: f
     if posterior == "flow":
         config = ModelConfig(**{**vars(config), "posterior": "flow"})
     model = VAE(config, (1, 4, 4))
-    fill(model.to_posterior.weight, 0.0)
+    fill(gaussian(model).to_posterior.weight, 0.0)
     with torch.no_grad():
-        model.to_posterior.bias.copy_(torch.tensor([0.5, -0.5, runaway, 0.0]))
+        gaussian(model).to_posterior.bias.copy_(torch.tensor([0.5, -0.5, runaway, 0.0]))
     images, noise = torch.zeros(1, 1, 4, 4), torch.tensor([[2.0, 0.0]])
-    found = model.infer(images)  # a flow begins as the identity
+    found = model.posterior(images)  # a flow begins as the identity
     z = found.sample(noise)
     assert z[0, 0].item() == pytest.approx(0.5 + 2.0 * scale, abs=1e-6 + 1e-6 * scale)
     expected = Normal(0.5, scale).log_prob(torch.tensor(0.5 + 2.0 * scale))
@@ -167,14 +168,15 @@ def test_scales_of_a_posterior_are_held(posterior: str, runaway: float, scale: f
     assert found.log_prob(z).item() == pytest.approx(expected.item(), rel=1e-2)
     assert found.detached().log_prob(z).item() == found.log_prob(z).item()
     # the KL asks for variance 1: its gradient, (variance - 1) / 2, brings the scale back
-    rate = model.prior.kl(model.infer(images).base, None)
+    rate = gaussian(model).prior.kl(model.posterior(images).base, None)
     assert rate is not None
-    (back,) = torch.autograd.grad(rate.sum(), model.to_posterior.bias)
+    (back,) = torch.autograd.grad(rate.sum(), gaussian(model).to_posterior.bias)
     assert back[2].item() == pytest.approx(0.5 * (scale * scale - 1.0), rel=1e-4)
 
 
 def test_a_flow_changes_a_scale_by_no_more_than_it_says() -> None:
-    prior = VAE(ModelConfig(model="vae", hidden=(8,), latent_dim=2, prior="flow"), (1, 4, 4)).prior
+    config = ModelConfig(model="vae", hidden=(8,), latent_dim=2, prior="flow")
+    prior = gaussian(VAE(config, (1, 4, 4))).prior
     for sign in (-1.0, 1.0):
         for name, parameter in prior.named_parameters():
             if name.endswith("out.bias"):

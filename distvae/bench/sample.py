@@ -177,8 +177,8 @@ def _torch_draw(folder: Path) -> Draw:
     def draw(count: int) -> object:
         labels = torch.arange(count) % len(model.label_names) if model.conditional else None
         context = model.conditioner.of_label(labels)
-        z = model.prior.transform(torch.randn(count, model.prior.noise_dim), context)
-        return model.domain.to_stored(model.render(z, context)).numpy()
+        latents = model.latents.draw(torch.randn(count, model.latents.noise_dim), context)
+        return model.domain.to_stored(model.render(latents, context)).numpy()
 
     return draw
 
@@ -207,8 +207,9 @@ def _probe(folder: Path) -> tuple[float, float]:
     model = VAE.from_pretrained(folder)
     labels = torch.zeros(1, dtype=torch.int64) if model.conditional else None
     context = model.conditioner.of_label(labels)
+    latents = model.latents.draw(torch.randn(1, model.latents.noise_dim), context)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.decoder(torch.randn(1, model.config.latent_dim), context)
+        model.decoder(model.latents.state(latents), context)
     return counter.get_total_flops(), matrix_product_peak(torch.device("cpu"))
 
 

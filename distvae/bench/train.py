@@ -165,7 +165,7 @@ def probe(folder: Path) -> Probe:
     model = VAE.from_pretrained(folder)
     batch = 2
     labels = torch.zeros(batch, dtype=torch.int64) if model.conditional else None
-    noise = torch.randn(batch, model.config.latent_dim)
+    noise = torch.randn(batch, model.latents.infer_dim)
     with FlopCounterMode(display=False) as counter:
         terms = model.terms_of(
             torch.rand(batch, *model.image_shape), model.conditioner.of_label(labels), noise

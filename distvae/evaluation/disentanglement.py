@@ -23,6 +23,7 @@ from distvae.draws.philox import Stream
 from distvae.evaluation.elbo import ACTIVE_VARIANCE
 from distvae.evaluation.factor_grid import FactorData
 from distvae.evaluation.uncertainty import estimate_metrics, mean_of
+from distvae.latents import side_by_side
 from distvae.models import VAE
 
 Floats = NDArray[np.float64]
@@ -49,13 +50,12 @@ def disentanglement_metrics(model: VAE, data: ImageData, seed: int) -> Iterator[
         DistvaeError: the factors of the data are not known.
     """
     grid = FactorData.of(data)
-    device = model.to_posterior.weight.device
 
     @torch.no_grad()
     def encode(images: Tensor, labels: Tensor) -> Tensor:
-        inputs = in_unit_range(images.to(device))
-        given = labels.to(device) if model.conditional else None
-        return model.infer(inputs, model.conditioner.of_label(given)).mean
+        inputs = in_unit_range(images.to(model.device))
+        given = labels.to(model.device) if model.conditional else None
+        return side_by_side(model.means(inputs, model.conditioner.of_label(given)))
 
     yield from disentanglement_scores(encode, grid, seed, int(model.conditional))
 

@@ -28,6 +28,7 @@ from distvae.evaluation.probes import (
     nearest_vote,
     share_metrics,
 )
+from distvae.latents import side_by_side
 from distvae.models import VAE
 
 TRAIN_IMAGES, TEST_IMAGES = 20_000, 10_000
@@ -95,7 +96,7 @@ def downstream_metrics(
     else:
         found = bayes_labels(model, data, seed, advance)
         yield from accuracy_metrics("bayes_accuracy", *found, told, seed)
-        if model.prior.invertible:
+        if model.latents.invertible:
             leaked = linear_probe(train.codes, train.labels, test.codes) == test.labels
             yield from share_metrics("label_leakage", float(leaked.mean()), len(leaked))
             yield "label_leakage_chance", float(np.bincount(test.labels).max() / len(test.labels))
@@ -132,10 +133,10 @@ def encoded(
         assert own is not None
         inputs = model.inputs_of(batch)
         context = model.conditioner(batch.conditions)
-        mean = model.infer(inputs, context).mean
-        if model.conditional and model.prior.invertible:
-            mean = model.prior.whiten(mean, context)
-        codes.append(mean.double().cpu())
+        means = model.means(inputs, context)
+        whitened = model.conditional and model.latents.invertible
+        code = model.latents.whiten(means, context) if whitened else side_by_side(means)
+        codes.append(code.double().cpu())
         pixels.append(shrink(in_unit_range(batch.stored)).flatten(1).cpu())
         labels.append(own.cpu())
         advance(len(own))
@@ -144,7 +145,7 @@ def encoded(
 
 def _blocks(model: VAE, split: Split, stream: Stream, seed: int, most: int) -> Iterator[Block]:
     """At most so many images of a split, drawn by the seed."""
-    images = ResidentImages.from_split(split).to(model.to_posterior.weight.device)
+    images = ResidentImages.from_split(split).to(model.device)
     chosen = np.sort(permutation(len(split), seed, Stream.CHOICE)[:most])
     return blocks(model, images, seed, stream, rows=torch.from_numpy(chosen))
 

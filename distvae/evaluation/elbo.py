@@ -5,6 +5,7 @@ Legend: B batch, Z latent dimensions.
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from distvae.domains import Images
 from distvae.domains.images import WHITE
 from distvae.evaluation.passes import ALONE, Advance, Share, blocks, unwatched
 from distvae.evaluation.uncertainty import Estimate, estimate_metrics, spread_metrics
+from distvae.figures import OF_LEVEL
+from distvae.latents import Draw, Level, side_by_side
 from distvae.likelihoods.bernoulli import Bernoulli
 from distvae.models import VAE
 
@@ -47,50 +50,113 @@ def elbo_metrics(
         ``elbo`` (the bound itself, negative), ``distortion``, ``rate``, in nats per image;
         ``bits_per_dim`` of the bound in grey levels, or of black-and-white pixels after
         binarization; each with its ``_standard_error`` over the images; ``active_units`` and
-        ``latent_dim``; then with labels ``elbo/NAME``, its ``elbo/NAME_standard_error``, and
-        ``elbo_spread`` between the label served best and the one served worst.
+        ``latent_dim``; of several levels of latents ``rate_level_NAME`` and the same two of each;
+        then with labels ``elbo/NAME``, its ``elbo/NAME_standard_error``, and ``elbo_spread``
+        between the label served best and the one served worst.
         Errors need two images; bits per pixel a likelihood, and a Bernoulli of grey levels as they
         are is none.
     """
-    device, size = images.device, len(images)
-    sums = torch.zeros(6, dtype=torch.float64, device=device)
-    between = torch.zeros(1, dtype=torch.float64, device=device)
-    moments = torch.zeros(2, model.config.latent_dim, dtype=torch.float64, device=device)
-    by_label = torch.zeros(len(label_names), 3, dtype=torch.float64, device=device)
-    for _, labels, batch in blocks(model, images, seed, share=share, advance=advance):
-        between += ((batch.stored > 0) & (batch.stored < WHITE)).sum()
+    size, levels = len(images), model.latents.levels
+    sums = _summed(model, images, seed, share, advance, len(label_names))
+    means, squares = (sums.bounds / size).view(2, 3)
+    distortion, rate, bound = means.tolist()
+    errors = ((squares - means.square()).clamp_min(0.0) / max(1, size - 1)).sqrt().tolist()
+    dims = math.prod(model.domain.shape)
+    yield "elbo", bound
+    yield "distortion", distortion
+    yield "rate", rate
+    for name, error in zip(("distortion", "rate", "elbo"), errors, strict=True):
+        if size > 1:
+            yield f"{name}_standard_error", error
+    cross_entropy = bool(sums.between) and is_cross_entropy(model)
+    if not cross_entropy and model.domain.levels is not None:
+        yield "bits_per_dim", (-bound / dims + model.likelihood.quantization) / math.log(2.0)
+        if size > 1:
+            yield "bits_per_dim_standard_error", errors[2] / dims / math.log(2.0)
+    yield from _use(levels, sums.moments / size, sums.rates / size)
+    yield from _of_labels(sums.by_label, label_names)
+
+
+class _Sums(NamedTuple):
+    """What is added up over a split, float64."""
+
+    bounds: Tensor
+    """Distortion, rate, bound and their squares ``[6]``."""
+    between: Tensor
+    """How many grey levels are neither black nor white ``[1]``."""
+    moments: Tensor
+    """Posterior means of real latents and their squares ``[2, Z]``."""
+    rates: Tensor
+    """Of each level of latents."""
+    by_label: Tensor
+    """Powers 0 to 2 of the bound ``[L, 3]``."""
+
+    @classmethod
+    def empty(cls, levels: Sequence[Level], labels: int, device: torch.device) -> "_Sums":
+        """Nothing added up yet."""
+        latents = sum(real_sizes(levels))
+        shapes = ((6,), (1,), (2, latents), (len(levels),), (labels, 3))
+        return cls(*(torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes))
+
+
+def _summed(
+    model: VAE,
+    images: ResidentImages,
+    seed: int,
+    share: Share,
+    advance: Advance,
+    labels: int,
+) -> _Sums:
+    """The sums of one pass over a split, of all processes."""
+    device = images.device
+    sums = _Sums.empty(model.latents.levels, labels, device)
+    for _, told, batch in blocks(model, images, seed, share=share, advance=advance):
+        sums.between.add_(((batch.stored > 0) & (batch.stored < WHITE)).sum())
         terms = model.terms(batch)  # not model(...): Accelerate may have put bf16 around that
         distortion, rate = -terms.log_likelihood.double(), terms.rate.double().sum(1)
         bound = -(distortion + rate)
         values = torch.stack([distortion, rate, bound])
-        sums += torch.cat([values.sum(1), values.square().sum(1)])
-        if label_names and labels is not None:
+        sums.bounds.add_(torch.cat([values.sum(1), values.square().sum(1)]))
+        sums.rates.add_(torch.stack([draw.rate.double().sum() for draw in terms.draws]))
+        mean = means_of(terms.draws).double()
+        sums.moments.add_(torch.stack([mean.sum(0), mean.square().sum(0)]))
+        if labels and told is not None:
             powers = torch.stack([torch.ones_like(bound), bound, bound.square()], 1)
-            known = labels.to(device) >= 0
-            by_label.index_add_(0, labels.to(device)[known], powers[known])
-        mean = terms.posterior.mean.double()
-        moments += torch.stack([mean.sum(0), mean.square().sum(0)])
-    reduce = share.reduce
-    sums, moments, by_label = reduce(sums), reduce(moments), reduce(by_label)
-    cross_entropy = bool(reduce(between)) and is_cross_entropy(model)
-    means, squares = (sums / size).view(2, 3)
-    distortion_mean, rate_mean, bound_mean = means.tolist()
-    errors = ((squares - means.square()).clamp_min(0.0) / max(1, size - 1)).sqrt().tolist()
-    dims = math.prod(model.domain.shape)
-    first, second = moments / size
-    yield "elbo", bound_mean
-    yield "distortion", distortion_mean
-    yield "rate", rate_mean
-    for name, error in zip(("distortion", "rate", "elbo"), errors, strict=True):
-        if size > 1:
-            yield f"{name}_standard_error", error
-    if not cross_entropy and model.domain.levels is not None:
-        yield "bits_per_dim", (-bound_mean / dims + model.likelihood.quantization) / math.log(2.0)
-        if size > 1:
-            yield "bits_per_dim_standard_error", errors[2] / dims / math.log(2.0)
-    yield "active_units", float((second - first.square() > ACTIVE_VARIANCE).sum())
-    yield "latent_dim", float(model.config.latent_dim)
-    yield from _of_labels(by_label, label_names)
+            known = told.to(device) >= 0
+            sums.by_label.index_add_(0, told.to(device)[known], powers[known])
+    return _Sums(*map(share.reduce, sums))
+
+
+def _use(levels: tuple[Level, ...], moments: Tensor, rates: Tensor) -> Iterator[tuple[str, float]]:
+    """How many latents are active of how many; of several levels also of each, with its rate.
+
+    Args:
+        levels: of the latents.
+        moments: means and mean squares of the posterior means ``[2, Z]``.
+        rates: of each level, nats.
+    """
+    first, second = moments
+    active = second - first.square() > ACTIVE_VARIANCE
+    yield "active_units", float(active.sum())
+    yield "latent_dim", float(len(active))
+    if len(levels) == 1:
+        return
+    for level, rate in zip(levels, rates.tolist(), strict=True):
+        yield f"rate{OF_LEVEL}{level.name}", rate
+    real = [level for level in levels if level.kind == "real"]
+    for level, part in zip(real, active.split(real_sizes(levels)), strict=True):
+        yield f"active_units{OF_LEVEL}{level.name}", float(part.sum())
+        yield f"latent_dim{OF_LEVEL}{level.name}", float(level.size)
+
+
+def real_sizes(levels: Sequence[Level]) -> list[int]:
+    """How many latents each level of real numbers has."""
+    return [level.size for level in levels if level.kind == "real"]
+
+
+def means_of(draws: Sequence[Draw]) -> Tensor:
+    """Means of the posteriors of real latents, level by level ``[B, Z]``."""
+    return side_by_side(tuple(draw.posterior.mean for draw in draws if draw.posterior))
 
 
 def is_cross_entropy(model: VAE) -> bool:

@@ -29,8 +29,7 @@ from distvae.evaluation.uncertainty import (
     worst_metrics,
 )
 from distvae.labels import numbers_of
-from distvae.posteriors import Posterior
-from distvae.priors import Prior
+from distvae.latents import Latents
 
 IMAGES = 10_000
 """Images generated in all, and test images taken, at most."""
@@ -42,20 +41,16 @@ class ConditionalGenerator(Seeing, Protocol):
     """What is asked of a model; see :class:`distvae.models.ConditionalVAE`."""
 
     @property
-    def prior(self) -> Prior:
-        """It turns noise into latents and back."""
-
-    @property
     def conditioner(self) -> Conditioner:
         """It makes a context of labels."""
 
     def sample(self, labels: Sequence[int | str] | None, n: int, seed: int) -> Tensor:
         """``n`` images of each label, ``[len(labels) * n, C, H, W]`` in [0, 1]."""
 
-    def infer(self, images: Tensor, context: Context | None) -> Posterior:
-        """Posterior of the latents ``[B, Z]``."""
+    def drawn(self, inputs: Tensor, context: Context | None, noise: Tensor) -> Latents:
+        """Latents of inputs, by noise ``[B, N]``."""
 
-    def render(self, z: Tensor, context: Context | None) -> Tensor:
+    def render(self, latents: Latents, context: Context | None) -> Tensor:
         """Images ``[B, C, H, W]`` in [0, 1]."""
 
 
@@ -135,7 +130,7 @@ def generation_metrics(
     yield from diversity_metrics(diversities, seed)
     if data.num_labels > 1:
         moved, raw = _swapped(model, test, data, judges, seed)
-        if model.prior.invertible:
+        if model.latents.invertible:
             yield from estimate_metrics("label_adherence_swapped_noise", moved)
         else:
             leave("label_adherence_swapped_noise", "the prior has no one noise for each latent")
@@ -165,13 +160,15 @@ def _swapped(
         assert own is not None
         inputs = model.domain.to_input(batch.stored, batch.uniforms)
         given = model.conditioner.of_label(own)
-        z = model.infer(inputs, given).sample(batch.noise)
+        latents = model.drawn(inputs, given, batch.noise)
         turn = torch.randint(1, data.num_labels, own.shape, generator=generator)
         other = (own + turn.to(own.device)) % data.num_labels
-        prior, changed = model.prior, model.conditioner.of_label(other)
-        moved = prior.transform(prior.whiten(z, given), changed) if prior.invertible else z
-        for found, latents in zip(hits, (moved, z), strict=True):
-            taken = judges.classify(model.render(latents, changed))
+        space, changed = model.latents, model.conditioner.of_label(other)
+        moved = latents
+        if space.invertible:
+            moved = space.draw(space.whiten(latents, given), changed)
+        for found, decoded in zip(hits, (moved, latents), strict=True):
+            taken = judges.classify(model.render(decoded, changed))
             found.append((taken == other[:, None]).cpu())
     moved_share, raw_share = (share(torch.cat(found)) for found in hits)
     return moved_share, raw_share

@@ -20,6 +20,7 @@ from distvae.distributions import LOG_TWO_PI, DiagonalGaussian
 from distvae.draws.philox import Stream
 from distvae.evaluation.passes import BLOCK, Advance, blocks, unwatched
 from distvae.evaluation.uncertainty import estimate_metrics, mean_of
+from distvae.latents import GaussianSpace
 from distvae.models import VAE
 from distvae.posteriors import FlowPosterior
 
@@ -92,7 +93,7 @@ def latent_metrics(
         ``mutual_information_upper``; ``aggregate_kl_lower`` and ``aggregate_kl_upper``: nats, the
         bounds each with the ``_standard_error`` over the images.
     """
-    most = MOST if model.flow is None else MOST_OF_FLOWS
+    most = MOST if gaussian(model).flow is None else MOST_OF_FLOWS
     test, rates = draw(model, images, seed, most, Stream.EVALUATION, advance)
     if rates is None:
         why = "the KL of this posterior to this prior has no closed form that adds up by latent"
@@ -115,6 +116,12 @@ def latent_metrics(
     yield from information_metrics(test, known, model, seed)
 
 
+def gaussian(model: VAE) -> GaussianSpace:
+    """The latents of a model that has a single level of them; others are refused before."""
+    assert isinstance(model.latents, GaussianSpace)
+    return model.latents
+
+
 def draw(
     model: VAE,
     images: ResidentImages,
@@ -124,19 +131,20 @@ def draw(
     advance: Advance = unwatched,
 ) -> tuple[Latents, Tensor | None]:
     """Latents of at most so many images, evenly, and their KL by latent ``[N, Z]`` if known."""
+    space = gaussian(model)
     rows = torch.arange(0, len(images), -(-len(images) // most))
     parts, rates = [], []
     for _, _, batch in blocks(model, images, seed, stream, rows=rows, advance=advance):
         context = model.conditioner(batch.conditions)
-        posterior = model.infer(model.inputs_of(batch), context)
+        posterior = model.posterior(model.inputs_of(batch), context)
         z = posterior.sample(batch.noise)
-        rate = model.prior.kl(posterior, context)
+        rate = space.prior.kl(posterior, context)
         if rate is not None:
             rates.append(rate.double())
         part = Latents(
             z.double(),
             posterior.log_prob(z).double(),
-            model.prior.log_prob(z, context).double(),
+            space.prior.log_prob(z, context).double(),
             _group(z, context),
             posterior.base.mean.double(),
             posterior.base.log_variance.double(),
@@ -184,9 +192,10 @@ def _log_aggregate(latents: Latents, rows: Tensor, model: VAE | None) -> Tensor:
         parts = torch.split(z, BLOCK)
         return torch.cat([log_aggregate(part, mean, log_variance) for part in parts])
     assert model is not None
-    assert model.flow is not None
+    flow = gaussian(model).flow
+    assert flow is not None
     base = DiagonalGaussian(mean.float(), log_variance.float())
-    posterior = FlowPosterior(base, latents.features[rows], model.flow.weights())
+    posterior = FlowPosterior(base, latents.features[rows], flow.weights()).over_draws()
     found = []
     for part in torch.split(z.float(), max(1, PAIRS // len(rows))):
         densities = posterior.log_prob(part.expand(len(rows), -1, -1))

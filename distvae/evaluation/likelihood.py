@@ -62,7 +62,7 @@ def log_likelihood(
         advance: told the number of images done.
     """
     size, device = len(images), images.device
-    latents = NoiseSource(seed, Stream.IMPORTANCE, model.config.latent_dim, None, device, DRAWS)
+    latents = NoiseSource(seed, Stream.IMPORTANCE, model.latents.infer_dim, None, device, DRAWS)
     sums = torch.full((2, size), -math.inf, dtype=torch.float64, device=device)
     way = blocks(model, images, seed, size=BLOCK, noise_dim=1, share=share, advance=advance)
     for rows, _, batch in way:
@@ -88,10 +88,8 @@ def _log_weights(model: VAE, inputs: Tensor, context: Context | None, noise: Ten
     for start in range(0, len(inputs), each):
         part = slice(start, start + each)
         given = None if context is None else context.at(part)
-        terms = model.terms_of(inputs[part], given, noise[part])
-        assert terms.log_prior is not None
-        assert terms.log_posterior is not None
-        parts.append(terms.log_likelihood.double() + terms.log_prior - terms.log_posterior)
+        terms = model.terms_of(inputs[part], given, noise[part], noise.shape[1], densities=True)
+        parts.append(terms.log_likelihood.double() + terms.log_p - terms.log_q)
     return torch.cat(parts)
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from distvae.batch import Batch
 from distvae.conditions import Conditions
-from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.domains import Domain
 from distvae.draws.philox import Stream
 from distvae.draws.steps import NoiseSource
+from distvae.latents import LatentSpace
 
 BLOCK = 500
 Advance = Callable[[int], None]
@@ -44,8 +44,8 @@ class Seeing(Protocol):
     """What a pass asks of a model; see :class:`distvae.models.VAE`."""
 
     @property
-    def config(self) -> ModelConfig:
-        """It tells the number of latents."""
+    def latents(self) -> LatentSpace:
+        """It tells how much noise a draw of the posterior takes."""
 
     @property
     def domain(self) -> Domain:
@@ -95,7 +95,7 @@ def blocks(
         share: of this process.
         advance: told whenever a block is done.
     """
-    noise_dim = noise_dim or model.config.latent_dim
+    noise_dim = noise_dim or model.latents.infer_dim
     source = NoiseSource(seed, stream, noise_dim, model.domain.uniforms_shape, images.device)
     parts = torch.split(torch.arange(len(images)) if rows is None else rows, size)
     for number in range(share.rank, len(parts), share.world_size):

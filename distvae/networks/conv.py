@@ -13,6 +13,7 @@ from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.networks.layers import (
     ACTIVATIONS,
+    DENSE_FEATURES,
     ImageNorm,
     Modulation,
     concatenated_or_modulated,
@@ -21,8 +22,6 @@ from distvae.networks.layers import (
 )
 from distvae.networks.pyramid import fold, pyramid, sides_of, unfold
 from distvae.parts import SIDES, Part
-
-DENSE_FEATURES = 256
 
 
 class ConvLayer(nn.Module):
@@ -51,13 +50,14 @@ class ConvPart(Part):
 
 
 class ConvEncoder(nn.Module):
-    """Folded image, one 3x3 convolution a level with stride 2 between levels, one dense layer."""
+    """Folded image, one 3x3 convolution a level with stride 2 between levels."""
 
     def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
         super().__init__()
-        self.concatenated, modulated = concatenated_or_modulated(config, given)
+        _, modulated = concatenated_or_modulated(config, given)
         channels, height, width = sides_of(shape)
         levels = pyramid(config, height, width)
+        self.shapes = tuple(tuple(level) for level in levels)
         stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
         halvings = [
             nn.Conv2d(a.channels, b.channels, 3, stride=2, padding=1)
@@ -66,20 +66,14 @@ class ConvEncoder(nn.Module):
         self.layers = nn.ModuleList(
             ConvLayer(conv, config, modulated) for conv in [stem, *halvings]
         )
-        self.out_features = scaled(DENSE_FEATURES, config.width)
-        self.dense = nn.Linear(math.prod(levels[-1]) + self.concatenated.width, self.out_features)
-        self.modulation = Modulation(modulated, self.out_features)
-        self.activation = ACTIVATIONS[config.activation]()
 
-    def forward(self, images: Tensor, context: Context | None) -> Tensor:
-        """``images [B, C, H, W]`` to ``[B, out_features]``."""
-        features = fold(images)
+    def forward(self, images: Tensor, context: Context | None) -> tuple[Tensor, ...]:
+        """``images [B, C, H, W]`` to maps ``[B, *shape]`` of each level, the finest first."""
+        features, maps = fold(images), []
         for layer in self.layers:
             features = layer(features, context)
-        features = features.flatten(1)
-        features = joined(features, context, self.concatenated)
-        out: Tensor = self.activation(self.modulation(self.dense(features), context))
-        return out
+            maps.append(features)
+        return tuple(maps)
 
 
 class ConvDecoder(nn.Module):

@@ -17,6 +17,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
 }
 
+DENSE_FEATURES = 256
+"""Between the maps of a network and its latents."""
+
 
 class Modulation(nn.Module):
     """Scales and shifts features by their context: ``h (1 + scale[y]) + shift[y]``.

@@ -71,13 +71,12 @@ class MLPEncoder(nn.Module):
     def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
         super().__init__()
         hidden = [scaled(size, config.width) for size in config.widths]
-        self.out_features = hidden[-1]
+        self.shapes = ((hidden[-1],),)
         self.layers = DenseLayers([math.prod(shape), *hidden], config, given)
 
-    def forward(self, images: Tensor, context: Context | None) -> Tensor:
-        """``images [B, C, H, W]`` to ``[B, out_features]``."""
-        features: Tensor = self.layers(images.flatten(1), context)
-        return features
+    def forward(self, images: Tensor, context: Context | None) -> tuple[Tensor, ...]:
+        """``images [B, C, H, W]`` to one vector ``[B, *shape]``."""
+        return (self.layers(images.flatten(1), context),)
 
 
 class MLPDecoder(nn.Module):

@@ -12,6 +12,7 @@ from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.networks.layers import (
     ACTIVATIONS,
+    DENSE_FEATURES,
     ImageNorm,
     Modulation,
     concatenated_or_modulated,
@@ -21,7 +22,6 @@ from distvae.networks.layers import (
 from distvae.networks.pyramid import Level, fold, pyramid, sides_of, unfold
 from distvae.parts import SIDES, Part
 
-DENSE_FEATURES = 256
 BLOCKS_PER_LEVEL = 2
 
 
@@ -75,13 +75,14 @@ class ResNetPart(Part):
 
 
 class ResNetEncoder(nn.Module):
-    """Folded image, residual stages with strided convolutions between, one dense layer."""
+    """Folded image, residual stages with strided convolutions between."""
 
     def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
         super().__init__()
-        self.concatenated, modulated = concatenated_or_modulated(config, given)
+        _, modulated = concatenated_or_modulated(config, given)
         channels, height, width = sides_of(shape)
         levels = pyramid(config, height, width)
+        self.shapes = tuple(tuple(level) for level in levels)
         stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
         halvings = [
             nn.Conv2d(a.channels, b.channels, 3, stride=2, padding=1)
@@ -91,19 +92,17 @@ class ResNetEncoder(nn.Module):
         self.stages = nn.ModuleList(Stage(level, config, modulated) for level in levels)
         self.norm = ImageNorm()
         self.activation = ACTIVATIONS[config.activation]()
-        self.out_features = scaled(DENSE_FEATURES, config.width)
-        self.dense = nn.Linear(math.prod(levels[-1]) + self.concatenated.width, self.out_features)
-        self.modulation = Modulation(modulated, self.out_features)
 
-    def forward(self, images: Tensor, context: Context | None) -> Tensor:
-        """``images [B, C, H, W]`` to ``[B, out_features]``."""
-        features = fold(images)
+    def forward(self, images: Tensor, context: Context | None) -> tuple[Tensor, ...]:
+        """``images [B, C, H, W]`` to maps ``[B, *shape]`` of each level, the finest first.
+
+        The coarsest, which nothing follows, are normed and have their nonlinearity.
+        """
+        features, maps = fold(images), []
         for down, stage in zip(self.down, self.stages, strict=True):
             features = stage(down(features), context)
-        features = self.activation(self.norm(features)).flatten(1)
-        features = joined(features, context, self.concatenated)
-        out: Tensor = self.activation(self.modulation(self.dense(features), context))
-        return out
+            maps.append(features)
+        return (*maps[:-1], self.activation(self.norm(maps[-1])))
 
 
 class ResNetDecoder(nn.Module):

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from distvae.batch import Batch
-from distvae.distributions import full_precision, log_normal
-from distvae.models import VAE
+from distvae.distributions import DiagonalGaussian, full_precision, log_normal
+from distvae.models import VAE, Terms
 from distvae.objectives.base import Loss, Objective, Pressure
 from distvae.parts import INDEPENDENT, MOMENTS, WHOLE_BATCH, Need, Part
 from distvae.values import NotNegative
@@ -59,7 +59,7 @@ class BetaTC(Objective):
         gather, beta = self.facts.gather, self.facts.config.of(BetaTCPart).penalty
         assert beta is not None
         with full_precision(batch.stored.device.type):
-            z, (mean, log_variance) = gather(terms.z), map(gather, terms.posterior.base)
+            z, (mean, log_variance) = gather(terms.draws[0].z), map(gather, base_of(terms))
             joint, dimensions = log_aggregate(z, mean, log_variance, self.facts.images)
             given = log_normal(z, mean, log_variance).sum(1)
             total_correlation = (joint - dimensions.sum(1)).mean()
@@ -99,6 +99,13 @@ def log_aggregate(
     return joint, torch.logsumexp(pairs + weights.unsqueeze(2), 1)
 
 
+def base_of(terms: Terms) -> DiagonalGaussian:
+    """The Gaussian of the posterior of the one level."""
+    posterior = terms.draws[0].posterior
+    assert posterior is not None
+    return posterior.base
+
+
 @dataclass(frozen=True)
 class DipIPart(Part):
     """The covariance of the posterior means pulled to the identity (DIP-VAE-I)."""
@@ -136,7 +143,7 @@ class DipI(Objective):
         bound = self.bound(terms, pressure)
         own = self.facts.config.of(DipIPart)
         with full_precision(batch.stored.device.type):
-            covariance = self.covariance(*map(self.facts.gather, terms.posterior.base))
+            covariance = self.covariance(*map(self.facts.gather, base_of(terms)))
             diagonal = covariance.diagonal()
             off_diagonal = covariance.square().sum() - diagonal.square().sum()
             distance = (diagonal - 1.0).square().sum()
@@ -206,19 +213,19 @@ class Mmd(Objective):
     @property
     def noise_dim(self) -> int:
         """Enough for either."""
-        return max(self.facts.latent_dim, self.facts.prior_noise_dim)
+        return max(self.facts.infer_dim, self.facts.noise_dim)
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound plus the discrepancy between the batch's latents and draws of the prior."""
         of_posterior, of_prior = batch.noise.unbind(1)
-        terms = model.terms(batch._replace(noise=of_posterior[:, : self.facts.latent_dim]))
+        terms = model.terms(batch._replace(noise=of_posterior[:, : self.facts.infer_dim]))
         bound = self.bound(terms, pressure)
         gather, penalty = self.facts.gather, self.facts.config.of(MmdPart).penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
             context = model.conditioner(batch.conditions)
-            drawn = model.prior.transform(of_prior[:, : model.prior.noise_dim], context)
-            discrepancy = mmd(gather(terms.z), gather(drawn))
+            (drawn,) = model.latents.draw(of_prior[:, : self.facts.noise_dim], context)
+            discrepancy = mmd(gather(terms.draws[0].z), gather(drawn))
         return Loss(
             bound.loss + penalty * discrepancy, bound.distortion, bound.rate, {"mmd": discrepancy}
         )

@@ -13,6 +13,8 @@ from torch.func import functional_call
 
 from distvae.batch import Batch
 from distvae.config import LearningRateScheduleName, ObjectiveConfig
+from distvae.figures import OF_LEVEL
+from distvae.latents import Level, only
 from distvae.models import VAE, Terms
 
 MODEL = "model"
@@ -114,9 +116,12 @@ class RunFacts:
 
     config: ObjectiveConfig
     """Nothing left out."""
-    latent_dim: int
-    prior_noise_dim: int
-    """Length of the noise vector that the prior takes."""
+    levels: tuple[Level, ...]
+    """Of the latents."""
+    infer_dim: int
+    """Length of the noise vector that drawing from the posterior takes."""
+    noise_dim: int
+    """The same of the prior."""
     dims: int
     """Pixels and channels of an image."""
     images: int
@@ -135,9 +140,13 @@ class Objective(nn.Module):
 
     compiles: ClassVar[bool] = True
     """Whether its gradient is that of its value, all a compiler can know of it."""
+    of_levels: ClassVar[bool] = False
+    """Whether it takes latents of several levels."""
 
     def __init__(self, facts: RunFacts) -> None:
         super().__init__()
+        if not self.of_levels:
+            only(facts.levels, f"--objective {facts.config.objective}")
         self.facts = facts
         self.players: dict[str, Player] = {MODEL: Player()}
 
@@ -149,7 +158,7 @@ class Objective(nn.Module):
     @property
     def noise_dim(self) -> int:
         """Length of a noise vector."""
-        return self.facts.latent_dim
+        return self.facts.infer_dim
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The losses of a batch.
@@ -211,7 +220,14 @@ def elbo(
     reconstruction = distortion.mean()
     if config.reduction == "mean":
         reconstruction = reconstruction / dims
-    return Loss(reconstruction + kl_weight * pressed, distortion, rate)
+    return Loss(reconstruction + kl_weight * pressed, distortion, rate, rates_by_level(terms))
+
+
+def rates_by_level(terms: Terms) -> dict[str, Tensor]:
+    """The mean rate of each level by name, where there are several, nats."""
+    if len(terms.draws) == 1:
+        return {}
+    return {f"rate{OF_LEVEL}{draw.level}": draw.rate.sum(1).mean() for draw in terms.draws}
 
 
 def loss_of_means(distortion: float, rate: float, config: ObjectiveConfig, dims: int) -> float:

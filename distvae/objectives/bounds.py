@@ -12,7 +12,7 @@ from torch import Tensor
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE, Terms
-from distvae.objectives.base import Loss, Objective, Pressure, elbo
+from distvae.objectives.base import Loss, Objective, Pressure, elbo, rates_by_level
 from distvae.parts import WEIGHS, Need, Part
 
 
@@ -31,6 +31,8 @@ class ElboPart(Part):
 class Elbo(Objective):
     """The evidence lower bound and its variants: see :func:`distvae.objectives.base.elbo`."""
 
+    of_levels = True
+
     @property
     def draws(self) -> int | None:
         """One, or several to average over."""
@@ -39,7 +41,7 @@ class Elbo(Objective):
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """Distortion plus weighted rate."""
-        terms = model.terms(batch)
+        terms = model.terms(batch, self.draws)
         config, dims, gather = self.facts.config, self.facts.dims, self.facts.gather
         return elbo(terms, pressure.kl_weight, config, dims, pressure.capacity, gather)
 
@@ -63,6 +65,8 @@ class Iwae(Objective):
     warm-up, is the power to which p(z) / q(z|x) is raised; only with 1 is this a bound.
     """
 
+    of_levels = True
+
     @property
     def draws(self) -> int | None:
         """K, be it one."""
@@ -70,9 +74,8 @@ class Iwae(Objective):
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound; distortion and rate are means over the draws."""
-        terms = model.terms(batch)
-        assert terms.log_posterior is not None
-        return _weighed(terms, log_weights(terms, terms.log_posterior, pressure.kl_weight))
+        terms = model.terms(batch, self.draws, densities=True)
+        return _weighed(terms, log_weights(terms, terms.log_q, pressure.kl_weight))
 
 
 class DregPart(Part):
@@ -100,27 +103,30 @@ class Dreg(Iwae):
     """
 
     compiles = False
+    of_levels = False
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The value of ``iwae`` with another gradient."""
-        terms = model.terms(batch)
+        terms = model.terms(batch, self.draws, densities=True)
+        (draw,) = terms.draws
+        assert draw.posterior is not None
         with full_precision(batch.stored.device.type):
-            held = terms.posterior.detached().log_prob(terms.z)
+            held = draw.posterior.detached().over_draws().log_prob(draw.z)
         log_weight = log_weights(terms, held, pressure.kl_weight)
-        if terms.z.requires_grad:  # not where the loss is only looked at
+        if draw.z.requires_grad:  # not where the loss is only looked at
             share = log_weight.detach().softmax(1).unsqueeze(2)
             factor = 1.0 - pressure.kl_weight * (1.0 - share)
-            z: Any = terms.z  # whose hooks have no types
+            z: Any = draw.z  # whose hooks have no types
             z.register_hook(lambda gradient: gradient * factor)
         return _weighed(terms, log_weight)
 
 
-def log_weights(terms: Terms, log_posterior: Tensor, kl_weight: float | Tensor) -> Tensor:
+def log_weights(terms: Terms, log_q: Tensor, kl_weight: float | Tensor) -> Tensor:
     """Log p(x|z) + kl_weight (log p(z) - log q(z|x)) of every draw, nats ``[B, K]``."""
-    assert terms.log_prior is not None
-    return terms.log_likelihood + kl_weight * (terms.log_prior - log_posterior)
+    return terms.log_likelihood + kl_weight * (terms.log_p - log_q)
 
 
 def _weighed(terms: Terms, log_weight: Tensor) -> Loss:
     bound = torch.logsumexp(log_weight, 1) - math.log(log_weight.shape[1])
-    return Loss(-bound.mean(), -terms.log_likelihood.mean(1), terms.rate.sum(1))
+    distortion, rate = -terms.log_likelihood.mean(1), terms.rate.sum(1)
+    return Loss(-bound.mean(), distortion, rate, rates_by_level(terms))

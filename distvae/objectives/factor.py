@@ -70,7 +70,7 @@ class Factor(Objective):
     def __init__(self, facts: RunFacts) -> None:
         super().__init__(facts)
         own = facts.config.of(FactorPart)
-        widths = (facts.latent_dim, *own.discriminator)
+        widths = (facts.levels[0].size, *own.discriminator)
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
@@ -84,7 +84,7 @@ class Factor(Objective):
         penalty = self.facts.config.of(FactorPart).penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
-            z = self.facts.gather(terms.z)
+            z = self.facts.gather(terms.draws[0].z)
             total_correlation = frozen(self.discriminator)(z).mean()
             own = discriminator_loss(self.discriminator, z.detach())
         loss = bound.loss + penalty * pressure.heard * total_correlation

@@ -62,14 +62,3 @@ class Prior(Wide, ABC):
     def kl(self, posterior: Posterior, context: Context | None) -> Tensor | None:
         """KL of the posterior to the prior, nats ``[B, Z]``; None where it has no closed form."""
         return None
-
-    def rate(self, posterior: Posterior, z: Tensor, context: Context | None) -> Tensor:
-        """KL of the posterior to the prior, nats; its sum over the last axis is the rate.
-
-        By latent dimension ``[B, Z]`` where it has a closed form; else estimated ``[B, 1]`` with
-        one ``z [B, Z]`` of the posterior.
-        """
-        divergence = self.kl(posterior, context)
-        if divergence is not None:
-            return divergence
-        return (posterior.log_prob(z) - self.log_prob(z, context)).unsqueeze(1)

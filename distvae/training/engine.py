@@ -187,7 +187,7 @@ def _fresh_model(
     model = build_model(config.model, domain, (), attributes=data.given)
     if config.model.start == "data_mean":
         model.initialize_output(mean_input(domain, images))
-    model.prior.prepare(images)
+    model.latents.prepare(images)
     if origin is not None:
         origin.fill(model)
     return model
@@ -199,8 +199,9 @@ def _objective(
     return OBJECTIVES[config.objective.objective](
         RunFacts(
             config.objective,
-            latent_dim=config.model.latent_dim,
-            prior_noise_dim=model.prior.noise_dim,
+            levels=model.latents.levels,
+            infer_dim=model.latents.infer_dim,
+            noise_dim=model.latents.noise_dim,
             dims=math.prod(data.shape),
             images=data.train_images,
             gather=gather_rows(accelerator),

@@ -1,11 +1,13 @@
 """What is measured and drawn between two epochs."""
 
 import math
+from collections.abc import Iterator
 
 from distvae.checkpoint import Progress
 from distvae.data.batches import ResidentImages
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.evaluation.passes import Share
+from distvae.figures import OF_LEVEL
 from distvae.files import reporting_disk_errors
 from distvae.models import VAE
 from distvae.objectives import loss_of_means
@@ -77,15 +79,26 @@ def _loss(engine: Engine, values: dict[str, float]) -> float:
 def _tell_collapse(session: Session, values: dict[str, float]) -> None:
     """Say once that most latents are dead, when they have had time to wake."""
     early = session.progress.step < session.engine.total_steps * TIME_TO_WAKE
-    alive = values["active_units"] >= MOST_DEAD * values["latent_dim"]
-    if early or alive or session.warned:
+    collapsed = list(collapsed_levels(values))
+    if early or not collapsed or session.warned:
         return
     session.warned = True
     session.console.say(
-        f"only {values['active_units']:.0f} of {values['latent_dim']:.0f} latents "
-        f"are active: the others carry nothing. Remedies: {REMEDIES}",
+        f"only {' and '.join(collapsed)} are active: the others carry nothing. "
+        f"Remedies: {REMEDIES}",
         style="yellow",
     )
+
+
+def collapsed_levels(values: dict[str, float]) -> Iterator[str]:
+    """How many latents are active where too few are, level by level if there are several."""
+    several = [key.partition(OF_LEVEL) for key in values if OF_LEVEL in key]
+    levels = [level for figure, _, level in several if figure == "active_units"]
+    for level in levels or [""]:
+        end = OF_LEVEL + level if level else ""
+        active, size = values["active_units" + end], values["latent_dim" + end]
+        if active < MOST_DEAD * size:
+            yield f"{active:.0f} of {size:.0f} latents" + (f" of level {level}" if level else "")
 
 
 def evaluate(engine: Engine, images: ResidentImages, model: VAE | None = None) -> dict[str, float]:

@@ -56,7 +56,7 @@ def _write_reconstructions(model: VAE, images: ResidentImages, path: Path) -> No
     inputs = model.domain.to_expected_input(stored)
     given = Conditions.of_examples(*known) if model.conditional else None
     context = model.conditioner(given)
-    decoded = model.render(model.infer(inputs, context).mean, context)
+    decoded = model.render(model.means(inputs, context), context)
     columns = min(COLUMNS, count)
     halves = [to_uint8(half.cpu().numpy()) for half in (in_unit_range(stored), decoded)]
     sheet = paired(halves[0], halves[1], columns)

@@ -27,6 +27,7 @@ from distvae.evaluation.probes import (
 )
 from distvae.models import VAE, build_model
 from distvae.priors.label import LabelPrior
+from tests.spaces import gaussian
 
 NAMES = ("stripes", "bars", "dots")
 Code = Callable[[Tensor, Tensor | None], Tensor]
@@ -60,8 +61,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.code = code
 
-    def forward(self, images: Tensor, context: Context | None) -> Tensor:
-        return self.code(images, None if context is None else context.label)
+    def forward(self, images: Tensor, context: Context | None) -> tuple[Tensor]:
+        return (self.code(images, None if context is None else context.label),)
 
 
 class Decoder(nn.Module):
@@ -85,8 +86,8 @@ def model_of(code: Code, prior: str = "", pattern: tuple[int, int, int] = (0, 1,
     model = build_model(config, (3, 8, 8), NAMES).eval()
     model.add_module("encoder", Encoder(code))
     model.add_module("decoder", Decoder(torch.tensor(pattern)))
-    model.to_posterior = nn.Linear(3, 6, bias=False)
-    model.to_posterior.weight.data = torch.eye(6, 3)
+    gaussian(model).to_posterior = nn.Linear(3, 6, bias=False)
+    gaussian(model).to_posterior.weight.data = torch.eye(6, 3)
     return model
 
 
@@ -159,7 +160,7 @@ def test_latents_leak_the_label_unless_the_prior_has_them_there(patterns: ImageD
     assert leaking["label_leakage"] == 1.0
     assert leaking["label_leakage_chance"] == pytest.approx(1 / 3)
     placed = model_of(by_label, "label")
-    placed.prior.mean.data = 5.0 * torch.eye(3) / LabelPrior.SPEED
+    gaussian(placed).prior.mean.data = 5.0 * torch.eye(3) / LabelPrior.SPEED
     assert measured(placed, patterns)["label_leakage"] == pytest.approx(1 / 3)
     tight = measured(model_of(by_colour, "normal"), patterns)
     assert tight["label_leakage"] == pytest.approx(

@@ -14,6 +14,7 @@ from distvae.draws.steps import NoiseSource
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.evaluation.passes import BLOCK
 from distvae.models import build_model
+from tests.spaces import gaussian
 
 
 @pytest.mark.parametrize("size", [7, BLOCK, 2 * BLOCK + 203])
@@ -44,7 +45,7 @@ def test_evaluation_is_exact(size: int) -> None:
         x = (images[row : row + 1] > 127).double()
         y = Context(labels[row : row + 1])
         with torch.no_grad():
-            raw = double.to_posterior(double.encoder(x, y))[0]
+            raw = gaussian(double).to_posterior(*double.encoder(x, y))[0]
             mean, log_variance = raw[:4], raw[4:]
             z = mean + noise * (log_variance / 2).exp()
             logits = double.decoder(z[None], y).flatten()

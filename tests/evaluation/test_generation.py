@@ -10,11 +10,11 @@ from distvae.attributes import label_attribute
 from distvae.conditions import Conditioner, Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.data.store import ImageData
-from distvae.distributions import DiagonalGaussian
 from distvae.domains import Images
 from distvae.evaluation.diversity import spread
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.generation import generation_metrics
+from distvae.latents import GaussianSpace, Latents
 from distvae.priors.label import LabelPrior
 
 EACH = 80
@@ -47,10 +47,11 @@ class Replay:
         self.domain = Images((3, 8, 8), binarize)
         self.conditional = True
         self.wrong, self.different, self.obeys = wrong, different, obeys
-        self.config = ModelConfig(latent_dim=3)
+        config, given = ModelConfig(latent_dim=3), ContextShape(3)
         self.conditioner = Conditioner(label_attribute(data.label_names))
-        self.prior = LabelPrior(self.config, ContextShape(3))
-        self.prior.mean.data = shift * torch.eye(3) / LabelPrior.SPEED
+        prior = LabelPrior(config, given)
+        prior.mean.data = shift * torch.eye(3) / LabelPrior.SPEED
+        self.latents = GaussianSpace(config, ((4,),), given, prior)
         self.encoded: list[Tensor] = []
 
     def sample(self, labels: Sequence[int | str] | None, n: int, seed: int) -> Tensor:
@@ -61,16 +62,14 @@ class Replay:
         images[:count] = self.by_label[(label + 1) % 3][:count]
         return images
 
-    def infer(self, images: Tensor, context: Context | None) -> DiagonalGaussian:
+    def drawn(self, inputs: Tensor, context: Context | None, noise: Tensor) -> Latents:
         assert context is not None
-        self.encoded.append(images)
-        return DiagonalGaussian(
-            10.0 * functional.one_hot(context.label, 3), torch.full((len(images), 3), -9.0)
-        )
+        self.encoded.append(inputs)
+        return (10.0 * functional.one_hot(context.label, 3) + 0.01 * noise,)
 
-    def render(self, z: Tensor, context: Context | None) -> Tensor:
+    def render(self, latents: Latents, context: Context | None) -> Tensor:
         assert context is not None
-        return self.by_label[context.label if self.obeys else z.argmax(dim=1), 0]
+        return self.by_label[context.label if self.obeys else latents[0].argmax(dim=1), 0]
 
 
 def test_real_images_score_as_real_ones(patterns: ImageData, judges: Ensemble) -> None:

@@ -20,6 +20,7 @@ from distvae.evaluation.latents import (
     log_aggregate,
 )
 from distvae.models import VAE, build_model
+from tests.spaces import gaussian
 
 SHAPE = (1, 4, 4)
 NAMES = ("oak", "fir")
@@ -94,7 +95,7 @@ def test_bounds_enclose_what_is_known_of_a_linear_gaussian(noise: float) -> None
 def test_the_parts_add_up_to_the_rate(kind: str, prior: str) -> None:
     model, images = model_of(kind, prior=prior), some(1201)
     with torch.no_grad():
-        model.to_posterior.weight.mul_(3.0)
+        gaussian(model).to_posterior.weight.mul_(3.0)
     found = measured(model, images)
     rate = dict(elbo_metrics(model, images, seed=0))["rate"]
     rates = [value for name, value in found.items() if name.startswith("rate_latent_")]
@@ -112,16 +113,16 @@ def test_posteriors_far_apart_know_their_image_and_equal_ones_nothing(kind: str)
     model, images = model_of(kind, prior="normal"), some(600)
     limit = math.log(600 if kind == "vae" else 300)
     with torch.no_grad():
-        model.to_posterior.weight[3:].zero_()
-        model.to_posterior.bias[3:] = -12.0
-        model.to_posterior.weight[:3].normal_(std=5.0)
+        gaussian(model).to_posterior.weight[3:].zero_()
+        gaussian(model).to_posterior.bias[3:] = -12.0
+        gaussian(model).to_posterior.weight[:3].normal_(std=5.0)
     apart = measured(model, images)
     assert apart["mutual_information_lower"] == pytest.approx(limit, abs=1e-3)
     assert apart["mutual_information_limit"] == pytest.approx(limit)
     assert apart["mutual_information_upper"] > limit
     with torch.no_grad():
-        model.to_posterior.weight.zero_()
-        model.to_posterior.bias.zero_()
+        gaussian(model).to_posterior.weight.zero_()
+        gaussian(model).to_posterior.bias.zero_()
     alike = measured(model, images)
     assert alike["mutual_information_lower"] == pytest.approx(0.0, abs=1e-6)
     assert alike["mutual_information_upper"] == pytest.approx(0.0, abs=0.06)
@@ -137,17 +138,18 @@ def test_a_flow_is_measured_by_sampling(kind: str) -> None:
     found = dict(latent_metrics(model, images, train, 0, leave=told.__setitem__))
     assert told.keys() == {"rate_latent"}
     assert not [name for name in found if name.startswith("rate_latent")]
-    model.flow = None
-    gaussian = dict(latent_metrics(model, images, train, 0))
+    gaussian(model).flow = None
+    base = dict(latent_metrics(model, images, train, 0))
     for name, value in found.items():
-        assert value == pytest.approx(gaussian[name], abs=1e-4)
+        assert value == pytest.approx(base[name], abs=1e-4)
 
 
 def test_a_flow_that_bends_has_densities_of_its_own() -> None:
     model, images = model_of("vae", prior="normal", posterior="flow"), some(40)
-    assert model.flow is not None
+    flow = gaussian(model).flow
+    assert flow is not None
     with torch.no_grad():
-        for parameter in model.flow.parameters():
+        for parameter in flow.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     found = dict(latent_metrics(model, images, split_of(some(200)), 0))
     with torch.no_grad():

@@ -14,6 +14,7 @@ from distvae.domains import Images
 from distvae.evaluation.likelihood import Estimate, likelihood_metrics, log_likelihood, marginal
 from distvae.evaluation.passes import Share
 from distvae.models import VAE, build_model
+from tests.spaces import gaussian
 
 SHAPE = (1, 2, 3)
 NAMES = ("oak", "fir", "elm")
@@ -36,8 +37,8 @@ def model_of(kind: str, **settings: object) -> VAE:
     with torch.no_grad():  # far from what it begins as
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-        model.to_posterior.weight.mul_(0.1)
-        model.to_posterior.bias.copy_(torch.tensor([0.2, WIDE]))
+        gaussian(model).to_posterior.weight.mul_(0.1)
+        gaussian(model).to_posterior.bias.copy_(torch.tensor([0.2, WIDE]))
     return model
 
 
@@ -51,7 +52,7 @@ def on_a_grid(model: VAE, images: Tensor, labels: Tensor | None) -> Tensor:
         context = Context.of_label(y)
         parameters = model.decoder(points[:, None], context)
         given = model.likelihood.log_prob(image.expand(len(points), *SHAPE), parameters).double()
-        joint = given + model.prior.log_prob(points[:, None], context)
+        joint = given + gaussian(model).prior.log_prob(points[:, None], context)
         found.append(joint.logsumexp(0) + math.log(points[1] - points[0]))
     return torch.stack(found)
 
@@ -81,9 +82,8 @@ def test_more_draws_give_a_higher_mean_and_few_that_of_the_elbo() -> None:
         log_likelihood(model, images, SEED, draws).log_likelihood.mean() for draws in (1, 10, 100)
     ]
     assert means[0] < means[1] < means[2]
-    terms = model(images.stored / 255.0, None, torch.randn(200, 400, 1))
-    assert terms.log_prior is not None
-    weights = terms.log_likelihood + terms.log_prior - terms.log_posterior
+    terms = model(images.stored / 255.0, None, torch.randn(200, 400, 1), 400, densities=True)
+    weights = terms.log_likelihood + terms.log_p - terms.log_q
     error = weights.std() / math.sqrt(200)
     assert means[0] == pytest.approx(weights.mean().item(), abs=5 * error.item())
 

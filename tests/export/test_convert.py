@@ -35,6 +35,7 @@ from distvae.networks import NETWORKS
 from distvae.priors import PRIORS
 from distvae.tensors import checksum
 from tests.conftest import CHECKOUT
+from tests.spaces import gaussian
 from tests.test_models import TABLE, Row, build, table
 
 ORIGIN = Origin({"beta": 1.5, "binarize": "none"}, {"source": "x", "fingerprint": "f"})
@@ -58,7 +59,7 @@ def exported(row: Row, graph: str, width: float | None = None) -> onnx.ModelProt
 def inputs(model: VAE, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
     """Noise and labels."""
     random = np.random.default_rng(3)
-    noise = random.standard_normal((count, model.prior.noise_dim), np.float32)
+    noise = random.standard_normal((count, model.latents.noise_dim), np.float32)
     labels = np.arange(count) % len(model.label_names) if model.conditional else None
     return noise, labels
 
@@ -81,7 +82,9 @@ def test_a_decoder_draws_what_the_model_draws(row: Row, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (drawn,) = session.run(None, feed(noise=noise, label=labels))
     with torch.no_grad():
-        z = model.prior.transform(torch.from_numpy(noise), Context.of_label(tensor(labels)))
+        z = gaussian(model).prior.transform(
+            torch.from_numpy(noise), Context.of_label(tensor(labels))
+        )
         expected = model.decode(z, tensor(labels)).numpy() * 255.0
     assert drawn.dtype == np.uint8
     assert np.abs(drawn - expected).max() <= 0.5 + 255.0 * TOLERANCE
@@ -204,7 +207,7 @@ def test_graphs_are_clean_and_say_what_they_are(row: Row) -> None:
         manifest = parse_manifest(entry.value, "it")
         assert manifest.image_shape == model.image_shape
         assert manifest.label_names == model.label_names
-        assert (manifest.noise_dim, manifest.latent_dim) == (model.prior.noise_dim, 3)
+        assert (manifest.noise_dim, manifest.latent_dim) == (model.latents.noise_dim, 3)
         assert manifest.weights_sha256 == checksum(model.state_dict())
         assert (manifest.network, manifest.prior) == (row.network, row.prior)
         assert manifest.settings["beta"] == 1.5

@@ -28,7 +28,7 @@ def feeds(model: VAE, graph: str) -> list[Feed]:
     for part in range(4):
         count = 32
         images = random.integers(0, 256, (count, *model.image_shape), np.uint8)
-        noise = standard_normal(0, part * count, count, model.prior.noise_dim)
+        noise = standard_normal(0, part * count, count, model.latents.noise_dim)
         given: dict[str, NDArray[Any]] = (
             {"noise": noise} if graph == "decoder" else {"image": images}
         )

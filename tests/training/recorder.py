@@ -135,11 +135,11 @@ def _watched(engine: Engine, saw: dict[str, list[NDArray[Any]]]) -> Engine:
 
     compute = model.terms_of
 
-    def terms_of(inputs: Tensor, context: Context, noise: Tensor) -> Terms:
+    def terms_of(inputs: Tensor, context: Context, noise: Tensor, *asked: Any) -> Terms:
         labels = context.label
         for name, value in (("inputs", inputs), ("labels", labels), ("noise", noise)):
             saw[name].append(value.numpy().copy())
-        return compute(inputs, context, noise)
+        return compute(inputs, context, noise, *asked)
 
     def note(parameter: Tensor) -> None:
         assert parameter.grad is not None

@@ -110,14 +110,14 @@ def step_by_hand(
 ) -> None:
     """Their turns, spelled out; the first optimizer is the model's."""
     started = step >= OWN["discriminator_start"]
-    latents = model.terms(batch).z.detach()
+    latents = model.terms(batch).draws[0].z.detach()
     for _ in range(OWN["discriminator_steps"] - 1 if started else 0):
         descend(optimizers[1], cross_entropy(critic, latents))
     terms = model.terms(batch)
     loss = (terms.rate.sum(1) - terms.log_likelihood).mean()
     if started:
-        loss = loss + PENALTY * critic(terms.z).mean()
-    rival = cross_entropy(critic, terms.z.detach())
+        loss = loss + PENALTY * critic(terms.draws[0].z).mean()
+    rival = cross_entropy(critic, terms.draws[0].z.detach())
     descend(optimizers[0], loss)
     if started:
         descend(optimizers[1], rival)
@@ -215,12 +215,12 @@ class WithCritic(Elbo):
 
     def __init__(self, facts: RunFacts) -> None:
         super().__init__(facts)
-        self.critic = nn.Linear(facts.latent_dim, 1)
+        self.critic = nn.Linear(facts.infer_dim, 1)
         self.players["critic"] = Player(0.03, weight_decay=0.5, start=1, steps=2)
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound less what the critic says, and how far that is from 1."""
-        loss, z = super().forward(model, batch, pressure), model.terms(batch).z
+        loss, z = super().forward(model, batch, pressure), model.terms(batch).draws[0].z
         rival = (self.critic(z.detach()) - 1).square().mean()
         pressed = loss.loss - 10.0 * frozen(self.critic)(z).mean()
         return dataclasses.replace(loss, loss=pressed, others={"critic": rival})

@@ -17,6 +17,7 @@ from distvae.models import VAE, build_model
 from distvae.tensors import checksum
 from distvae.training.transfer import Origin, label_axes
 from tests.conftest import Command, assert_refused, listing, write_shapes
+from tests.spaces import gaussian
 
 SMALL = ModelConfig(hidden=(48, 32), latent_dim=3, width=0.25, prior_components=None)
 OLD, NEW = ("cat", "dog", "eel"), ("ant", "eel", "cat", "fox", "gnu")
@@ -50,15 +51,15 @@ def test_a_label_means_the_same_after_the_move(network: str, conditioning: str, 
     assert told.new_labels == ("ant", "fox", "gnu")
     assert told.fresh == ()
     images, noise = torch.rand(6, 1, 8, 8), torch.randn(6, 3)
-    drawn = torch.randn(6, old.prior.noise_dim)
+    drawn = torch.randn(6, old.latents.noise_dim)
     for there, here in BOTH.values():
         labels = [torch.full((6,), number) for number in (there, here)]
         found, expected = new(images, labels[1], noise), old(images, labels[0], noise)
         torch.testing.assert_close(found.log_likelihood, expected.log_likelihood)
         torch.testing.assert_close(found.rate, expected.rate, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(
-            new.prior.transform(drawn, Context(labels[1])),
-            old.prior.transform(drawn, Context(labels[0])),
+            gaussian(new).prior.transform(drawn, Context(labels[1])),
+            gaussian(old).prior.transform(drawn, Context(labels[0])),
         )
 
 
@@ -76,10 +77,10 @@ def test_labels_that_are_new_stay_as_they_were() -> None:
 
 def test_the_same_number_of_labels_does_not_make_them_the_same() -> None:
     old, new = model(("a", "b", "c")), model(("c", "x", "a"))
-    before = new.prior.state_dict()["mean"].clone()
+    before = gaussian(new).prior.state_dict()["mean"].clone()
     told = Origin("old", old).fill(new)
-    mean = new.prior.state_dict()["mean"]
-    assert torch.equal(mean[0], old.prior.state_dict()["mean"][2])
+    mean = gaussian(new).prior.state_dict()["mean"]
+    assert torch.equal(mean[0], gaussian(old).prior.state_dict()["mean"][2])
     assert torch.equal(mean[1], before[1])
     assert (told.labels, told.new_labels) == (("c", "a"), ("x",))
 
@@ -176,7 +177,7 @@ def test_it_is_resumed_exactly_also_before_its_first_checkpoint(
         assert ended.code == 0, ended.err
     command("train", "--init-from", "bare", *flags[:-1], "changed")
     shutil.rmtree(here / "changed" / "checkpoints")
-    model.to_posterior.bias.data += 1.0
+    gaussian(model).to_posterior.bias.data += 1.0
     model.save_pretrained(here / "bare")
     assert_refused(command("train", "--resume", "changed"), "bare has other weights")
 

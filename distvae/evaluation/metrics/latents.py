@@ -1,7 +1,11 @@
 """What the latents hold."""
 
+from distvae.data.store import ImageData
+from distvae.errors import DistvaeError
 from distvae.evaluation.latents import latent_metrics
 from distvae.evaluation.metrics.base import Metric, Subject, Values
+from distvae.latents import GaussianSpace
+from distvae.models import VAE
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
 
@@ -14,9 +18,20 @@ class LatentsPart(MetricPart):
     usual = True
 
 
+def one_vector(name: str, model: VAE, data: ImageData) -> None:
+    """Latents whose posterior is a Gaussian of a single level, perhaps with a flow."""
+    if not isinstance(model.latents, GaussianSpace):
+        raise DistvaeError(
+            f"--metrics {name} needs one vector of Gaussian latents",
+            f"those of this model are {', '.join(level.name for level in model.latents.levels)}",
+            f"Leave {name} out.",
+        )
+
+
 class Latents(Metric):
     """See :mod:`distvae.evaluation.latents`."""
 
+    needs = (one_vector,)
     imports = "sklearn"
 
     def measure(self, subject: Subject) -> Values:

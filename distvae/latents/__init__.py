@@ -1,0 +1,42 @@
+"""Latent spaces: where z lives, how it is inferred from features, and how noise becomes z."""
+
+from collections.abc import Callable
+
+from distvae.conditions import ContextShape
+from distvae.config import ModelConfig
+from distvae.latents.base import (
+    Draw,
+    Features,
+    Latents,
+    LatentSpace,
+    Level,
+    estimated_rate,
+    known,
+    only,
+    side_by_side,
+    total,
+)
+from distvae.latents.gaussian import GaussianSpace
+from distvae.priors import Prior
+
+Shapes = tuple[tuple[int, ...], ...]
+"""Of an encoder's features, without the batch."""
+
+LATENTS: dict[str, Callable[[ModelConfig, Shapes, ContextShape, Prior], LatentSpace]] = {
+    "gaussian": GaussianSpace,
+}
+
+__all__ = [
+    "LATENTS",
+    "Draw",
+    "Features",
+    "GaussianSpace",
+    "LatentSpace",
+    "Latents",
+    "Level",
+    "estimated_rate",
+    "known",
+    "only",
+    "side_by_side",
+    "total",
+]
