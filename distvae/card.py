@@ -148,7 +148,9 @@ def write_evaluation(
     parts = (one.part for one in declared("metric").values())
     drawn = (name for part in parts if issubclass(part, MetricPart) for name in part.pictures)
     pictures = "".join(
-        f"\n![{name}]({name}.png)\n" for name in drawn if (folder / f"{name}.png").exists()
+        f"\n![{markdown(path.stem)}]({quote(path.name)})\n"
+        for name in drawn
+        for path in sorted(folder.glob(f"{name}*.png"))
     )
     write_text(
         folder / TABLE,

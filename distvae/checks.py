@@ -179,6 +179,8 @@ def _values(asked: object, attribute: Attribute) -> tuple[Tensor, Tensor]:
                 f"Give {attribute.name}.",
             )
         return torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.bool)
+    if isinstance(asked, list | tuple) and any(value is None for value in asked):
+        return _with_gaps(asked, attribute)
     if attribute.labels:
         return _column(label_indices(asked, attribute.labels))
     try:
@@ -191,6 +193,18 @@ def _values(asked: object, attribute: Attribute) -> tuple[Tensor, Tensor]:
             "expected a finite number, or a list or array of them",
         )
     return _column(numbers)
+
+
+def _with_gaps(asked: Sequence[Any], attribute: Attribute) -> tuple[Tensor, Tensor]:
+    """The same of a list in which None stands for what is not known."""
+    known = torch.tensor([value is not None for value in asked])[:, None]
+    if not known.all():
+        _values(None, attribute)  # refuses what may not be missing
+    filled = [value for value in asked if value is not None]
+    found, _ = _values(filled, attribute) if filled else _values(None, attribute)
+    values = torch.zeros(known.shape, dtype=found.dtype)
+    values[known[:, 0]] = found[: len(filled)]
+    return values, known
 
 
 def _column(values: NDArray[Any]) -> tuple[Tensor, Tensor]:

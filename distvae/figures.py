@@ -132,14 +132,21 @@ def _shown(key: str) -> str:
         return "  between labels, best to worst, less the bias of the choice"
     if key.endswith(BETWEEN):
         return "  between judges, deviation of one"
-    figure, of_level, level = key.partition(OF_LEVEL)
-    return MEANINGS.get(figure, figure) + (f", level {level}" if of_level else "")
+    attribute, named = _parts(key)
+    figure, of_level, level = named.partition(OF_LEVEL)
+    return attribute + MEANINGS.get(figure, figure) + (f", level {level}" if of_level else "")
+
+
+def _parts(key: str) -> tuple[str, str]:
+    """The attribute that a figure is of, with what parts them, and its name without."""
+    attribute, colon, figure = key.partition("/")[0].rpartition(": ")
+    return attribute + colon, figure
 
 
 def _figure(key: str, values: Mapping[str, float]) -> str:
     if key not in values:
         return ""
-    share = key.startswith(SHARES)
+    share = _parts(key)[1].startswith(SHARES)
     rounded = percent(values[key]) if share else f"{values[key]:.5g}"
     if (error := values.get(key + ERROR)) is None:
         return rounded

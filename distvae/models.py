@@ -135,7 +135,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
                 number, or a list, tensor, array or pandas Series of them; None draws all labels in
                 turn from a conditional model. A number is a name where all names are whole numbers.
                 Of several attributes a mapping, ``{"digit": 7, "colour": ["red", "blue"]}``; one
-                that is None or left out is not known.
+                that is None or left out is not known, and so is None in a list.
             n: images for each label, or in all without labels.
             seed: seed of the noise.
             temperature: factor of the noise; below 1 samples are more typical and less diverse.

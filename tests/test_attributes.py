@@ -101,3 +101,27 @@ def test_a_run_knows_its_attributes_and_goes_on_exactly(
     taken = json.loads((here / "other" / "config.json").read_text(encoding="utf-8"))["init_from"]
     assert taken["taken"]
     assert taken["fresh"], "tables of other attributes"
+
+
+@pytest.mark.slow
+def test_every_metric_takes_attributes_or_says_why_not(
+    command: Command, here: Path, described: Path
+) -> None:
+    shutil.copytree(described, here / "run")
+    names = "judge,marginal,downstream,neighbours"
+    ended = command("evaluate", "run", "--metrics", names)
+    assert ended.code == 0, ended.err
+    assert "figures of labels are those of shape" in ended.out
+    found = json.loads((here / "run" / "evaluation.json").read_text(encoding="utf-8"))
+    for name, labels in (("shape", SHAPES), ("colour", COLOURS)):
+        shares = [found[f"judge_accuracy/{name}: {label}"] for label in labels]
+        assert found[f"{name}: judge_accuracy"] == pytest.approx(sum(shares) / len(labels))
+        assert found[f"{name}: judge_test_accuracy"] > 0.8
+        assert (here / "run" / f"confusion-{name}.png").is_file()
+    table = " ".join(ended.out.split())
+    assert "colour: judge accuracy on generated images" in table
+    assert "left out: light: judge: it is a number" in table
+    assert "--metrics marginal sums over the labels of one attribute" in table
+    assert "confusion-colour.png" in (here / "run" / "evaluation.md").read_text(encoding="utf-8")
+    assert {"bayes_accuracy", "copies"} <= found.keys()
+    assert 0.0 <= found["bayes_accuracy"] <= 1.0

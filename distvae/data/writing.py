@@ -94,7 +94,8 @@ def write_numbers(
     digests = {}
     for name, array in arrays.items():
         if array is not None:
-            numbers = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+            kind = np.float32 if array.dtype.kind == "f" else np.int64
+            numbers = np.ascontiguousarray(array, kind)
             np.save(folder / f"{split}-{name}.npy", numbers)
             digests[f"{split}-{name}"] = digest_of(numbers)
     return digests

@@ -52,6 +52,8 @@ class Stream(IntEnum):
     """Noise of importance sampling; the step counts groups of draws."""
     CHOICE = 2**64 - 10
     """Which images a metric looks at; the step counts its repetitions."""
+    GIVEN = 2**64 - 11
+    """What bundled examples are given; the step counts splits and attributes."""
 
 
 class Source:

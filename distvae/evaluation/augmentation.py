@@ -3,7 +3,7 @@
 Legend: B batch, N images, C channels, H height, W width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -15,11 +15,12 @@ from distvae.data.store import ImageData
 from distvae.domains import in_unit_range, to_levels
 from distvae.draws.order import permutation
 from distvae.draws.philox import Stream
+from distvae.evaluation.asked import asked_for
 from distvae.evaluation.judge import JudgeNetwork, shrink
 from distvae.evaluation.judge_training import train_network
 from distvae.evaluation.passes import Advance, unwatched
 from distvae.evaluation.uncertainty import estimate_metrics, mean_of
-from distvae.labels import numbers_of
+from distvae.labels import Labels
 
 STEPS, BATCH = 150, 256
 TEST_IMAGES = 10_000
@@ -30,7 +31,7 @@ BLOCK = 250
 class LabelSampler(Protocol):
     """What is asked of a model; see :class:`distvae.models.ConditionalVAE`."""
 
-    def sample(self, labels: Sequence[int | str] | None, n: int, seed: int) -> Tensor:
+    def sample(self, labels: Labels | None, n: int, seed: int) -> Tensor:
         """``n`` images of each label, ``[len(labels) * n, C, H, W]`` in [0, 1]."""
 
 
@@ -68,7 +69,7 @@ def augmentation_metrics(
     """
     found = []
     for repeat in range(seed * seeds, (seed + 1) * seeds):
-        generated = _generated(model, data.label_names, generated_per_label, repeat)
+        generated = _generated(model, data, generated_per_label, repeat)
         device = generated.device
         real = _few(data, real_per_label, repeat, device)
         test = ResidentImages.from_split(data.test).to(device)
@@ -85,12 +86,13 @@ def augmentation_metrics(
         yield from estimate_metrics(f"augmentation_{name}", mean_of(values))
 
 
-def _generated(model: LabelSampler, names: Sequence[str], each: int, seed: int) -> ResidentImages:
+def _generated(model: LabelSampler, data: ImageData, each: int, seed: int) -> ResidentImages:
+    count = data.num_labels
     parts = [
-        _small_grey(model.sample(labels=[number], n=each, seed=seed * len(names) + label))
-        for label, number in enumerate(numbers_of(names).tolist())
+        _small_grey(model.sample(**asked_for(data, [label], each), seed=seed * count + label))
+        for label in range(count)
     ]
-    labels = torch.arange(len(names), device=parts[0].device).repeat_interleave(each)
+    labels = torch.arange(count, device=parts[0].device).repeat_interleave(each)
     return ResidentImages(torch.cat(parts), labels, labels.device)
 
 

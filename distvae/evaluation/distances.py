@@ -17,6 +17,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
+from distvae.evaluation.asked import asked_like
 from distvae.evaluation.features import Extractor, Sampler, extract, real_images, spaced
 from distvae.evaluation.passes import Advance, unwatched
 from distvae.evaluation.probes import share_metrics
@@ -27,7 +28,6 @@ from distvae.evaluation.uncertainty import (
     pooled,
     spread_metrics,
 )
-from distvae.labels import numbers_of
 
 GROUPS = 10
 """Parts of the images that standard errors come from."""
@@ -101,7 +101,7 @@ def distance_metrics(
     labels = None if test.labels is None else test.labels[rows]
     asked = None
     if model.conditional and labels is not None:
-        asked = numbers_of(data.label_names)[labels.numpy()].tolist()
+        asked = asked_like(data, data.test, rows.numpy())
     drawn = model.sample_batches(asked, n=size if asked is None else 1, seed=seed)
     alike = _alike(train, labels, size)
     real, generated, other = (

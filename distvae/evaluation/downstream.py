@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from distvae.conditions import Conditions
 from distvae.data.batches import ResidentImages
+from distvae.data.sources.attributes import main_label
 from distvae.data.store import ImageData, Split
 from distvae.domains import in_unit_range
 from distvae.draws.order import permutation
 from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError
+from distvae.evaluation.asked import with_label
 from distvae.evaluation.judge import shrink
 from distvae.evaluation.passes import Advance, Block, blocks, unwatched
 from distvae.evaluation.probes import (
@@ -63,7 +64,8 @@ def downstream_metrics(
         standardized means; ``knn_accuracy``, of a vote of the 10 nearest means; ``ari`` and
         ``nmi``, see :func:`distvae.evaluation.probes.cluster_metrics`;
         of a conditional model ``bayes_accuracy``, with one draw of noise for all labels and p(y) as
-        in the training split; where the prior has one noise for each latent ``label_leakage``, the
+        in the training split, and of several attributes with the others as they are; where the
+        prior has one noise for each latent ``label_leakage``, the
         accuracy of the linear probe on the noise that the means stand for (under a normal prior the
         means themselves; a prior may well have a place for each label, and to be there is no leak),
         and ``label_leakage_chance``, the largest share of a label: at that nothing leaks;
@@ -156,11 +158,13 @@ def bayes_labels(model: VAE, data: ImageData, seed: int, advance: Advance) -> tu
     assert data.train.labels is not None
     counts = torch.from_numpy(np.bincount(data.train.labels, minlength=data.num_labels)).double()
     hits, labels, most = [], [], _bayes_images(data)
+    main = main_label(data.attributes) or 0
     for _, own, batch in _blocks(model, data.test, Stream.EVALUATION, seed, most):
         assert own is not None
         joint = []
         for label, share in enumerate((counts / counts.sum()).log()):
-            asked = Conditions.of_labels(torch.full_like(own, label))
+            assert batch.conditions is not None
+            asked = with_label(batch.conditions, torch.full_like(own, label), main)
             terms = model.terms(batch._replace(conditions=asked))
             bound = terms.log_likelihood.double() - terms.rate.double().sum(1)
             joint.append(share.to(bound) + bound)

@@ -208,7 +208,8 @@ def _test(judges: Sequence[Judge], data: ImageData) -> tuple[Tensor, Tensor]:
     """Whether a test image is labelled rightly by each judge ``[N, J]``, and its label ``[N]``."""
     test = ResidentImages.from_split(data.test)
     found, own = [], []
-    for rows in torch.split(torch.arange(len(test)), BLOCK):
+    assert test.labels is not None
+    for rows in torch.split((test.labels >= 0).nonzero().squeeze(1), BLOCK):
         inputs, labels = gather(test, rows)
         guesses = [judge.classify(inputs) for judge in judges]
         found.append(torch.stack(guesses, 1) == labels[:, None])

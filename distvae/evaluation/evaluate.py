@@ -115,6 +115,9 @@ def evaluate_run(config: EvaluateConfig) -> None:
         name for name in USUAL if model.conditional or conditional not in METRICS[name].needs
     ]
     values: dict[str, float] = {}
+    if data.attributes and data.label_names:
+        main = next(each.name for each in data.attributes if each.labels)
+        console.print(f"figures of labels are those of {main}, but for judge, which has all")
     for name in _possible(chosen, subject):
         if share.rank == 0 or METRICS[name].shared:
             values |= _measured(name, subject, run, left_out, console)

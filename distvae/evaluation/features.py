@@ -19,6 +19,7 @@ from distvae.errors import DistvaeError
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.judge import Judge, shrink
 from distvae.evaluation.passes import Advance
+from distvae.labels import Labels
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 """The network that FID was defined by; the last word before the dot begins the file's SHA-256."""
@@ -105,9 +106,7 @@ class Sampler(Protocol):
     def conditional(self) -> bool:
         """Whether it draws an image of a label."""
 
-    def sample_batches(
-        self, labels: Sequence[int | str] | None, n: int, seed: int
-    ) -> Iterator[Tensor]:
+    def sample_batches(self, labels: Labels | None, n: int, seed: int) -> Iterator[Tensor]:
         """``n`` images of each label, or ``n`` in all, in batches ``[B, C, H, W]`` in [0, 1]."""
 
 

@@ -7,7 +7,7 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions, N images, J
 L labels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from distvae.conditions import Conditioner, Context
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
+from distvae.evaluation.asked import asked_for, of_attribute, with_label
 from distvae.evaluation.confusion import confusion_metrics
 from distvae.evaluation.diversity import diversity, diversity_metrics, evenly
 from distvae.evaluation.ensemble import Ensemble
@@ -28,7 +29,7 @@ from distvae.evaluation.uncertainty import (
     spread_metrics,
     worst_metrics,
 )
-from distvae.labels import numbers_of
+from distvae.labels import Labels
 from distvae.latents import Latents
 
 IMAGES = 10_000
@@ -44,7 +45,7 @@ class ConditionalGenerator(Seeing, Protocol):
     def conditioner(self) -> Conditioner:
         """It makes a context of labels."""
 
-    def sample(self, labels: Sequence[int | str] | None, n: int, seed: int) -> Tensor:
+    def sample(self, labels: Labels | None, n: int, seed: int) -> Tensor:
         """``n`` images of each label, ``[len(labels) * n, C, H, W]`` in [0, 1]."""
 
     def drawn(self, inputs: Tensor, context: Context | None, noise: Tensor) -> Latents:
@@ -64,6 +65,7 @@ def generation_metrics(
     advance: Advance = unwatched,
     confusion: Callable[[Tensor], None] = lambda counts: None,
     leave: Callable[[str, str], None] = lambda name, why: None,
+    place: int | None = None,
 ) -> Iterator[tuple[str, float]]:
     """Fidelity to the label and variety of what a conditional model draws.
 
@@ -78,6 +80,8 @@ def generation_metrics(
         confusion: told how many images were asked of each label (rows) and taken for each
             (columns) by all judges together, int64 ``[L, L]``.
         leave: told the name of a figure that cannot be had, and why.
+        place: of several attributes, the one whose labels are looked at; the others are as in the
+            training images.
 
     Yields:
         Means over the judges with their ``_standard_error`` over images and judges, those of all
@@ -102,14 +106,15 @@ def generation_metrics(
         for each label they then stay the old label's, so it may be low without fault; with one
         prior for all both are the same. Neither is there for a single label.
     """
+    whole, data = data, of_attribute(data, place)
     per_label = per_label or images_per_label(data.num_labels)
     test = ResidentImages.from_split(data.test).to(judges.device)
     accuracies: list[Estimate] = []
     counts: list[Tensor] = []
     diversities: dict[str, tuple[Estimate, Estimate]] = {}
-    numbers = numbers_of(data.label_names).tolist()
-    for label, (name, number) in enumerate(zip(data.label_names, numbers, strict=True)):
-        images = model.sample(labels=[number], n=per_label, seed=seed * data.num_labels + label)
+    for label, name in enumerate(data.label_names):
+        asked = asked_for(whole, [label], per_label, place)
+        images = model.sample(**asked, seed=seed * data.num_labels + label)
         taken = judges.classify(images).cpu()
         accuracies.append(share(taken == label))
         counts.append(torch.stack([(taken == other).sum(0) for other in range(data.num_labels)]))
@@ -129,7 +134,8 @@ def generation_metrics(
     yield from estimate_metrics("judge_test_accuracy", judges.test_accuracy)
     yield from diversity_metrics(diversities, seed)
     if data.num_labels > 1:
-        moved, raw = _swapped(model, test, data, judges, seed)
+        held = ResidentImages.from_split(whole.test).to(judges.device)
+        moved, raw = _swapped(model, held, test, data.num_labels, judges, seed, place or 0)
         if model.latents.invertible:
             yield from estimate_metrics("label_adherence_swapped_noise", moved)
         else:
@@ -145,25 +151,34 @@ def images_per_label(num_labels: int) -> int:
 def _swapped(
     model: ConditionalGenerator,
     test: ResidentImages,
-    data: ImageData,
+    labelled: ResidentImages,
+    num_labels: int,
     judges: Ensemble,
     seed: int,
+    place: int,
 ) -> tuple[Estimate, Estimate]:
     """Fractions of test images taken for another label that they were decoded with.
 
     Their latents once moved with the label, by way of the prior's noise, and once as they are.
+    ``test`` holds all that the images are given, ``labelled`` the labels of the attribute.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows = evenly(torch.arange(len(test)), IMAGES)
+    assert labelled.labels is not None
+    known = (labelled.labels >= 0).nonzero().squeeze(1).cpu()
+    rows = evenly(known, IMAGES)
     hits: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for _, own, batch in blocks(model, test, seed, rows=rows, size=BLOCK):
-        assert own is not None
+    for chosen, _, batch in blocks(model, test, seed, rows=rows, size=BLOCK):
+        assert batch.conditions is not None
+        own = labelled.labels[chosen.to(labelled.labels.device)]
         inputs = model.domain.to_input(batch.stored, batch.uniforms)
-        given = model.conditioner.of_label(own)
+        given = model.conditioner(batch.conditions)
         latents = model.drawn(inputs, given, batch.noise)
-        turn = torch.randint(1, data.num_labels, own.shape, generator=generator)
-        other = (own + turn.to(own.device)) % data.num_labels
-        space, changed = model.latents, model.conditioner.of_label(other)
+        turn = torch.randint(1, num_labels, own.shape, generator=generator)
+        other = (own + turn.to(own.device)) % num_labels
+        space, changed = (
+            model.latents,
+            model.conditioner(with_label(batch.conditions, other, place)),
+        )
         moved = latents
         if space.invertible:
             moved = space.draw(space.whiten(latents, given), changed)

@@ -107,8 +107,11 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Shrunk images ``[B, C, h, w]`` and labels ``[B]`` of each step, shifted group by group."""
     generator = torch.Generator().manual_seed(seed)
-    size = len(images.stored)
-    passes = [torch.randperm(size, generator=generator) for _ in range(-(-steps * batch // size))]
+    assert images.labels is not None
+    known = (images.labels >= 0).nonzero().squeeze(1).cpu()
+    size = len(known)
+    turns = range(-(-steps * batch // size))
+    passes = [known[torch.randperm(size, generator=generator)] for _ in turns]
     for rows in torch.split(torch.cat(passes)[: steps * batch], batch):
         groups = [gather(images, group) for group in torch.split(rows, GROUP)]
         inputs = torch.cat([_shift(group, generator) for group, _ in groups])

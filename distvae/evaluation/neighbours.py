@@ -8,17 +8,18 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
+from distvae.evaluation.asked import asked_for, asked_like
 from distvae.evaluation.features import Sampler, Space, extract, real_images, spaced
 from distvae.evaluation.passes import Advance, unwatched
 from distvae.evaluation.uncertainty import ERROR, named_metrics, pooled, share_error
 from distvae.images import SHEET_PIXELS, grid, save_png, to_uint8
-from distvae.labels import numbers_of
 
 COLUMNS = 10
 ROWS = 5
@@ -63,15 +64,14 @@ def find_neighbours(
         advance: told the number of training images done.
     """
     train, test = ResidentImages.from_split(data.train), ResidentImages.from_split(data.test)
-    asked = pictured = None
+    asked = None
+    pictured: dict[str, Any] = {"labels": None, "n": COLUMNS * ROWS}
     if model.conditional and test.labels is not None:
-        numbers = numbers_of(data.label_names)
-        asked = numbers[test.labels[spaced(len(test), count)].numpy()].tolist()
-        shown = spaced(data.num_labels, min(data.num_labels, MOST_ROWS))
-        pictured = numbers[shown.numpy()].tolist()
+        asked = asked_like(data, data.test, spaced(len(test), count).numpy())
+        labels = spaced(data.num_labels, min(data.num_labels, MOST_ROWS)).tolist()
+        pictured = asked_for(data, labels, COLUMNS)
     drawn = model.sample_batches(asked, n=count if asked is None else 1, seed=seed)
-    each = COLUMNS if pictured else COLUMNS * ROWS
-    images = torch.cat(list(model.sample_batches(pictured, n=each, seed=seed)))
+    images = torch.cat(list(model.sample_batches(**pictured, seed=seed)))
     held = real_images(test, spaced(len(test), min(len(test), TEST_IMAGES)))
     sets = [extract(spaces, batches, unwatched) for batches in (drawn, held, [images])]
     searches = [Search(torch.cat(queries)) for queries in zip(*sets, strict=True)]

@@ -16,6 +16,9 @@ from PIL import Image
 from distvae.config import DataConfig
 from distvae.data.batches import ResidentImages, StreamedImages
 from distvae.data.overview import attribute_rows, label_rows
+from distvae.data.sources.coloured import COLOURS as COLOURS_OF_MNIST
+from distvae.data.sources.coloured import NAME, read_coloured
+from distvae.data.sources.mnist import read_mnist
 from distvae.data.store import ImageData, Split, open_data
 from distvae.errors import DistvaeError
 
@@ -249,3 +252,33 @@ def test_rows_of_a_split_keep_what_they_are_given() -> None:
         assert part.images.ravel().tolist() == rows
         np.testing.assert_array_equal(part.attributes, values[rows])
         np.testing.assert_array_equal(part.labels, values[rows, 0])
+
+
+def test_coloured_mnist_is_mnist_in_colours() -> None:
+    raw = read_coloured(DataConfig(data=NAME))
+    plain = read_mnist(DataConfig())
+    assert [each.name for each in raw.attributes] == ["digit", "colour"]
+    assert raw.attributes[1].labels == tuple(COLOURS_OF_MNIST)
+    table = np.array(list(COLOURS_OF_MNIST.values()))
+    for split, bare in zip(raw.splits.values(), plain.splits.values(), strict=True):
+        assert split.attributes is not None
+        assert bare.labels is not None
+        gaps = np.isnan(split.attributes)
+        lacking = 6000 if bare is plain.train else 0
+        assert gaps.sum(axis=0).tolist() == [lacking, lacking]
+        assert gaps.all(axis=1).sum() == pytest.approx(lacking / 10, abs=80), "apart"
+        digits, colours = split.attributes.T
+        order = split.rows  # images without a digit come last
+        known = ~gaps[:, 0]
+        np.testing.assert_array_equal(digits[known], bare.labels[order][known])
+        counts = np.bincount(colours[~gaps[:, 1]].astype(int))
+        assert counts.min() > 0.97 * counts.mean()
+        some_rows = np.flatnonzero(~gaps[:, 1])[:50]
+        grey = np.stack(bare.fetch(order[some_rows])).astype(float)[..., None]
+        expected = grey * table[colours[some_rows].astype(int), None, None] / 255
+        images = np.stack(split.fetch(order[some_rows]))
+        np.testing.assert_allclose(images, expected, atol=0.51)
+    again = read_coloured(DataConfig(data=NAME, label_column="colour"))
+    assert (again.attributes, again.label_names) == ((), tuple(COLOURS_OF_MNIST))
+    with pytest.raises(DistvaeError, match="--label-column shape"):
+        read_coloured(DataConfig(data=NAME, label_column="digit,shape"))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from distvae.config import DataConfig
 from distvae.data.identity import Progress, check_regular
+from distvae.data.sources.coloured import NAME as COLOURED
+from distvae.data.sources.coloured import read_coloured
 from distvae.data.sources.hub import load_hub
 from distvae.data.sources.labels import is_text
 from distvae.data.sources.local import FILES, load_local, local_identity, read_local
@@ -23,7 +25,7 @@ from distvae.errors import DistvaeError, NotImagesError, nearest
 
 __all__ = ["RawData", "RawSplit", "Source", "load_source"]
 
-BUNDLED = ("mnist", *GRIDS)
+BUNDLED = ("mnist", COLOURED, *GRIDS)
 
 
 def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
@@ -43,6 +45,9 @@ def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
         name = config.data.replace(":", "-")
         grid = f"drawn 1 {GRIDS[config.data]}"
         return Source(name, config.data, grid, lambda: read_sprites(config))
+    if config.data == COLOURED:
+        name = config.data.replace(":", "-")
+        return Source(name, config.data, "drawn 1 coloured", lambda: read_coloured(config))
     if config.data in BUNDLED:
         return Source(config.data, f"bundled {config.data}", "bundled", lambda: read_mnist(config))
     path = Path(config.data).expanduser()

@@ -48,11 +48,18 @@ class Given(NamedTuple):
         place = main_label(self.attributes)
         return () if place is None else self.attributes[place].labels
 
+    @property
+    def is_label(self) -> bool:
+        """Whether this is one label, which needs no name."""
+        return len(self.attributes) == 1 and bool(self.attributes[0].labels)
+
     def described(self, split: RawSplit) -> RawSplit:
         """A split with what its examples are given, and with the labels of the first attribute."""
         values = self.values[split.name]
         labels = labels_of(self.attributes, values)
-        return dataclasses.replace(split, labels=labels, attributes=values)
+        return dataclasses.replace(
+            split, labels=labels, attributes=None if self.is_label else values
+        )
 
 
 def asked_columns(wanted: str | None, known: Collection[str]) -> tuple[str, ...]:
@@ -198,10 +205,11 @@ def finished(
     """
     if given is not None:
         splits = {name: given.described(split) for name, split in splits.items()}
-    names, attributes = (given.label_names, given.attributes) if given else (label_names, ())
+        label_names = given.label_names
+    attributes = () if given is None or given.is_label else given.attributes
     train, test = (splits[name] if name else None for name in chosen)
     assert train is not None
-    return finish(config, train, test, names, notes, attributes=attributes)
+    return finish(config, train, test, label_names, notes, attributes=attributes)
 
 
 def main_label(attributes: Sequence[Attribute]) -> int | None:

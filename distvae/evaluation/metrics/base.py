@@ -11,6 +11,7 @@ from distvae.config import DataConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.cache import cache_folder
 from distvae.data.store import ImageData
+from distvae.evaluation.asked import of_attribute
 from distvae.evaluation.ensemble import Ensemble, get_judges
 from distvae.evaluation.metrics.needs import Requirement
 from distvae.evaluation.passes import Share
@@ -45,12 +46,17 @@ class Subject:
         images = ResidentImages.from_split(data.test).to(self.images.device)
         return dataclasses.replace(self, data=data, images=images)
 
-    def judges(self) -> Ensemble | None:
-        """Classifiers of the data, None where they have no labels to tell apart."""
-        if self.data.num_labels < 2:
+    def judges(self, place: int | None = None) -> Ensemble | None:
+        """Classifiers of the data, None where they have no labels to tell apart.
+
+        Args:
+            place: of several attributes, the one whose labels they tell apart; left out, the first.
+        """
+        data = of_attribute(self.data, place)
+        if data.num_labels < 2:
             return None
         cache: Path = cache_folder(self.settings)
-        return get_judges(self.data, cache, self.images.device, progress_bar)
+        return get_judges(data, cache, self.images.device, progress_bar)
 
 
 class Metric(ABC):

@@ -1,13 +1,18 @@
 """Whether generated images obey their label."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
+from distvae.data.store import ImageData
 from distvae.evaluation.confusion import write_confusion
 from distvae.evaluation.generation import generation_metrics, images_per_label
 from distvae.evaluation.metrics.base import Metric, Subject, Values
 from distvae.evaluation.metrics.needs import conditional, pictures, two_labels
+from distvae.models import VAE
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
+from distvae.text import file_name
 
 
 class JudgePart(MetricPart):
@@ -22,33 +27,85 @@ class JudgePart(MetricPart):
     usual = True
 
 
-class Judge(Metric):
-    """See :mod:`distvae.evaluation.generation`."""
+def labels_to_tell_apart(name: str, model: VAE, data: ImageData) -> None:
+    """An attribute of two labels at least."""
+    if not _told_apart(data) or not data.attributes:
+        two_labels(name, model, data)
 
-    needs = (pictures, conditional, two_labels)
+
+class Judge(Metric):
+    """See :mod:`distvae.evaluation.generation`.
+
+    Of several attributes each is looked at. Images that lack it are left out, so ``unlabelled``.
+    """
+
+    needs = (pictures, conditional, labels_to_tell_apart)
+    unlabelled = True
 
     def measure(self, subject: Subject) -> Values:
         """Of generated images of each label."""
-        judges, data = subject.judges(), subject.data
-        assert judges is not None
+        subject = _judged(subject)
+        for place in _told_apart(subject.data):
+            if not subject.data.attributes:
+                yield from _figures(subject, place, "confusion.png", subject.leave)
+                continue
+            name = subject.data.attributes[place].name.replace("/", "_")
 
-        def draw(counts: Tensor) -> None:
-            if subject.folder:
-                write_confusion(subject.folder / "confusion.png", counts, data.label_names)
+            def leave(figure: str, why: str, name: str = name) -> None:
+                subject.leave(_of_attribute(name, figure), why)
 
-        with progress_bar("judging generated images", data.num_labels) as advance:
-            yield from generation_metrics(
-                subject.model,
-                data,
-                judges,
-                subject.seed,
-                advance=advance,
-                confusion=draw,
-                leave=subject.leave,
-            )
+            picture = f"confusion-{file_name(name)}.png"
+            for figure, value in _figures(subject, place, picture, leave):
+                yield _of_attribute(name, figure), value
+        for each in subject.data.attributes:
+            if len(each.labels) < 2:
+                what = "a single label" if each.labels else "a number"
+                subject.leave(f"{each.name}: judge", f"it is {what}, and judges tell labels apart")
 
     def images(self, subject: Subject) -> str:
         """Generated ones and, for the diversity, test images."""
-        each = images_per_label(subject.data.num_labels)
-        what = subject.data.examples
-        return f"{each:,} generated {what} of each label, {len(subject.data.test):,} test {what}"
+        data = _judged(subject).data
+        sizes = [images_per_label(len(data.given[place].labels)) for place in _told_apart(data)]
+        each = " or ".join(f"{size:,}" for size in dict.fromkeys(sizes))
+        what = data.examples
+        return f"{each} generated {what} of each label, {len(data.test):,} test {what}"
+
+
+def _judged(subject: Subject) -> Subject:
+    """What is judged: of one label, images that have it."""
+    return subject if subject.data.attributes else subject.labelled()
+
+
+def _told_apart(data: ImageData) -> list[int]:
+    """The attributes with labels to tell apart."""
+    return [place for place, each in enumerate(data.given) if len(each.labels) > 1]
+
+
+def _of_attribute(name: str, figure: str) -> str:
+    """What a figure of one attribute is called: it comes first, or before the label."""
+    kind, slash, label = figure.partition("/")
+    return f"{kind}/{name}: {label}" if slash else f"{name}: {kind}"
+
+
+def _figures(
+    subject: Subject, place: int, picture: str, leave: Callable[[str, str], None]
+) -> Values:
+    """How well the labels of one attribute are obeyed."""
+    judges, names = subject.judges(place), subject.data.given[place].labels
+    assert judges is not None
+
+    def draw(counts: Tensor) -> None:
+        if subject.folder:
+            write_confusion(subject.folder / picture, counts, names)
+
+    with progress_bar("judging generated images", len(names)) as advance:
+        yield from generation_metrics(
+            subject.model,
+            subject.data,
+            judges,
+            subject.seed,
+            advance=advance,
+            confusion=draw,
+            leave=leave,
+            place=place,
+        )

@@ -6,7 +6,7 @@ from distvae.data.batches import ResidentImages
 from distvae.evaluation.likelihood import likelihood_metrics, marginal
 from distvae.evaluation.metrics.base import Metric, Subject, Values
 from distvae.evaluation.metrics.likelihood import a_likelihood, estimated
-from distvae.evaluation.metrics.needs import conditional
+from distvae.evaluation.metrics.needs import conditional, one_label
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
 
@@ -21,7 +21,7 @@ class MarginalPart(MetricPart):
 class Marginal(Metric):
     """See :func:`distvae.evaluation.likelihood.marginal`."""
 
-    needs = (conditional, a_likelihood)
+    needs = (conditional, one_label, a_likelihood)
     shared = True
 
     def measure(self, subject: Subject) -> Values:

@@ -32,6 +32,17 @@ def conditional(name: str, model: VAE, data: ImageData) -> None:
         )
 
 
+def one_label(name: str, model: VAE, data: ImageData) -> None:
+    """A model that is given one label."""
+    if not model.label_names:
+        given = ", ".join(each.name for each in model.attributes)
+        raise DistvaeError(
+            f"--metrics {name} sums over the labels of one attribute",
+            f"this model is given {given}",
+            f"Leave {name} out.",
+        )
+
+
 def two_labels(name: str, model: VAE, data: ImageData) -> None:
     """Images of two labels at least."""
     labels = data.train.labels
