@@ -99,6 +99,12 @@ class MetricPart(Part):
 
     pictures: ClassVar[tuple[str, ...]] = ()
     """Names, without their ending, of those that it may draw into the folder of the run."""
+    meanings: ClassVar[dict[str, str]] = {}
+    """What its figures are, by name; one that is not here is shown by its name."""
+    shares: ClassVar[tuple[str, ...]] = ()
+    """What the names of figures that are shares of one begin with."""
+    lower_is_better: ClassVar[tuple[str, ...]] = ()
+    """The same of figures that are better the lower they are."""
 
 
 NAMES: dict[str, Any] = {
@@ -118,6 +124,7 @@ NAMES: dict[str, Any] = {
     "WHOLE_BATCH": WHOLE_BATCH,
     "Annotated": Annotated,
     "Any": Any,
+    "ClassVar": ClassVar,
     "Literal": Literal,
     "MetricPart": MetricPart,
     "Need": Need,
@@ -255,6 +262,7 @@ def composed(cls: Class) -> Class:
             hints[name] = names if default.default is not None else names | None
             for own, setting in settings_of(kind).items():
                 hints[own] = setting.type
+                assert own not in cls.__annotations__, f"{own} is a setting that parts share"
                 told = {"help": _joined(kind, setting.helps)}
                 assert setting.default is not MISSING, f"{own} has no default"
                 setattr(cls, own, field(default=setting.default, metadata=told))

@@ -1,5 +1,7 @@
 """What generated images are worth in training a classifier."""
 
+from typing import ClassVar
+
 from distvae.evaluation.augmentation import augmentation_metrics
 from distvae.evaluation.metrics.base import Metric, Subject, Values
 from distvae.evaluation.metrics.needs import conditional, pictures, two_labels
@@ -14,6 +16,20 @@ class AugmentationPart(MetricPart):
 
     name = "augmentation"
     builds = "Augmentation"
+    shares = (
+        "augmentation_real_accuracy",
+        "augmentation_both",
+        "augmentation_generated_accuracy",
+        "augmentation_gain",
+    )
+    meanings: ClassVar[dict[str, str]] = {
+        "augmentation_real_images": "real images, a few",
+        "augmentation_generated_images": "generated images",
+        "augmentation_real_accuracy": "a classifier trained on these few real images",
+        "augmentation_both_accuracy": "  on these and the generated ones",
+        "augmentation_generated_accuracy": "  on the generated ones alone",
+        "augmentation_gain": "  gained by generated images",
+    }
 
 
 class Augmentation(Metric):

@@ -22,6 +22,14 @@ class DistancesPart(MetricPart):
 
     name = "distances"
     builds = "Distances"
+    shares = (
+        "precision",
+        "recall",
+    )
+    lower_is_better = (
+        "fid",
+        "kid",
+    )
 
 
 def features(name: str, model: VAE, data: ImageData) -> None:

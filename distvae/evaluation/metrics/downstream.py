@@ -1,5 +1,7 @@
 """What the latents tell of labels."""
 
+from typing import ClassVar
+
 from distvae.evaluation.downstream import downstream_metrics, passes
 from distvae.evaluation.metrics.base import Metric, Subject, Values
 from distvae.evaluation.metrics.needs import pictures, two_labels
@@ -16,6 +18,24 @@ class DownstreamPart(MetricPart):
 
     name = "downstream"
     builds = "Downstream"
+    shares = (
+        "linear_probe",
+        "knn",
+        "bayes_accuracy",
+        "label_leakage",
+    )
+    lower_is_better = ("label_leakage",)
+    meanings: ClassVar[dict[str, str]] = {
+        "ari": "adjusted Rand index of clusters of latents and labels",
+        "nmi": "  normalized mutual information",
+        "linear_probe_accuracy": "labels told by a linear probe of the latents",
+        "knn_accuracy": "labels told by the nearest latents",
+        "bayes_accuracy": "labels told by Bayes' rule, from the elbo under each",
+        "label_leakage": "labels told by a linear probe of latents given the label",
+        "label_leakage_chance": "  at which nothing leaks",
+        "linear_probe_pixels_accuracy": "labels told by a linear probe of pixels",
+        "knn_pixels_accuracy": "labels told by the nearest pixels",
+    }
 
 
 class Downstream(Metric):

@@ -1,5 +1,7 @@
 """The bound and what it is made of."""
 
+from typing import ClassVar
+
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.evaluation.metrics.base import Metric, Subject, Values
 from distvae.evaluation.metrics.likelihood import CROSS_ENTROPY
@@ -16,6 +18,14 @@ class ElboPart(MetricPart):
     name = "elbo"
     builds = "Elbo"
     usual = True
+    meanings: ClassVar[dict[str, str]] = {
+        "elbo": "elbo, nats per image",
+        "distortion": "distortion, nats per image",
+        "rate": "rate, nats per image",
+        "bits_per_dim": "bits per pixel and channel",
+        "active_units": "active latents",
+        "latent_dim": "  of",
+    }
 
 
 class Elbo(Metric):

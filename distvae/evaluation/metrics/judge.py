@@ -1,6 +1,7 @@
 """Whether generated images obey their label."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -25,6 +26,22 @@ class JudgePart(MetricPart):
     builds = "Judge"
     pictures = ("confusion",)
     usual = True
+    shares = (
+        "judge_accuracy",
+        "judge_test_accuracy",
+        "diversity",
+        "label_adherence",
+    )
+    meanings: ClassVar[dict[str, str]] = {
+        "judge_accuracy": "judge accuracy on generated images",
+        "judge_accuracy_worst_label": "  of the label served worst, less the bias of the choice",
+        "judge_accuracy_worst_label_certainty": "    which of all labels it is, how surely",
+        "judge_test_accuracy": "  on real test images",
+        "diversity": "diversity of generated images (real ones: 100 %)",
+        "diversity_pixels": "  the same between pixels",
+        "label_adherence_swapped_z": "label obeyed under swapped z",
+        "label_adherence_swapped_noise": "label obeyed under swapped noise",
+    }
 
 
 def labels_to_tell_apart(name: str, model: VAE, data: ImageData) -> None:

@@ -1,5 +1,7 @@
 """What the latents hold."""
 
+from typing import ClassVar
+
 from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.evaluation.latents import latent_metrics
@@ -16,6 +18,13 @@ class LatentsPart(MetricPart):
     name = "latents"
     builds = "Latents"
     usual = True
+    meanings: ClassVar[dict[str, str]] = {
+        "mutual_information_lower": "mutual information of image and latents, nats, at least",
+        "mutual_information_limit": "  which so few images limit to",
+        "mutual_information_upper": "  at most",
+        "aggregate_kl_lower": "KL of the aggregate posterior to the prior, nats, at least",
+        "aggregate_kl_upper": "  at most, too high by what the limit above leaves out",
+    }
 
 
 def one_vector(name: str, model: VAE, data: ImageData) -> None:

@@ -1,5 +1,7 @@
 """Log p(x), or log p(x|y) of a conditional model."""
 
+from typing import ClassVar
+
 from distvae.data.store import ImageData
 from distvae.domains.images import WHITE
 from distvae.errors import DistvaeError
@@ -24,6 +26,11 @@ class LikelihoodPart(MetricPart):
 
     name = "likelihood"
     builds = "Likelihood"
+    meanings: ClassVar[dict[str, str]] = {
+        "log_likelihood": "log-likelihood of an image, given its label where the model is, nats",
+        "log_likelihood_draws": "draws for an image",
+        "log_likelihood_effective_draws": "  worth so many of even weight (median)",
+    }
 
 
 def a_likelihood(name: str, model: VAE, data: ImageData) -> None:

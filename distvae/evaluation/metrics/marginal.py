@@ -1,5 +1,7 @@
 """Log p(x) of a conditional model."""
 
+from typing import ClassVar
+
 import torch
 
 from distvae.data.batches import ResidentImages
@@ -16,6 +18,11 @@ class MarginalPart(MetricPart):
 
     name = "marginal"
     builds = "Marginal"
+    meanings: ClassVar[dict[str, str]] = {
+        "log_marginal": "log p(x), summed over labels, nats",
+        "log_marginal_draws": "draws for an image",
+        "log_marginal_effective_draws": "  worth so many of even weight (median)",
+    }
 
 
 class Marginal(Metric):

@@ -1,6 +1,7 @@
 """Whether generated images are copies of training images."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from distvae.evaluation.features import Pixels, Space, find_extractors, inception_weights
 from distvae.evaluation.metrics.base import Metric, Subject, Values
@@ -18,6 +19,11 @@ class NeighboursPart(MetricPart):
     name = "neighbours"
     builds = "Neighbours"
     pictures = ("neighbours",)
+    shares = ("copies",)
+    meanings: ClassVar[dict[str, str]] = {
+        "neighbour_distance_ratio": "distance to the nearest training image (unseen images: 1)",
+        "copies": "as near to one as 1 % of unseen images are",
+    }
 
 
 class Neighbours(Metric):
