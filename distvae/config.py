@@ -84,6 +84,8 @@ class TrainConfig:
         Raises:
             DistvaeError: the likelihood does not fit the images.
         """
+        domain = self.data.domain or ("vectors" if channels is None else "images")
+        known = self.updated({"domain": domain}, "the data")  # refuses what does not go with it
         likelihood = self.model.likelihood or usual_likelihood(channels)
         binarize = self.data.binarize or ("dynamic" if likelihood == "bernoulli" else "none")
         if likelihood == "bernoulli" and binarize == "none" and channels != 1:
@@ -93,9 +95,7 @@ class TrainConfig:
                 "Take --likelihood gaussian or discretized_logistic, or --channels 1, or "
                 "--binarize dynamic.",
             )
-        domain = self.data.domain or ("vectors" if channels is None else "images")
-        found = {"domain": domain, "likelihood": likelihood, "binarize": binarize}
-        filled = self.updated(found, "the data")
+        filled = known.updated({"likelihood": likelihood, "binarize": binarize}, "the data")
         return dataclasses.replace(filled, objective=self.objective.resolved())
 
     def fitted(self, images: int, side: int, labels: int, several: bool = False) -> "TrainConfig":

@@ -60,7 +60,9 @@ def rows_of(values: Mapping[str, float], examples: str = "images") -> list[tuple
 def _of(name: str, examples: str) -> str:
     """The name of a figure, with the word for its examples."""
     one = examples.removesuffix("s")
-    return name.replace("an image", f"a {one}").replace("image", one) if one != "image" else name
+    if one == "image":
+        return name
+    return name.replace("an image", f"a {one}").replace("image", one).replace("pixel", "column")
 
 
 def rows_by_label(values: Mapping[str, float]) -> list[tuple[str, ...]]:

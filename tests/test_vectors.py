@@ -72,13 +72,20 @@ def test_wine_from_a_table_to_a_table(distvae: Command, command: Command, tmp_pa
     assert labels == [name for name in WINE.target_names for _ in range(10)]
     assert (np.abs(values - WINE.data.mean(0)) < 8 * WINE.data.std(0)).all()
 
-    ended = command("evaluate", "run", "--metrics", "elbo,latents,judge,distances", "--seed", 1)
+    metrics = "elbo,latents,judge,downstream,neighbours,augmentation"
+    ended = command("evaluate", "run", "--metrics", metrics, "--seed", 1)
     assert ended.code == 0, ended.err
-    assert "left out: judge: --metrics judge needs images" in ended.out
+    assert "left out: augmentation: --metrics augmentation needs images" in ended.out
+    assert "generated rows" in ended.out
     found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert found["elbo"] == pytest.approx(-losses[-1], rel=1e-5)
-    assert {"left_out/judge", "left_out/distances", "left_out/bits_per_dim"} <= found.keys()
+    assert {"left_out/augmentation", "left_out/bits_per_dim"} <= found.keys()
     assert found["mutual_information_lower"] > 0
+    # wine is told apart by nearly any classifier, and so is what is generated of it
+    assert found["judge_test_accuracy"] > 0.9
+    assert found["judge_accuracy"] > 0.85
+    assert found["linear_probe_pixels_accuracy"] > 0.9
+    assert found["neighbour_distance_ratio"] > 0.5
 
     ended = command("sample", "run", "--count", "300", "--output", "drawn.csv", "--seed", "3")
     assert ended.code == 0, ended.err

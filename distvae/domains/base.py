@@ -61,6 +61,10 @@ class Domain(ABC):
         return self.to_input(stored, None)
 
     @abstractmethod
+    def to_values(self, stored: Tensor) -> Tensor:
+        """What a likelihood's mean would be of stored examples ``[B, *S]``: undoes `to_stored`."""
+
+    @abstractmethod
     def to_stored(self, values: Tensor) -> Tensor:
         """What a sample is, of a likelihood's mean ``[B, *S]``, as it would be stored."""
 

@@ -77,6 +77,10 @@ class Images(Domain):
         """The mean of the input ``[B, C, H, W]``: where it is drawn, the level itself."""
         return in_unit_range(stored) if self.uniforms_shape else self.to_input(stored, None)
 
+    def to_values(self, stored: Tensor) -> Tensor:
+        """Levels uint8 as float32 in [0, 1], in the same shape."""
+        return in_unit_range(stored)
+
     def to_stored(self, values: Tensor) -> Tensor:
         """Values in [0, 1] as levels, rounded, uint8 in the same shape."""
         return to_levels(values)

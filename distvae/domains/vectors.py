@@ -89,6 +89,10 @@ class Vectors(Domain):
         mean, deviation = self._scales(stored)
         return ((stored.double() - mean) / deviation).float()
 
+    def to_values(self, stored: Tensor) -> Tensor:
+        """Values ``[B, F]`` standardized."""
+        return self.to_input(stored, None)
+
     def to_stored(self, values: Tensor) -> Tensor:
         """Standardized values ``[B, F]`` in the units of the data, float32."""
         mean, deviation = self._scales(values)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
-from distvae.domains import in_unit_range, to_levels
+from distvae.domains import domain_of, in_unit_range, to_levels
 from distvae.draws.order import permutation
 from distvae.draws.philox import Stream
 from distvae.evaluation.asked import asked_for
@@ -74,8 +74,9 @@ def augmentation_metrics(
         real = _few(data, real_per_label, repeat, device)
         test = ResidentImages.from_split(data.test).to(device)
         accuracies = []
+        small = domain_of(real.stored.shape[1:])
         for images in (real, _joined(real, generated), generated):
-            network = train_network(images, data.num_labels, STEPS, BATCH, repeat)
+            network = train_network(images, small, data.num_labels, STEPS, BATCH, repeat)
             accuracies.append(_accuracy(network, test))
             advance(1)
         found.append([*accuracies, accuracies[1] - accuracies[0]])

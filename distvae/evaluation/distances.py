@@ -106,7 +106,11 @@ def distance_metrics(
     alike = _alike(train, labels, size)
     real, generated, other = (
         extract(extractors, batches, advance)
-        for batches in (real_images(test, rows), drawn, real_images(train, alike))
+        for batches in (
+            real_images(test, model.domain, rows),
+            drawn,
+            real_images(train, model.domain, alike),
+        )
     )
     suffix = extractors[0].suffix
     kinds = [(generated, suffix), (other, f"{suffix}_real")]

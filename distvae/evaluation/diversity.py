@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distvae.data.batches import ResidentImages
-from distvae.domains import in_unit_range
+from distvae.domains import Domain
 from distvae.evaluation.judge import Judge, shrink
 from distvae.evaluation.uncertainty import Estimate, averaged, estimate_metrics, spread_metrics
 
@@ -29,19 +29,20 @@ class Ratio(NamedTuple):
 
 
 def diversity(
-    generated: Tensor, test: ResidentImages, label: int, judges: Sequence[Judge]
+    generated: Tensor, test: ResidentImages, label: int, judges: Sequence[Judge], domain: Domain
 ) -> tuple[Estimate, Estimate] | None:
     """Spread of generated over that of real images of a label, in features and in pixels.
 
     None where the real ones are too few or all alike, to any of the judges.
 
     Args:
-        generated: ``[N, C, H, W]`` in [0, 1], asked of the label.
+        generated: what a model drew ``[N, *S]``, asked of the label.
         test: the test split.
         label: of all these images.
+        domain: of both.
         judges: of the same data; what one takes for another label does not count under it.
     """
-    real = _real_images(test, label)
+    real = _real_images(test, label, domain)
     found: list[tuple[Ratio, Ratio]] = []
     for judge in judges:
         drawn, held = (_spreads(images, label, judge) for images in (generated, real))
@@ -110,11 +111,11 @@ def diversity_metrics(
     yield from spread_metrics("diversity", features, seed)
 
 
-def _real_images(test: ResidentImages, label: int) -> Tensor:
-    """Some test images of a label ``[B, C, H, W]`` in [0, 1], taken evenly."""
+def _real_images(test: ResidentImages, label: int, domain: Domain) -> Tensor:
+    """Some test images of a label as a model would draw them ``[B, *S]``, taken evenly."""
     assert test.labels is not None
     rows = evenly((test.labels == label).nonzero().flatten(), COMPARED)
-    return in_unit_range(test.gather(rows)[0])
+    return domain.to_values(test.gather(rows)[0])
 
 
 def evenly(rows: Tensor, most: int) -> Tensor:

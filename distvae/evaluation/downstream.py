@@ -12,7 +12,6 @@ import torch
 from distvae.data.batches import ResidentImages
 from distvae.data.sources.attributes import main_label
 from distvae.data.store import ImageData, Split
-from distvae.domains import in_unit_range
 from distvae.draws.order import permutation
 from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError
@@ -139,7 +138,7 @@ def encoded(
         whitened = model.conditional and model.latents.invertible
         code = model.latents.whiten(means, context) if whitened else side_by_side(means)
         codes.append(code.double().cpu())
-        pixels.append(shrink(in_unit_range(batch.stored)).flatten(1).cpu())
+        pixels.append(shrink(model.domain.to_values(batch.stored)).flatten(1).cpu())
         labels.append(own.cpu())
         advance(len(own))
     return Encoded(torch.cat(codes).numpy(), torch.cat(pixels).numpy(), torch.cat(labels).numpy())

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from distvae.data.batches import ResidentImages
+from distvae.data.examples import domain_of_data
 from distvae.data.identity import Progress
 from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
@@ -100,7 +101,13 @@ def get_judges(
             images = ResidentImages.from_split(data.train)
             with watch or nullcontext(unwatched) as advance:
                 networks = train_networks(
-                    images, data.num_labels, steps, BATCH, range(JUDGES), advance
+                    images,
+                    domain_of_data(data),
+                    data.num_labels,
+                    steps,
+                    BATCH,
+                    range(JUDGES),
+                    advance,
                 )
             write_ensemble(folder, networks, data, identity)
     except OSError as error:
@@ -152,10 +159,10 @@ def load_ensemble(
         facts = read_json(path / CONFIG)
         if any(facts[name] != value for name, value in identity.items()):
             return None
-        channels, height, width = facts["image_shape"]
+        shape = tuple(map(int, facts["image_shape"]))
         count, labels = facts["judges"], len(facts["label_names"])
         with torch.random.fork_rng(devices=[]):
-            networks = [JudgeNetwork((channels, height, width), labels) for _ in range(count)]
+            networks = [JudgeNetwork(shape, labels) for _ in range(count)]
         whole = nn.ModuleList(networks).to(getattr(torch, facts["dtype"]))
         load_weights(whole, path / WEIGHTS)
         whole.eval().float().to(device)
@@ -188,7 +195,7 @@ def _shipped(data: ImageData, device: torch.device | str) -> Ensemble | None:
 def _shape(data: ImageData) -> dict[str, object]:
     return {
         "version": VERSION,
-        "image_shape": list(data.image_shape),
+        "image_shape": list(data.shape),
         "label_names": list(data.label_names),
         "test_images": len(data.test),
     }
@@ -206,11 +213,11 @@ def _estimate(told: Mapping[str, Any]) -> Estimate:
 
 def _test(judges: Sequence[Judge], data: ImageData) -> tuple[Tensor, Tensor]:
     """Whether a test image is labelled rightly by each judge ``[N, J]``, and its label ``[N]``."""
-    test = ResidentImages.from_split(data.test)
+    test, domain = ResidentImages.from_split(data.test), domain_of_data(data)
     found, own = [], []
     assert test.labels is not None
     for rows in torch.split((test.labels >= 0).nonzero().squeeze(1), BLOCK):
-        inputs, labels = gather(test, rows)
+        inputs, labels = gather(test, domain, rows)
         guesses = [judge.classify(inputs) for judge in judges]
         found.append(torch.stack(guesses, 1) == labels[:, None])
         own.append(labels)

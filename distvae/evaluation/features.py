@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distvae.data.batches import ResidentImages
-from distvae.domains import in_unit_range, to_levels
+from distvae.domains import Domain, to_levels
 from distvae.errors import DistvaeError
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.judge import Judge, shrink
@@ -55,7 +55,7 @@ class JudgeFeatures:
     suffix: str = "_judge"
 
     def features(self, images: Tensor) -> Tensor:
-        """``[N, F]`` of images ``[N, C, H, W]`` in [0, 1], on the judge's device."""
+        """``[N, F]`` of what a model draws ``[N, *S]``, on the judge's device."""
         return self.judge.features(images)
 
     @torch.no_grad()
@@ -89,7 +89,7 @@ class Inception:
 
 @dataclass(frozen=True)
 class Pixels:
-    """The pixels themselves, of large images averaged over squares."""
+    """The pixels themselves, of large images averaged over squares; of vectors the columns."""
 
     device: torch.device
     suffix: str = "_pixels"
@@ -101,6 +101,10 @@ class Pixels:
 
 class Sampler(Protocol):
     """What is asked of a model; see :class:`distvae.models.VAE`."""
+
+    @property
+    def domain(self) -> Domain:
+        """Of what it draws."""
 
     @property
     def conditional(self) -> bool:
@@ -151,10 +155,10 @@ def load_inception(path: Path, device: torch.device) -> Inception:
     return Inception(network, network.fc.weight)
 
 
-def real_images(images: ResidentImages, rows: Tensor) -> Iterator[Tensor]:
-    """The images of some rows, in batches ``[B, C, H, W]`` in [0, 1]."""
+def real_images(images: ResidentImages, domain: Domain, rows: Tensor) -> Iterator[Tensor]:
+    """The examples of some rows as a model would draw them, in batches ``[B, *S]``."""
     for part in torch.split(rows, BATCH):
-        yield in_unit_range(images.gather(part)[0])
+        yield domain.to_values(images.gather(part)[0])
 
 
 def extract(spaces: Sequence[Space], batches: Iterable[Tensor], advance: Advance) -> list[Tensor]:

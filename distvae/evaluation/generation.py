@@ -119,7 +119,7 @@ def generation_metrics(
         accuracies.append(share(taken == label))
         counts.append(torch.stack([(taken == other).sum(0) for other in range(data.num_labels)]))
         advance(1)
-        if ratios := diversity(images, test, label, judges.members):
+        if ratios := diversity(images, test, label, judges.members, model.domain):
             diversities[name] = ratios
         else:
             leave(f"diversity/{name}", "its test images are fewer than two, or all alike")

@@ -1,4 +1,4 @@
-"""A small classifier of real images that judges generated ones.
+"""A small classifier of real examples that judges generated ones.
 
 It knows nothing of the VAE, so what it says of a generated image is independent evidence. How it is
 trained says :mod:`distvae.evaluation.judge_training`; what several of them say together, and where
@@ -20,26 +20,40 @@ BLOCK = 128
 
 
 class JudgeNetwork(nn.Module):
-    """Three convolutions of stride 2 and a hidden layer, for images of any size and channels."""
+    """A few layers and a head, the last of them hidden.
 
-    def __init__(self, image_shape: tuple[int, int, int], num_labels: int) -> None:
+    Of images three convolutions of stride 2 and a dense layer, for any size and channels; of
+    vectors two dense layers.
+    """
+
+    def __init__(self, shape: tuple[int, ...], num_labels: int) -> None:
         super().__init__()
-        channels, height, width = image_shape
-        layers: list[nn.Module] = [nn.BatchNorm2d(channels, affine=False)]
-        grid = shrink(torch.zeros(1, 1, height, width)).shape[2:]
-        for before, after, kernel in zip((channels, *WIDTHS), WIDTHS, (5, 3, 3), strict=False):
-            conv = nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2, bias=False)
-            layers += [conv, nn.BatchNorm2d(after), nn.ReLU()]
-            grid = torch.Size(-(-side // 2) for side in grid)
-        layers += [nn.Flatten(), nn.Linear(WIDTHS[-1] * grid.numel(), FEATURES), nn.ReLU()]
+        layers = _dense(*shape) if len(shape) == 1 else _convolutions(*shape)
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(FEATURES, num_labels)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[B, L]`` of shrunk images ``[B, C, h, w]`` in [0, 1]."""
+        """Logits ``[B, L]`` of shrunk images ``[B, C, h, w]`` in [0, 1] or vectors ``[B, F]``."""
         logits: Tensor = self.head(self.features(images))
         return logits
+
+
+def _convolutions(channels: int, height: int, width: int) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.BatchNorm2d(channels, affine=False)]
+    grid = shrink(torch.zeros(1, 1, height, width)).shape[2:]
+    for before, after, kernel in zip((channels, *WIDTHS), WIDTHS, (5, 3, 3), strict=False):
+        conv = nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2, bias=False)
+        layers += [conv, nn.BatchNorm2d(after), nn.ReLU()]
+        grid = torch.Size(-(-side // 2) for side in grid)
+    return [*layers, nn.Flatten(), nn.Linear(WIDTHS[-1] * grid.numel(), FEATURES), nn.ReLU()]
+
+
+def _dense(columns: int) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.BatchNorm1d(columns, affine=False)]
+    for width in (columns, FEATURES):
+        layers += [nn.Linear(width, FEATURES, bias=False), nn.BatchNorm1d(FEATURES), nn.ReLU()]
+    return layers
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +64,7 @@ class Judge:
     """In evaluation mode."""
 
     def classify(self, images: Tensor) -> Tensor:
-        """Labels int64 ``[N]`` of images ``[N, C, H, W]`` in [0, 1], on the judge's device."""
+        """Labels int64 ``[N]`` of what a model draws ``[N, *S]``, on the judge's device."""
         return self.label(self.features(images))
 
     @torch.no_grad()
@@ -67,7 +81,12 @@ class Judge:
 
 
 def shrink(images: Tensor) -> Tensor:
-    """Images averaged down to at most 32 pixels a side, ``[B, C, h, w]``; small ones are kept."""
+    """Images averaged down to at most 32 pixels a side, ``[B, C, h, w]``; small ones are kept.
+
+    So are examples that have no sides.
+    """
+    if images.dim() != 4:
+        return images
     height, width = images.shape[2:]
     if max(height, width) <= SIDE:
         return images.contiguous(memory_format=torch.channels_last)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distvae.data.batches import ResidentImages
-from distvae.domains import in_unit_range
+from distvae.domains import Domain
 from distvae.evaluation.judge import JudgeNetwork, shrink
 from distvae.evaluation.passes import Advance, unwatched
 
@@ -26,6 +26,7 @@ GROUP = 32
 
 def train_networks(
     images: ResidentImages,
+    domain: Domain,
     num_labels: int,
     steps: int,
     batch: int,
@@ -40,6 +41,7 @@ def train_networks(
 
     Args:
         images: with labels, on the CPU.
+        domain: of them.
         num_labels: more than the largest label.
         steps: of each.
         batch: images of a step.
@@ -55,30 +57,31 @@ def train_networks(
     networks = [_fresh(images, num_labels, seed) for seed in seeds]
 
     def train(number: int) -> JudgeNetwork:
-        return _train(networks[number], images, steps, batch, seeds[number], told)
+        return _train(networks[number], images, domain, steps, batch, seeds[number], told)
 
     with _exact(), ThreadPoolExecutor(min(len(seeds), _cores()), initializer=_alone) as pool:
         return list(pool.map(train, range(len(seeds))))
 
 
 def train_network(
-    images: ResidentImages, num_labels: int, steps: int, batch: int, seed: int
+    images: ResidentImages, domain: Domain, num_labels: int, steps: int, batch: int, seed: int
 ) -> JudgeNetwork:
     """A single network, on the device of its images, with the threads of the caller."""
-    return _train(_fresh(images, num_labels, seed), images, steps, batch, seed)
+    return _train(_fresh(images, num_labels, seed), images, domain, steps, batch, seed)
 
 
 def _fresh(images: ResidentImages, num_labels: int, seed: int) -> JudgeNetwork:
     """First weights; the global random generators are left alone."""
-    channels, height, width = images.stored.shape[1:]
+    shape = tuple(images.stored.shape[1:])
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return JudgeNetwork((channels, height, width), num_labels).to(images.device)
+        return JudgeNetwork(shape, num_labels).to(images.device)
 
 
 def _train(
     network: JudgeNetwork,
     images: ResidentImages,
+    domain: Domain,
     steps: int,
     batch: int,
     seed: int,
@@ -92,7 +95,7 @@ def _train(
         optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.25
     )
     with torch.enable_grad():
-        for inputs, labels in _batches(images, steps, batch, seed):
+        for inputs, labels in _batches(images, domain, steps, batch, seed):
             loss = functional.cross_entropy(network(inputs), labels, label_smoothing=0.1)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -103,9 +106,12 @@ def _train(
 
 
 def _batches(
-    images: ResidentImages, steps: int, batch: int, seed: int
+    images: ResidentImages, domain: Domain, steps: int, batch: int, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Shrunk images ``[B, C, h, w]`` and labels ``[B]`` of each step, shifted group by group."""
+    """Shrunk images ``[B, C, h, w]`` and labels ``[B]`` of each step, shifted group by group.
+
+    Vectors ``[B, F]`` are as they are.
+    """
     generator = torch.Generator().manual_seed(seed)
     assert images.labels is not None
     known = (images.labels >= 0).nonzero().squeeze(1).cpu()
@@ -113,20 +119,22 @@ def _batches(
     turns = range(-(-steps * batch // size))
     passes = [known[torch.randperm(size, generator=generator)] for _ in turns]
     for rows in torch.split(torch.cat(passes)[: steps * batch], batch):
-        groups = [gather(images, group) for group in torch.split(rows, GROUP)]
+        groups = [gather(images, domain, group) for group in torch.split(rows, GROUP)]
         inputs = torch.cat([_shift(group, generator) for group, _ in groups])
         yield inputs, torch.cat([labels for _, labels in groups])
 
 
-def gather(images: ResidentImages, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Shrunk images ``[B, C, h, w]`` in [0, 1] and labels ``[B]`` of the rows."""
-    grey, labels, _ = images.gather(rows)
+def gather(images: ResidentImages, domain: Domain, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """What a judge sees of the rows, and their labels ``[B]``."""
+    stored, labels, _ = images.gather(rows)
     assert labels is not None
-    return shrink(in_unit_range(grey)), labels
+    return shrink(domain.to_values(stored)), labels
 
 
 def _shift(images: Tensor, generator: torch.Generator) -> Tensor:
     """The images moved by up to a fourteenth of their sides, all alike; edges are repeated."""
+    if images.dim() != 4:
+        return images
     height, width = images.shape[2:]
     down, right = height // 14, width // 14
     top = int(torch.randint(2 * down + 1, (), generator=generator))

@@ -72,10 +72,10 @@ def find_neighbours(
         pictured = asked_for(data, labels, COLUMNS)
     drawn = model.sample_batches(asked, n=count if asked is None else 1, seed=seed)
     images = torch.cat(list(model.sample_batches(**pictured, seed=seed)))
-    held = real_images(test, spaced(len(test), min(len(test), TEST_IMAGES)))
+    held = real_images(test, model.domain, spaced(len(test), min(len(test), TEST_IMAGES)))
     sets = [extract(spaces, batches, unwatched) for batches in (drawn, held, [images])]
     searches = [Search(torch.cat(queries)) for queries in zip(*sets, strict=True)]
-    for batch in real_images(train, torch.arange(len(train))):
+    for batch in real_images(train, model.domain, torch.arange(len(train))):
         for space, search in zip(spaces, searches, strict=True):
             search.among(space.features(batch))
         advance(len(batch))

@@ -13,6 +13,7 @@ import torch
 
 from distvae.config import DataConfig
 from distvae.data.batches import ResidentImages
+from distvae.data.examples import domain_of_data
 from distvae.data.store import open_data
 from distvae.evaluation.ensemble import BATCH, JUDGES, MNIST, contents, write_ensemble
 from distvae.evaluation.judge_training import train_networks
@@ -28,7 +29,9 @@ def main() -> None:
     data = open_data(DataConfig(data="mnist"), progress_bar)
     train = ResidentImages.from_split(data.train)
     with progress_bar("training the judges", JUDGES * STEPS * BATCH) as advance:
-        networks = train_networks(train, data.num_labels, STEPS, BATCH, range(JUDGES), advance)
+        networks = train_networks(
+            train, domain_of_data(data), data.num_labels, STEPS, BATCH, range(JUDGES), advance
+        )
     provenance = {
         "made": "python tests/benchmarks/mnist_judges.py",
         "made_on": date.today().isoformat(),

@@ -12,6 +12,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from distvae.config import ModelConfig
 from distvae.data.store import ImageData, Split
+from distvae.domains import domain_of
 from distvae.errors import DistvaeError
 from distvae.evaluation.distances import (
     GROUPS,
@@ -45,6 +46,7 @@ class Replay:
     """Gives images of a split back, each label in the split's order."""
 
     def __init__(self, split: Split, conditional: bool = True) -> None:
+        self.domain = domain_of(split.images.shape[1:])
         self.images = torch.from_numpy(split.images.copy()).float() / 255
         self.labels = torch.from_numpy(split.labels)
         self.conditional = conditional

@@ -110,6 +110,7 @@ TRAIN = """
 import sys, torch
 from pathlib import Path
 from distvae.data.batches import ResidentImages
+from distvae.domains import Images
 from distvae.evaluation.judge_training import train_networks
 from distvae.platform import prepare
 from distvae.tensors import checksum
@@ -121,7 +122,7 @@ else:
 generator = torch.Generator().manual_seed(0)
 images = torch.randint(0, 256, (200, 1, 28, 28), dtype=torch.uint8, generator=generator)
 data = ResidentImages(images, torch.arange(200) % 7, torch.device("cpu"))
-networks = train_networks(data, 7, 10, 64, range(2))
+networks = train_networks(data, Images(data.stored.shape[1:]), 7, 10, 64, range(2))
 assert torch.get_num_threads() == threads
 print([checksum(network.state_dict()) for network in networks])
 """

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
+from distvae.domains import Images
 from distvae.errors import DistvaeError
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.features import (
@@ -79,7 +80,9 @@ def test_pixels_of_large_images_are_averaged() -> None:
 def test_reads_images_and_tells_how_many(patterns: ImageData) -> None:
     told: list[int] = []
     rows = torch.tensor([5, 239, 0])
-    batches = real_images(ResidentImages.from_split(patterns.test), rows)
+    batches = real_images(
+        ResidentImages.from_split(patterns.test), Images(patterns.image_shape), rows
+    )
     (found,) = extract([Pixels(CPU)], batches, told.append)
     expected = torch.from_numpy(patterns.test.images[[5, 239, 0]]).float() / 255
     torch.testing.assert_close(found, expected.flatten(1))

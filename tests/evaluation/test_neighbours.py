@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from distvae.data.store import ImageData, Split
+from distvae.domains import domain_of
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.features import JudgeFeatures, Pixels
 from distvae.evaluation.neighbours import (
@@ -28,6 +29,7 @@ class Replay:
     """Gives images of a split back, each label in the split's order, again and again."""
 
     def __init__(self, split: Split, conditional: bool = True) -> None:
+        self.domain = domain_of(split.images.shape[1:])
         self.images = torch.from_numpy(split.images.copy()).float() / 255
         self.labels = torch.from_numpy(split.labels)
         self.conditional = conditional

@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +13,12 @@ from distvae.data.cache import cache_folder
 from distvae.data.store import ImageData
 from distvae.evaluation.asked import of_attribute
 from distvae.evaluation.ensemble import Ensemble, get_judges
+from distvae.evaluation.features import (
+    Extractor,
+    JudgeFeatures,
+    find_extractors,
+    inception_weights,
+)
 from distvae.evaluation.metrics.needs import Requirement
 from distvae.evaluation.passes import Share
 from distvae.models import VAE
@@ -45,6 +51,13 @@ class Subject:
             return self
         images = ResidentImages.from_split(data.test).to(self.images.device)
         return dataclasses.replace(self, data=data, images=images)
+
+    def extractors(self) -> Sequence[Extractor]:
+        """What features are taken of: Inception where it sees images, else judges; or nothing."""
+        if not self.data.columns and inception_weights():
+            return find_extractors(None, self.images.device)
+        judges = self.judges()
+        return [] if judges is None else [JudgeFeatures(judge) for judge in judges.members]
 
     def judges(self, place: int | None = None) -> Ensemble | None:
         """Classifiers of the data, None where they have no labels to tell apart.

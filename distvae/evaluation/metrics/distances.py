@@ -3,9 +3,8 @@
 from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.evaluation.distances import LEAST, distance_metrics
-from distvae.evaluation.features import find_extractors, inception_weights
+from distvae.evaluation.features import inception_weights
 from distvae.evaluation.metrics.base import Metric, Subject, Values
-from distvae.evaluation.metrics.needs import pictures
 from distvae.models import VAE
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
@@ -34,9 +33,9 @@ class DistancesPart(MetricPart):
 
 def features(name: str, model: VAE, data: ImageData) -> None:
     """A classifier whose features are taken."""
-    if data.num_labels < 2 and not inception_weights():
+    if data.num_labels < 2 and (data.columns or not inception_weights()):
         raise DistvaeError(
-            f"--metrics {name} needs features of images, and {data.source} has "
+            f"--metrics {name} needs features of {data.examples}, and {data.source} has "
             f"{'no labels' if not data.num_labels else 'a single label'}",
             "features are those of classifiers trained on labelled data, or of Inception-v3 where "
             "its weights and the package torch_fidelity are on this machine",
@@ -48,7 +47,7 @@ def enough_images(name: str, model: VAE, data: ImageData) -> None:
     """Test images to take distances between."""
     if len(data.test) < LEAST:
         raise DistvaeError(
-            f"{len(data.test)} test images are too few to take distances between",
+            f"{len(data.test)} test {data.examples} are too few to take distances between",
             f"expected at least {LEAST}",
             "Choose a larger --split-test.",
         )
@@ -57,12 +56,10 @@ def enough_images(name: str, model: VAE, data: ImageData) -> None:
 class Distances(Metric):
     """See :mod:`distvae.evaluation.distances`."""
 
-    needs = (pictures, features, enough_images)
+    needs = (features, enough_images)
 
     def measure(self, subject: Subject) -> Values:
         """Of generated images and test images."""
-        judges = None if inception_weights() else subject.judges()
-        extractors = find_extractors(judges, subject.images.device)
-        model, data = subject.model, subject.data
+        extractors, model, data = subject.extractors(), subject.model, subject.data
         with progress_bar("features of images", 3 * min(IMAGES, len(data.test))) as advance:
             yield from distance_metrics(model, data, extractors, subject.seed, IMAGES, advance)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from distvae.evaluation.downstream import downstream_metrics, passes
 from distvae.evaluation.metrics.base import Metric, Subject, Values
-from distvae.evaluation.metrics.needs import pictures, two_labels
+from distvae.evaluation.metrics.needs import two_labels
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
 
@@ -41,7 +41,7 @@ class DownstreamPart(MetricPart):
 class Downstream(Metric):
     """See :mod:`distvae.evaluation.downstream`."""
 
-    needs = (pictures, two_labels)
+    needs = (two_labels,)
     imports = "sklearn"
 
     def measure(self, subject: Subject) -> Values:

@@ -49,8 +49,8 @@ def two_labels(name: str, model: VAE, data: ImageData) -> None:
     seen = 0 if labels is None else len(np.unique(labels[labels >= 0]))
     if seen < 2:
         raise DistvaeError(
-            f"--metrics {name} needs images of at least two labels, and the training images of "
-            f"{data.source} have {seen or 'none'}",
+            f"--metrics {name} needs {data.examples} of at least two labels, and the training "
+            f"split of {data.source} has {seen or 'none'}",
             "it rests on telling labels apart",
             f"Leave {name} out, or name the labels by --label-column when you train.",
         )

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from distvae.evaluation.features import Pixels, Space, find_extractors, inception_weights
+from distvae.evaluation.features import Pixels, Space
 from distvae.evaluation.metrics.base import Metric, Subject, Values
-from distvae.evaluation.metrics.needs import pictures
 from distvae.evaluation.neighbours import find_neighbours, neighbour_metrics, write_neighbours
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
@@ -29,17 +28,13 @@ class NeighboursPart(MetricPart):
 class Neighbours(Metric):
     """See :mod:`distvae.evaluation.neighbours`."""
 
-    needs = (pictures,)
-
     def measure(self, subject: Subject) -> Values:
         """Of generated images."""
-        device = subject.images.device
-        judges = None if inception_weights() else subject.judges()
-        spaces: Sequence[Space] = find_extractors(judges, device) or [Pixels(device)]
         model, data = subject.model, subject.data
+        spaces: Sequence[Space] = subject.extractors() or [Pixels(subject.images.device)]
         with progress_bar("nearest training images", len(data.train)) as advance:
             found = find_neighbours(model, data, spaces, subject.seed, advance=advance)
-        if subject.folder:
+        if subject.folder and not data.columns:
             write_neighbours(subject.folder / "neighbours.png", data, found)
         figures = dict(neighbour_metrics(found))
         if RATIO not in figures:
