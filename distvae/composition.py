@@ -102,7 +102,7 @@ class Composition(nn.Module):
         self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model, self.domain)
         prior = build_prior(model, given, self.domain, self.posterior)
         self.encoder = encoder(model, self.domain.shape, given)
-        self.latents = LATENTS["gaussian"](model, self.encoder.shapes, given, prior)
+        self.latents = LATENTS[model.latent_space](model, self.encoder.shapes, given, prior)
         maps = self.likelihood.maps_per_channel
         self.decoder = decoder(model, self.domain.shape, given, maps)
         follow(self)

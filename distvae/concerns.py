@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from distvae.parts import Composed, choice, composed, declared
 from distvae.values import Count, Decay, NotNegative, Positive, Widths, Within
 
-PosteriorName = Literal["gaussian", "flow"]
 Seed = Annotated[int, Within(-(2**63), 2**63 - 1)]
 ActivationName = Literal["relu", "silu", "gelu", "tanh"]
 KLScheduleName = Literal["constant", "linear", "cyclical"]
@@ -95,12 +94,7 @@ class ModelConfig(Composed):
         None,
         "p(z), the density of the latents; left out: `vamp` for fewer than 2,560 training images of 16 pixels a side or more, else `label`, or `normal` where there are no labels or the objective asks for it.",
     )
-    posterior: PosteriorName = "gaussian"
-    """q(z|x): a diagonal `gaussian`, or one with a coupling `flow` on top."""
-    flow_layers: Annotated[int, Within(2, 2**10)] = 6
-    """Coupling layers of a flow, be it prior or posterior."""
-    flow_width: Annotated[int, Within(1, 2**20)] = 128
-    """Hidden units of a coupling layer."""
+    latent_space: str = choice("latent_space", "gaussian", "Where z lives and how it is inferred.")
     likelihood: str | None = choice(
         "likelihood",
         None,

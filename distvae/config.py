@@ -21,7 +21,6 @@ from distvae.concerns import (
     ModelConfig,
     ObjectiveConfig,
     OptimConfig,
-    PosteriorName,
     RunConfig,
 )
 from distvae.errors import DistvaeError, nearest, shown
@@ -38,7 +37,6 @@ __all__ = [
     "ModelConfig",
     "ObjectiveConfig",
     "OptimConfig",
-    "PosteriorName",
     "RunConfig",
     "TrainConfig",
     "refuse_out_of_range",

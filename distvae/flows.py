@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distvae.config import ModelConfig
 from distvae.distributions import Wide
 
 BOUND = 2.0
@@ -63,11 +62,6 @@ class CouplingFlow(Wide):
     def weights(self) -> Weights:
         """As :func:`push` and :func:`pull` take them."""
         return tuple(layer.weights() for layer in self.layers)  # type: ignore[operator]
-
-
-def build_flow(config: ModelConfig, context_dim: int) -> CouplingFlow:
-    """A flow of the latents in the size that the settings say."""
-    return CouplingFlow(config.latent_dim, config.flow_layers, config.flow_width, context_dim)
 
 
 def push(weights: Weights, x: Tensor, context: Tensor | None) -> Tensor:

@@ -30,6 +30,7 @@ from distvae.values import (
 KINDS = {
     "domain": "domains",
     "network": "networks",
+    "latent_space": "latents",
     "prior": "priors",
     "likelihood": "likelihoods",
     "objective": "objectives",
@@ -254,6 +255,7 @@ Own = TypeVar("Own", bound=Part)
 def composed(cls: Class) -> Class:
     """Of a class that is to be a dataclass: after each choice come the settings of its parts."""
     hints: dict[str, Any] = {}
+    helps: dict[str, str] = {}
     for name, hint in cls.__annotations__.items():
         default = vars(cls).get(name)
         hints[name] = hint
@@ -261,10 +263,12 @@ def composed(cls: Class) -> Class:
             names: Any = Literal.__getitem__(tuple(declared(kind)))
             hints[name] = names if default.default is not None else names | None
             for own, setting in settings_of(kind).items():
-                hints[own] = setting.type
-                assert own not in cls.__annotations__, f"{own} is a setting that parts share"
-                told = {"help": _joined(kind, setting.helps)}
+                assert own not in cls.__annotations__, f"{own} is a setting that all parts share"
                 assert setting.default is not MISSING, f"{own} has no default"
+                alike = hints.setdefault(own, setting.type) == setting.type
+                assert alike, f"parts disagree on the type of {own}"
+                helps[own] = f"{helps.get(own, '')} {_joined(kind, setting.helps)}".strip()
+                told = {"help": helps[own]}
                 setattr(cls, own, field(default=setting.default, metadata=told))
     cls.__annotations__ = hints
     return cls
@@ -285,7 +289,10 @@ def _joined(kind: str, helps: dict[str, str]) -> str:
     owners: dict[str, list[str]] = {}
     for name, text in helps.items():
         owners.setdefault(text, []).append(name)
-    return " ".join(f"With --{kind} {', '.join(names)}: {text}" for text, names in owners.items())
+    return " ".join(
+        f"With --{kind.replace('_', '-')} {', '.join(names)}: {text}"
+        for text, names in owners.items()
+    )
 
 
 def _one_line(text: str) -> str:

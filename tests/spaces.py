@@ -13,7 +13,8 @@ from torch.distributions import Normal, kl_divergence
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.distributions import DiagonalGaussian
-from distvae.latents import Draw, Features, GaussianSpace, Latents, LatentSpace, Level, Shapes
+from distvae.latents import Draw, Features, Latents, LatentSpace, Level, Shapes
+from distvae.latents.gaussian import GaussianSpace
 from distvae.models import VAE
 from distvae.posteriors import Posterior
 from distvae.priors import Prior

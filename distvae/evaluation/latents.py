@@ -20,7 +20,7 @@ from distvae.distributions import LOG_TWO_PI, DiagonalGaussian
 from distvae.draws.philox import Stream
 from distvae.evaluation.passes import BLOCK, Advance, blocks, unwatched
 from distvae.evaluation.uncertainty import estimate_metrics, mean_of
-from distvae.latents import GaussianSpace
+from distvae.latents.gaussian import GaussianSpace
 from distvae.models import VAE
 from distvae.posteriors import FlowPosterior
 

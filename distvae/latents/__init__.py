@@ -16,21 +16,20 @@ from distvae.latents.base import (
     side_by_side,
     total,
 )
-from distvae.latents.gaussian import GaussianSpace
+from distvae.parts import registry
 from distvae.priors import Prior
 
 Shapes = tuple[tuple[int, ...], ...]
 """Of an encoder's features, without the batch."""
 
-LATENTS: dict[str, Callable[[ModelConfig, Shapes, ContextShape, Prior], LatentSpace]] = {
-    "gaussian": GaussianSpace,
-}
+LATENTS: dict[str, Callable[[ModelConfig, Shapes, ContextShape, Prior], LatentSpace]] = registry(
+    "latent_space"
+)
 
 __all__ = [
     "LATENTS",
     "Draw",
     "Features",
-    "GaussianSpace",
     "LatentSpace",
     "Latents",
     "Level",

@@ -3,17 +3,38 @@
 Legend: B batch, K draws for an example, R rows: B, or B * K of several draws; Z latent dimensions.
 """
 
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
 from torch import Tensor, nn
 
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, held, wide
-from distvae.flows import build_flow
+from distvae.flows import CouplingFlow
 from distvae.latents.base import Draw, Features, Latents, LatentSpace, Level, estimated_rate
 from distvae.latents.heads import FlatHead
+from distvae.parts import Part
 from distvae.posteriors import FlowPosterior, Posterior
 from distvae.priors import Prior
+from distvae.values import Within
+
+
+@dataclass(frozen=True)
+class GaussianSpacePart(Part):
+    """One vector of Gaussian latents, with a prior."""
+
+    name = "gaussian"
+    builds = "GaussianSpace"
+    usual = True
+
+    posterior: Literal["gaussian", "flow"] = "gaussian"
+    """q(z|x): a diagonal `gaussian`, or one with a coupling `flow` on top."""
+    flow_layers: Annotated[int, Within(2, 2**10)] = 6
+    """Coupling layers of --posterior flow."""
+    flow_width: Annotated[int, Within(1, 2**20)] = 128
+    """Hidden units of a coupling layer."""
 
 
 class GaussianSpace(LatentSpace):
@@ -38,8 +59,11 @@ class GaussianSpace(LatentSpace):
         self.prior = prior
         self.head = FlatHead(config, shapes[-1], given)
         self.to_posterior = nn.Linear(self.head.out_features, 2 * config.latent_dim)
-        flows = config.posterior == "flow"
-        self.flow = build_flow(config, self.head.out_features) if flows else None
+        own, self.flow = config.of(GaussianSpacePart), None
+        if own.posterior == "flow":
+            layers, width = own.flow_layers, own.flow_width
+            features = self.head.out_features
+            self.flow = CouplingFlow(config.latent_dim, layers, width, features)
 
     @property
     def noise_dim(self) -> int:

@@ -3,23 +3,32 @@
 Legend: B batch, Z latent dimensions.
 """
 
+from dataclasses import dataclass
+from typing import Annotated
+
 from torch import Tensor
 
 from distvae.conditions import Context, ContextShape, written_out
 from distvae.config import ModelConfig
 from distvae.distributions import log_normal
-from distvae.flows import CouplingFlow, build_flow, pull, push
+from distvae.flows import CouplingFlow, pull, push
 from distvae.parts import Need, Part
 from distvae.priors.base import Prior
 from distvae.values import Within
 
 
+@dataclass(frozen=True)
 class FlowPart(Part):
     """N(0, I) through coupling layers."""
 
     name = "flow"
     builds = "FlowPrior"
     needs = (Need("latent_dim", Within(2), "a flow changes one half of the latents by the other"),)
+
+    flow_layers: Annotated[int, Within(2, 2**10)] = 6
+    """Coupling layers."""
+    flow_width: Annotated[int, Within(1, 2**20)] = 128
+    """Hidden units of a coupling layer."""
 
 
 class FlowPrior(Prior):
@@ -31,7 +40,8 @@ class FlowPrior(Prior):
         super().__init__()
         self.noise_dim = config.latent_dim
         self.given = given
-        self.flow: CouplingFlow = build_flow(config, given.width)
+        own = config.of(FlowPart)
+        self.flow = CouplingFlow(config.latent_dim, own.flow_layers, own.flow_width, given.width)
 
     def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
         """Nats ``[B]``: that of the noise, less the logarithm of the change of volume."""

@@ -14,7 +14,8 @@ from distvae.domains import Images
 from distvae.evaluation.diversity import spread
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.generation import generation_metrics
-from distvae.latents import GaussianSpace, Latents
+from distvae.latents import Latents
+from distvae.latents.gaussian import GaussianSpace
 from distvae.priors.label import LabelPrior
 
 EACH = 80

@@ -5,7 +5,7 @@
 
 import functools
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import onnx
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from distvae.conditions import Context
-from distvae.config import PosteriorName
 from distvae.export.convert import (
     IR_VERSION,
     MEAN,
@@ -29,6 +28,8 @@ from distvae.export.convert import (
 from distvae.export.manifest import KEY, parse_manifest
 from distvae.export.sampler import Sampler
 from distvae.export.verify import NOISES, TOLERANCE, rounds, verify
+from distvae.latents import LATENTS as SPACES
+from distvae.latents.gaussian import GaussianSpacePart
 from distvae.likelihoods import LIKELIHOODS
 from distvae.models import VAE
 from distvae.networks import NETWORKS
@@ -97,7 +98,10 @@ def test_every_part_has_a_row_that_is_exported() -> None:
     assert {row.network for row in TABLE} == NETWORKS.keys()
     assert {row.prior for row in TABLE} == PRIORS.keys()
     assert {row.likelihood for row in TABLE} == LIKELIHOODS.keys()
-    assert {row.posterior for row in TABLE} == {*get_args(PosteriorName)}
+    assert {row.posterior for row in TABLE} == {
+        *get_args(get_type_hints(GaussianSpacePart)["posterior"])
+    }
+    assert {build(TABLE[0]).config.latent_space} == SPACES.keys()
 
 
 ENCODERS = list(

@@ -6,7 +6,7 @@ from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.evaluation.latents import latent_metrics
 from distvae.evaluation.metrics.base import Metric, Subject, Values
-from distvae.latents import GaussianSpace
+from distvae.latents.gaussian import GaussianSpace
 from distvae.models import VAE
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
