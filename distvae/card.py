@@ -9,10 +9,11 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from distvae.attributes import LABEL, example_of, values_of
+from distvae.declarations import declared
 from distvae.errors import DistvaeError, shown
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import write_text
-from distvae.parts import MetricPart, declared
+from distvae.parts import MetricPart
 from distvae.reading import read_lines, read_record
 from distvae.records import DataRecord, Evaluation, MetricsLine, RunRecord, Scalar
 from distvae.runs import METRICS, SAMPLES, Run, without_folders

@@ -3,8 +3,10 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from distvae.composed import settings_of
+from distvae.declarations import KINDS, declared, usual, with_trait
 from distvae.errors import DistvaeError
-from distvae.parts import KINDS, Trait, declared, settings_of, usual, with_trait
+from distvae.parts import Trait
 from distvae.values import Within
 
 OFF: tuple[Any, ...] = (None, False, 0.0)

@@ -8,7 +8,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from distvae.parts import Composed, choice, composed, declared
+from distvae.composed import Composed, choice, composed
+from distvae.declarations import declared
 from distvae.values import Count, Decay, NotNegative, Positive, Widths, Within
 
 Seed = Annotated[int, Within(-(2**63), 2**63 - 1)]

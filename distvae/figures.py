@@ -4,7 +4,8 @@ import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from distvae.parts import MetricPart, declared
+from distvae.declarations import declared
+from distvae.parts import MetricPart
 
 ERROR, OF_LATENT, REAL, SPREAD = "_standard_error", "rate_latent_", "_real", "_spread"
 OF_LEVEL = "_level_"

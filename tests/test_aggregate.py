@@ -16,12 +16,13 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from distvae.batch import Batch
 from distvae.conditions import Conditions
 from distvae.config import ModelConfig, ObjectiveConfig
+from distvae.declarations import declared
 from distvae.domains.images import WHITE
 from distvae.models import VAE, build_model
 from distvae.objectives import OBJECTIVES, Loss, Objective, Pressure, RunFacts
 from distvae.objectives.aggregate import log_aggregate, mmd
 from distvae.objectives.factor import Factor, discriminator_loss, shuffle_dimensions
-from distvae.parts import WHOLE_BATCH, declared
+from distvae.parts import WHOLE_BATCH
 from tests.spaces import gaussian, vector
 
 LATENTS, SIDE, BATCH = 3, 4, 10

@@ -9,8 +9,8 @@ import pytest
 
 from distvae.combinations import RULES
 from distvae.config import TrainConfig
+from distvae.declarations import declared
 from distvae.errors import DistvaeError
-from distvae.parts import declared
 from distvae.values import Within
 
 

@@ -11,9 +11,9 @@ import yaml
 
 from distvae import config
 from distvae.config import TrainConfig
+from distvae.declarations import helps_below
 from distvae.errors import DistvaeError
 from distvae.networks.layers import ACTIVATIONS
-from distvae.parts import helps_below
 
 CONCERNS = [
     getattr(config, str(getattr(concern.type, "__name__", concern.type)))

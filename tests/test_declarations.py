@@ -9,17 +9,10 @@ from typing import Any
 
 import pytest
 
+from distvae.composed import choice, settings_of
 from distvae.config import TrainConfig
-from distvae.parts import (
-    PACKAGES,
-    Declared,
-    MetricPart,
-    Part,
-    choice,
-    declared,
-    declared_in,
-    settings_of,
-)
+from distvae.declarations import PACKAGES, Declared, declared, declared_in
+from distvae.parts import MetricPart, Part
 
 PARTS = [(kind, name) for kind in PACKAGES for name in declared(kind)]
 

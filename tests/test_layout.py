@@ -29,6 +29,8 @@ FLOORS = [
         "memory",
     ],
     ["parts"],
+    ["declarations"],
+    ["composed"],
     ["reading", "combinations", "concerns"],
     [
         "config",
@@ -80,6 +82,8 @@ DATA_FLOORS = [
 LIGHT = [
     "config",
     "parts",
+    "declarations",
+    "composed",
     "fields",
     "recipes",
     "arguments",

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from distvae.batch import Batch
-from distvae.conditions import Conditions
+from distvae.conditions import Conditions, Context
 from distvae.config import ModelConfig, ObjectiveConfig
 from distvae.distributions import DiagonalGaussian
 from distvae.domains.images import WHITE
 from distvae.latents import Draw
 from distvae.models import VAE, Terms, build_model
+from distvae.networks import Decoder, Encoder
 from distvae.objectives import (
     OBJECTIVES,
     Objective,
@@ -54,18 +55,18 @@ def log_marginal() -> float:
     return float(MultivariateNormal(OFFSET, covariance).log_prob(IMAGE))
 
 
-class _Given(nn.Module):
+class _Given(Encoder):
     """An encoder that gives the same for every image, whatever the label."""
 
     def __init__(self, posterior: DiagonalGaussian) -> None:
         super().__init__()
         self.parts = nn.Parameter(torch.cat([*posterior], 1).float())
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor]:
-        return (self.parts.expand(len(images), -1),)
+    def forward(self, inputs: Tensor, context: Context | None) -> tuple[Tensor]:
+        return (self.parts.expand(len(inputs), -1),)
 
 
-class _Linear(nn.Module):
+class _Linear(Decoder):
     """A decoder that is the matrix ``WEIGHT``."""
 
     def __init__(self) -> None:
@@ -73,7 +74,10 @@ class _Linear(nn.Module):
         self.weight = nn.Parameter(WEIGHT.float())
         self.offset = nn.Parameter(OFFSET.float())
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def initialize_output(self, parameters: Tensor) -> None:
+        raise NotImplementedError
+
+    def forward(self, z: Tensor, context: Context | None) -> Tensor:
         return (z @ self.weight.T + self.offset).view(-1, 1, 1, PIXELS)
 
 
@@ -229,7 +233,9 @@ def test_one_weighted_draw_has_the_gradient_of_the_path_alone() -> None:
     model = linear_gaussian(exact_posterior())
     images, _, noise = batch(50, 1, LATENTS)
     objective("dreg", importance_samples=1)(model, batch_of(images, noise), ONE).loss.backward()
-    assert model.encoder.parts.grad.abs().max() < 1e-5
+    gradient = model.encoder.get_parameter("parts").grad
+    assert gradient is not None
+    assert gradient.abs().max() < 1e-5
 
 
 def make_terms() -> Terms:

@@ -21,10 +21,10 @@ from distvae.card import (
     write_card,
     write_evaluation,
 )
+from distvae.declarations import explained, usual
 from distvae.errors import DistvaeError, nearest
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import reporting_disk_errors, write_json
-from distvae.parts import explained, usual
 from distvae.records import Scalar
 from distvae.runs import Run, find_run
 from distvae.terminal import make_console, progress_bar, table

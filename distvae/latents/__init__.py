@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from distvae.conditions import ContextShape
 from distvae.config import ModelConfig
+from distvae.declarations import registry
 from distvae.latents.base import (
     Draw,
     Features,
@@ -16,7 +17,6 @@ from distvae.latents.base import (
     side_by_side,
     total,
 )
-from distvae.parts import registry
 from distvae.priors import Prior
 
 Shapes = tuple[tuple[int, ...], ...]

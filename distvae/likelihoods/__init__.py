@@ -1,7 +1,7 @@
 """p(x|z): what the decoder's output parameterizes."""
 
+from distvae.declarations import registry
 from distvae.likelihoods.base import Likelihood
-from distvae.parts import registry
 
 __all__ = ["LIKELIHOODS", "Likelihood"]
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn, no_grad, zeros
 
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
+from distvae.networks.base import Decoder, Encoder
 from distvae.networks.layers import (
     ACTIVATIONS,
     DENSE_FEATURES,
@@ -49,7 +50,7 @@ class ConvPart(Part):
     usual = True
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Encoder):
     """Folded image, one 3x3 convolution a level with stride 2 between levels."""
 
     def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
@@ -67,16 +68,16 @@ class ConvEncoder(nn.Module):
             ConvLayer(conv, config, modulated) for conv in [stem, *halvings]
         )
 
-    def forward(self, images: Tensor, context: Context | None) -> tuple[Tensor, ...]:
-        """``images [B, C, H, W]`` to maps ``[B, *shape]`` of each level, the finest first."""
-        features, maps = fold(images), []
+    def forward(self, inputs: Tensor, context: Context | None) -> tuple[Tensor, ...]:
+        """``inputs [B, C, H, W]`` to maps ``[B, *shape]`` of each level, the finest first."""
+        features, maps = fold(inputs), []
         for layer in self.layers:
             features = layer(features, context)
             maps.append(features)
         return tuple(maps)
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Decoder):
     """Two dense layers, then 3x3 convolutions that double the resolution by pixel shuffle."""
 
     def __init__(

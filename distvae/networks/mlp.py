@@ -10,6 +10,7 @@ from torch import Tensor, nn, no_grad
 
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
+from distvae.networks.base import Decoder, Encoder
 from distvae.networks.layers import (
     ACTIVATIONS,
     FixedModulation,
@@ -65,7 +66,7 @@ class MLPPart(Part):
     usual = True
 
 
-class MLPEncoder(nn.Module):
+class MLPEncoder(Encoder):
     """Images to features through ``config.widths`` dense layers."""
 
     def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
@@ -74,12 +75,12 @@ class MLPEncoder(nn.Module):
         self.shapes = ((hidden[-1],),)
         self.layers = DenseLayers([math.prod(shape), *hidden], config, given)
 
-    def forward(self, images: Tensor, context: Context | None) -> tuple[Tensor, ...]:
-        """``images [B, C, H, W]`` to one vector ``[B, *shape]``."""
-        return (self.layers(images.flatten(1), context),)
+    def forward(self, inputs: Tensor, context: Context | None) -> tuple[Tensor, ...]:
+        """``inputs [B, C, H, W]`` to one vector ``[B, *shape]``."""
+        return (self.layers(inputs.flatten(1), context),)
 
 
-class MLPDecoder(nn.Module):
+class MLPDecoder(Decoder):
     """Latents to likelihood parameters through ``config.widths`` in reverse."""
 
     def __init__(

@@ -10,6 +10,7 @@ from torch import Tensor, nn, no_grad, zeros
 
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
+from distvae.networks.base import Decoder, Encoder
 from distvae.networks.layers import (
     ACTIVATIONS,
     DENSE_FEATURES,
@@ -74,7 +75,7 @@ class ResNetPart(Part):
     needs = (SIDES,)
 
 
-class ResNetEncoder(nn.Module):
+class ResNetEncoder(Encoder):
     """Folded image, residual stages with strided convolutions between."""
 
     def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
@@ -93,19 +94,19 @@ class ResNetEncoder(nn.Module):
         self.norm = ImageNorm()
         self.activation = ACTIVATIONS[config.activation]()
 
-    def forward(self, images: Tensor, context: Context | None) -> tuple[Tensor, ...]:
-        """``images [B, C, H, W]`` to maps ``[B, *shape]`` of each level, the finest first.
+    def forward(self, inputs: Tensor, context: Context | None) -> tuple[Tensor, ...]:
+        """``inputs [B, C, H, W]`` to maps ``[B, *shape]`` of each level, the finest first.
 
         The coarsest, which nothing follows, are normed and have their nonlinearity.
         """
-        features, maps = fold(images), []
+        features, maps = fold(inputs), []
         for down, stage in zip(self.down, self.stages, strict=True):
             features = stage(down(features), context)
             maps.append(features)
         return (*maps[:-1], self.activation(self.norm(maps[-1])))
 
 
-class ResNetDecoder(nn.Module):
+class ResNetDecoder(Decoder):
     """Two dense layers, then residual stages with pixel-shuffle convolutions between."""
 
     def __init__(

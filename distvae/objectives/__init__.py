@@ -1,5 +1,6 @@
 """Which loss is optimized: one class an objective, each citing its paper and equation."""
 
+from distvae.declarations import registry
 from distvae.objectives.base import (
     MODEL,
     Gather,
@@ -14,7 +15,6 @@ from distvae.objectives.base import (
     loss_of_means,
     summary,
 )
-from distvae.parts import registry
 
 __all__ = [
     "MODEL",

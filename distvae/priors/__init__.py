@@ -5,9 +5,9 @@ Every prior turns noise into latents (``transform``), so a sampler is always noi
 
 from distvae.conditions import ContextShape
 from distvae.config import ModelConfig
+from distvae.declarations import registry, with_trait
 from distvae.domains import Domain
 from distvae.errors import DistvaeError
-from distvae.parts import registry, with_trait
 from distvae.priors.base import Encode, Prior
 
 __all__ = ["PRIORS", "Prior", "build_prior"]

@@ -1,7 +1,7 @@
 """What `distvae evaluate --metrics` can name: one file a metric."""
 
+from distvae.declarations import registry
 from distvae.evaluation.metrics.base import Metric, Subject, Values
-from distvae.parts import registry
 
 __all__ = ["METRICS", "Metric", "Subject", "Values"]
 

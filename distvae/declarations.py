@@ -1,0 +1,115 @@
+"""The declarations of all parts, read without the libraries that the parts compute with.
+
+The declaration of a part (:mod:`distvae.parts`) uses the names in ``NAMES`` alone: it is run here
+without the rest of its file, which imports torch, so that ``--help`` need not wait for it.
+"""
+
+import ast
+import functools
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distvae.parts import NAMES, Part
+
+KINDS = {
+    "domain": "domains",
+    "network": "networks",
+    "latent_space": "latents",
+    "prior": "priors",
+    "likelihood": "likelihoods",
+    "objective": "objectives",
+}
+"""By the setting that chooses one: the package of its parts."""
+PACKAGES = {**KINDS, "metric": "evaluation.metrics"}
+"""Of all kinds; metrics are named by a flag of `distvae evaluate`."""
+DECLARATION = re.compile(
+    r"^(?:@dataclass.*\n)?class \w+\((?:Metric)?Part\):\n(?:(?:[ \t].*)?\n)+", re.MULTILINE
+)
+
+
+class Declared(NamedTuple):
+    """A part as its file declares it."""
+
+    part: type[Part]
+    module: str
+    """The full name of the module."""
+    helps: dict[str, str]
+    """Of its settings, by name."""
+
+    @property
+    def help(self) -> str:
+        """What it is."""
+        return _one_line(self.part.__doc__ or "")
+
+
+@functools.cache
+def declared(kind: str) -> dict[str, Declared]:
+    """The parts of a kind, by name in the order of the alphabet."""
+    package = PACKAGES[kind]
+    folder = Path(__file__).parent.joinpath(*package.split("."))
+    found: dict[str, Declared] = {}
+    for path in folder.glob("*.py"):
+        for one in declared_in(path, f"distvae.{package}.{path.stem}"):
+            assert one.part.name not in found, f"two parts have the name {one.part.name}"
+            found[one.part.name] = one
+    return dict(sorted(found.items()))
+
+
+def declared_in(path: Path, module: str) -> Iterator[Declared]:
+    """The parts that a file declares, without importing it."""
+    for text in DECLARATION.findall(path.read_text(encoding="utf-8")):
+        tree = ast.parse(text)
+        names = {**NAMES, "__name__": module}
+        try:
+            exec(compile(tree, str(path), "exec"), names)
+        except NameError as error:
+            known = (
+                f"the declaration of a part is run without its file and knows {', '.join(NAMES)}"
+            )
+            raise NameError(f"{path}: {error}: {known}") from None
+        (statement,) = tree.body
+        assert isinstance(statement, ast.ClassDef)
+        yield Declared(names[statement.name], module, helps_below(statement))
+
+
+def helps_below(statement: ast.ClassDef) -> dict[str, str]:
+    """The text under each field of a class, by name."""
+    found = {}
+    for above, below in zip(statement.body, statement.body[1:], strict=False):
+        if isinstance(above, ast.AnnAssign) and isinstance(below, ast.Expr):
+            found[ast.unparse(above.target)] = _one_line(ast.literal_eval(below.value))
+    return found
+
+
+def registry(kind: str) -> dict[str, Any]:
+    """What the parts of a kind build, by name; their files are imported."""
+    return {name: _built(one) for name, one in declared(kind).items()}
+
+
+def _built(one: Declared) -> Any:
+    module, builds = importlib.import_module(one.module), one.part.builds
+    if isinstance(builds, str):
+        return getattr(module, builds)
+    return tuple(getattr(module, name) for name in builds)
+
+
+def with_trait(kind: str, trait: str) -> tuple[str, ...]:
+    """Names of the parts of a kind that have a trait."""
+    return tuple(name for name, one in declared(kind).items() if trait in one.part.traits)
+
+
+def usual(kind: str) -> tuple[str, ...]:
+    """Names of the parts that may be taken where none is named."""
+    return tuple(name for name, one in declared(kind).items() if one.part.usual)
+
+
+def explained(kind: str) -> str:
+    """What each of the parts of a kind is."""
+    return " ".join(f"`{name}`: {one.help}" for name, one in declared(kind).items())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,46 @@
+"""What encoders and decoders do.
+
+Legend: B batch, S the axes of an example, of which R are those but the first, Z latent dimensions,
+P parameter maps.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from distvae.conditions import Context, ContextShape
+from distvae.config import ModelConfig
+
+
+class Encoder(nn.Module, ABC):
+    """From examples to features."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    """Of the features, without the batch."""
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, context: Context | None) -> tuple[Tensor, ...]:
+        """``inputs [B, *S]`` to features, the finest first.
+
+        Each is a map ``[B, C, H, W]``, or one vector ``[B, F]``. A latent space makes of them what
+        it needs.
+        """
+
+
+class Decoder(nn.Module, ABC):
+    """From latents to the parameters of the likelihood."""
+
+    @abstractmethod
+    def initialize_output(self, parameters: Tensor) -> None:
+        """Let every output begin near ``parameters [P, *R]``."""
+
+    @abstractmethod
+    def forward(self, z: Tensor, context: Context | None) -> Tensor:
+        """``z [B, Z]`` to ``[B, P, *R]``."""
+
+
+BuildEncoder = Callable[[ModelConfig, tuple[int, ...], ContextShape], Encoder]
+"""Of the config of a model, S, and what contexts hold."""
+BuildDecoder = Callable[[ModelConfig, tuple[int, ...], ContextShape, int], Decoder]
+"""The last is the number of parameter maps for each channel of an example."""
