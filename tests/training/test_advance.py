@@ -12,8 +12,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from distvae.batch import Noise
 from distvae.config import TrainConfig
 from distvae.data.store import open_data
+from distvae.draws.steps import NoiseSource
 from distvae.objectives import MODEL
 from distvae.training import loop, stopping
 from distvae.training.accelerator import build_accelerator
@@ -82,6 +84,16 @@ def test_steps_at_once_are_the_same_as_one_by_one(
         assert torch.equal(tensors[0], tensors[2])
 
 
+class DrawnBefore:
+    """Noise of a few steps that is there already: on a CPU it is numpy that draws it."""
+
+    def __init__(self, noise: NoiseSource, steps: range, shards: list[slice]) -> None:
+        self._drawn = {(step, at.start): noise.draw(step, at) for step in steps for at in shards}
+
+    def draw(self, step: int, positions: slice) -> Noise:
+        return self._drawn[step, positions.start]
+
+
 class Calls(TorchDispatchMode):
     """Remembers the names of operations."""
 
@@ -103,6 +115,8 @@ def test_a_block_reads_nothing_and_sends_nothing(
     engine = built(settings(**changes), here)
     take(engine, 0, 4, 1)
     plan = make_plan(engine, 4, 4)
+    drawn: Any = DrawnBefore(engine.noise, range(4, 8), engine.shards)
+    engine = dataclasses.replace(engine, noise=drawn)
     with Calls() as calls:
         advance(engine, plan)
     assert {"index_select", "index_copy_", "_fused_adamw_"} <= calls.names
