@@ -7,17 +7,17 @@ Legend: B batch, K samples of one posterior, C channels, H height, W width, Z la
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distvae.asking import Given, asked_values
 from distvae.attributes import Attribute, is_label
 from distvae.conditions import Conditions, in_turn
 from distvae.domains.base import refuse_other_types
-from distvae.errors import DistvaeError, nearest
+from distvae.errors import DistvaeError
 from distvae.labels import Labels, is_one, label_indices, numbers_of
 from distvae.ranges import whole_number
 from distvae.text import shortened
@@ -133,25 +133,15 @@ def asked_conditions(labels: Labels, attributes: Sequence[Attribute]) -> Conditi
                 f"Give labels={{{told}}}.",
             )
         names = attributes[0].labels if attributes else ()
-        return Conditions(*_column(label_indices(labels, names)))
-    known = [each.name for each in attributes]
-    for name in labels:
-        if name not in known:
-            raise DistvaeError(
-                f"attribute {shortened(str(name))} is not in this model",
-                f"it is given {', '.join(known) or 'none'}",
-                nearest(str(name), known),
-            )
-    found = [_values(labels.get(each.name), each) for each in attributes]
-    sizes = {len(values) for values, _ in found} - {1}
-    if len(sizes) > 1:
-        raise DistvaeError(
-            f"attributes have {' and '.join(map(str, sorted(sizes)))} values",
-            "expected one value, or as many as the others",
-        )
-    size = sizes.pop() if sizes else 1
-    values, there = ([part.expand(size, 1) for part in parts] for parts in zip(*found, strict=True))
-    return Conditions(torch.cat(values, dim=1), torch.cat(there, dim=1))
+        found = Conditions.of_labels(torch.from_numpy(label_indices(labels, names)))
+        assert found is not None
+        return found
+    return _conditions(asked_values(labels, attributes))
+
+
+def given_images(given: Given) -> Asked:
+    """What each image is given, by its number, as conditions."""
+    return lambda images: _conditions(given(images.numpy()))
 
 
 def asked_images(
@@ -169,44 +159,7 @@ def asked_images(
     return n * len(asked.known), lambda images: asked.at(images // n)
 
 
-def _values(asked: object, attribute: Attribute) -> tuple[Tensor, Tensor]:
-    """Values and whether they are known ``[N, 1]``, of one attribute."""
-    if asked is None:
-        if not attribute.missing:
-            raise DistvaeError(
-                f"attribute {attribute.name} is missing",
-                "every example that this model was trained on has it",
-                f"Give {attribute.name}.",
-            )
-        return torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.bool)
-    if isinstance(asked, list | tuple) and any(value is None for value in asked):
-        return _with_gaps(asked, attribute)
-    if attribute.labels:
-        return _column(label_indices(asked, attribute.labels))
-    try:
-        numbers = np.atleast_1d(np.asarray(asked, np.float32))
-    except (TypeError, ValueError):
-        numbers = np.array([[np.nan]], np.float32)
-    if numbers.ndim > 1 or not np.isfinite(numbers).all():
-        raise DistvaeError(
-            f"attribute {attribute.name} is {shortened(repr(asked))}",
-            "expected a finite number, or a list or array of them",
-        )
-    return _column(numbers)
-
-
-def _with_gaps(asked: Sequence[Any], attribute: Attribute) -> tuple[Tensor, Tensor]:
-    """The same of a list in which None stands for what is not known."""
-    known = torch.tensor([value is not None for value in asked])[:, None]
-    if not known.all():
-        _values(None, attribute)  # refuses what may not be missing
-    filled = [value for value in asked if value is not None]
-    found, _ = _values(filled, attribute) if filled else _values(None, attribute)
-    values = torch.zeros(known.shape, dtype=found.dtype)
-    values[known[:, 0]] = found[: len(filled)]
-    return values, known
-
-
-def _column(values: NDArray[Any]) -> tuple[Tensor, Tensor]:
-    column = torch.from_numpy(values)[:, None]
-    return column, torch.ones_like(column, dtype=torch.bool)
+def _conditions(values: NDArray[np.float32]) -> Conditions:
+    found = Conditions.of_examples(None, torch.from_numpy(values))
+    assert found is not None
+    return found

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.asking import Given, written
+from distvae.attributes import Attribute
 from distvae.errors import DistvaeError
 from distvae.files import new_folder, replacing_file
 from distvae.memory import check_memory
@@ -40,6 +42,17 @@ class Drawing:
     batches: Callable[[], Iterator[Examples]]
     columns: tuple[str, ...] = ()
     """Names of the numbers of vectors; of images there are none."""
+    attributes: tuple[Attribute, ...] = ()
+    """Where examples are given something else than one label; a label is then a combination."""
+    given: Given | None = None
+    """What each example is given, of several attributes."""
+
+    def named(self, start: int, count: int) -> dict[str, list[str]]:
+        """What some examples are given, in words by name; nothing for what is not known."""
+        if self.given is None:
+            return {}
+        values = written(self.given(np.arange(start, start + count)), self.attributes)
+        return {each.name: column for each, column in zip(self.attributes, values, strict=True)}
 
     @property
     def total(self) -> int:
@@ -73,7 +86,10 @@ def _write_arrays(output: Path, drawing: Drawing) -> None:
     arrays: dict[str, NDArray[np.generic]] = {
         "images": np.concatenate([images for images, _ in batches])
     }
-    if drawing.label_names:
+    if drawing.given is not None:
+        named = drawing.named(0, len(arrays["images"]))
+        arrays = {**{name: np.array(column) for name, column in named.items()}, **arrays}
+    elif drawing.label_names:
         labels = [labels for _, labels in batches if labels is not None]
         arrays |= {"labels": np.concatenate(labels), "label_names": np.array(drawing.label_names)}
     with replacing_file(output) as temporary, temporary.open("wb") as file:
@@ -81,11 +97,18 @@ def _write_arrays(output: Path, drawing: Drawing) -> None:
 
 
 def _write_array(output: Path, drawing: Drawing) -> None:
-    """Images as they are drawn, so any number; their labels go to NAME-labels.npy beside them."""
+    """Images as they are drawn, so any number; their labels go to NAME-labels.npy beside them.
+
+    Of several attributes their values go to NAME-attributes.npy, float32 ``[N, A]``.
+    """
     shape = (drawing.total, *drawing.shape)
     _check_room(output, math.prod(shape))
     parts: list[tuple[Path, str, tuple[int, ...]]] = [(output, "|u1", shape)]
-    if drawing.labels is not None:
+    if drawing.given is not None:
+        width = len(drawing.attributes)
+        beside = output.with_name(f"{output.stem}-attributes.npy")
+        parts.append((beside, "<f4", (drawing.total, width)))
+    elif drawing.labels is not None:
         parts.append((output.with_name(f"{output.stem}-labels.npy"), "<i8", shape[:1]))
     with contextlib.ExitStack() as stack:
         temporary = [stack.enter_context(replacing_file(path)) for path, *_ in parts]
@@ -93,10 +116,15 @@ def _write_array(output: Path, drawing: Drawing) -> None:
         for file, (_, kind, sides) in zip(files, parts, strict=True):
             header = {"descr": kind, "fortran_order": False, "shape": sides}
             np.lib.format.write_array_header_1_0(file, header)
+        start = 0
         for images, labels in drawing:
             files[0].write(images.tobytes())
-            if labels is not None:
+            if drawing.given is not None:
+                values = drawing.given(np.arange(start, start + len(images)))
+                files[1].write(values.astype("<f4").tobytes())
+            elif labels is not None:
                 files[1].write(labels.astype("<i8").tobytes())
+            start += len(images)
 
 
 def _check_memory(output: Path, drawing: Drawing) -> None:
@@ -133,38 +161,48 @@ def _write_pictures(output: Path, drawing: Drawing) -> None:
 
 
 def _write_table(output: Path, drawing: Drawing) -> None:
-    """A row for each vector, the name of its label last, as they are drawn."""
-    write_rows(output, drawing.columns, drawing.label_names if drawing.labels else (), drawing)
+    """A row for each vector, the name of its label or its attributes last, as they are drawn."""
+    known = [each.name for each in drawing.attributes]
+    if drawing.labels and not known:
+        known = [label_column(drawing.columns)]
+    write_rows(output, [*drawing.columns, *known], _named_parts(drawing))
+
+
+def _named_parts(drawing: Drawing) -> Iterator[tuple[Examples, Sequence[Sequence[str]]]]:
+    start = 0
+    for vectors, labels in drawing:
+        columns = list(drawing.named(start, len(vectors)).values())
+        if labels is not None and not columns:
+            columns = [[drawing.label_names[label] for label in labels]]
+        yield vectors, columns
+        start += len(vectors)
 
 
 def write_rows(
     output: Path,
-    columns: Sequence[str],
-    label_names: Sequence[str],
-    parts: Iterable[tuple[Examples, Labels | None]],
+    header: Sequence[str],
+    parts: Iterable[tuple[Examples, Sequence[Sequence[str]]]],
 ) -> None:
-    """Write vectors as a csv, the name of the label last.
+    """Write vectors as a csv, and what they are given last.
 
     Args:
         output: the file.
-        columns: names of the numbers, F.
-        label_names: of the labels, if there are any.
-        parts: vectors ``[B, F]`` and numbers of their labels ``[B]``.
+        header: names of the numbers, F, and of what they are given.
+        parts: vectors ``[B, F]``, and a list ``[B]`` for each thing that they are given.
     """
-    header = [*columns, *([_label_column(columns)] if label_names else [])]
     with (
         replacing_file(output) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        for vectors, labels in parts:
+        for vectors, known in parts:
             for row, vector in enumerate(vectors):
                 numbers = [f"{number:.9g}" for number in vector]  # each float32 has its own
-                writer.writerow([*numbers, *([] if labels is None else [label_names[labels[row]]])])
+                writer.writerow([*numbers, *(column[row] for column in known)])
 
 
-def _label_column(columns: Sequence[str]) -> str:
+def label_column(columns: Sequence[str]) -> str:
     """What the column of labels is called beside these."""
     return next(name for name in ("label", "class", "class label", "") if name not in columns)
 

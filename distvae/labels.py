@@ -198,11 +198,11 @@ def parse_labels(text: str, names: Sequence[str]) -> list[int]:
     if text in names:
         return [label_index(text, names)]
     indices: list[int] = []
-    for entry, quoted in _entries(text):
+    for entry, quoted in entries(text):
         if quoted or entry in names:
             indices.append(label_index(entry, names))
         else:
-            indices.extend(_range(entry, names))
+            indices.extend(range_of(entry, names))
     return indices
 
 
@@ -211,7 +211,7 @@ def label_flag(name: str) -> str:
     return f"--label{'=' if name.startswith('-') else ' '}{shlex.quote(name)}"
 
 
-def _entries(text: str) -> Iterator[tuple[str, bool]]:
+def entries(text: str) -> Iterator[tuple[str, bool]]:
     """What stands between commas, and whether it was quoted."""
     place, ended = 0, False
     while not ended:
@@ -222,12 +222,12 @@ def _entries(text: str) -> Iterator[tuple[str, bool]]:
         place, ended = match.end(), not match.group().endswith(",")
 
 
-def _range(entry: str, names: Sequence[str]) -> list[int]:
+def range_of(entry: str, names: Sequence[str]) -> list[int]:
     """The labels of a range, or the one that is no range."""
     dashes = [place for place, sign in enumerate(entry) if sign == "-" and entry[place + 1 :]]
     ends = [(entry[:place].strip(), entry[place + 1 :].strip()) for place in dashes if place]
-    whole = [pair for pair in ends if all(_is_known(end, names) for end in pair)]
-    if _is_known(entry, names) or not ends:
+    whole = [pair for pair in ends if all(is_known(end, names) for end in pair)]
+    if is_known(entry, names) or not ends:
         return [label_index(entry, names)]
     if len(whole) > 1:
         raise DistvaeError(
@@ -244,7 +244,8 @@ def _range(entry: str, names: Sequence[str]) -> list[int]:
     return [known.by_number[number] for number in within]
 
 
-def _is_known(label: str, names: Sequence[str]) -> bool:
+def is_known(label: str, names: Sequence[str]) -> bool:
+    """Whether it is the name or the number of a label."""
     try:
         label_index(label, names)
     except DistvaeError:

@@ -12,8 +12,15 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor
 
+from distvae.asking import Given
 from distvae.attributes import Attribute
-from distvae.checks import Asked, asked_images, checked_conditions, checked_noise
+from distvae.checks import (
+    Asked,
+    asked_images,
+    checked_conditions,
+    checked_noise,
+    given_images,
+)
 from distvae.composition import Composition, Terms
 from distvae.conditions import Context
 from distvae.config import ModelConfig
@@ -168,6 +175,24 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
     ) -> Iterator[Tensor]:
         """The images of :meth:`sample`, in batches ``[B, C, H, W]``: memory stays flat."""
         return self._drawn(*asked_images(labels, n, self.attributes), seed, temperature, prior)
+
+    def sample_given(
+        self,
+        total: int,
+        given: Given,
+        seed: int = 0,
+        temperature: float = 1.0,
+    ) -> Iterator[Tensor]:
+        """Images in batches ``[B, C, H, W]``, as :meth:`sample_batches` gives them.
+
+        Args:
+            total: how many.
+            given: numbers of images int64 ``[B]`` to values of their attributes float32 ``[B, A]``:
+                the index of a label or a number, NaN for what is not known.
+            seed: of the noise.
+            temperature: factor of the noise.
+        """
+        return self._drawn(total, given_images(given), seed, temperature, None)
 
     @torch.no_grad()
     def _drawn(

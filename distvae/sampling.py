@@ -1,12 +1,16 @@
 """`distvae sample`: what a run or an ONNX file draws, as a sheet, arrays, pictures or a table."""
 
+import dataclasses
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from distvae.asking import Given, parse_asked, usual_rows
+from distvae.attributes import Attribute
 from distvae.drawings import TABLES, WRITERS, Drawing, Examples
 from distvae.errors import DistvaeError, shown
 from distvae.files import reporting_disk_errors
@@ -16,6 +20,9 @@ from distvae.labels import numbers_of, parse_labels
 from distvae.runs import ONNX, SAMPLES, find_run, is_run
 from distvae.terminal import make_console
 from distvae.text import file_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SEED_BITS = 128  # Philox's key
 COUNT_BITS = 63
@@ -28,7 +35,7 @@ class SampleConfig:
     run: Annotated[str | None, Positional] = None
     """Run folder, one of its checkpoints, or an ONNX file, which needs no PyTorch; left out: the newest run."""
     label: Annotated[str | None, arg(aliases=["--labels"])] = None
-    """Labels by number, name, range or list: `7`, `shirt`, `0-9`, `3,1,4`; left out: every label. Where all names are whole numbers, a number is a name. In a list, a name with a comma, a dash or spaces around it may stand in double quotes: `'"red, dark",blue'`."""
+    """Labels by number, name, range or list: `7`, `shirt`, `0-9`, `3,1,4`; left out: every label. Of several attributes by name, `digit=7,colour=red` or `digit=0-9,colour=red,blue,angle=30.5`: every combination is drawn, and an attribute that is left out is not known. Where all names are whole numbers, a number is a name. In a list, a name with a comma, a dash or spaces around it may stand in double quotes: `'"red, dark",blue'`."""
     count: int = 10
     """Images for each label."""
     seed: int = 0
@@ -192,27 +199,54 @@ def _from_weights(config: SampleConfig, path: Path) -> Drawing:
     from distvae.priors.fitted import FittedPrior
 
     model = VAE.from_pretrained(path.parent)
-    names = model.label_names if model.conditional else ()
-    if config.label is not None and model.attributes and not names:
-        told = ", ".join(f"{each.name!r}: ..." for each in model.attributes)
-        raise DistvaeError(
-            f"--label {config.label} names one label",
-            f"this model is given {', '.join(each.name for each in model.attributes)}",
-            f"Leave it out, or draw in Python: model.sample(labels={{{told}}}).",
-        )
+
+    def stored(parts: "Iterator[Tensor]") -> Iterator[Examples]:
+        for part in parts:
+            yield model.domain.to_stored(part).numpy() if columns else to_uint8(part.numpy())
+
+    def drawn_given(total: int, given: Given) -> Iterator[Examples]:
+        return stored(model.sample_given(total, given, config.seed, config.temperature))
+
+    names = model.label_names
+    columns = model.domain.columns if isinstance(model.domain, Vectors) else ()
+    if model.attributes and not names:
+        return _of_attributes(config, model.attributes, model.domain.shape, columns, drawn_given)
     prior = None
     if config.prior == "fitted":
         prior = FittedPrior.load(path.parent, model.config.latent_dim, len(names))
     labels = _labels(config, names)
-    columns = model.domain.columns if isinstance(model.domain, Vectors) else ()
 
     def batches() -> Iterator[Examples]:
         asked = None if labels is None else numbers_of(names)[labels]
         drawing = config.count, config.seed, config.temperature
-        for batch in model.sample_batches(asked, *drawing, prior):
-            yield model.domain.to_stored(batch).numpy() if columns else to_uint8(batch.numpy())
+        yield from stored(model.sample_batches(asked, *drawing, prior))
 
     return Drawing(model.domain.shape, names, labels, config.count, batches, columns)
+
+
+def _of_attributes(
+    config: SampleConfig,
+    attributes: tuple[Attribute, ...],
+    shape: tuple[int, ...],
+    columns: tuple[str, ...],
+    draw: Callable[[int, Given], Iterator[Examples]],
+) -> Drawing:
+    """What a model of several attributes draws: a row for each combination that is asked for."""
+    if config.prior == "fitted":
+        raise DistvaeError(
+            "--prior fitted has Gaussians for each label",
+            f"this model is given {', '.join(each.name for each in attributes)}",
+            "Leave it out.",
+        )
+    asked = usual_rows(attributes)
+    if config.label is not None:
+        asked = parse_asked(config.label, attributes)
+    for note in asked.notes:
+        make_console().print(note)
+    given, rows = asked.given(config.count), list(range(len(asked.rows)))
+    batches = partial(draw, config.count * len(rows), given)
+    drawing = Drawing(shape, asked.names, rows, config.count, batches, columns)
+    return dataclasses.replace(drawing, attributes=attributes, given=given)
 
 
 def _labels(config: SampleConfig, names: tuple[str, ...]) -> list[int] | None:

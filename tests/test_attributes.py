@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from distvae import VAE
-from tests.conftest import HANG, Command
+from tests.conftest import HANG, Command, assert_refused
 
 SIDE = 8
 SHAPES, COLOURS = ("dot", "line"), ("red", "green", "blue")
@@ -125,3 +125,35 @@ def test_every_metric_takes_attributes_or_says_why_not(
     assert "confusion-colour.png" in (here / "run" / "evaluation.md").read_text(encoding="utf-8")
     assert {"bayes_accuracy", "copies"} <= found.keys()
     assert 0.0 <= found["bayes_accuracy"] <= 1.0
+
+
+def test_a_command_line_asks_for_attributes(command: Command, here: Path, described: Path) -> None:
+    words = ("--count", 4, "--output")
+    asked = ("--label", "shape=line,colour=red,blue,light=0.9")
+    ended = command("sample", described, *asked, *words, "some.npz")
+    assert ended.code == 0, ended.err
+    with np.load(here / "some.npz") as found:
+        arrays = dict(found)
+    assert arrays["images"].shape == (8, 3, SIDE, SIDE)
+    assert arrays["shape"].tolist() == ["line"] * 8
+    assert arrays["colour"].tolist() == ["red"] * 4 + ["blue"] * 4
+    assert set(arrays["light"].tolist()) == {"0.899999976"}
+    model = VAE.from_pretrained(described)
+    labels = {"shape": ["line"] * 8, "colour": ["red"] * 4 + ["blue"] * 4, "light": 0.9}
+    drawn = model.sample(labels=labels, n=1).numpy()
+    np.testing.assert_allclose(arrays["images"] / 255, drawn, atol=0.51 / 255)
+    ended = command("sample", described, "--label", "red", *words, "pictures")
+    assert ended.code == 0, ended.err
+    assert "label red is taken as colour=red" in ended.out
+    assert len(list((here / "pictures").glob("colour*red*.png"))) == 4
+    ended = command("sample", described, *words, "all.npy")
+    assert ended.code == 0, ended.err
+    values = np.load(here / "all-attributes.npy")
+    assert values.shape == (8, 3)
+    assert values[:, 0].tolist() == [0] * 4 + [1] * 4, "a row for each shape"
+    assert values[:4, 1].tolist() == [0, 1, 2, 0], "colours go round in it"
+    for text, *parts in (
+        ("shape=dot,size=3", "attribute size is not in this model", "shape, colour, light"),
+        ("shape=ring", "shape: label ring is not in this model", "dot, line"),
+    ):
+        assert_refused(command("sample", described, "--label", text), *parts)

@@ -1,10 +1,8 @@
 """Several attributes, missing ones and numbers: what parts make of them, and a model that obeys."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,7 +15,6 @@ from distvae.errors import DistvaeError
 from distvae.export.convert import Origin, decoder_graph
 from distvae.models import VAE, build_model
 from distvae.networks.layers import Modulation
-from distvae.sampling import SampleConfig, write_samples
 
 PLACE = Attribute("place", ("left", "right"), missing=True)
 COLOUR = Attribute("colour", ("red", "green", "blue"), missing=True)
@@ -203,13 +200,7 @@ def test_a_prior_of_one_label_refuses_others(prior: str) -> None:
         build_model(config, SHAPE, (), attributes=(PLACE, COLOUR))
 
 
-def test_what_takes_one_label_only_says_so(tmp_path: Path) -> None:
+def test_an_export_says_that_it_takes_one_label_only() -> None:
     model = build_model(ModelConfig(hidden=(4,)), SHAPE, (), attributes=(PLACE, COLOUR)).eval()
     with pytest.raises(DistvaeError, match="a model given place, colour cannot be exported"):
         decoder_graph(model, Origin({}, {}))
-    model.save_pretrained(tmp_path / "model")
-    config = SampleConfig(str(tmp_path / "model"), label="left", output=str(tmp_path / "some.npz"))
-    with pytest.raises(DistvaeError, match=r"this model is given place, colour.*'place': \.\.\."):
-        write_samples(config)
-    write_samples(dataclasses.replace(config, label=None, count=6))
-    assert np.load(tmp_path / "some.npz")["images"].shape == (6, *SHAPE)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from distvae.asking import usual_rows, written
 from distvae.conditions import Conditions
 from distvae.data.batches import ResidentImages
 from distvae.domains import Images, Vectors, in_unit_range
-from distvae.drawings import write_rows
+from distvae.drawings import label_column, write_rows
 from distvae.images import paired, save_grid, to_uint8
 from distvae.labels import numbers_of
 from distvae.marginals import write_marginals
@@ -25,8 +27,9 @@ def write_pictures(model: VAE, images: ResidentImages, seed: int, folder: Path, 
     """Write into a folder what shows how far a model is, by the same noise in every epoch.
 
     Of images: ``epoch-NNNN.png``, one row of samples per label (of the first labels, where there
-    are many), and ``reconstructions-NNNN.png``, pairs of which the original is above, of the first
-    images of the split. Of vectors: ``epoch-NNNN.csv``, some generated rows of each label, and
+    are many, and of the first attribute, where there are several), and
+    ``reconstructions-NNNN.png``, pairs of which the original is above, of the first images of the
+    split. Of vectors: ``epoch-NNNN.csv``, some generated rows of each label, and
     ``epoch-NNNN.png``, how their columns and those of the split are distributed.
     """
     domain, stem = model.domain, f"epoch-{epoch:04d}"
@@ -39,13 +42,27 @@ def write_pictures(model: VAE, images: ResidentImages, seed: int, folder: Path, 
 
 
 def _write_images(model: VAE, seed: int, path: Path) -> None:
-    labels = model.label_names[:MOST_ROWS]
-    samples = (
-        model.sample(labels=labels, n=COLUMNS, seed=seed)
-        if labels
-        else model.sample(n=COLUMNS * COLUMNS, seed=seed)
-    )
-    save_grid(path, to_uint8(samples.cpu().numpy()), COLUMNS)
+    images, _, _ = _samples(model, seed)
+    save_grid(path, to_uint8(images.cpu().numpy()), COLUMNS)
+
+
+def _samples(model: VAE, seed: int) -> tuple[Tensor, list[str], list[list[str]]]:
+    """Examples, the names of what they are given, and each of that in words.
+
+    Of several attributes a row has one label of the first, and those of the others in turn.
+    """
+    names = model.label_names[:MOST_ROWS]
+    if names:
+        words = [[name for name in names for _ in range(COLUMNS)]]
+        return model.sample(labels=names, n=COLUMNS, seed=seed), ["label"], words
+    if not model.attributes:
+        return model.sample(n=COLUMNS * COLUMNS, seed=seed), [], []
+    asked = usual_rows(model.attributes, MOST_ROWS)
+    each = COLUMNS if len(asked.rows) > 1 else COLUMNS * COLUMNS
+    given, total = asked.given(each), each * len(asked.rows)
+    images = torch.cat(list(model.sample_given(total, given, seed)))
+    words = written(given(np.arange(total)), model.attributes)
+    return images, [attribute.name for attribute in model.attributes], words
 
 
 def _write_reconstructions(model: VAE, images: ResidentImages, path: Path) -> None:
@@ -64,10 +81,10 @@ def _write_reconstructions(model: VAE, images: ResidentImages, path: Path) -> No
 
 
 def _write_rows(model: VAE, domain: Vectors, seed: int, path: Path) -> None:
-    names = model.label_names[:MOST_ROWS]
-    drawn = domain.to_stored(model.sample(labels=names or None, n=COLUMNS, seed=seed)).cpu().numpy()
-    labels = np.arange(len(drawn)) // COLUMNS if names else None
-    write_rows(path, domain.columns, names, [(drawn, labels)])
+    samples, names, words = _samples(model, seed)
+    known = [label_column(domain.columns)] if names == ["label"] else names
+    drawn = domain.to_stored(samples).cpu().numpy()
+    write_rows(path, [*domain.columns, *known], [(drawn, words)])
 
 
 def _write_marginals(

@@ -5,6 +5,7 @@ import shlex
 
 from rich.console import Console
 
+from distvae.asking import example_flag
 from distvae.card import best, best_sheet, last_metrics, numbers_of
 from distvae.figures import ERROR, rows_of
 from distvae.labels import label_flag
@@ -43,6 +44,7 @@ def report(outcome: Outcome) -> None:
     console.print(f"  metrics      {folder}/{METRICS}")
     names = record.label_names
     label = f" {label_flag(names[-1])}" if names else ""
+    label = f" {example_flag(record.attributes)}" if record.attributes else label
     console.print("next:")
     console.print(f"  distvae sample {quoted}{label} --count 64", style="bold")
     console.print(f"  distvae evaluate {quoted}", style="bold")

@@ -1,0 +1,272 @@
+"""What is asked for of several attributes: by name in Python, in one text on a command line.
+
+Needs numpy only. Values are float32: the index of a label or a number, NaN for what is not known.
+
+Legend: N images, R rows of what is asked for, A attributes.
+"""
+
+import itertools
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.attributes import Attribute, example_of
+from distvae.errors import DistvaeError, nearest
+from distvae.labels import Labels, entries, is_known, label_index, label_indices, range_of
+from distvae.text import shortened
+
+Values = NDArray[np.float32]
+Given = Callable[[NDArray[np.int64]], Values]
+"""Numbers of images ``[N]`` to what they are given ``[N, A]``."""
+MOST = 100_000
+"""Rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Rows of what is asked for, so many images of each."""
+
+    attributes: tuple[Attribute, ...]
+    rows: Values
+    """``[R, A]``."""
+    names: tuple[str, ...]
+    """What each row is called, such as ``digit=7,colour=red``."""
+    in_turn: tuple[int, ...] = ()
+    """Attributes with labels, by place, that go round within a row, the last one fastest."""
+    notes: tuple[str, ...] = ()
+    """What was guessed."""
+
+    def given(self, count: int) -> Given:
+        """What each image is given, where there are ``count`` of each row."""
+
+        def values(images: NDArray[np.int64]) -> Values:
+            found, turn = self.rows[images // count], images % count
+            for place in reversed(self.in_turn):
+                turn, found[:, place] = np.divmod(turn, len(self.attributes[place].labels))
+            return found
+
+        return values
+
+
+def usual_rows(attributes: Sequence[Attribute], most: int | None = None) -> Asked:
+    """What is drawn where nothing is asked for: a row for each label of the first attribute.
+
+    The labels of the others go round within a row, and numbers are at their mean.
+
+    Args:
+        attributes: of the model.
+        most: rows; left out, any number.
+    """
+    means = [np.float32(0 if each.labels else each.mean) for each in attributes]
+    labelled = [place for place, each in enumerate(attributes) if each.labels]
+    if not labelled:
+        return Asked(tuple(attributes), np.array([means]), ("",))
+    first, *others = labelled
+    labels = attributes[first].labels[:most]
+    rows = np.tile(np.array(means, np.float32), (len(labels), 1))
+    rows[:, first] = np.arange(len(labels))
+    names = tuple(f"{attributes[first].name}={label}" for label in labels)
+    return Asked(tuple(attributes), rows, names, tuple(others))
+
+
+def parse_asked(text: str, attributes: Sequence[Attribute]) -> Asked:
+    """What a command line asks for: ``digit=7,colour=red``, ``digit=0-9,colour=red,blue``.
+
+    What stands before a ``=`` is the name of an attribute, what follows its value, or a list of
+    values. Labels are written as :func:`distvae.labels.parse_labels` has them, in a list and with
+    ranges; a number is one. Every combination is a row; an attribute that is left out is not known.
+    A value without a name is that of the one attribute that knows it.
+
+    Raises:
+        DistvaeError: an unknown attribute or value, one that several attributes know, or an
+            attribute left out that no example lacked.
+    """
+    found: dict[str, list[float]] = {}
+    notes: list[str] = []
+    current: Attribute | None = None
+    for entry, quoted in entries(text):
+        named = _named(entry, attributes)
+        if named is not None:
+            current, entry = named
+            if current.name in found:
+                raise DistvaeError(
+                    f"--label {text} names {current.name} twice",
+                    "expected each attribute once",
+                    f"List its values: {current.name}=A,B.",
+                )
+        attribute = current
+        if attribute is None:
+            attribute = _who_knows(entry, attributes)
+            if len(attributes) > 1:
+                notes.append(f"label {entry} is taken as {attribute.name}={entry}")
+        found.setdefault(attribute.name, []).extend(_values_in(entry, quoted, attribute))
+    columns = [found.get(each.name) or [_unknown(each)] for each in attributes]
+    count = np.prod([len(column) for column in columns], dtype=float)
+    if count > MOST:
+        raise DistvaeError(
+            f"--label {shortened(text)} asks for {count:,.0f} combinations",
+            f"expected at most {MOST:,}",
+            "Ask for fewer.",
+        )
+    rows = np.array(list(itertools.product(*columns)), np.float32).reshape(-1, len(attributes))
+    names = tuple(map(", ".join, (_cells(row, attributes) for row in rows)))
+    return Asked(tuple(attributes), rows, names, notes=tuple(dict.fromkeys(notes)))
+
+
+def _cells(row: Values, attributes: Sequence[Attribute]) -> Iterator[str]:
+    """``NAME=VALUE`` of what is known."""
+    for each, value in zip(attributes, written(row[None], attributes), strict=True):
+        if value[0] != "":
+            yield f"{each.name}={value[0]}"
+
+
+def written(values: Values, attributes: Sequence[Attribute]) -> list[list[str]]:
+    """A list for each attribute, of its values ``[N]`` in words; nothing for what is not known."""
+    found = []
+    for each, column in zip(attributes, values.T, strict=True):
+        words = each.labels
+        found.append(
+            [
+                "" if np.isnan(value) else words[int(value)] if words else f"{value:.9g}"
+                for value in column
+            ]
+        )
+    return found
+
+
+def example_flag(attributes: Sequence[Attribute]) -> str:
+    """How a command line asks for what stands as an example, quoted for a shell."""
+    asked = example_of(attributes)
+    assert isinstance(asked, dict)
+    return f"--label {shlex.quote(','.join(f'{name}={value}' for name, value in asked.items()))}"
+
+
+def _named(entry: str, attributes: Sequence[Attribute]) -> tuple[Attribute, str] | None:
+    """The attribute that an entry names, and what follows; None of a bare value."""
+    known = {each.name: each for each in attributes}
+    cuts = [place for place, sign in enumerate(entry) if sign == "="]
+    for place in cuts:
+        if found := known.get(entry[:place].strip()):
+            return found, entry[place + 1 :].strip()
+    if cuts and not any(_knows(entry, each) for each in attributes):
+        name = entry[: cuts[0]].strip()
+        raise DistvaeError(
+            f"attribute {shortened(name)} is not in this model",
+            f"it is given {', '.join(known)}",
+            nearest(name, known),
+        )
+    return None
+
+
+def _who_knows(entry: str, attributes: Sequence[Attribute]) -> Attribute:
+    """The one attribute that knows a bare value."""
+    labelled = [each for each in attributes if each.labels and _knows(entry, each)]
+    found = labelled or [each for each in attributes if not each.labels and _knows(entry, each)]
+    if len(found) == 1:
+        return found[0]
+    if not found and len(attributes) == 1:
+        return attributes[0]  # which says what it knows
+    names = [each.name for each in found or attributes]
+    raise DistvaeError(
+        f"label {shortened(entry)} is that of {' and '.join(names)}"
+        if found
+        else f"label {shortened(entry)} is not in this model",
+        f"this model is given {', '.join(each.name for each in attributes)}",
+        f"Say which: {' or '.join(f'{name}={entry if found else chr(8230)}' for name in names)}",
+    )
+
+
+def _knows(entry: str, attribute: Attribute) -> bool:
+    try:
+        return bool(_values_in(entry, False, attribute))
+    except DistvaeError:
+        return False
+
+
+def _values_in(entry: str, quoted: bool, attribute: Attribute) -> list[float]:
+    """The values of one entry of a list."""
+    if not attribute.labels:
+        return [float(_numbers(entry, attribute)[0])]
+    names = attribute.labels
+    try:
+        if quoted or is_known(entry, names):
+            return [label_index(entry, names)]
+        return list(map(float, range_of(entry, names)))
+    except DistvaeError as error:
+        raise DistvaeError(
+            f"{attribute.name}: {error.thing}", error.expected, error.next_step
+        ) from error
+
+
+def asked_values(labels: Mapping[str, Any], attributes: Sequence[Attribute]) -> Values:
+    """What a mapping of attributes asks for ``[N, A]``.
+
+    Args:
+        labels: by name of the attribute, one value or a list of them, in which None is not known.
+        attributes: of the model.
+
+    Raises:
+        DistvaeError: an unknown attribute or label, one missing that no example lacked, something
+            that is no number, or attributes with different numbers of values.
+    """
+    known = [each.name for each in attributes]
+    for name in labels:
+        if name not in known:
+            raise DistvaeError(
+                f"attribute {shortened(str(name))} is not in this model",
+                f"it is given {', '.join(known) or 'none'}",
+                nearest(str(name), known),
+            )
+    columns = [_column(labels.get(each.name), each) for each in attributes]
+    sizes = {len(column) for column in columns} - {1}
+    if len(sizes) > 1:
+        raise DistvaeError(
+            f"attributes have {' and '.join(map(str, sorted(sizes)))} values",
+            "expected one value, or as many as the others",
+        )
+    size = sizes.pop() if sizes else 1
+    whole = [np.broadcast_to(column, size) for column in columns]
+    return np.stack(whole, axis=1) if whole else np.empty((1, 0), np.float32)
+
+
+def _column(asked: Labels | None, attribute: Attribute) -> Values:
+    """Values of one attribute ``[N]``."""
+    if asked is None:
+        return np.array([_unknown(attribute)], np.float32)
+    if isinstance(asked, list | tuple) and any(value is None for value in asked):
+        column = np.full(len(asked), _unknown(attribute), np.float32)
+        there = [value is not None for value in asked]
+        if any(there):
+            column[there] = _column([value for value in asked if value is not None], attribute)
+        return column
+    if attribute.labels:
+        return label_indices(asked, attribute.labels).astype(np.float32)
+    return _numbers(asked, attribute)
+
+
+def _numbers(asked: Any, attribute: Attribute) -> Values:
+    try:
+        numbers = np.atleast_1d(np.asarray(asked, np.float32))
+    except (TypeError, ValueError):
+        numbers = np.array([[np.nan]], np.float32)
+    if numbers.ndim > 1 or not np.isfinite(numbers).all():
+        raise DistvaeError(
+            f"attribute {attribute.name} is {shortened(repr(asked))}",
+            "expected a finite number, or a list or array of them",
+        )
+    return numbers
+
+
+def _unknown(attribute: Attribute) -> float:
+    """What stands for a value that is not known, where some examples lacked one."""
+    if attribute.missing:
+        return float("nan")
+    raise DistvaeError(
+        f"attribute {attribute.name} is missing",
+        "every example that this model was trained on has it",
+        f"Give {attribute.name}.",
+    )
