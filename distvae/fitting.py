@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.files import reporting_disk_errors
+from distvae.ranges import check_seed
 from distvae.runs import find_run
 from distvae.terminal import make_console, progress_bar, table
 
@@ -57,8 +58,7 @@ def fit_prior(config: FitPriorConfig) -> None:
 
     if config.components < 1:
         raise DistvaeError(f"--components is {config.components}", "expected at least 1")
-    if not 0 <= config.seed < 2**32:
-        raise DistvaeError(f"--seed is {config.seed}", "expected 0 or more, less than 2**32")
+    check_seed(config.seed, 32)
     run = find_run(config.run)
     model = VAE.from_pretrained(run.model)
     data = open_recorded(run, config.data, progress_bar)

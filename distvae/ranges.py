@@ -23,6 +23,16 @@ def whole_number(value: Any, name: str, least: int, bits: int = 63) -> int:
     return number
 
 
+def check_seed(seed: int, bits: int = 63) -> None:
+    """Refuse a ``--seed`` that is no number of so many bits.
+
+    Raises:
+        DistvaeError: it is below 0 or too large.
+    """
+    if not 0 <= seed < 2**bits:
+        raise DistvaeError(f"--seed is {shown(seed)}", f"expected 0 or more, less than 2**{bits}")
+
+
 def checked_temperature(value: Any) -> float:
     """The factor of the noise of samples.
 

@@ -17,6 +17,7 @@ from distvae.files import reporting_disk_errors
 from distvae.flags import Positional, arg
 from distvae.headers import stored_checksum
 from distvae.labels import numbers_of, parse_labels
+from distvae.ranges import check_seed
 from distvae.runs import ONNX, SAMPLES, find_run, is_run
 from distvae.terminal import make_console
 from distvae.text import file_name
@@ -144,10 +145,7 @@ def _check_numbers(config: SampleConfig) -> None:
     if not 1 <= config.count < 2**COUNT_BITS:
         count = shown(config.count)
         raise DistvaeError(f"--count is {count}", f"expected at least 1, below 2**{COUNT_BITS}")
-    if not 0 <= config.seed < 2**SEED_BITS:
-        raise DistvaeError(
-            f"--seed is {config.seed}", f"expected 0 or more, less than 2**{SEED_BITS}"
-        )
+    check_seed(config.seed, SEED_BITS)
     if not 0 <= config.temperature < math.inf:
         raise DistvaeError(f"--temperature is {config.temperature}", "expected 0 or more")
     if config.output is not None and Path(config.output).suffix not in {**WRITERS, **TABLES}:

@@ -93,6 +93,7 @@ LIGHT = [
     "hub",
     "schedules",
     "draws.normals",
+    "draws.sequence",
     "draws.order",
     "files",
     "attributes",

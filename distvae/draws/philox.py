@@ -54,18 +54,32 @@ class Stream(IntEnum):
     """Which images a metric looks at; the step counts its repetitions."""
     GIVEN = 2**64 - 11
     """What bundled examples are given; the step counts splits and attributes."""
+    JUDGE_ORDER = 2**64 - 12
+    """Order of the images of a judge's training; the step counts passes."""
+    JUDGE_SHIFTS = 2**64 - 13
+    """By how much a judge sees images shifted."""
+    SWAPS = 2**64 - 14
+    """Which other label a test image is decoded with."""
+    GROUPS = 2**64 - 15
+    """Parts of a set, for standard errors; the step is 0."""
+    BOOTSTRAP = 2**64 - 16
+    """Redrawn figures, for standard errors."""
+    CLUSTERS = 2**64 - 17
+    """Redrawn images and starts of clusterings."""
+    VOTES = 2**64 - 18
+    """Images of the FactorVAE score; the step counts its repetitions."""
 
 
 class Source:
     """The words of one stream of a seed.
 
     Args:
-        seed: 0 or more, less than 2^64.
+        seed: a whole number, of which 64 bits count.
         stream: what they are for.
     """
 
     def __init__(self, seed: int, stream: Stream) -> None:
-        self._bits = np.random.Philox(key=np.array([seed, stream], np.uint64))
+        self._bits = np.random.Philox(key=np.array([seed % 2**64, stream], np.uint64))
         # to set its counter takes a tenth of the time of a new generator
         self._state = self._bits.state
         self._counter = self._state["state"]["counter"]

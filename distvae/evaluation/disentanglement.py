@@ -20,6 +20,7 @@ from distvae.data.store import ImageData
 from distvae.domains import in_unit_range
 from distvae.draws.order import permutation
 from distvae.draws.philox import Stream
+from distvae.draws.sequence import Numbers
 from distvae.evaluation.elbo import ACTIVE_VARIANCE
 from distvae.evaluation.factor_grid import FactorData
 from distvae.evaluation.uncertainty import estimate_metrics, mean_of
@@ -126,8 +127,8 @@ def _draw(codes: Codes, seed: int, repeat: int, given: int) -> Iterator[tuple[st
     yield "sap", sap(means, classes, cut, factors)
     for name, value in dci(means, classes, cut, seed * REPEATS + repeat).items():
         yield f"dci_{name}", value
-    generator = np.random.Generator(np.random.Philox(key=[seed % 2**64, repeat]))
-    yield "factor_vae_score", factor_vae_score(codes, means.var(axis=0), generator, given)
+    numbers = Numbers(seed, Stream.VOTES, repeat)
+    yield "factor_vae_score", factor_vae_score(codes, means.var(axis=0), numbers, given)
 
 
 def mutual_information(codes: Ints, classes: Ints) -> float:
@@ -240,9 +241,7 @@ def _concentration(weights: Floats) -> Floats:
     return found
 
 
-def factor_vae_score(
-    codes: Codes, variance: Floats, generator: np.random.Generator, given: int = 0
-) -> float:
+def factor_vae_score(codes: Codes, variance: Floats, numbers: Numbers, given: int = 0) -> float:
     """Accuracy of a majority vote (Kim and Mnih 2018, arXiv:1802.05983, section 4).
 
     ``VOTE_IMAGES`` images share one value of one factor and are random in all others; the active
@@ -253,18 +252,18 @@ def factor_vae_score(
     Args:
         codes: the representation.
         variance: of each latent over all images ``[Z]``.
-        generator: of the images.
+        numbers: of the images.
         given: how many of the first factors are not asked for.
     """
     active = np.flatnonzero(variance > ACTIVE_VARIANCE)
     if not len(active):
         return 0.0
     sizes = codes.data.sizes
-    chosen = generator.integers(given, len(sizes), 2 * VOTES)
+    chosen = numbers.integers(given, len(sizes), (2 * VOTES,))
     counts = np.zeros((len(variance), len(sizes)), np.int64)
     right = 0
     for vote, factor in enumerate(chosen):
-        classes = generator.integers(0, sizes, (VOTE_IMAGES, len(sizes)))
+        classes = numbers.integers(0, sizes, (VOTE_IMAGES, len(sizes)))
         classes[:, factor] = classes[0, factor]
         means = codes(codes.data.rows(classes))
         latent = active[np.argmin(means[:, active].var(axis=0) / variance[active])]

@@ -16,6 +16,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
+from distvae.draws.order import permutation
+from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError
 from distvae.evaluation.asked import asked_like
 from distvae.evaluation.features import Extractor, Sampler, extract, real_images, spaced
@@ -197,7 +199,7 @@ def _without(points: Tensor, rows: Tensor) -> Tensor:
 
 def groups(size: int, seed: int) -> list[Tensor]:
     """``GROUPS`` disjoint random parts of so many rows; the same of sets of one size."""
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    order = torch.from_numpy(permutation(size, seed, Stream.GROUPS))
     return [order[start::GROUPS] for start in range(GROUPS)]
 
 

@@ -18,6 +18,7 @@ from distvae.data.batches import ResidentImages
 from distvae.data.examples import domain_of_data
 from distvae.data.identity import Progress
 from distvae.data.store import ImageData
+from distvae.draws.philox import CHANCE
 from distvae.errors import DistvaeError
 from distvae.evaluation.judge import BLOCK, Judge, JudgeNetwork
 from distvae.evaluation.judge_training import gather, train_networks
@@ -204,7 +205,12 @@ def _shape(data: ImageData) -> dict[str, object]:
 def _identity(data: ImageData) -> dict[str, object]:
     """What cached judges must have been made of and by."""
     made_by = [processor(), torch.backends.cpu.get_cpu_capability(), torch.__version__]
-    return {**_shape(data), "fingerprint": data.fingerprint, "made_by": made_by}
+    return {
+        **_shape(data),
+        "fingerprint": data.fingerprint,
+        "made_by": made_by,
+        "chance": CHANCE,
+    }
 
 
 def _estimate(told: Mapping[str, Any]) -> Estimate:

@@ -25,6 +25,7 @@ from distvae.declarations import explained, usual
 from distvae.errors import DistvaeError, nearest
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import reporting_disk_errors, write_json
+from distvae.ranges import check_seed
 from distvae.records import Scalar
 from distvae.runs import Run, find_run
 from distvae.terminal import make_console, progress_bar, table
@@ -142,6 +143,7 @@ def _check(config: EvaluateConfig) -> None:
             raise DistvaeError(f"unknown metric {name!r}", known, nearest(name, METRICS))
     if config.draws < 1:
         raise DistvaeError(f"--draws is {config.draws}", "expected at least 1")
+    check_seed(config.seed)
 
 
 def _measured(

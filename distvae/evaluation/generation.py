@@ -16,6 +16,8 @@ from torch import Tensor
 from distvae.conditions import Conditioner, Context
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
+from distvae.draws.philox import Stream
+from distvae.draws.sequence import Numbers
 from distvae.evaluation.asked import asked_for, of_attribute, with_label
 from distvae.evaluation.confusion import confusion_metrics
 from distvae.evaluation.diversity import diversity, diversity_metrics, evenly
@@ -162,7 +164,7 @@ def _swapped(
     Their latents once moved with the label, by way of the prior's noise, and once as they are.
     ``test`` holds all that the images are given, ``labelled`` the labels of the attribute.
     """
-    generator = torch.Generator().manual_seed(seed)
+    numbers = Numbers(seed, Stream.SWAPS)
     assert labelled.labels is not None
     known = (labelled.labels >= 0).nonzero().squeeze(1).cpu()
     rows = evenly(known, IMAGES)
@@ -173,7 +175,7 @@ def _swapped(
         inputs = model.domain.to_input(batch.stored, batch.uniforms)
         given = model.conditioner(batch.conditions)
         latents = model.drawn(inputs, given, batch.noise)
-        turn = torch.randint(1, num_labels, own.shape, generator=generator)
+        turn = torch.from_numpy(numbers.integers(1, num_labels, tuple(own.shape)))
         other = (own + turn.to(own.device)) % num_labels
         space, changed = (
             model.latents,

@@ -10,12 +10,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from distvae.data.batches import ResidentImages
 from distvae.domains import Domain
+from distvae.draws.order import permutation
+from distvae.draws.philox import Stream
+from distvae.draws.sequence import Numbers
 from distvae.evaluation.judge import JudgeNetwork, shrink
 from distvae.evaluation.passes import Advance, unwatched
 
@@ -112,15 +116,15 @@ def _batches(
 
     Vectors ``[B, F]`` are as they are.
     """
-    generator = torch.Generator().manual_seed(seed)
     assert images.labels is not None
     known = (images.labels >= 0).nonzero().squeeze(1).cpu()
-    size = len(known)
-    turns = range(-(-steps * batch // size))
-    passes = [known[torch.randperm(size, generator=generator)] for _ in turns]
-    for rows in torch.split(torch.cat(passes)[: steps * batch], batch):
+    turns = range(-(-steps * batch // len(known)))
+    orders = [permutation(len(known), seed, Stream.JUDGE_ORDER, turn) for turn in turns]
+    passes = known[torch.from_numpy(np.concatenate(orders))]
+    shifts = Numbers(seed, Stream.JUDGE_SHIFTS)
+    for rows in torch.split(passes[: steps * batch], batch):
         groups = [gather(images, domain, group) for group in torch.split(rows, GROUP)]
-        inputs = torch.cat([_shift(group, generator) for group, _ in groups])
+        inputs = torch.cat([_shift(group, shifts) for group, _ in groups])
         yield inputs, torch.cat([labels for _, labels in groups])
 
 
@@ -131,14 +135,13 @@ def gather(images: ResidentImages, domain: Domain, rows: Tensor) -> tuple[Tensor
     return shrink(domain.to_values(stored)), labels
 
 
-def _shift(images: Tensor, generator: torch.Generator) -> Tensor:
+def _shift(images: Tensor, numbers: Numbers) -> Tensor:
     """The images moved by up to a fourteenth of their sides, all alike; edges are repeated."""
     if images.dim() != 4:
         return images
     height, width = images.shape[2:]
     down, right = height // 14, width // 14
-    top = int(torch.randint(2 * down + 1, (), generator=generator))
-    left = int(torch.randint(2 * right + 1, (), generator=generator))
+    top, left = numbers.integers(0, [2 * down + 1, 2 * right + 1], (2,)).tolist()
     padded = functional.pad(images, (right, right, down, down), mode="replicate")
     return padded[:, :, top : top + height, left : left + width]
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.draws.philox import Stream
+from distvae.draws.sequence import Numbers
 from distvae.evaluation.uncertainty import (
     Estimate,
     estimate_metrics,
@@ -86,11 +88,11 @@ def cluster_metrics(
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     scores = []
-    generator = np.random.Generator(np.random.Philox(key=seed % 2**64))
+    numbers = Numbers(seed, Stream.CLUSTERS)
     for _ in range(CLUSTERINGS):
-        rows = generator.integers(len(codes), size=len(codes))
+        rows = numbers.integers(0, len(codes), (len(codes),))
         kmeans = KMeans(
-            min(clusters, len(rows)), n_init=STARTS, random_state=int(generator.integers(2**32))
+            min(clusters, len(rows)), n_init=STARTS, random_state=int(numbers.integers(0, 2**32))
         )
         with _as_far_as_it_goes():
             found = kmeans.fit_predict(codes[rows])

@@ -24,6 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distvae.draws.philox import Stream
+from distvae.draws.sequence import Numbers
+
 ERROR = "_standard_error"
 BETWEEN = "_between_judges"
 DRAWS = 2000
@@ -172,13 +175,13 @@ def drawn(
     label's mean by a normal number of the size of its error over images.
     """
     values = np.array([each.values for each in by_label])
-    generator = np.random.Generator(np.random.Philox(key=seed % 2**64))
+    numbers = Numbers(seed, Stream.BOOTSTRAP)
     judges = values.shape[1]
-    chosen = generator.integers(judges, size=(DRAWS, judges))
+    chosen = numbers.integers(0, judges, (DRAWS, judges))
     means = values.mean(1)
     moved = values[:, chosen].mean(2).T - means
     # so few redrawn judges differ by less than judges do
     moved *= math.sqrt(judges / max(1, judges - 1))
     sampling = np.array([each.sampling for each in by_label])
-    noise = generator.standard_normal((DRAWS, len(by_label)))
+    noise = numbers.normals((DRAWS, len(by_label)))
     return means, means + moved + sampling * noise

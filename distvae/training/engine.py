@@ -181,7 +181,11 @@ def _steps_per_epoch(config: TrainConfig, data: ImageData) -> int:
 def _fresh_model(
     config: TrainConfig, data: ImageData, images: ResidentImages, origin: Origin | None
 ) -> VAE:
-    """A model that has taken no step, with the weights of another one where there is one."""
+    """A model that has taken no step, with the weights of another one where there is one.
+
+    First weights come of torch's generator, on the CPU, and are no part of ``draws/``: a layer of
+    torch draws its own. They are the same on any number of processes and devices.
+    """
     torch.manual_seed(config.optim.seed)
     domain = domain_of_data(data, config.data.binarize or "none")
     model = build_model(config.model, domain, (), attributes=data.given)
