@@ -140,6 +140,11 @@ def test_another_seed_gives_other_draws(run: Path, command: Command) -> None:
         assert command("evaluate", run, "--metrics", "elbo", "--seed", seed).code == 0
         found.append(measured(run)["elbo"])
     assert found[0] == found[1] != found[2]
+    for seed in (-1, 2**63):
+        ended = command("evaluate", run, "--metrics", "elbo", "--seed", seed)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err == f"error: --seed is {seed}: expected 0 or more, less than 2**63\n"
+    assert command("evaluate", run, "--metrics", "elbo", "--seed", 2**63 - 1).code == 0
 
 
 def test_a_checkpoint_is_measured_and_the_run_left_alone(run: Path, command: Command) -> None:
