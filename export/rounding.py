@@ -16,6 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from distvae.draws.philox import Stream
+from distvae.draws.sequence import Numbers
 from distvae.export.manifest import Manifest
 from distvae.export.probe import Bounds, Probe, Values, bounds_of, computed, difference
 
@@ -51,7 +53,7 @@ def _moved(path: Path, proto: onnx.ModelProto, manifest: Manifest) -> Iterator[V
     """
     yield computed(path, manifest, optimized=True)
     for seed in range(DRAWS):
-        random = np.random.default_rng(seed)
+        random = Numbers(seed, Stream.ROUNDING)
         floats = {
             one.name: _shaken(numpy_helper.to_array(one), random)
             for one in proto.graph.initializer
@@ -60,7 +62,7 @@ def _moved(path: Path, proto: onnx.ModelProto, manifest: Manifest) -> Iterator[V
         yield computed(path, manifest, floats=floats)
 
 
-def _shaken(values: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
+def _shaken(values: NDArray[Any], random: Numbers) -> NDArray[Any]:
     step = EPSILONS[values.dtype.name] * float(np.finfo(values.dtype).eps)
     signs = random.integers(0, 2, values.shape) * 2 - 1
     shaken: NDArray[Any] = (values * (1.0 + step * signs)).astype(values.dtype)

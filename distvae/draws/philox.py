@@ -68,6 +68,8 @@ class Stream(IntEnum):
     """Redrawn images and starts of clusterings."""
     VOTES = 2**64 - 18
     """Images of the FactorVAE score; the step counts its repetitions."""
+    ROUNDING = 2**64 - 19
+    """By which way weights are moved to see what rounding does to an exported file."""
 
 
 class Source:
