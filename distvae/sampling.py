@@ -83,7 +83,7 @@ def write_samples(config: SampleConfig) -> None:
             "Export it first: distvae export --onnx",
         )
     drawing = (_from_onnx if source.onnx else _from_weights)(config, source.weights)
-    writers, what = (TABLES, "vectors") if drawing.columns else (WRITERS, "images")
+    writers, what = (TABLES, "rows of numbers") if drawing.columns else (WRITERS, "images")
     output = _output(config, source.folder, ".csv" if drawing.columns else ".png")
     if output.suffix not in writers:
         raise DistvaeError(

@@ -107,7 +107,7 @@ def test_wine_from_a_table_to_a_table(distvae: Command, command: Command, tmp_pa
     np.testing.assert_allclose(alone, again.numpy(), rtol=1e-6)
 
     for words, told in (
-        (["sample", "run", "--output", "x.png"], "does not fit vectors"),
+        (["sample", "run", "--output", "x.png"], "does not fit rows of numbers"),
         (["export", "run", "--onnx", "--web"], "--web does not fit"),
         (["export", "run", "--precision", "int8"], "--precision int8 does not fit"),
     ):

@@ -197,7 +197,7 @@ def test_the_command_and_the_script_write_one_table_without_torch(
     ended = run_process([python, "sample.py", "--output", "x.png"], tmp_path, bare)
     assert (ended.code, "written to a .csv" in ended.err) == (2, True)
     refused = command("sample", decoder, "--output", tmp_path / "x.png")
-    assert_refused(refused, "does not fit vectors", ".csv")
+    assert_refused(refused, "does not fit rows of numbers", ".csv")
     ended = command("inspect", decoder)
     assert ended.code == 0, ended.err
     assert "far, wide, tiny, still, label" in ended.out
