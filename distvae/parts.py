@@ -47,6 +47,7 @@ INDEPENDENT = Need(
 MOMENTS = Need(
     "posterior", ("gaussian",), "it takes density or moments of the posterior by dimension"
 )
+ONE_LEVEL = Need("latent_space", Trait("one_level"), "it is for latents of one level")
 WEIGHS = Need("reduction", ("sum",), "it weighs draws by whole images")
 GREY = Need("binarize", (None, "none"), "it describes grey levels, not black and white")
 EVEN_LEVELS = Need("domain", Trait("levels"), "it describes even levels from 0 to 1")
@@ -101,6 +102,7 @@ NAMES: dict[str, Any] = {
     "GREY": GREY,
     "INDEPENDENT": INDEPENDENT,
     "MOMENTS": MOMENTS,
+    "ONE_LEVEL": ONE_LEVEL,
     "SIDES": SIDES,
     "WEIGHS": WEIGHS,
     "WHOLE_BATCH": WHOLE_BATCH,

@@ -20,8 +20,9 @@ from distvae.declarations import declared
 from distvae.domains.images import WHITE
 from distvae.models import VAE, build_model
 from distvae.objectives import OBJECTIVES, Loss, Objective, Pressure, RunFacts
-from distvae.objectives.aggregate import log_aggregate, mmd
+from distvae.objectives.beta_tc import log_aggregate
 from distvae.objectives.factor import Factor, discriminator_loss, shuffle_dimensions
+from distvae.objectives.mmd import mmd
 from distvae.parts import WHOLE_BATCH
 from tests.spaces import gaussian, vector
 

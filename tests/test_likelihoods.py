@@ -14,9 +14,9 @@ from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 from distvae.config import ModelConfig
 from distvae.domains import Images
 from distvae.likelihoods import LIKELIHOODS
-from distvae.likelihoods.bernoulli import ContinuousBernoulli
+from distvae.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from distvae.likelihoods.discretized_logistic import DiscretizedLogistic
 from distvae.likelihoods.gaussian import Gaussian
-from distvae.likelihoods.logistic import DiscretizedLogistic
 from distvae.likelihoods.logistic import expected as logistic_mean
 
 SHAPE = (3, 4, 5)

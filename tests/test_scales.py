@@ -16,9 +16,9 @@ from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, held
 from distvae.domains import Images
-from distvae.likelihoods.bernoulli import ContinuousBernoulli
+from distvae.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from distvae.likelihoods.discretized_logistic import DiscretizedLogistic
 from distvae.likelihoods.gaussian import Gaussian
-from distvae.likelihoods.logistic import DiscretizedLogistic
 from distvae.models import VAE
 from distvae.priors.label import LabelPrior
 from distvae.priors.mixture import MixturePrior

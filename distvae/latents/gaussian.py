@@ -27,6 +27,7 @@ class GaussianSpacePart(Part):
 
     name = "gaussian"
     builds = "GaussianSpace"
+    traits = ("one_level",)
     usual = True
 
     posterior: Literal["gaussian", "flow"] = "gaussian"

@@ -1,24 +1,17 @@
-"""Probabilities of levels, by the mass of logistics in their bins.
+"""What likelihoods of logistics share: their mass in the bins of levels.
 
 Legend: B batch, M logistics of a pixel, C channels, H height, W width, P parameter maps (C times
 ``maps_per_channel``). Images are float in [0, 1].
 """
 
 import math
-from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distvae.config import ModelConfig
-from distvae.domains import Domain
-from distvae.likelihoods.base import Likelihood, averaged, inverted, levels_of, split_maps
-from distvae.parts import EVEN_LEVELS, GREY, Part
-from distvae.values import Within
+from distvae.likelihoods.base import inverted
 
-COMPONENTS = 5
 COARSE = 256
 NARROW, REACH = 0.6, 6
 """Scale, in steps between levels, below which only levels so near to the location have a part in
@@ -32,127 +25,16 @@ WIDE = 2.0
 """Scale above which the differences that the mean is made of are too small for float32."""
 
 
-class DiscretizedLogisticPart(Part):
-    """The mass of a logistic in the bin of each level; gives good bits per pixel."""
-
-    name = "discretized_logistic"
-    builds = "DiscretizedLogistic"
-    needs = (EVEN_LEVELS, GREY)
-
-
-class DiscretizedLogistic(Likelihood):
-    """Probability of each level of the domain: the mass of a logistic in the level's bin.
-
-    Kingma et al. 2016 (arXiv:1606.04934), appendix A.3; the outermost bins reach to infinity. The
-    scale is between exp(-7), 0.23 of a grey level, and exp(18).
-    """
-
-    maps_per_channel = 2
-    is_density = False
-
-    def __init__(self, config: ModelConfig, domain: Domain) -> None:
-        super().__init__(config, domain)
-        self.levels = levels_of(domain)
-
-    def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Log-probability of the levels, nats per image ``[B]``."""
-        return log_mass(images, *self._split(parameters), self.levels).flatten(1).sum(1)
-
-    def parameters_of(self, mean: Tensor) -> Tensor:
-        """Locations of that mean, with the scale that an untrained decoder has."""
-        return torch.cat([_location_of(mean, self.levels), torch.zeros_like(mean)])
-
-    def mean(self, parameters: Tensor) -> Tensor:
-        """E[x|z] ``[B, C, H, W]``."""
-        return expected(*self._split(parameters), self.levels)
-
-    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """A draw rounded to a level ``[B, C, H, W]``."""
-        location, log_scale = self._split(parameters)
-        uniform = torch.rand(location.shape, generator=generator, device=location.device)
-        return drawn(location, log_scale, uniform, self.levels)
-
-    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Location around one half and log-scale."""
-        location, log_scale = parameters.chunk(2, dim=1)
-        return location + 0.5, _log_scale_of(log_scale, self.levels)
-
-
-@dataclass(frozen=True)
-class DiscretizedLogisticMixturePart(Part):
-    """The mass of several logistics in it; gives better bits per pixel."""
-
-    name = "discretized_logistic_mixture"
-    builds = "DiscretizedLogisticMixture"
-    needs = (EVEN_LEVELS, GREY)
-
-    likelihood_components: Annotated[int, Within(1, 2**10)] | None = None
-    """Logistics of each pixel and channel; left out: 5."""
-
-
-class DiscretizedLogisticMixture(Likelihood):
-    """Probability of each level of the domain under a mixture of logistics for each pixel.
-
-    Salimans et al. 2017 (PixelCNN++, arXiv:1701.05517), eq. 1 and 2. The channels of a pixel are
-    independent given z, each with a mixture of its own: without section 2.2's coupling of colours.
-    Scales are bounded as those of :class:`DiscretizedLogistic` are.
-    """
-
-    is_density = False
-
-    def __init__(self, config: ModelConfig, domain: Domain) -> None:
-        super().__init__(config, domain)
-        self.levels = levels_of(domain)
-        own = config.of(DiscretizedLogisticMixturePart)
-        self.components = own.likelihood_components or COMPONENTS
-        self.maps_per_channel = 3 * self.components
-
-    def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Log-probability of the levels, nats per image ``[B]``."""
-        logits, location, log_scale = self._split(parameters)
-        mass = log_mass(images.unsqueeze(1), location, log_scale, self.levels)
-        mixed = torch.logsumexp(torch.log_softmax(logits, dim=1) + mass, dim=1)
-        return mixed.flatten(1).sum(1)
-
-    def parameters_of(self, mean: Tensor) -> Tensor:
-        """Locations of that mean for every logistic, all alike in weight and scale."""
-        zeros = torch.zeros_like(mean).repeat(self.components, 1, 1)
-        return torch.cat(
-            [zeros, _location_of(mean, self.levels).repeat(self.components, 1, 1), zeros]
-        )
-
-    def mean(self, parameters: Tensor) -> Tensor:
-        """E[x|z] ``[B, C, H, W]``."""
-        logits, location, log_scale = self._split(parameters)
-        return self.domain.cut(averaged(logits, expected(location, log_scale, self.levels)))
-
-    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """A draw of one of the logistics, rounded to a level ``[B, C, H, W]``."""
-        logits, location, log_scale = self._split(parameters)
-        uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
-        # the largest logit with Gumbel noise added is a draw by weight
-        gumbel = logits - torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))
-        chosen = gumbel.argmax(dim=1, keepdim=True)
-        uniform = torch.rand(chosen.shape, generator=generator, device=logits.device)
-        own = location.gather(1, chosen), log_scale.gather(1, chosen)
-        return drawn(*own, uniform, self.levels).squeeze(1)
-
-    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of the weights, locations and log-scales, each ``[B, M, C, H, W]``."""
-        logits, location, log_scale = split_maps(parameters, 3, self.components).unbind(1)
-        return logits, location + 0.5, _log_scale_of(log_scale, self.levels)
-
-
-def _log_scale_of(parameter: Tensor, levels: int) -> Tensor:
+def log_scale_of(parameter: Tensor, levels: int) -> Tensor:
     """Bounded, so that a bin never vanishes: between -7 and 18 of 256 levels."""
     return parameter.clamp(LEAST - math.log((levels - 1) / (COARSE - 1)), MOST) + USUAL
 
 
-def _location_of(mean: Tensor, levels: int) -> Tensor:
+def location_of(mean: Tensor, levels: int) -> Tensor:
     """The location, from the middle, of a logistic with this mean and a scale not yet learned."""
 
     def mean_of(location: Tensor) -> Tensor:
-        return expected(location + 0.5, _log_scale_of(torch.zeros_like(location), levels), levels)
+        return expected(location + 0.5, log_scale_of(torch.zeros_like(location), levels), levels)
 
     return inverted(mean_of, mean, FARTHEST)
 

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from distvae.batch import Batch
 from distvae.config import LearningRateScheduleName, ObjectiveConfig
+from distvae.distributions import DiagonalGaussian
 from distvae.figures import OF_LEVEL
 from distvae.latents import Level, only
 from distvae.models import VAE, Terms
@@ -241,3 +242,10 @@ def loss_of_means(distortion: float, rate: float, config: ObjectiveConfig, dims:
         distortion = distortion / dims
     assert config.beta is not None
     return distortion + config.beta * abs(rate - (config.capacity or 0.0))
+
+
+def base_of(terms: Terms) -> DiagonalGaussian:
+    """The Gaussian of the posterior of the one level."""
+    posterior = terms.draws[0].posterior
+    assert posterior is not None
+    return posterior.base

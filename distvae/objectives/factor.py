@@ -16,7 +16,7 @@ from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
 from distvae.objectives.base import Loss, Objective, Player, Pressure, RunFacts, frozen
-from distvae.parts import INDEPENDENT, WHOLE_BATCH, Part
+from distvae.parts import INDEPENDENT, ONE_LEVEL, WHOLE_BATCH, Part
 from distvae.values import LARGEST, Decay, NotNegative, Positive, Widths, Within
 
 
@@ -26,7 +26,7 @@ class FactorPart(Part):
 
     name = "factor"
     builds = "Factor"
-    needs = (INDEPENDENT, *WHOLE_BATCH)
+    needs = (INDEPENDENT, ONE_LEVEL, *WHOLE_BATCH)
 
     penalty: NotNegative | None = None
     """Gamma, the weight of the total correlation; left out: 10."""

@@ -20,7 +20,7 @@ from distvae.config import OptimConfig, TrainConfig
 from distvae.data.store import open_data
 from distvae.models import VAE
 from distvae.objectives import MODEL, OBJECTIVES, Loss, Player, Pressure, RunFacts, frozen
-from distvae.objectives.bounds import Elbo
+from distvae.objectives.elbo import Elbo
 from distvae.runs import checkpoints
 from distvae.schedules import Part
 from distvae.training import wrapping
