@@ -16,7 +16,7 @@ from distvae.checkpoint import Progress, Trained, load_checkpoint, load_newest, 
 from distvae.config import ModelConfig, ObjectiveConfig
 from distvae.errors import DistvaeError, MismatchError
 from distvae.models import VAE, build_model
-from distvae.objectives import elbo
+from distvae.objectives import negative_elbo
 from distvae.runs import checkpoints
 from distvae.tensors import checksum
 
@@ -42,7 +42,7 @@ def train(trained: Trained, first: int, last: int) -> None:
         noise = torch.randn(8, 2, generator=generator)
         trained.optimizer.zero_grad()
         terms = trained.model(images, torch.arange(8) % 3, noise)
-        elbo(terms, 1.0, ObjectiveConfig(), 6).loss.backward()
+        negative_elbo(terms, 1.0, ObjectiveConfig(), 6).loss.backward()
         trained.optimizer.step()
         if trained.averaged is not None:
             pairs = zip(trained.averaged.parameters(), trained.model.parameters(), strict=True)

@@ -20,7 +20,7 @@ from distvae.config import ModelConfig, ObjectiveConfig
 from distvae.errors import DistvaeError
 from distvae.models import SAMPLE_BATCH, VAE, ConditionalVAE, build_model
 from distvae.networks.layers import Modulation
-from distvae.objectives import elbo
+from distvae.objectives import negative_elbo
 from distvae.tensors import load_weights
 from tests.spaces import gaussian
 
@@ -120,7 +120,7 @@ def test_forward_gives_an_objective_its_terms(row: Row) -> None:
     expected = model.likelihood.log_prob(images, terms.parameters)
     torch.testing.assert_close(terms.log_likelihood, expected)
     assert not row.closed or (terms.rate.sum(1) > 0).all()
-    assert torch.isfinite(elbo(terms, 1.0, ObjectiveConfig(), 1).loss)
+    assert torch.isfinite(negative_elbo(terms, 1.0, ObjectiveConfig(), 1).loss)
     decoded = model.decode(noise, labels)
     assert decoded.shape == images.shape
     assert ((decoded >= 0) & (decoded <= 1)).all()
@@ -189,7 +189,7 @@ def test_a_model_in_another_precision_samples_encodes_and_decodes(
 @table
 def test_every_parameter_gets_a_gradient(row: Row) -> None:
     model = build(row)
-    elbo(model(*batch(model)), 1.0, ObjectiveConfig(), 1).loss.backward()
+    negative_elbo(model(*batch(model)), 1.0, ObjectiveConfig(), 1).loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name

@@ -26,8 +26,8 @@ from distvae.objectives import (
     Objective,
     Pressure,
     RunFacts,
-    elbo,
     loss_of_means,
+    negative_elbo,
 )
 from tests.spaces import gaussian, vector
 
@@ -249,7 +249,7 @@ def make_terms() -> Terms:
 def test_the_kl_weight_multiplies_the_rate(weight: float) -> None:
     # distortions 10 and 20, rates 5 and 8.5
     for kl_weight in (weight, torch.tensor(weight)):
-        found = elbo(make_terms(), kl_weight, SUM, 784)
+        found = negative_elbo(make_terms(), kl_weight, SUM, 784)
         assert found.loss.item() == pytest.approx(15.0 + weight * 6.75)
         assert found.distortion.tolist() == [10.0, 20.0]
         assert found.rate.tolist() == [5.0, 8.5]
@@ -261,7 +261,7 @@ def test_the_kl_weight_multiplies_the_rate(weight: float) -> None:
     [(0.0, 6.75), (0.2, 6.75), (1.0, 7.5), (2.0, 9.0), (6.0, 18.0)],
 )
 def test_free_bits_by_hand(free_bits: float, pressed: float) -> None:
-    found = elbo(make_terms(), 2.0, dataclasses.replace(SUM, free_bits=free_bits), 784)
+    found = negative_elbo(make_terms(), 2.0, dataclasses.replace(SUM, free_bits=free_bits), 784)
     assert found.loss.item() == pytest.approx(15.0 + 2.0 * pressed)
     assert found.rate.tolist() == [5.0, 8.5]
 
@@ -270,7 +270,7 @@ def test_a_dimension_below_its_free_bits_is_not_pressed() -> None:
     terms = make_terms()
     rate = terms.rate.clone().requires_grad_()
     terms = terms._replace(draws=(terms.draws[0]._replace(rate=rate),))
-    loss = elbo(terms, 1.0, dataclasses.replace(SUM, free_bits=1.0), 1).loss
+    loss = negative_elbo(terms, 1.0, dataclasses.replace(SUM, free_bits=1.0), 1).loss
     loss.backward()
     assert rate.grad is not None
     assert rate.grad.tolist() == [[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]
@@ -279,7 +279,7 @@ def test_a_dimension_below_its_free_bits_is_not_pressed() -> None:
 def test_the_mean_over_pixels_is_the_sum_with_a_larger_kl_weight() -> None:
     def value(weight: float, reduction: Literal["sum", "mean"], dims: int) -> Tensor:
         config = dataclasses.replace(SUM, reduction=reduction)
-        return elbo(make_terms(), weight, config, dims).loss
+        return negative_elbo(make_terms(), weight, config, dims).loss
 
     assert value(1.0, "mean", 784).item() == pytest.approx(15.0 / 784 + 6.75)
     for dims in (1, 3, 784):
@@ -291,7 +291,7 @@ def test_the_mean_over_pixels_is_the_sum_with_a_larger_kl_weight() -> None:
 @pytest.mark.parametrize(("capacity", "distance"), [(0.0, 6.75), (2.0, 4.75), (10.0, 3.25)])
 def test_the_rate_is_pulled_to_the_capacity(capacity: float, distance: float) -> None:
     config = dataclasses.replace(SUM, capacity=10.0, beta=4.0)
-    found = elbo(make_terms(), 4.0, config, 784, capacity)
+    found = negative_elbo(make_terms(), 4.0, config, 784, capacity)
     assert found.loss.item() == pytest.approx(15.0 + 4.0 * distance)
     assert found.rate.tolist() == [5.0, 8.5]
     final = loss_of_means(15.0, 6.75, dataclasses.replace(config, capacity=capacity), 784)

@@ -10,9 +10,9 @@ from distvae.objectives.base import (
     Pressure,
     RunFacts,
     Summary,
-    elbo,
     frozen,
     loss_of_means,
+    negative_elbo,
     summary,
 )
 
@@ -26,9 +26,9 @@ __all__ = [
     "Pressure",
     "RunFacts",
     "Summary",
-    "elbo",
     "frozen",
     "loss_of_means",
+    "negative_elbo",
     "summary",
 ]
 

@@ -173,7 +173,7 @@ class Objective(nn.Module):
 
     def bound(self, terms: Terms, pressure: Pressure) -> Loss:
         """The weighted bound, to which most objectives add a term."""
-        return elbo(terms, pressure.kl_weight, self.facts.config, self.facts.dims)
+        return negative_elbo(terms, pressure.kl_weight, self.facts.config, self.facts.dims)
 
 
 def frozen(network: nn.Module) -> Callable[..., Tensor]:
@@ -190,7 +190,7 @@ def frozen(network: nn.Module) -> Callable[..., Tensor]:
     return forward
 
 
-def elbo(
+def negative_elbo(
     terms: Terms,
     kl_weight: float | Tensor,
     config: ObjectiveConfig,

@@ -7,7 +7,7 @@ from typing import Any
 
 from distvae.batch import Batch
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Pressure, elbo
+from distvae.objectives.base import Loss, Objective, Pressure, negative_elbo
 from distvae.parts import Part
 
 
@@ -24,7 +24,7 @@ class ElboPart(Part):
 
 
 class Elbo(Objective):
-    """The evidence lower bound and its variants: see :func:`distvae.objectives.base.elbo`."""
+    """The bound and its variants: see :func:`~distvae.objectives.base.negative_elbo`."""
 
     of_levels = True
 
@@ -38,4 +38,4 @@ class Elbo(Objective):
         """Distortion plus weighted rate."""
         terms = model.terms(batch, self.draws)
         config, dims, gather = self.facts.config, self.facts.dims, self.facts.gather
-        return elbo(terms, pressure.kl_weight, config, dims, pressure.capacity, gather)
+        return negative_elbo(terms, pressure.kl_weight, config, dims, pressure.capacity, gather)
