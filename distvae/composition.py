@@ -104,7 +104,7 @@ class Composition(nn.Module):
         self.encoder = encoder(model, self.domain.shape, given)
         self.latents = LATENTS[model.latent_space](model, self.encoder.shapes, given, prior)
         maps = self.likelihood.maps_per_channel
-        self.decoder = decoder(model, self.domain.shape, given, maps)
+        self.decoder = decoder(model, self.domain.shape, given, maps, self.latents.state_shape)
         follow(self)
         self.to(memory_format=self.domain.memory_format)  # type: ignore[call-overload]
 

@@ -1,7 +1,7 @@
 """Names of weights in files, where the modules that hold them have others.
 
-Files name the parts of a Gaussian latent space as they did before there were other spaces, so that
-models, checkpoints and checksums of any age mean the same.
+Files name the parts of a vector of Gaussian latents as they did before there were other latents, so
+that models, checkpoints and checksums of any age mean the same.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,9 @@ NAMES = {
     "latents.flow.": "flow.",
     "latents.head.dense.": "encoder.dense.",
     "latents.head.modulation.": "encoder.modulation.",
+    "decoder.stem.dense.": "decoder.dense.",
+    "decoder.stem.modulation.": "decoder.modulation.",
+    "decoder.stem.expand.": "decoder.expand.",
 }
 """Beginnings of names in a model, and in its files."""
 

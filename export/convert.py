@@ -25,6 +25,7 @@ from distvae.export.outline import metadata_entry
 from distvae.export.rounding import measured_probe
 from distvae.files import replacing_file
 from distvae.inference import for_inference
+from distvae.latents import only
 from distvae.models import VAE
 from distvae.records import VectorsRecord
 from distvae.tensors import checksum
@@ -114,7 +115,12 @@ def decoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
 
 
 def encoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
-    """``image`` or ``values``, and ``label``, to ``mean`` and ``log_variance``."""
+    """``image`` or ``values``, and ``label``, to ``mean`` and ``log_variance``.
+
+    Raises:
+        DistvaeError: the latents have several levels, or attributes are no single label.
+    """
+    only(model.latents.levels, f"{ENCODER}.onnx")
     manifest = _manifest(ENCODER, model, origin)
     name, shape, dtype = manifest.example
     inputs = {name: torch.zeros(2, *shape, dtype=getattr(torch, dtype))}
@@ -215,7 +221,7 @@ def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:
         precision="fp32",
         image_shape=None if vectors else model.image_shape,
         noise_dim=model.latents.noise_dim,
-        latent_dim=config.latent_dim,
+        latent_dim=sum(level.size for level in model.latents.levels),
         label_names=model.label_names,
         prior=str(config.prior),
         likelihood=config.likelihood or "bernoulli",

@@ -1,4 +1,4 @@
-"""Latent spaces for tests: a look into the usual one, and one of two levels.
+"""Latent spaces for tests: a look into the usual one, one of two levels, and one of maps.
 
 Legend: B batch, K draws for an example, R rows: B, or B * K of several draws.
 """
@@ -15,6 +15,7 @@ from distvae.config import ModelConfig
 from distvae.distributions import DiagonalGaussian
 from distvae.latents import Draw, Features, Latents, LatentSpace, Level, Shapes
 from distvae.latents.gaussian import GaussianSpace
+from distvae.latents.heads import MapHead
 from distvae.models import VAE
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
@@ -108,6 +109,48 @@ class TwoLevels(LatentSpace):
     def posteriors(self, features: Features, context: Context | None) -> tuple[Posterior, ...]:
         upper = _gaussian(self.upper(features[-1]))
         return upper, _gaussian(self.lower(torch.cat([features[-1], upper.mean], 1)))
+
+
+class Maps(LatentSpace):
+    """Two maps of the size of the coarsest features, against N(0, I); rates by map."""
+
+    invertible = False
+
+    def __init__(
+        self, config: ModelConfig, shapes: Shapes, given: ContextShape, prior: Prior
+    ) -> None:
+        super().__init__()
+        _, *sides = shapes[-1]
+        self.levels = (Level("maps", (2, *sides)),)
+        self.head = MapHead(config, shapes[-1], given)
+        self.to_posterior = nn.Conv2d(self.head.out_channels, 4, 1)
+
+    @property
+    def noise_dim(self) -> int:
+        return self.levels[0].size
+
+    @property
+    def infer_dim(self) -> int:
+        return self.noise_dim
+
+    def infer(
+        self,
+        features: Features,
+        noise: Tensor,
+        context: Context | None,
+        draws: int | None = None,
+        densities: bool = False,
+    ) -> tuple[Draw, ...]:
+        assert draws is None
+        (q,) = self.posteriors(features, context)
+        z = q.sample(noise.view(-1, *self.levels[0].shape))
+        return (Draw("maps", z, z, q.base.kl_to_standard_normal().sum((2, 3)), q),)
+
+    def draw(self, noise: Tensor, context: Context | None) -> Latents:
+        return (noise.view(-1, *self.levels[0].shape),)
+
+    def posteriors(self, features: Features, context: Context | None) -> tuple[Posterior, ...]:
+        return (_gaussian(self.to_posterior(self.head(features[-1], context))),)
 
 
 def _normal(parameters: Tensor) -> Normal:

@@ -1,4 +1,4 @@
-"""The contract of latent spaces, held by one of two levels that the package does not know."""
+"""The contract of latent spaces, held by two that the package does not know."""
 
 # torch leaves functions untyped
 # mypy: disable-error-code="no-untyped-call"
@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Normal
 
 from distvae.batch import Batch
+from distvae.conditions import Conditions, ContextShape
 from distvae.config import ModelConfig, ObjectiveConfig
 from distvae.data.batches import ResidentImages
 from distvae.draws.normals import standard_normal
@@ -25,10 +26,12 @@ from distvae.evaluation.metrics.latents import one_vector
 from distvae.figures import rows_of
 from distvae.latents import LATENTS
 from distvae.models import VAE, build_model, load_model
+from distvae.networks.pyramid import Level
+from distvae.networks.stems import build_stem
 from distvae.objectives import OBJECTIVES, Pressure, RunFacts
 from distvae.training.judging import collapsed_levels
 from distvae.training.run import run_training
-from tests.spaces import TOP, TwoLevels
+from tests.spaces import TOP, Maps, TwoLevels
 from tests.training.conftest import Settings, lines, settings, trained
 
 __all__ = ["settings"]
@@ -144,6 +147,45 @@ def test_noise_is_drawn_and_found_again() -> None:
 def test_what_takes_one_level_is_refused(ask: Callable[[Any], object]) -> None:
     with pytest.raises(DistvaeError, match=r"one level|one vector of Gaussian latents.*z2, z1"):
         ask(a_model())
+
+
+@pytest.mark.parametrize("network", ["conv", "resnet"])
+@pytest.mark.parametrize("conditioning", ["modulate", "concat"])
+def test_maps_of_latents_go_from_a_pyramid_to_a_decoder(
+    network: Any, conditioning: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LATENTS, "gaussian", Maps)
+    torch.manual_seed(0)
+    config = ModelConfig(network=network, width=0.1, conditioning=conditioning, start="zeros")
+    model = build_model(config, (1, 16, 16), ("dark", "bright"))
+    assert [shape[1:] for shape in model.encoder.shapes] == [(8, 8), (4, 4)]
+    assert model.latents.levels[0].shape == (2, 4, 4)
+    labels = torch.arange(20) % 2
+    stored = (255 * labels).view(-1, 1, 1, 1).expand(-1, 1, 16, 16).to(torch.uint8)
+    facts = RunFacts(ObjectiveConfig().resolved(), model.latents.levels, 32, 32, 256, 20)
+    loss_of, optimizer = OBJECTIVES["elbo"](facts), torch.optim.Adam(model.parameters(), 0.01)
+    losses = []
+    for _ in range(25):
+        batch = Batch(stored, Conditions.of_labels(labels), torch.randn(20, 32), None)
+        found = loss_of(model, batch, Pressure(0.1, 0.0))
+        optimizer.zero_grad()
+        found.loss.backward()
+        assert all(weight.grad is not None for weight in model.parameters())
+        optimizer.step()
+        losses.append(found.loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    terms = model.terms(batch)
+    assert (terms.rate.shape, terms.draws[0].z.shape) == ((20, 2), (20, 2, 4, 4))
+    inputs, context = model.inputs_of(batch), model.conditioner(batch.conditions)
+    seen = model.render(model.means(inputs, context), context).flatten(1).mean(1)
+    assert seen[labels == 0].max() < 0.2 < 0.8 < seen[labels == 1].min()
+    assert model.sample("dark", n=3).shape == (3, 1, 16, 16)
+
+
+def test_maps_of_another_size_than_the_decoder_has_are_refused() -> None:
+    config = ModelConfig(network="conv", width=0.1)
+    with pytest.raises(DistvaeError, match=r"latents of 3 x 4 do not fit --network conv.*4 x 4"):
+        build_stem(config, (2, 3, 4), Level(8, 4, 4), ContextShape(), nn.Identity())
 
 
 @pytest.mark.slow

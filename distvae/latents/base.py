@@ -107,6 +107,11 @@ class LatentSpace(nn.Module, ABC):
     def posteriors(self, features: Features, context: Context | None) -> tuple[Posterior, ...]:
         """q(z|x) of every level, given the means of those before."""
 
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of what the decoder takes, without the rows."""
+        return self.levels[-1].shape
+
     def state(self, latents: Latents) -> Tensor:
         """What the decoder takes of the latents; left out, those of the last level."""
         return latents[-1]

@@ -87,7 +87,7 @@ class GaussianSpace(LatentSpace):
         Its standard deviations, before a flow, are held between exp(-10) and exp(10)
         (:data:`~distvae.distributions.LOG_SCALE`).
         """
-        flat = self.head(features, context)
+        flat = self.head(features[-1], context)
         mean, log_variance = wide(self.to_posterior(flat)).chunk(2, dim=1)
         base = DiagonalGaussian(mean, held(log_variance, 2.0 * LOG_SCALE))
         if self.flow is None:

@@ -1,4 +1,4 @@
-"""From the features of an encoder to the vector that a latent space is made of.
+"""From the features of an encoder to what the latents of a level are made of.
 
 Legend: B batch, F features, C channels, H height, W width.
 """
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
-from distvae.latents.base import Features
 from distvae.networks.layers import (
     ACTIVATIONS,
     DENSE_FEATURES,
@@ -25,7 +24,7 @@ class FlatHead(nn.Module):
 
     Args:
         config: of the model.
-        shape: of the coarsest features, without the batch.
+        shape: of the features, without the batch.
         given: what contexts hold.
     """
 
@@ -41,11 +40,34 @@ class FlatHead(nn.Module):
         self.modulation = Modulation(modulated, self.out_features)
         self.activation = ACTIVATIONS[config.activation]()
 
-    def forward(self, features: Features, context: Context | None) -> Tensor:
-        """To ``[B, out_features]``."""
-        coarsest = features[-1]
+    def forward(self, features: Tensor, context: Context | None) -> Tensor:
+        """``[B, *shape]`` to ``[B, out_features]``."""
         if self.dense is None:
-            return coarsest
-        flat = joined(coarsest.flatten(1), context, self.concatenated)
+            return features
+        flat = joined(features.flatten(1), context, self.concatenated)
         out: Tensor = self.activation(self.modulation(self.dense(flat), context))
+        return out
+
+
+class MapHead(nn.Module):
+    """A map to a map of its size, by a 1x1 convolution.
+
+    Args:
+        config: of the model.
+        shape: of the map, without the batch.
+        given: what contexts hold.
+    """
+
+    def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
+        super().__init__()
+        self.concatenated, modulated = concatenated_or_modulated(config, given)
+        self.out_channels = scaled(DENSE_FEATURES, config.width)
+        self.conv = nn.Conv2d(shape[0] + self.concatenated.width, self.out_channels, 1)
+        self.modulation = Modulation(modulated, self.out_channels)
+        self.activation = ACTIVATIONS[config.activation]()
+
+    def forward(self, features: Tensor, context: Context | None) -> Tensor:
+        """``[B, *shape]`` to ``[B, out_channels, H, W]``."""
+        maps = self.conv(joined(features, context, self.concatenated))
+        out: Tensor = self.activation(self.modulation(maps, context))
         return out

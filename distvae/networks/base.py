@@ -1,7 +1,7 @@
 """What encoders and decoders do.
 
-Legend: B batch, S the axes of an example, of which R are those but the first, Z latent dimensions,
-P parameter maps.
+Legend: B batch, S the axes of an example, of which R are those but the first, Z those of its
+latents, P parameter maps.
 """
 
 from abc import ABC, abstractmethod
@@ -37,10 +37,10 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z: Tensor, context: Context | None) -> Tensor:
-        """``z [B, Z]`` to ``[B, P, *R]``."""
+        """``z [B, *Z]`` to ``[B, P, *R]``."""
 
 
 BuildEncoder = Callable[[ModelConfig, tuple[int, ...], ContextShape], Encoder]
 """Of the config of a model, S, and what contexts hold."""
-BuildDecoder = Callable[[ModelConfig, tuple[int, ...], ContextShape, int], Decoder]
-"""The last is the number of parameter maps for each channel of an example."""
+BuildDecoder = Callable[[ModelConfig, tuple[int, ...], ContextShape, int, tuple[int, ...]], Decoder]
+"""Also of the number of parameter maps for each channel of an example, and of Z."""

@@ -1,10 +1,9 @@
 """Plain convolutional encoder and decoder, without normalization: the fast ones.
 
-Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter maps.
+Legend: B batch, C channels, H height, W width, Z axes of the latents, P parameter maps.
 """
 
 import itertools
-import math
 
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad, zeros
@@ -14,14 +13,12 @@ from distvae.config import ModelConfig
 from distvae.networks.base import Decoder, Encoder
 from distvae.networks.layers import (
     ACTIVATIONS,
-    DENSE_FEATURES,
     ImageNorm,
     Modulation,
     concatenated_or_modulated,
-    joined,
-    scaled,
 )
 from distvae.networks.pyramid import fold, pyramid, sides_of, unfold
+from distvae.networks.stems import build_stem
 from distvae.parts import SIDES, Part
 
 
@@ -78,7 +75,7 @@ class ConvEncoder(Encoder):
 
 
 class ConvDecoder(Decoder):
-    """Two dense layers, then 3x3 convolutions that double the resolution by pixel shuffle."""
+    """A stem, then 3x3 convolutions that double the resolution by pixel shuffle."""
 
     def __init__(
         self,
@@ -86,16 +83,14 @@ class ConvDecoder(Decoder):
         shape: tuple[int, ...],
         given: ContextShape,
         maps_per_channel: int,
+        latents: tuple[int, ...],
     ) -> None:
         super().__init__()
-        self.concatenated, modulated = concatenated_or_modulated(config, given)
+        _, modulated = concatenated_or_modulated(config, given)
         channels, self.height, self.width = sides_of(shape)
         self.levels = pyramid(config, self.height, self.width)
-        features = scaled(DENSE_FEATURES, config.width)
-        self.dense = nn.Linear(config.latent_dim + self.concatenated.width, features)
-        self.modulation = Modulation(modulated, features)
-        self.activation = ACTIVATIONS[config.activation]()
-        self.expand = nn.Linear(features, math.prod(self.levels[-1]))
+        activation = ACTIVATIONS[config.activation]()
+        self.stem = build_stem(config, latents, self.levels[-1], given, activation)
         upwards = self.levels[::-1]
         self.layers = nn.ModuleList(
             ConvLayer(nn.Conv2d(a.channels, 4 * b.channels, 3, padding=1), config, modulated)
@@ -112,7 +107,7 @@ class ConvDecoder(Decoder):
         self.offset.copy_(parameters)
 
     def forward(self, z: Tensor, context: Context | None) -> Tensor:
-        """``z [B, Z]`` to ``[B, P, H, W]``."""
+        """``z [B, *Z]`` to ``[B, P, H, W]``."""
         features = self.folded_features(z, context)
         if len(self.layers):
             features = unfold(features, self.levels[0].height, self.levels[0].width)
@@ -120,9 +115,7 @@ class ConvDecoder(Decoder):
 
     def folded_features(self, z: Tensor, context: Context | None) -> Tensor:
         """What the last convolution sees, still folded if there are levels below it."""
-        z = joined(z, context, self.concatenated)
-        features: Tensor = self.activation(self.modulation(self.dense(z), context))
-        features = self.activation(self.expand(features)).unflatten(1, tuple(self.levels[-1]))
+        features: Tensor = self.stem(z, context)
         for number, layer in enumerate(self.layers):
             if number:
                 level = self.levels[-1 - number]
@@ -163,7 +156,7 @@ class FoldedConvDecoder(nn.Module):
         self.weight = nn.Parameter(folded.reshape(4 * outputs, 4 * inputs, 3, 3))
 
     def forward(self, z: Tensor, context: Context | None) -> Tensor:
-        """``z [B, Z]`` to ``[B, P, H, W]``."""
+        """``z [B, *Z]`` to ``[B, P, H, W]``."""
         maps = F.conv2d(self.trained.folded_features(z, context), self.weight, padding=1)
         maps = unfold(maps, *self.trained.levels[0][1:])
         return unfold(maps, self.trained.height, self.trained.width) + self.trained.offset

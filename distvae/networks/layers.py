@@ -117,10 +117,13 @@ def concatenated_or_modulated(
 
 
 def joined(features: Tensor, context: Context | None, shape: ContextShape) -> Tensor:
-    """``features [B, F]`` and a context beside them ``[B, F + shape.width]``."""
+    """``features [B, F, ...]`` and a context beside them ``[B, F + shape.width, ...]``."""
     if not shape.width:
         return features
-    return torch.cat([features, written_out(context, shape, features)], dim=1)
+    columns = written_out(context, shape, features)
+    if features.dim() == 4:
+        columns = columns[:, :, None, None].expand(-1, -1, *features.shape[2:])
+    return torch.cat([features, columns], dim=1)
 
 
 def scaled(channels: int, width: float) -> int:

@@ -1,6 +1,6 @@
 """Dense encoder and decoder.
 
-Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter maps.
+Legend: B batch, C channels, H height, W width, Z axes of the latents, P parameter maps.
 """
 
 import itertools
@@ -89,11 +89,12 @@ class MLPDecoder(Decoder):
         shape: tuple[int, ...],
         given: ContextShape,
         maps_per_channel: int,
+        latents: tuple[int, ...],
     ) -> None:
         super().__init__()
         self.out_shape = (shape[0] * maps_per_channel, *shape[1:])
         hidden = [scaled(size, config.width) for size in reversed(config.widths)]
-        self.layers = DenseLayers([config.latent_dim, *hidden], config, given)
+        self.layers = DenseLayers([math.prod(latents), *hidden], config, given)
         self.out = nn.Linear(hidden[-1], math.prod(self.out_shape))
 
     @no_grad()
@@ -102,6 +103,7 @@ class MLPDecoder(Decoder):
         self.out.bias.copy_(parameters.flatten())
 
     def forward(self, z: Tensor, context: Context | None) -> Tensor:
-        """``z [B, Z]`` to ``[B, P, H, W]``."""
-        parameters: Tensor = self.out(self.layers(z, context)).unflatten(1, self.out_shape)
+        """``z [B, *Z]`` to ``[B, P, H, W]``."""
+        features = self.layers(z.flatten(1), context)
+        parameters: Tensor = self.out(features).unflatten(1, self.out_shape)
         return parameters

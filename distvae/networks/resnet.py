@@ -1,10 +1,9 @@
 """Residual convolutional encoder and decoder.
 
-Legend: B batch, C channels, H height, W width, Z latent dimensions, P parameter maps.
+Legend: B batch, C channels, H height, W width, Z axes of the latents, P parameter maps.
 """
 
 import itertools
-import math
 
 from torch import Tensor, nn, no_grad, zeros
 
@@ -13,14 +12,12 @@ from distvae.config import ModelConfig
 from distvae.networks.base import Decoder, Encoder
 from distvae.networks.layers import (
     ACTIVATIONS,
-    DENSE_FEATURES,
     ImageNorm,
     Modulation,
     concatenated_or_modulated,
-    joined,
-    scaled,
 )
 from distvae.networks.pyramid import Level, fold, pyramid, sides_of, unfold
+from distvae.networks.stems import build_stem
 from distvae.parts import SIDES, Part
 
 BLOCKS_PER_LEVEL = 2
@@ -107,7 +104,7 @@ class ResNetEncoder(Encoder):
 
 
 class ResNetDecoder(Decoder):
-    """Two dense layers, then residual stages with pixel-shuffle convolutions between."""
+    """A stem, then residual stages with pixel-shuffle convolutions between."""
 
     def __init__(
         self,
@@ -115,16 +112,14 @@ class ResNetDecoder(Decoder):
         shape: tuple[int, ...],
         given: ContextShape,
         maps_per_channel: int,
+        latents: tuple[int, ...],
     ) -> None:
         super().__init__()
-        self.concatenated, modulated = concatenated_or_modulated(config, given)
+        _, modulated = concatenated_or_modulated(config, given)
         channels, self.height, self.width = sides_of(shape)
         self.levels = pyramid(config, self.height, self.width)[::-1]
-        features = scaled(DENSE_FEATURES, config.width)
-        self.dense = nn.Linear(config.latent_dim + self.concatenated.width, features)
-        self.modulation = Modulation(modulated, features)
+        self.stem = build_stem(config, latents, self.levels[0], given, nn.Identity())
         self.activation = ACTIVATIONS[config.activation]()
-        self.expand = nn.Linear(features, math.prod(self.levels[0]))
         self.stages = nn.ModuleList(Stage(level, config, modulated) for level in self.levels)
         self.up = nn.ModuleList(
             nn.Conv2d(a.channels, 4 * b.channels, 3, padding=1)
@@ -141,12 +136,8 @@ class ResNetDecoder(Decoder):
         self.offset.copy_(parameters)
 
     def forward(self, z: Tensor, context: Context | None) -> Tensor:
-        """``z [B, Z]`` to ``[B, P, H, W]``."""
-        z = joined(z, context, self.concatenated)
-        features = self.activation(self.modulation(self.dense(z), context))
-        features = self.stages[0](
-            self.expand(features).unflatten(1, tuple(self.levels[0])), context
-        )
+        """``z [B, *Z]`` to ``[B, P, H, W]``."""
+        features = self.stages[0](self.stem(z, context), context)
         for up, stage, level in zip(self.up, self.stages[1:], self.levels[1:], strict=True):
             features = stage(unfold(up(features), level.height, level.width), context)
         out: Tensor = self.out(self.activation(self.norm(features)))
