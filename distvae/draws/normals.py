@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.draws.philox import WORDS, Words
+from distvae.draws.philox import WORDS, Source, Words
 
 STEP = 2.0**-53  # of a word's 64 bits a float64 holds 53
 HALF_STEP = 2.0**-32
 TURN = 2.0 * np.pi * HALF_STEP
-CHUNK = 4096
-"""Words that are transformed at a time, so that all of it stays in the cache."""
+CHUNK = 8192
+"""Words that are drawn and transformed at a time, so that all of it stays in the cache."""
 
 
 def standard_normal(seed: int, start: int, count: int, dim: int) -> NDArray[np.float32]:
@@ -47,15 +47,28 @@ def quick_normals(words: Words) -> NDArray[np.float32]:
     out than 6.8.
     """
     pairs = np.empty((len(words), 2), np.float32)
-    for start in range(0, len(words), CHUNK):
-        halves = words[start : start + CHUNK].astype("<u8", copy=False).view("<u4")
-        uniform = halves.astype(np.float32).reshape(-1, 2)
-        radius = (uniform[:, 0] + np.float32(0.5)) * np.float32(HALF_STEP)
-        np.log(radius, out=radius)
-        radius *= np.float32(-2.0)
-        np.sqrt(radius, out=radius)
-        angle = uniform[:, 1] * np.float32(TURN)
-        found = pairs[start : start + CHUNK]
-        np.multiply(radius, np.cos(angle), out=found[:, 0])
-        np.multiply(radius, np.sin(angle), out=found[:, 1])
+    _fill(pairs, words)
     return pairs.reshape(-1)
+
+
+def normals_of_step(
+    source: Source, count: int, step: int, part: int, first: int
+) -> NDArray[np.float32]:
+    """:func:`quick_normals` of the words that :meth:`Source.words` gives, float32 ``[2 count]``."""
+    pairs = np.empty((count, 2), np.float32)
+    for start in range(0, count, CHUNK):
+        chunk = pairs[start : start + CHUNK]
+        _fill(chunk, source.words(len(chunk), step, part, first + start))
+    return pairs.reshape(-1)
+
+
+def _fill(pairs: NDArray[np.float32], words: Words) -> None:
+    """The transform of words ``[N]`` into pairs ``[N, 2]``."""
+    uniform = words.astype("<u8", copy=False).view("<u4").astype(np.float32).reshape(-1, 2)
+    radius = (uniform[:, 0] + np.float32(0.5)) * np.float32(HALF_STEP)
+    np.log(radius, out=radius)
+    radius *= np.float32(-2.0)
+    np.sqrt(radius, out=radius)
+    angle = uniform[:, 1] * np.float32(TURN)
+    np.multiply(radius, np.cos(angle), out=pairs[:, 0])
+    np.multiply(radius, np.sin(angle), out=pairs[:, 1])

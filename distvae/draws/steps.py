@@ -4,9 +4,11 @@ Legend: B examples, K draws for an example, Z latent dimensions, S their inputs'
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from distvae.batch import Noise
@@ -74,15 +76,20 @@ class NoiseSource:
         each = -(-kept // per_word)
         places = [(size * each, step, part, positions.start * each) for step in steps]
         if self._device.type == BY_NUMPY:
-            words = np.concatenate([self._source.words(*place) for place in places])
-            numbers = torch.from_numpy(
-                normals.quick_normals(words)
-                if part == LATENTS
-                else words.astype("<u8", copy=False).view("<i2")
-            )
+            numbers = torch.from_numpy(_joined([self._by_numpy(*place) for place in places]))
         else:
             source = self._seed, self._stream
             made = torch.cat([tensors.words(*source, *place, self._device) for place in places])
             numbers = tensors.quick_normals(made) if part == LATENTS else made.view(torch.int16)
         rows = numbers.view(-1, size, each * per_word)[..., :kept]
         return rows.reshape(-1, size, *shape)
+
+    def _by_numpy(self, count: int, step: int, part: int, first: int) -> NDArray[Any]:
+        if part == LATENTS:
+            return normals.normals_of_step(self._source, count, step, part, first)
+        words = self._source.words(count, step, part, first)
+        return words.astype("<u8", copy=False).view("<i2")
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from distvae.draws import tensors
-from distvae.draws.normals import CHUNK, quick_normals, standard_normal
+from distvae.draws.normals import CHUNK, normals_of_step, quick_normals, standard_normal
+from distvae.draws.philox import Source, Stream
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 4, 5, 16, 33])
@@ -143,3 +144,11 @@ def test_quick_normals_do_not_depend_on_what_stands_beside_them() -> None:
         for count in (0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 33, 100):
             alone = quick_normals(words[start : start + count])
             assert alone.tobytes() == whole[2 * start : 2 * (start + count)].tobytes()
+
+
+@pytest.mark.parametrize("first", [0, 1, 6, 4 * CHUNK + 3])
+def test_normals_of_a_step_are_those_of_its_words(first: int) -> None:
+    place = 2 * CHUNK + 5, 7, 1, first
+    expected = quick_normals(Source(3, Stream.TRAINING).words(*place))
+    found = normals_of_step(Source(3, Stream.TRAINING), *place)
+    assert found.tobytes() == expected.tobytes()
