@@ -91,19 +91,19 @@ class Loss:
 class Summary(NamedTuple):
     """What is kept of the losses of a step."""
 
-    names: tuple[str, ...]
-    """Of the numbers."""
+    extras: tuple[str, ...]
+    """Names of the extras."""
+    others: tuple[str, ...]
+    """Names of the other players."""
     values: Tensor
-    """By micro-batch ``[M, F]``: loss, mean distortion and rate, extras, losses of others."""
+    """By micro-batch ``[M, F]``: loss, mean distortion, mean rate, extras, losses of others."""
 
 
 def summary(losses: Sequence[Loss]) -> Summary:
     """The numbers of the losses of one or several micro-batches."""
-    first = losses[0]
-    return Summary(
-        ("loss", "distortion", "rate", *first.extras, *first.others),
-        torch.stack([_numbers(loss) for loss in losses]),
-    )
+    rows = [_numbers(loss) for loss in losses]
+    values = torch.stack(rows) if len(rows) > 1 else rows[0].unsqueeze(0)
+    return Summary(tuple(losses[0].extras), tuple(losses[0].others), values)
 
 
 def _numbers(loss: Loss) -> Tensor:

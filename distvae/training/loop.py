@@ -88,29 +88,21 @@ def log_window(session: Session) -> None:
         found = engine.accelerator.reduce(found.to(engine.accelerator.device), "mean")
     values = found.tolist()
     window.seconds += time.perf_counter() - started
-    first_other = len(engine.state.names) - len(engine.training.objective.players) + 1
-    extras, others = engine.state.names[3:first_other], engine.state.names[first_other:]
-    by_step = [_means(batches) for batches in values]
-    rivals = [dict(zip(others, row[first_other:], strict=True)) for row in by_step]
-    pairs = zip(by_step, rivals, strict=True)
-    check_losses(session, [StepLoss(row[0], row[1], row[2], others) for row, others in pairs])
-    loss, distortion, rate, *rest = _means([batch for batches in values for batch in batches])
+    by_step = [StepLoss.mean(batches, engine.state) for batches in values]
+    check_losses(session, by_step)
+    mean = StepLoss.mean([row for batches in values for row in batches], engine.state)
     told = {
-        "loss": loss,
-        "elbo": -(distortion + rate),
-        "distortion": distortion,
-        "rate": rate,
-        **dict(zip(extras, rest, strict=False)),
+        "loss": mean.loss,
+        "elbo": -(mean.distortion + mean.rate),
+        "distortion": mean.distortion,
+        "rate": mean.rate,
+        **mean.extras,
         "images_per_second": len(by_step) * engine.config.optim.batch / window.seconds,
     }
     session.progress.seconds += window.seconds
     session.log.write(session.progress.step, session.epoch, "train", told)
     session.console.step(session.progress.step, told)
     session.window = Window()
-
-
-def _means(rows: list[list[float]]) -> list[float]:
-    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 
 def end_epoch(session: Session, last: bool) -> bool:

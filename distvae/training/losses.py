@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from distvae.checkpoint import Progress
 from distvae.errors import DistvaeError
+from distvae.training.plan import State
 from distvae.training.session import Session, went_wrong
 
 FACTOR = 100.0
@@ -19,8 +20,20 @@ class StepLoss(NamedTuple):
     loss: float
     distortion: float
     rate: float
+    extras: Mapping[str, float] = {}
+    """Further numbers by name."""
     others: Mapping[str, float] = {}
     """What other players minimize, by name."""
+
+    @classmethod
+    def mean(cls, rows: Sequence[Sequence[float]], state: State) -> "StepLoss":
+        """The mean of rows ``[F]`` that the state has held."""
+        loss, distortion, rate, *rest = (
+            sum(column) / len(rows) for column in zip(*rows, strict=True)
+        )
+        extras = dict(zip(state.extras, rest, strict=False))
+        others = dict(zip(state.others, rest[len(extras) :], strict=True))
+        return cls(loss, distortion, rate, extras, others)
 
     @property
     def terms(self) -> str:

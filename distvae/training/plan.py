@@ -112,15 +112,17 @@ class State:
     def __init__(self, device: torch.device) -> None:
         self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
         """Number ``[1]`` of the next step in its plan."""
-        self.names: tuple[str, ...] = ()
-        """Of the numbers of a loss."""
+        self.extras: tuple[str, ...] = ()
+        """Names of the extras of a loss."""
+        self.others: tuple[str, ...] = ()
+        """Names of the players whose losses follow them."""
         self._ring: Tensor | None = None
 
     def note(self, found: Summary) -> None:
         """Keep what a step found, and go on to the next."""
         if self._ring is None:
             self._ring = found.values.new_zeros(MOST_STEPS, *found.values.shape)
-            self.names = found.names
+            self.extras, self.others = found.extras, found.others
         self._ring.index_copy_(0, self.cursor, found.values.unsqueeze(0))
         self.cursor.add_(1)
 

@@ -46,11 +46,15 @@ def compiled_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
             change[name](gradients[name], scales[name])
         return [Loss(*values)]
 
-    whole_step = torch.compile(update_by(take_turn, wrapped), dynamic=False, fullgraph=True)
+    take_step = update_by(take_turn, wrapped)
+
+    @torch.compile(dynamic=False, fullgraph=True)
+    def whole_step(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
+        return take_step(turns, batches, row.float())
 
     def update(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
         with torch.no_grad():
-            found: Summary = whole_step(turns, batches, row.float())
+            found: Summary = whole_step(turns, batches, row)
         return found
 
     return update

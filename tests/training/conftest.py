@@ -104,7 +104,8 @@ def watched(config: TrainConfig, folder: Path) -> Watch:
         watch.pixels += [batch.uniforms for batch in batches if batch.uniforms is not None]
         watch.weights.append(float(numbers_of(row, turns).pressure.kl_weight))
         found = engine.update(turns, batches, row)
-        watch.given += [dict(zip(found.names, each, strict=True)) for each in found.values.tolist()]
+        names = ("loss", "distortion", "rate", *found.extras, *found.others)
+        watch.given += [dict(zip(names, each, strict=True)) for each in found.values.tolist()]
         watch.rates.append(float(engine.wrapped.stepped.param_groups[0]["lr"]))
         return found
 
