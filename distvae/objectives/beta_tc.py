@@ -17,7 +17,7 @@ from torch import Tensor
 from distvae.batch import Batch
 from distvae.distributions import full_precision, log_normal
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Pressure, base_of
+from distvae.objectives.base import Loss, Objective, Pressure, RunFacts, base_of
 from distvae.parts import INDEPENDENT, MOMENTS, ONE_LEVEL, WHOLE_BATCH, Need, Part
 from distvae.values import NotNegative
 
@@ -53,11 +53,15 @@ class BetaTC(Objective):
     stratified sampling (their appendix C.2): see :func:`log_aggregate`.
     """
 
+    def __init__(self, facts: RunFacts) -> None:
+        super().__init__(facts)
+        self.own = facts.config.of(BetaTCPart)
+
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound plus beta - 1 times the total correlation, all under the KL weight."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        gather, beta = self.facts.gather, self.facts.config.of(BetaTCPart).penalty
+        gather, beta = self.facts.gather, self.own.penalty
         assert beta is not None
         with full_precision(batch.stored.device.type):
             z, (mean, log_variance) = gather(terms.draws[0].z), map(gather, base_of(terms))

@@ -15,7 +15,7 @@ from torch import Tensor
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Pressure, base_of
+from distvae.objectives.base import Loss, Objective, Pressure, RunFacts, base_of
 from distvae.parts import INDEPENDENT, MOMENTS, ONE_LEVEL, WHOLE_BATCH, Part
 from distvae.values import NotNegative
 
@@ -46,6 +46,10 @@ class DipI(Objective):
     off its diagonal plus ``dip_diagonal`` times the squared distances of the diagonal from 1.
     """
 
+    def __init__(self, facts: RunFacts) -> None:
+        super().__init__(facts)
+        self.own = facts.config.of(DipIPart)
+
     def covariance(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """What is to be the identity ``[Z, Z]``, of posteriors ``[B, Z]``."""
         centred = mean - mean.mean(0)
@@ -55,7 +59,7 @@ class DipI(Objective):
         """The bound plus the two penalties."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        own = self.facts.config.of(DipIPart)
+        own = self.own
         with full_precision(batch.stored.device.type):
             covariance = self.covariance(*map(self.facts.gather, base_of(terms)))
             diagonal = covariance.diagonal()

@@ -69,19 +69,19 @@ class Factor(Objective):
 
     def __init__(self, facts: RunFacts) -> None:
         super().__init__(facts)
-        own = facts.config.of(FactorPart)
-        widths = (facts.levels[0].size, *own.discriminator)
+        self.own = facts.config.of(FactorPart)
+        widths = (facts.levels[0].size, *self.own.discriminator)
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
         self.discriminator = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-        self.players["discriminator"] = player(own)
+        self.players["discriminator"] = player(self.own)
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The model's loss and the discriminator's."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
-        penalty = self.facts.config.of(FactorPart).penalty
+        penalty = self.own.penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
             z = self.facts.gather(terms.draws[0].z)

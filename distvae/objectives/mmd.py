@@ -16,7 +16,7 @@ from torch import Tensor
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Pressure
+from distvae.objectives.base import Loss, Objective, Pressure, RunFacts
 from distvae.parts import ONE_LEVEL, WHOLE_BATCH, Part
 from distvae.values import NotNegative
 
@@ -45,6 +45,10 @@ class Mmd(Objective):
     the batch.
     """
 
+    def __init__(self, facts: RunFacts) -> None:
+        super().__init__(facts)
+        self.own = facts.config.of(MmdPart)
+
     @property
     def draws(self) -> int | None:
         """One for the posterior and one for the prior."""
@@ -60,7 +64,7 @@ class Mmd(Objective):
         of_posterior, of_prior = batch.noise.unbind(1)
         terms = model.terms(batch._replace(noise=of_posterior[:, : self.facts.infer_dim]))
         bound = self.bound(terms, pressure)
-        gather, penalty = self.facts.gather, self.facts.config.of(MmdPart).penalty
+        gather, penalty = self.facts.gather, self.own.penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
             context = model.conditioner(batch.conditions)

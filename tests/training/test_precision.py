@@ -243,7 +243,7 @@ def test_bf16_ends_where_float32_does(sweep: Path, processes: int) -> None:
     assert losses(half) == pytest.approx(losses(sweep / "bf16-1"), rel=0.02)
     assert losses(half) != losses(single)
     found, wanted = (lines(run, "test")[-1]["elbo"] for run in (half, single))
-    assert lines(single, "test")[0]["elbo"] < wanted - 3, "it learns"
+    assert lines(single, "test")[0]["elbo"] < wanted - 1, "it learns"
     assert found == pytest.approx(wanted, abs=0.3)
 
 
