@@ -206,7 +206,7 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole_number(text: str) -> int:
-    if len(text.lstrip("-")) > _LARGEST_DIGITS or abs(int(text)) >= 2**63:
+    if len(text.lstrip("-")) > _LARGEST_DIGITS or not -(2**63) <= int(text) < 2**63:
         raise ValueError(f"a whole number of more than 64 bits, {shown(text)}")
     return int(text)
 

@@ -32,7 +32,7 @@ def draw(session: Session, model: VAE, epoch: int) -> None:
         write_pictures(
             model.eval(),
             engine.test_images,
-            engine.config.optim.seed,
+            engine.config.optim.seed % 2**64,  # samples have no seeds below 0
             folder,
             epoch,
         )

@@ -30,6 +30,15 @@ def test_accumulation_changes_neither_losses_nor_noise(settings: Settings, here:
         assert torch.equal(pixels, noise[0][1])
 
 
+def test_every_seed_of_the_range_is_a_run_of_its_own(settings: Settings, here: Path) -> None:
+    found = []
+    for seed in (-(2**63), -1, 0, 2**63 - 1):
+        folder = here / str(seed)
+        found.append(losses(trained(settings(seed=seed, max_steps=2), folder))[0])
+        assert list((folder / "samples").iterdir())
+    assert len(set(found)) == 4
+
+
 def test_an_epoch_sees_no_image_twice(settings: Settings, here: Path) -> None:
     orders = [epoch_order(TRAIN_IMAGES, 0, epoch).tolist() for epoch in (0, 1)]
     watch = watched(settings(batch_size=16, accumulate=2), here)
