@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from distvae.errors import DistvaeError, MismatchError
 from distvae.files import replacing_file
 from distvae.headers import CHECKSUM, read_header, stored_checksum
+from distvae.weight_names import brought_up_to_date, named_as_now
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -71,7 +72,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         MismatchError: it is whole, but of another architecture.
     """
     check_weights(model, path)
-    model.load_state_dict(read_tensors(path))
+    model.load_state_dict(brought_up_to_date(read_tensors(path)))
     check_finite(model.state_dict(), path)
 
 
@@ -86,7 +87,7 @@ def check_weights(model: nn.Module, path: Path) -> None:
         DistvaeError: the file is missing or damaged.
         MismatchError: it is whole, but of another architecture.
     """
-    there, own = read_header(path).tensors, model.state_dict()
+    there, own = named_as_now(read_header(path).tensors), model.state_dict()
     for name in sorted(own.keys() | there.keys()):
         found = _shown(there[name].dtype, there[name].shape) if name in there else "absent"
         expected = _shown(_DTYPES[own[name].dtype], own[name].shape) if name in own else "absent"

@@ -5,9 +5,9 @@ that models, checkpoints and checksums of any age mean the same.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 NAMES = {
     "latents.prior.": "prior.",
@@ -20,6 +20,27 @@ NAMES = {
     "decoder.stem.expand.": "decoder.expand.",
 }
 """Beginnings of names in a model, and in its files."""
+
+TENFOLD = {
+    "prior.mean": "prior.means",
+    "prior.log_diagonal": "prior.log_diagonals",
+    "prior.off_diagonal": "prior.off_diagonals",
+    "prior.log_variance": "prior.log_variances",
+    "prior.logits": "prior.weight_logits",
+}
+"""Weights that earlier versions kept at a tenth, so that they learned faster; their names now."""
+Entry = TypeVar("Entry")
+
+
+def named_as_now(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """What a file of any age holds, by the names of this version."""
+    return {TENFOLD.get(name, name): entry for name, entry in entries.items()}
+
+
+def brought_up_to_date(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a file of any age, by the names and of the size of this version."""
+    whole = {name: 10.0 * one if name in TENFOLD else one for name, one in tensors.items()}
+    return named_as_now(whole)
 
 
 def in_files(name: str) -> str:

@@ -484,8 +484,8 @@ def test_the_names_in_a_saved_model_are_a_contract() -> None:
         "decoder.layers.modulation.0.table.weight": (3, 10),
         "decoder.out.weight": (6, 5),
         "decoder.out.bias": (6,),
-        "prior.mean": (3, 2),
-        "prior.log_diagonal": (3, 2),
-        "prior.off_diagonal": (3, 2, 2),
+        "prior.means": (3, 2),
+        "prior.log_diagonals": (3, 2),
+        "prior.off_diagonals": (3, 2, 2),
         "likelihood.log_sigma": (),
     }

@@ -44,7 +44,7 @@ def random_prior(name: str, dim: int) -> Prior:
     """A prior in double precision whose parameters are far from where they begin."""
     torch.manual_seed(dim)
     prior = PRIORS[name](ModelConfig(latent_dim=dim, prior="label"), ContextShape(LABELS)).double()
-    size = 0.3 / math.sqrt(dim) / getattr(prior, "SPEED", 1.0)
+    size = 0.3 / math.sqrt(dim)
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.normal_(std=size)
@@ -73,7 +73,7 @@ def random_model(name: str, dim: int = 2, kind: str = "cvae") -> VAE:
             (gaussian(model).to_posterior, 0.4),
         ):
             for parameter in part.parameters():
-                parameter.normal_(std=size / getattr(part, "SPEED", 1.0))
+                parameter.normal_(std=size)
     return model
 
 
@@ -83,9 +83,9 @@ def mixture_of(model: VAE, label: int) -> Distribution:
     prior = gaussian(model).prior
     weights = torch.full((COMPONENTS,), 1.0 / COMPONENTS).double()
     if isinstance(prior, MixturePrior):
-        mean, log_variance = 10.0 * prior.mean, 10.0 * prior.log_variance
-        row = prior.logits[label if model.conditional else 0]
-        weights = torch.softmax(10.0 * row, 0)
+        mean, log_variance = prior.means.data, prior.log_variances.data
+        row = prior.weight_logits[label if model.conditional else 0]
+        weights = torch.softmax(row, 0)
     else:
         assert isinstance(prior, VampPrior)
         start = label * COMPONENTS if model.conditional else 0
@@ -256,10 +256,10 @@ def test_a_mixture_has_the_density_of_its_components(name: str, dim: int, kind: 
 def test_narrow_components_far_from_the_origin_keep_their_digits() -> None:
     prior = MixturePrior(ModelConfig(latent_dim=50, prior_components=2), ContextShape(0))
     with torch.no_grad():
-        prior.mean.fill_(3.0 / prior.SPEED)
-        prior.log_variance.fill_(-7.0 / prior.SPEED)
+        prior.means.fill_(3.0)
+        prior.log_variances.fill_(-7.0)
     z = 3.0 + 0.03 * torch.randn(20, 50, generator=torch.Generator().manual_seed(0))
-    expected = Normal(prior.SPEED * prior.mean[0].double(), math.exp(-3.5)).log_prob(z.double())
+    expected = Normal(prior.means[0].double(), math.exp(-3.5)).log_prob(z.double())
     found = prior.log_prob(z, None).double()
     torch.testing.assert_close(found, expected.sum(1), rtol=1e-5, atol=1e-3)
 

@@ -7,17 +7,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from distvae.conditions import Conditions
 from distvae.config import ModelConfig
 from distvae.models import VAE, build_model
-from distvae.weight_names import NAMES, in_files
+from distvae.weight_names import NAMES, TENFOLD, in_files
 from tests.spaces import gaussian
 
 LABELS = ("a", "b")
 OF_A_FLOW = {f"flow.layers.{layer}.{part}" for layer in (0, 1) for part in ("latents.weight",)}
 OLD = {
-    "mlp": {"encoder.layers.dense.0.weight", "to_posterior.weight", "prior.mean", *OF_A_FLOW},
+    "mlp": {"encoder.layers.dense.0.weight", "to_posterior.weight", "prior.means", *OF_A_FLOW},
     "conv": {"encoder.dense.weight", "encoder.modulation.table.weight", "to_posterior.bias"},
     "resnet": {"encoder.dense.bias", "encoder.modulation.table.weight", "to_posterior.weight"},
 }
@@ -46,6 +48,35 @@ def test_a_folder_names_weights_as_before(network: str, tmp_path: Path) -> None:
     loaded = VAE.from_pretrained(tmp_path)
     pairs = zip(loaded.parameters(), model.parameters(), strict=True)
     assert all(torch.equal(*pair) for pair in pairs)
+
+
+@pytest.mark.parametrize("prior", ["label", "mixture"])
+def test_priors_that_were_kept_at_a_tenth_are_read(prior: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(hidden=(8,), latent_dim=2, prior=prior)
+    model = build_model(config, (1, 8, 8), LABELS)
+    for parameter in gaussian(model).prior.parameters():
+        parameter.data.normal_()
+    model.save_pretrained(tmp_path)
+    before = {now: then for then, now in TENFOLD.items()}
+    path = tmp_path / "model.safetensors"
+    weights = load_file(path)
+    tenths = {
+        before.get(name, name): weight / 10.0 if name in before else weight
+        for name, weight in weights.items()
+    }
+    assert len(tenths.keys() - weights.keys()) == 3
+    save_file(tenths, path)
+    loaded = VAE.from_pretrained(tmp_path)
+    for found, expected in zip(loaded.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found, expected)
+    noise = torch.randn(4, gaussian(model).prior.noise_dim)
+    labels = torch.tensor([0, 1, 1, 0])
+    drawn = [
+        gaussian(one).prior.transform(noise, one.conditioner(Conditions.of_labels(labels)))
+        for one in (loaded, model)
+    ]
+    torch.testing.assert_close(*drawn)
 
 
 def test_a_model_inside_another_module_and_a_copy_keep_to_the_names() -> None:

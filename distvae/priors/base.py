@@ -25,6 +25,8 @@ class Prior(Wide, ABC):
 
     noise_dim: int
     """Length of the noise vector that ``transform`` takes."""
+    learning_rate_factor = 1.0
+    """How many times the model's learning rate its own parameters are trained at."""
     invertible: bool
     """Whether ``transform`` is one to one, so that ``whiten`` undoes it."""
 

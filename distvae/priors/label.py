@@ -34,21 +34,20 @@ class LabelPrior(Prior):
     given those before it, is the inverse of the diagonal's entry; it is held between exp(-10) and
     exp(10) (:data:`~distvae.distributions.LOG_SCALE`).
 
-    The parameters are held at a tenth of their size: Adam moves each by about the learning rate,
-    and a prior that follows the posterior ten times faster than the networks move it costs less
-    rate (``SPEED``).
+    Adam moves each parameter by about the learning rate. A prior that follows the posterior ten
+    times faster than the networks move it costs less rate, hence its factor.
     """
 
-    SPEED = 10.0
+    learning_rate_factor = 10.0
     invertible = True
 
     def __init__(self, config: ModelConfig, given: ContextShape) -> None:
         super().__init__()
         dim = config.latent_dim
         self.noise_dim = dim
-        self.mean = nn.Parameter(torch.zeros(given.rows, dim))
-        self.log_diagonal = nn.Parameter(torch.zeros(given.rows, dim))
-        self.off_diagonal = nn.Parameter(torch.zeros(given.rows, dim, dim))
+        self.means = nn.Parameter(torch.zeros(given.rows, dim))
+        self.log_diagonals = nn.Parameter(torch.zeros(given.rows, dim))
+        self.off_diagonals = nn.Parameter(torch.zeros(given.rows, dim, dim))
 
     def kl(self, posterior: Posterior, context: Context | None) -> Tensor | None:
         """Nats ``[B, Z]`` of a Gaussian: one column for each whitened dimension.
@@ -62,7 +61,7 @@ class LabelPrior(Prior):
         distance = self._whitened(posterior.mean, context, log_diagonal)
         spread = summed(context, self._whitening(log_diagonal).square())
         variance = torch.bmm(spread, posterior.log_variance.exp().unsqueeze(2))
-        own = summed(context, self.SPEED * log_diagonal)
+        own = summed(context, log_diagonal)
         log_determinant = 2.0 * own + posterior.log_variance
         return 0.5 * (variance.squeeze(2) + distance.square() - 1.0 - log_determinant)
 
@@ -70,7 +69,7 @@ class LabelPrior(Prior):
         """Nats ``[B]``."""
         log_diagonal = self._held()
         noise = self._whitened(z, context, log_diagonal)
-        return (log_normal(noise, 0.0, 0.0) + summed(context, self.SPEED * log_diagonal)).sum(1)
+        return (log_normal(noise, 0.0, 0.0) + summed(context, log_diagonal)).sum(1)
 
     def transform(self, noise: Tensor, context: Context | None) -> Tensor:
         """``mean[y] + inverse(W[y]) noise`` ``[B, Z]``."""
@@ -80,7 +79,7 @@ class LabelPrior(Prior):
     def tables(self) -> tuple[Tensor, Tensor]:
         """Mean ``[L, Z]`` and inverse of W ``[L, Z, Z]``, all that ``transform`` needs."""
         log_diagonal = self._held()
-        return self.SPEED * self.mean, self._inverse(self._whitening(log_diagonal), log_diagonal)
+        return self.means, self._inverse(self._whitening(log_diagonal), log_diagonal)
 
     def simplified(self) -> nn.Module:
         """With finished tables."""
@@ -91,20 +90,20 @@ class LabelPrior(Prior):
         return self._whitened(z, context, self._held())
 
     def _held(self) -> Tensor:
-        """Logarithm of the diagonal of W, as it is kept ``[L, Z]``.
+        """Logarithm of the diagonal of W ``[L, Z]``.
 
         Once for all that a density takes it for, so that its bound sees their gradients as one.
         """
-        return held(self.log_diagonal, LOG_SCALE / self.SPEED)
+        return held(self.log_diagonals, LOG_SCALE)
 
     def _whitened(self, z: Tensor, context: Context | None, log_diagonal: Tensor) -> Tensor:
-        offset = (z - summed(context, self.SPEED * self.mean)).unsqueeze(2)
+        offset = (z - summed(context, self.means)).unsqueeze(2)
         return torch.bmm(summed(context, self._whitening(log_diagonal)), offset).squeeze(2)
 
     def _whitening(self, log_diagonal: Tensor) -> Tensor:
         """W ``[L, Z, Z]``."""
-        lower = self.SPEED * self.off_diagonal.tril(-1)
-        return lower + torch.diag_embed((self.SPEED * log_diagonal).exp())
+        lower = self.off_diagonals.tril(-1)
+        return lower + torch.diag_embed(log_diagonal.exp())
 
     def _inverse(self, lower: Tensor, log_diagonal: Tensor) -> Tensor:
         """Inverse of triangular matrices by products alone, which every runtime can do.
@@ -113,7 +112,7 @@ class LabelPrior(Prior):
         (I - N)^-1 = (I + N) (I + N^2) (I + N^4) ... ends after log2 Z factors.
         """
         identity = torch.eye(self.noise_dim, dtype=lower.dtype, device=lower.device)
-        inverse_diagonal = torch.exp(-(self.SPEED * log_diagonal))
+        inverse_diagonal = torch.exp(-log_diagonal)
         power = identity - lower * inverse_diagonal.unsqueeze(2)
         inverse = identity + power
         for _ in range((self.noise_dim - 1).bit_length() - 1):

@@ -134,23 +134,24 @@ class MixturePart(Part):
 class MixturePrior(Mixture):
     """M learned Gaussians; labels share them, each with weights of its own.
 
-    The parameters are kept at a tenth of their size, as those of the label prior are. Standard
-    deviations are held between exp(-10) and exp(10) (:data:`~distvae.distributions.LOG_SCALE`).
+    They follow the posterior faster than the networks move it, as those of the label prior do.
+    Standard deviations are held between exp(-10) and exp(10)
+    (:data:`~distvae.distributions.LOG_SCALE`).
     """
 
-    SPEED = 10.0
+    learning_rate_factor = 10.0
 
     def __init__(self, config: ModelConfig, given: ContextShape) -> None:
         super().__init__(config.latent_dim)
         size = config.of(MixturePart).prior_components or COMPONENTS
-        self.mean = nn.Parameter(torch.randn(size, config.latent_dim) / self.SPEED)
-        self.log_variance = nn.Parameter(torch.zeros(size, config.latent_dim))
-        self.logits = nn.Parameter(torch.zeros(max(1, given.rows), size))
+        self.means = nn.Parameter(torch.randn(size, config.latent_dim))
+        self.log_variances = nn.Parameter(torch.zeros(size, config.latent_dim))
+        self.weight_logits = nn.Parameter(torch.zeros(max(1, given.rows), size))
 
     def components(self) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and log-variance ``[1, M, Z]``, logits of the weights ``[W, M]``."""
-        log_variance = held(self.SPEED * self.log_variance, 2.0 * LOG_SCALE)
-        return (self.SPEED * self.mean)[None], log_variance[None], self.SPEED * self.logits
+        log_variance = held(self.log_variances, 2.0 * LOG_SCALE)
+        return self.means[None], log_variance[None], self.weight_logits
 
 
 def choose(noise: Tensor, context: Context | None, thresholds: Tensor, own: bool) -> Tensor:

@@ -36,14 +36,15 @@ class OneCallAdamW(torch.optim.AdamW):
     ``torch.optim.AdamW``, but for ``step``, which the parameters of a group share. Of parameters
     that are sharded, each process updates its own slices.
 
-    Each player has a group of parameters, and a step count for them all. A group without gradients
-    stands still, and so do all where a gradient scaler has found one that is not finite.
+    Each player has a group of parameters, or several that learn at different rates; a group has one
+    step count. A group without gradients stands still, and so do all where a gradient scaler has
+    found one that is not finite.
 
     Args:
-        groups: ``params`` of each, ``name``, and what it has of its own of the following.
+        groups: ``params`` of each, ``name`` of its player, ``factor`` of the player's learning rate
+            and ``weight_decay``, which is decoupled.
         lr: learning rate, overwritten in ``param_groups`` before each step, there also by a scalar
             on the device, on a CPU in float64.
-        weight_decay: decoupled weight decay.
         eps: what is added to the root of the second moment.
     """
 
@@ -51,10 +52,9 @@ class OneCallAdamW(torch.optim.AdamW):
         self,
         groups: Iterable[dict[str, Any]],
         lr: float,
-        weight_decay: float,
         eps: float = 1e-8,
     ) -> None:
-        super().__init__(groups, lr=lr, weight_decay=weight_decay, eps=eps, fused=True)
+        super().__init__(groups, lr=lr, eps=eps, fused=True)
         with torch.no_grad():
             self._lists = [self._prepared(group["params"]) for group in self.param_groups]
 
@@ -110,9 +110,9 @@ class OneCallAdamW(torch.optim.AdamW):
             if found_inf is not None:
                 lists.count.sub_(found_inf)
 
-    def group(self, player: str) -> dict[str, Any]:
+    def groups(self, player: str) -> list[dict[str, Any]]:
         """What the parameters of a player are trained by."""
-        return next(group for group in self.param_groups if group["name"] == player)
+        return [group for group in self.param_groups if group["name"] == player]
 
     def counts(self) -> dict[str, int]:
         """Steps that each player has taken; waits for the device."""

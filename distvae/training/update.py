@@ -105,7 +105,8 @@ def autograd_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
         losses = [take(batch, pressure, turn) for batch in batches]
         _settle_gradients(turn, wrapped)
         for name, scale in scales.items():
-            optimizer.group(name)["lr"] = scale.rate
+            for group in optimizer.groups(name):
+                group["lr"] = scale.rate if group["factor"] == 1.0 else group["factor"] * scale.rate
         if accelerator.scaler is None:
             optimizer.move()
         else:
@@ -127,6 +128,5 @@ def _settle_gradients(turn: Turn, wrapped: Wrapped) -> None:
             average_gradients(group["params"], accelerator.num_processes)
     if clip is not None:
         accelerator.unscale_gradients()
-        for group in wrapped.optimizer.param_groups:
-            if group["name"] in turn:
-                nn.utils.clip_grad_norm_(group["params"], clip)
+        for player in turn:
+            nn.utils.clip_grad_norm_(wrapped.parameters(player), clip)

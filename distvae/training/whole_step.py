@@ -11,7 +11,6 @@ from torch.func import functional_call, grad_and_value
 
 from distvae.batch import Batch
 from distvae.objectives import Loss, Pressure, Summary
-from distvae.training.optimizer import OneCallAdamW
 from distvae.training.plan import Scales
 from distvae.training.players import Turn
 from distvae.training.update import LossOf, Update, update_by
@@ -31,10 +30,10 @@ def compiled_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
     """
     # a new one, without the casts that Accelerate puts around the forward of the other
     bare = Training(wrapped.training.model, wrapped.training.objective)
-    parts = bare.parts()
-    weights = {name: [p.detach() for p in part.parameters()] for name, part in parts.items()}
-    total_of = _functional(bare, weights, loss_of)
-    change = {name: _change(wrapped.optimizer, name, weights[name], wrapped.clip) for name in parts}
+    players = bare.objective.players
+    weights = {name: [p.detach() for p in wrapped.parameters(name)] for name in players}
+    total_of = _functional(wrapped, bare, weights, loss_of)
+    change = {name: _change(wrapped, name, weights[name]) for name in players}
 
     def take_turn(
         turn: Turn, batches: Sequence[Batch], pressure: Pressure, scales: Mapping[str, Scales]
@@ -61,13 +60,13 @@ def compiled_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
 
 
 def _functional(
-    bare: Training, weights: Weights, loss_of: LossOf
+    wrapped: Wrapped, bare: Training, weights: Weights, loss_of: LossOf
 ) -> Callable[[Weights, Batch, Pressure], tuple[Tensor, Values]]:
     """The losses as a function of the weights of some players, the others' as they are."""
     names_of = {id(parameter): name for name, parameter in bare.named_parameters()}
     names = {
-        name: [names_of[id(parameter)] for parameter in part.parameters()]
-        for name, part in bare.parts().items()
+        name: [names_of[id(parameter)] for parameter in wrapped.parameters(name)]
+        for name in weights
     }
 
     def total_of(own: Weights, batch: Batch, pressure: Pressure) -> tuple[Tensor, Values]:
@@ -86,26 +85,31 @@ def _functional(
 
 
 def _change(
-    optimizer: OneCallAdamW, player: str, weights: list[Tensor], clip: float | None
+    wrapped: Wrapped, player: str, weights: list[Tensor]
 ) -> Callable[[list[Tensor], Scales], None]:
     """A step of AdamW of one player: (gradients, scales) -> None."""
-    group = optimizer.group(player)
-    states = [optimizer.state[parameter] for parameter in group["params"]]
-    count = states[0]["step"]
+    optimizer, clip = wrapped.optimizer, wrapped.clip
+    groups = optimizer.groups(player)
+    states = [optimizer.state[parameter] for parameter in wrapped.parameters(player)]
+    counts = [optimizer.state[group["params"][0]]["step"] for group in groups]
     means = [state["exp_avg"] for state in states]
     squares = [state["exp_avg_sq"] for state in states]
-    (beta1, beta2), eps, decay = group["betas"], group["eps"], group["weight_decay"]
+    (beta1, beta2), eps = groups[0]["betas"], groups[0]["eps"]
+    paces = [(group["factor"], group["weight_decay"]) for group in groups for _ in group["params"]]
 
     def change(gradients: list[Tensor], scales: Scales) -> None:
         if clip is not None:
             norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
             factor = (clip / (norm + 1e-6)).clamp(max=1.0)
             gradients = [gradient * factor for gradient in gradients]
-        count.add_(1)
-        for weight, gradient, mean, square in zip(weights, gradients, means, squares, strict=True):
+        for count in counts:
+            count.add_(1)
+        rows = zip(weights, gradients, means, squares, paces, strict=True)
+        for weight, gradient, mean, square, (factor, decay) in rows:
             mean.lerp_(gradient, 1.0 - beta1)
             square.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
             change = (mean * scales.mean) / ((square * scales.square).sqrt() + eps)
-            weight.copy_(weight * (1.0 - scales.rate * decay) - scales.rate * change)
+            rate = scales.rate * factor
+            weight.copy_(weight * (1.0 - rate * decay) - rate * change)
 
     return change

@@ -57,6 +57,10 @@ class Wrapped:
     clip: float | None
     """Largest norm of the gradient of a player."""
 
+    def parameters(self, player: str) -> list[nn.Parameter]:
+        """All that a player trains."""
+        return [one for group in self.optimizer.groups(player) for one in group["params"]]
+
 
 def wrap(
     model: VAE,
@@ -111,9 +115,8 @@ def _optimizers(
     CPU, and to place them, it replaces the moments by copies, and OneCallAdamW keeps lists of them.
     """
     optimizer = OneCallAdamW(
-        list(_groups(training)),
+        list(_groups(training, optim.weight_decay)),
         lr=optim.learning_rate,
-        weight_decay=optim.weight_decay,
         eps=optim.adam_eps,
     )
     if accelerator.scaler is None:
@@ -121,10 +124,32 @@ def _optimizers(
     return optimizer, accelerator.prepare_optimizer(optimizer, device_placement=False)
 
 
-def _groups(training: Training) -> Iterator[dict[str, Any]]:
-    """The parameters of each player, and what it has of its own."""
+def _groups(training: Training, weight_decay: float) -> Iterator[dict[str, Any]]:
+    """The parameters of each player that learn equally fast, and what they have of their own.
+
+    A weight that learns faster decays no faster.
+    """
     for name, part in training.parts().items():
         player = training.objective.players[name]
-        group = {"params": list(part.parameters()), "name": name, "betas": player.betas}
-        own = {} if player.weight_decay is None else {"weight_decay": player.weight_decay}
-        yield {**group, **own}
+        decay = weight_decay if player.weight_decay is None else player.weight_decay
+        for factor, parameters in by_factor(part).items():
+            yield {
+                "params": parameters,
+                "name": name,
+                "factor": factor,
+                "betas": player.betas,
+                "weight_decay": decay / factor,
+            }
+
+
+def by_factor(part: nn.Module) -> dict[float, list[nn.Parameter]]:
+    """The parameters of a player, by how many times its learning rate they are trained at.
+
+    A module says so of its own parameters by its ``learning_rate_factor``; of most it is 1.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    for module in part.modules():
+        factor = float(getattr(module, "learning_rate_factor", 1.0))
+        for parameter in module.parameters(recurse=False):
+            groups.setdefault(factor, []).append(parameter)
+    return groups

@@ -26,7 +26,6 @@ from distvae.evaluation.probes import (
     nearest_vote,
 )
 from distvae.models import VAE, build_model
-from distvae.priors.label import LabelPrior
 from tests.spaces import gaussian
 
 NAMES = ("stripes", "bars", "dots")
@@ -160,7 +159,7 @@ def test_latents_leak_the_label_unless_the_prior_has_them_there(patterns: ImageD
     assert leaking["label_leakage"] == 1.0
     assert leaking["label_leakage_chance"] == pytest.approx(1 / 3)
     placed = model_of(by_label, "label")
-    gaussian(placed).prior.mean.data = 5.0 * torch.eye(3) / LabelPrior.SPEED
+    gaussian(placed).prior.means.data = 5.0 * torch.eye(3)
     assert measured(placed, patterns)["label_leakage"] == pytest.approx(1 / 3)
     tight = measured(model_of(by_colour, "normal"), patterns)
     assert tight["label_leakage"] == pytest.approx(

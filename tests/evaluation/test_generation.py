@@ -51,7 +51,7 @@ class Replay:
         config, given = ModelConfig(latent_dim=3), ContextShape(3)
         self.conditioner = Conditioner(label_attribute(data.label_names))
         prior = LabelPrior(config, given)
-        prior.mean.data = shift * torch.eye(3) / LabelPrior.SPEED
+        prior.means.data = shift * torch.eye(3)
         self.latents = GaussianSpace(config, ((4,),), given, prior)
         self.encoded: list[Tensor] = []
 

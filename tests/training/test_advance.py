@@ -135,7 +135,7 @@ def test_moments_are_corrected_by_the_steps_that_a_player_has_taken(
     engine = built(settings(**FACTOR), here)
     counts = {MODEL: 9, "discriminator": 4}
     for name, count in counts.items():
-        for parameter in engine.wrapped.optimizer.group(name)["params"]:
+        for parameter in engine.wrapped.parameters(name):
             engine.trained.optimizer.state[parameter]["step"].fill_(count)
     plan = make_plan(engine, 5, 2)
     assert plan.turns == (("discriminator",), (MODEL, "discriminator"))
@@ -189,7 +189,7 @@ def test_a_scaled_step_is_that_of_plain_adamw() -> None:
     """Also where a gradient is not finite: nothing moves, and no step is counted."""
     weights = [torch.nn.Parameter(torch.linspace(-1, 1, 5)) for _ in range(2)]
     optimizers: list[torch.optim.Optimizer] = [
-        OneCallAdamW([{"params": weights[:1], "name": MODEL}], lr=0.1, weight_decay=0.01),
+        OneCallAdamW([{"params": weights[:1], "name": MODEL, "weight_decay": 0.01}], lr=0.1),
         torch.optim.AdamW(weights[1:], lr=0.1, weight_decay=0.01),
     ]
     for weight, optimizer in zip(weights, optimizers, strict=True):

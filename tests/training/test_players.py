@@ -22,12 +22,13 @@ from distvae.models import VAE
 from distvae.objectives import MODEL, OBJECTIVES, Loss, Player, Pressure, RunFacts, frozen
 from distvae.objectives.elbo import Elbo
 from distvae.runs import checkpoints
-from distvae.schedules import Part
+from distvae.schedules import Part, kl_weight
 from distvae.training import wrapping
 from distvae.training.accelerator import build_accelerator
 from distvae.training.engine import Engine, build_engine
 from distvae.training.players import learning_rates, same_turns, turns
 from tests.conftest import TRAIN_IMAGES
+from tests.spaces import gaussian
 from tests.training.conftest import Settings, step_on, trained
 
 PENALTY = 30.0
@@ -150,6 +151,37 @@ def test_two_players_against_two_plain_optimizers(
         moved = any((found[name] != untouched[name]).any() for name in found)
         assert moved == (step >= OWN["discriminator_start"])
         torch.testing.assert_close(found, critic.state_dict(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            engine.trained.model.state_dict(), model.state_dict(), rtol=1e-4, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("prior", ["label", "mixture"])
+def test_a_prior_learns_faster_than_the_networks(
+    settings: Settings, here: Path, prior: str
+) -> None:
+    """As plain AdamW has it: ten times the rate, a tenth of the decay, one norm for all."""
+    changes = {"prior": prior, "ema": 0.0, "weight_decay": 0.1, "clip": CLIP, "max_steps": 4}
+    engine = built(settings(**changes), here)
+    model = copy.deepcopy(engine.trained.model)
+    faster = list(gaussian(model).prior.parameters())
+    others = [one for one in model.parameters() if not any(one is each for each in faster)]
+    optimizer = torch.optim.AdamW([{"params": others}, {"params": faster}])
+    objective = engine.config.objective
+    engine.wrapped.forward.train()
+    for step in range(engine.total_steps):
+        rows = rows_of(engine, step)
+        (batch,) = engine.batches(step, rows)
+        rate = engine.parts[0].learning_rate(step)
+        for group, factor in zip(optimizer.param_groups, (1.0, 10.0), strict=True):
+            group.update(lr=factor * rate, weight_decay=0.1 / factor)
+        terms = model.terms(batch)
+        weight = kl_weight(objective, step, engine.steps_per_epoch)
+        optimizer.zero_grad()
+        (weight * terms.rate.sum(1) - terms.log_likelihood).mean().backward()
+        assert nn.utils.clip_grad_norm_(model.parameters(), CLIP) > CLIP
+        optimizer.step()
+        step_on(engine, step, rows)
         torch.testing.assert_close(
             engine.trained.model.state_dict(), model.state_dict(), rtol=1e-4, atol=1e-6
         )

@@ -68,7 +68,7 @@ def test_labels_that_are_new_stay_as_they_were() -> None:
     before = {name: tensor.clone() for name, tensor in new.state_dict().items()}
     Origin("old", old).fill(new)
     after = new.state_dict()
-    for name in ("prior.mean", "prior.off_diagonal", "encoder.layers.modulation.0.table.weight"):
+    for name in ("prior.means", "prior.off_diagonals", "encoder.layers.modulation.0.table.weight"):
         for label in (0, 3, 4):
             assert torch.equal(after[name][label], before[name][label])
         for there, here in BOTH.values():
@@ -77,10 +77,10 @@ def test_labels_that_are_new_stay_as_they_were() -> None:
 
 def test_the_same_number_of_labels_does_not_make_them_the_same() -> None:
     old, new = model(("a", "b", "c")), model(("c", "x", "a"))
-    before = gaussian(new).prior.state_dict()["mean"].clone()
+    before = gaussian(new).prior.state_dict()["means"].clone()
     told = Origin("old", old).fill(new)
-    mean = gaussian(new).prior.state_dict()["mean"]
-    assert torch.equal(mean[0], gaussian(old).prior.state_dict()["mean"][2])
+    mean = gaussian(new).prior.state_dict()["means"]
+    assert torch.equal(mean[0], gaussian(old).prior.state_dict()["means"][2])
     assert torch.equal(mean[1], before[1])
     assert (told.labels, told.new_labels) == (("c", "a"), ("x",))
 
@@ -102,7 +102,7 @@ def test_images_of_another_size_and_colour_take_what_fits() -> None:
         model(shape=(3, 12, 12), network="conv", likelihood="gaussian"),
     )
     assert found["to_posterior.weight"]
-    assert found["prior.mean"]
+    assert found["prior.means"]
     assert found["decoder.dense.weight"]
     assert not found["encoder.layers.0.conv.weight"]  # other channels
     assert not found["decoder.offset"]  # other pixels
@@ -119,7 +119,7 @@ def test_with_and_without_labels() -> None:
     told = Origin("old", old).fill(new)
     weight = new.state_dict()["encoder.layers.dense.0.weight"]
     assert torch.equal(weight, old.state_dict()["encoder.layers.dense.0.weight"][:, :64])
-    assert "prior.logits" in told.fresh
+    assert "prior.weight_logits" in told.fresh
     assert (told.labels, told.new_labels) == ((), ())
     back = model(conditioning="concat", prior="mixture")
     Origin("new", new).fill(back)
