@@ -164,8 +164,8 @@ class Composition(nn.Module):
             draws: K, which have an axis of their own; None for one without it.
             densities: whether the densities of what is drawn are asked for.
         """
-        found = self.latents.infer(self.features(inputs, context), noise, context, draws, densities)
-        latents = tuple(draw.rows for draw in found)
+        drawn = self.latents.infer(self.features(inputs, context), noise, context, draws, densities)
+        latents = tuple(draw.rows for draw in drawn)
         log_prob = self.likelihood.log_prob
         if draws is not None:
             log_prob = self.likelihood.log_prob_of_draws
@@ -175,12 +175,12 @@ class Composition(nn.Module):
             log_likelihood = log_prob(inputs.to(parameters.dtype), parameters)
         if draws is not None:
             parameters = parameters.unflatten(0, (-1, draws))  # type: ignore[no-untyped-call]
-        return Terms(found, parameters, log_likelihood)
+        return Terms(drawn, parameters, log_likelihood)
 
     def features(self, inputs: Tensor, context: Context | None) -> Features:
         """What the encoder makes of inputs ``[B, *S]``."""
-        found: Features = self.encoder(inputs.to(self.dtype), context)
-        return found
+        features: Features = self.encoder(inputs.to(self.dtype), context)
+        return features
 
     def posteriors(self, inputs: Tensor, context: Context | None = None) -> tuple[Posterior, ...]:
         """Posterior of each level of the latents of inputs, given the means of those before."""

@@ -55,8 +55,8 @@ def follow(model: nn.Module) -> None:
 
 
 def _renamed(name: str, names: Mapping[str, str]) -> str:
-    found = next((old for old in names if name.startswith(old)), None)
-    return name if found is None else names[found] + name.removeprefix(found)
+    beginning = next((old for old in names if name.startswith(old)), None)
+    return name if beginning is None else names[beginning] + name.removeprefix(beginning)
 
 
 def _as_in_files(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

@@ -110,7 +110,7 @@ def _summed(
     """The sums of one pass over a split, of all processes."""
     device = images.device
     sums = _Sums.empty(model.latents.levels, labels, device)
-    for _, told, batch in blocks(model, images, seed, share=share, advance=advance):
+    for _, label, batch in blocks(model, images, seed, share=share, advance=advance):
         sums.between.add_(((batch.stored > 0) & (batch.stored < WHITE)).sum())
         terms = model.terms(batch)  # not model(...): Accelerate may have put bf16 around that
         distortion, rate = -terms.log_likelihood.double(), terms.rate.double().sum(1)
@@ -120,10 +120,10 @@ def _summed(
         sums.rates.add_(torch.stack([draw.rate.double().sum() for draw in terms.draws]))
         mean = means_of(terms.draws).double()
         sums.moments.add_(torch.stack([mean.sum(0), mean.square().sum(0)]))
-        if labels and told is not None:
+        if labels and label is not None:
             powers = torch.stack([torch.ones_like(bound), bound, bound.square()], 1)
-            known = told.to(device) >= 0
-            sums.by_label.index_add_(0, told.to(device)[known], powers[known])
+            known = label.to(device) >= 0
+            sums.by_label.index_add_(0, label.to(device)[known], powers[known])
     return _Sums(*map(share.reduce, sums))
 
 
