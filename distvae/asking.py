@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from distvae.attributes import Attribute, example_of
 from distvae.errors import DistvaeError, nearest
-from distvae.labels import Labels, entries, is_known, label_index, label_indices, range_of
+from distvae.labels import (
+    Labels,
+    entries,
+    is_known,
+    label_index,
+    label_indices,
+    numbers_of,
+    range_of,
+)
 from distvae.text import shortened
 
 Values = NDArray[np.float32]
@@ -231,6 +239,34 @@ def asked_values(labels: Mapping[str, Any], attributes: Sequence[Attribute]) -> 
     size = sizes.pop() if sizes else 1
     whole = [np.broadcast_to(column, size) for column in columns]
     return np.stack(whole, axis=1) if whole else np.empty((1, 0), np.float32)
+
+
+def by_name(values: Values, attributes: Sequence[Attribute]) -> dict[str, list[Any]]:
+    """Values ``[N, A]`` as a mapping that asks for them, None for what is not known."""
+    found: dict[str, list[Any]] = {}
+    for each, column in zip(attributes, values.T, strict=True):
+        unknown = np.isnan(column)
+        told = column.tolist()
+        if each.labels:
+            numbers = numbers_of(each.labels)
+            told = numbers[np.where(unknown, 0, column).astype(np.int64)].tolist()
+        found[each.name] = [
+            None if gap else value for gap, value in zip(unknown, told, strict=True)
+        ]
+    return found
+
+
+def all_in_turn(attributes: Sequence[Attribute], images: NDArray[np.int64]) -> Values:
+    """Every combination of labels by the number of an image ``[N]``, numbers at their mean.
+
+    The label of the last attribute changes with every image.
+    """
+    values = np.empty((len(images), len(attributes)), np.float32)
+    for place, each in reversed(list(enumerate(attributes))):
+        values[:, place] = each.mean
+        if each.labels:
+            images, values[:, place] = np.divmod(images, len(each.labels))
+    return values
 
 
 def _column(asked: Labels | None, attribute: Attribute) -> Values:

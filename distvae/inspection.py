@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from distvae.attributes import Attribute, is_label, values_of
+from distvae.attributes import Attribute, is_label, label_attribute, values_of
 from distvae.card import NOT_MEASURED, best, check_log, last_metrics, numbers_of
 from distvae.config import DataConfig, refuse_out_of_range
 from distvae.errors import DistvaeError
@@ -139,7 +139,7 @@ def _inspect_onnx(path: Path) -> None:
         *(("output", _shown(value)) for value in session.get_outputs()),
         _example_of(manifest),
         ("noise, latent dimensions", f"{manifest.noise_dim}, {manifest.latent_dim}"),
-        ("labels", ", ".join(manifest.label_names) or "none"),
+        *_given(manifest.attributes or label_attribute(manifest.label_names)),
         ("network", manifest.network),
         ("prior", manifest.prior),
         ("likelihood", manifest.likelihood),

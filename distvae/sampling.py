@@ -180,13 +180,23 @@ def _from_onnx(config: SampleConfig, path: Path) -> Drawing:
     sampler = Sampler(path, config.provider, verify=verify)
     if sampler.spared:
         make_console().print(f"{path} is large: not compared with its checksum; --verify on does")
+    shape, columns = sampler.manifest.example.shape, sampler.manifest.columns
+    if sampler.attributes:
+        return _of_attributes(
+            config,
+            sampler.attributes,
+            shape,
+            columns,
+            lambda total, given: sampler.stream_given(
+                total, given, config.seed, config.temperature
+            ),
+        )
     labels = _labels(config, sampler.label_names)
 
     def batches() -> Iterator[Examples]:
         asked = None if labels is None else numbers_of(sampler.label_names)[labels]
         return sampler.stream(asked, config.count, config.seed, config.temperature)
 
-    shape, columns = sampler.manifest.example.shape, sampler.manifest.columns
     return Drawing(shape, sampler.label_names, labels, config.count, batches, columns)
 
 

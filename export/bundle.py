@@ -1,5 +1,6 @@
 """What lies beside the exported files for whoever deploys them: a README and a sampling script."""
 
+import json
 import re
 import shlex
 import shutil
@@ -149,7 +150,7 @@ def _of_manifest(manifest: Manifest) -> dict[str, object]:
         "likelihood": manifest.likelihood,
         "weights": manifest.weights_sha256,
         "versions": ", ".join(f"{name} {it}" for name, it in sorted(manifest.versions.items())),
-        **_of_labels(manifest.label_names),
+        **(_of_attributes(manifest) if manifest.attributes else _of_labels(manifest.label_names)),
     }
 
 
@@ -179,6 +180,50 @@ def _of_labels(names: tuple[str, ...]) -> dict[str, object]:
         ),
         "cpp_name": ', "label"',
         "inputs": 2,
+    }
+
+
+def _of_attributes(manifest: Manifest) -> dict[str, object]:
+    """What is there only in a model of several attributes; their last labels are the example."""
+    rows, tables, python, javascript, cpp = "", "", "", "", ""
+    values, names, asked = "", "", {}
+    for number, ((name, kind), each) in enumerate(
+        zip(manifest.given.items(), manifest.attributes, strict=True)
+    ):
+        quoted, last = json.dumps(name), len(each.labels) - 1
+        gap = f", {'-1' if each.labels else 'NaN'} where it is not known" if each.missing else ""
+        span = f"0 to {last}" if each.labels else f"a number, about {each.mean:.4g}"
+        rows += f"| input `{markdown(name)}` | {kind} `[batch]` | {span}{gap} |\n"
+        if each.labels:
+            numbered = [[str(index), label] for index, label in enumerate(each.labels)]
+            tables += f"{_markdown((name, 'name'), numbered)}\n"
+            asked[each.name] = each.labels[-1]
+            python += f", {quoted}: np.full(16, {last})"
+            filled = f'int64", new BigInt64Array(16).fill({last}n)'
+        else:
+            asked[each.name] = f"{each.mean:.4g}"
+            python += f", {quoted}: np.full(16, {each.mean:.4g}, np.float32)"
+            filled = f'float32", new Float32Array(16).fill({each.mean:.4g})'
+        javascript += f', {quoted}: new ort.Tensor("{filled}, [16])'
+        word, value = ("int64_t", last) if each.labels else ("float", f"{each.mean:.4g}")
+        cpp += f"; std::vector<{word}> given{number}(16, {value})"
+        values += (
+            f", Ort::Value::CreateTensor<{word}>(cpu, given{number}.data(), 16, "
+            "label_shape.data(), 1)"
+        )
+        names += f", {quoted}"
+    flag = shlex.quote(",".join(f"{name}={printable(value)}" for name, value in asked.items()))
+    return {
+        "asked": f"--label {flag} ",
+        "label_row": rows,
+        "label_table": tables,
+        "python_label": python,
+        "sampler_label": f"labels={asked!r}, ",
+        "javascript_label": javascript,
+        "cpp_label": f"; std::vector<int64_t> label_shape{{16}}{cpp}",
+        "cpp_value": values,
+        "cpp_name": names,
+        "inputs": 1 + len(manifest.attributes),
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from distvae.asking import example_flag
 from distvae.errors import DistvaeError
 from distvae.files import new_folder, reporting_disk_errors
 from distvae.labels import label_flag
@@ -86,6 +87,8 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
         taken = f"; its encoder takes images as with --binarize {model.domain.binarize}"
     else:
         _refuse_what_is_of_images(config, f"{run.folder}: its examples are {model.domain.told}")
+    if model.attributes and not model.label_names:
+        _refuse_what_takes_a_label(config, model)
     if run.bare:
         make_console().print(
             f"{run.folder} is a model and not a run: its files will not say what data it was "
@@ -124,6 +127,22 @@ def _refuse_what_is_of_images(config: ExportConfig, thing: str) -> None:
         )
 
 
+def _refuse_what_takes_a_label(config: ExportConfig, model: "VAE") -> None:
+    given = ", ".join(each.name for each in model.attributes)
+    if config.precision != "fp32":
+        raise DistvaeError(
+            f"--precision {config.precision} does not fit a model given {given}",
+            "what it costs is judged by one label",
+            "Leave it out.",
+        )
+    if config.web:
+        raise DistvaeError(
+            f"--web does not fit a model given {given}",
+            "the page has buttons for one label",
+            "Leave it out: sample.py and distvae sample draw from decoder.onnx.",
+        )
+
+
 def _tell(run: Run, output: Path, page: bool, rows: list["Row"]) -> None:
     """Print what the files cost, what to mind, and what to do next."""
     from distvae.export.bundle import coarse, label_table, price_table
@@ -136,8 +155,10 @@ def _tell(run: Run, output: Path, page: bool, rows: list["Row"]) -> None:
     for remark in filter(None, map(coarse, rows)):
         warn(remark)
     decoder = output / "decoder.onnx"
-    names = read_manifest(decoder).label_names
+    manifest = read_manifest(decoder)
+    names = manifest.label_names
     label = f" {label_flag(names[-1])}" if names else ""
+    label = f" {example_flag(manifest.attributes)}" if manifest.attributes else label
     console.print("next:")
     console.print(f"  distvae sample {shlex.quote(str(decoder))}{label}", style="bold")
     if page:
@@ -247,9 +268,9 @@ def _written(path: Path, proto: "onnx.ModelProto", model: "VAE") -> "Row":
 
 
 def _verified(path: Path, model: "VAE") -> "Parity":
-    from distvae.export.verify import NOISES, rounds, verify
+    from distvae.export.verify import NOISES, turns, verify
 
-    total = NOISES * rounds(len(model.label_names))
+    total = NOISES * turns(model)
     with progress_bar(f"comparing {path.name} with PyTorch", total) as advance:
         return verify(path, model, advance)
 

@@ -6,9 +6,10 @@ Legend: B batch, S the axes of an example, Z latent dimensions, L labels.
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxscript
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 import distvae
-from distvae.conditions import Context
-from distvae.errors import DistvaeError
+from distvae.attributes import Attribute
+from distvae.conditions import Conditions, Context
 from distvae.export import probe
 from distvae.export.checksum import append_checksum
 from distvae.export.manifest import DECODER, ENCODER, KEY, Manifest, parse_manifest
@@ -68,17 +69,68 @@ class CheckedLabel(nn.Module):
         return self.numbers.index_select(0, torch.where(label < 0, self.num_labels, label))
 
 
+class CheckedAttributes(nn.Module):
+    """Inputs of several attributes as conditions, and an error for a label that there is not.
+
+    A label of -1 and a number of NaN are not known.
+    """
+
+    def __init__(self, attributes: Sequence[Attribute]) -> None:
+        super().__init__()
+        self.sizes = [len(each.labels) for each in attributes]
+        self.lowest = [-1 if each.missing else 0 for each in attributes]
+        self.checked = nn.ModuleList(CheckedLabel(size) for size in self.sizes)
+
+    def forward(self, given: Sequence[Tensor]) -> Conditions:
+        """Values ``[B]`` of each attribute, int64 or float32."""
+        values, known = [], []
+        for column, size, lowest, checked in zip(
+            given, self.sizes, self.lowest, self.checked, strict=True
+        ):
+            if not size:
+                known.append(~column.isnan())
+                values.append(column)
+                continue
+            known.append(column >= 0)
+            refused = torch.where(column < lowest, size, column.clamp(min=0))
+            values.append(checked(refused).to(torch.float32))
+        return Conditions(torch.stack(values, dim=1), torch.stack(known, dim=1))
+
+
+class Contexts(nn.Module):
+    """What a graph is given beside noise or example, as the model's parts take it."""
+
+    def __init__(self, model: VAE) -> None:
+        super().__init__()
+        self.plain = not model.attributes or bool(model.label_names)
+        self.checked: nn.Module = (
+            CheckedLabel(len(model.label_names))
+            if self.plain
+            else CheckedAttributes(model.attributes)
+        )
+        self.conditioner = model.conditioner
+
+    def forward(self, given: Sequence[Tensor]) -> Context | None:
+        """One label ``[B]``, a value ``[B]`` of each attribute, or nothing."""
+        if not given:
+            return None
+        if self.plain:
+            return Context.of_label(self.checked(given[0]))
+        context: Context | None = self.conditioner(self.checked(given))
+        return context
+
+
 class DecoderGraph(nn.Module):
     """Noise ``[B, noise_dim]`` and label ``[B]`` to an example, as it is stored and before that."""
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
         self.model = model
-        self.checked = CheckedLabel(len(model.label_names))
+        self.contexts = Contexts(model)
 
-    def forward(self, noise: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, noise: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """The likelihood's mean ``[B, *S]`` as it is stored, and the same as the model sees it."""
-        context = Context.of_label(None if label is None else self.checked(label))
+        context = self.contexts(given)
         mean = self.model.render(self.model.latents.draw(noise, context), context)
         return self.model.domain.to_stored(mean), mean
 
@@ -92,11 +144,11 @@ class EncoderGraph(nn.Module):
     def __init__(self, model: VAE) -> None:
         super().__init__()
         self.model = model
-        self.checked = CheckedLabel(len(model.label_names))
+        self.contexts = Contexts(model)
 
-    def forward(self, example: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, example: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """The two parts of the posterior."""
-        context = Context.of_label(None if label is None else self.checked(label))
+        context = self.contexts(given)
         posterior = self.model.posterior(self.model.domain.to_expected_input(example), context)
         return posterior.mean, posterior.log_variance
 
@@ -109,7 +161,7 @@ def decoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
     manifest = _manifest(DECODER, model, origin)
     inputs = {"noise": torch.zeros(2, manifest.noise_dim)}
     outputs = [manifest.example.name, MEAN]
-    proto = _export(DecoderGraph(for_inference(model)), model, inputs, outputs)
+    proto = _export(DecoderGraph(for_inference(model)), manifest, inputs, outputs)
     del proto.graph.output[1]
     return described(proto, manifest)
 
@@ -125,7 +177,7 @@ def encoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
     name, shape, dtype = manifest.example
     inputs = {name: torch.zeros(2, *shape, dtype=getattr(torch, dtype))}
     graph = EncoderGraph(for_inference(model))
-    proto = _export(graph, model, inputs, ["mean", "log_variance"])
+    proto = _export(graph, manifest, inputs, ["mean", "log_variance"])
     return described(proto, manifest)
 
 
@@ -167,17 +219,14 @@ def manifest_of(proto: onnx.ModelProto) -> Manifest:
 
 
 def _export(
-    graph: nn.Module, model: VAE, inputs: dict[str, Tensor], outputs: list[str]
+    graph: nn.Module, manifest: Manifest, inputs: dict[str, Tensor], outputs: list[str]
 ) -> onnx.ModelProto:
-    if model.conditional and not model.label_names:
-        raise DistvaeError(
-            f"a model given {', '.join(each.name for each in model.attributes)} cannot be exported",
-            "an ONNX graph takes one label that every example has, or none",
-            "Draw from it in Python: VAE.from_pretrained(folder).sample(labels={...}).",
-        )
-    if model.conditional:
-        inputs = {**inputs, "label": torch.zeros(2, dtype=torch.int64)}
+    given = {
+        name: torch.zeros(2, dtype=getattr(torch, kind)) for name, kind in manifest.given.items()
+    }
+    inputs = {**inputs, **given}
     batch = torch.export.Dim("batch", min=1)
+    dynamic: tuple[Any, ...] = ({0: batch}, *([({0: batch},) * len(given)] if given else []))
     with _without_remarks(), torch.no_grad():
         program = torch.onnx.export(
             graph.eval(),
@@ -186,7 +235,7 @@ def _export(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=outputs,
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            dynamic_shapes=dynamic,
             external_data=False,
             verbose=False,
         )
@@ -237,6 +286,7 @@ def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:
             "onnxscript": onnxscript.__version__,
         },
         vectors=vectors and VectorsRecord(**vectors),
+        attributes=() if model.label_names else model.attributes,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.export.inputs import checked_rows, labels_of_rows
+from distvae.export.inputs import checked_rows, given_of_rows
 from distvae.export.manifest import ENCODER
 from distvae.export.session import Opened
 from distvae.labels import Labels
@@ -38,7 +38,8 @@ class Encoder(Opened):
         Args:
             images: uint8 ``[N, C, H, W]``, 0 to 255; or vectors float32 ``[N, F]`` in the units of
                 the data.
-            labels: one label for all or one for each image, by name or number; None without.
+            labels: one label for all or one for each image, by name or number; None without. Of
+                several attributes a mapping from their names, in which None is not known.
 
         Raises:
             DistvaeError: the images are of another type or shape, or a label is missing or
@@ -47,7 +48,5 @@ class Encoder(Opened):
         name, shape, dtype = self.manifest.example
         many = "images" if self.manifest.image_shape else name
         inputs = {name: checked_rows(images, many, np.dtype(dtype).type, shape)}
-        numbers = labels_of_rows(labels, len(images), self.label_names)
-        if numbers is not None:
-            inputs["label"] = numbers
+        inputs |= given_of_rows(labels, len(images), self.manifest)
         return Posterior(*self._graph.run(inputs, len(images)))

@@ -1,13 +1,17 @@
 """What callers hand in, checked before it is run. Needs numpy only."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.asking import asked_values
 from distvae.errors import DistvaeError
+from distvae.export.manifest import Manifest
 from distvae.labels import Labels, is_one, label_index, label_indices, numbers_are_indices
+from distvae.text import shortened
 
 _FEW = 8
 """Numbers that Python looks at faster than numpy: a model that ran has driven numpy's code out of
@@ -82,6 +86,54 @@ def labels_of_rows(
     if len(numbers) != rows:
         raise DistvaeError(f"there are {len(numbers)} labels", f"expected {rows}, one for each row")
     return numbers
+
+
+def given_of_rows(labels: Labels | None, rows: int, manifest: Manifest) -> dict[str, NDArray[Any]]:
+    """What a graph is given beside noise or examples, by name of the input ``[rows]``.
+
+    Args:
+        labels: of one label as :func:`labels_of_rows` takes them; of several attributes a mapping
+            from their names, each one value for all or a list, in which None is not known.
+        rows: how many.
+        manifest: of the graph.
+
+    Raises:
+        DistvaeError: a value too many, too few or unknown.
+    """
+    if not manifest.attributes:
+        numbers = labels_of_rows(labels, rows, manifest.label_names)
+        return {} if numbers is None else {"label": numbers}
+    values = asked_values(mapping_of(labels, manifest), manifest.attributes)
+    if len(values) not in (1, rows):
+        raise DistvaeError(f"there are {len(values)} values", f"expected {rows}, one for each row")
+    return given_inputs(np.broadcast_to(values, (rows, values.shape[1])), manifest)
+
+
+def mapping_of(labels: Labels | None, manifest: Manifest) -> Mapping[str, Any]:
+    """What is asked for of several attributes, by name.
+
+    Raises:
+        DistvaeError: it is no mapping.
+    """
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping):
+        names = ", ".join(f"{each.name!r}: ..." for each in manifest.attributes)
+        raise DistvaeError(
+            f"labels are {shortened(repr(labels))}",
+            "this model is given several attributes and takes them by name",
+            f"Give labels={{{names}}}.",
+        )
+    return labels
+
+
+def given_inputs(values: NDArray[np.float32], manifest: Manifest) -> dict[str, NDArray[Any]]:
+    """Values of attributes ``[N, A]`` as a graph takes them, by name of the input ``[N]``."""
+    found: dict[str, NDArray[Any]] = {}
+    for (name, kind), column in zip(manifest.given.items(), values.T, strict=True):
+        whole = np.where(np.isnan(column), -1, column) if kind == "int64" else column
+        found[name] = np.ascontiguousarray(whole, kind)
+    return found
 
 
 def _inside(labels: NDArray[np.integer[Any]], end: int) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from distvae.attributes import Attribute
 from distvae.errors import DistvaeError
 from distvae.fields import VALUES, Field
 from distvae.reading import parse_json
@@ -22,6 +23,8 @@ KEY = "distvae.manifest"
 FORMAT = 1
 """Raised when an older reader would misread a newer file."""
 DECODER, ENCODER = "decoder", "encoder"
+RESERVED = ("noise", "image", "values", "mean", "log_variance", "mean_image", "label")
+"""Names of inputs and outputs that are no attributes."""
 _Size = Annotated[int, Within(1, 2**24)]
 
 
@@ -55,6 +58,21 @@ class Manifest:
     format: int = FORMAT
     vectors: VectorsRecord | None = None
     """Names and scales of the columns of vectors; a row is float32, in the units of the data."""
+    attributes: tuple[Attribute, ...] = ()
+    """Where the graph takes something else than one label: an input for each, see ``given``."""
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What the graph is given of each example: names of inputs, and their types.
+
+        One label is ``label``, int64. Of several attributes each is an input of its own name: a
+        label int64, -1 where it is not known; a number float32, NaN where it is not known.
+        """
+        if self.label_names:
+            return {"label": "int64"}
+        return {
+            input_name(each.name): "int64" if each.labels else "float32" for each in self.attributes
+        }
 
     @property
     def example(self) -> Field:
@@ -75,15 +93,22 @@ class Manifest:
 
     @property
     def conditional(self) -> bool:
-        """Whether the graph takes a label."""
-        return bool(self.label_names)
+        """Whether the graph takes a label or attributes."""
+        return bool(self.given)
 
     def to_json(self) -> str:
         """One JSON object, the same bytes for the same facts."""
         facts = dataclasses.asdict(self)
         if self.vectors is None:  # as earlier versions read it
             del facts["vectors"]
+        if not self.attributes:
+            del facts["attributes"]
         return json.dumps(facts, sort_keys=True, ensure_ascii=False)
+
+
+def input_name(attribute: str) -> str:
+    """What the input of an attribute is called: as itself, unless other tensors are called so."""
+    return f"attribute_{attribute}" if attribute in RESERVED else attribute
 
 
 def parse_manifest(text: str | None, source: str) -> Manifest:
@@ -118,6 +143,10 @@ def parse_manifest(text: str | None, source: str) -> Manifest:
         raise _damaged(source, f"unknown: {', '.join(sorted(unknown))}")
     if len(set(manifest.label_names)) != len(manifest.label_names):
         raise _damaged(source, "two of label_names are the same")
+    if manifest.label_names and manifest.attributes:
+        raise _damaged(source, "expected one of label_names and attributes")
+    if len(manifest.given) < len(manifest.attributes):
+        raise _damaged(source, "two of attributes have the same name")
     if (manifest.image_shape is None) == (manifest.vectors is None):
         raise _damaged(source, "expected one of image_shape and vectors")
     return manifest

@@ -70,7 +70,10 @@ class Probe:
 
 
 def probe_inputs(manifest: Manifest) -> tuple[Values, int]:
-    """Inputs by seed, labels evenly over all, and how many: fewer of large images."""
+    """Inputs by seed, labels evenly over all, and how many: fewer of large images.
+
+    Of several attributes each is given, numbers at their mean.
+    """
     count = max(1, min(_MOST, _PIXELS // manifest.pixels))
     inputs: Values = {}
     if manifest.graph == "decoder":
@@ -85,8 +88,11 @@ def probe_inputs(manifest: Manifest) -> tuple[Values, int]:
         inputs["image"] = words.view(np.uint8)[: count * pixels].reshape(
             count, *manifest.example.shape
         )
-    if manifest.conditional:
+    if manifest.label_names:
         inputs["label"] = np.arange(count) * len(manifest.label_names) // count
+    for name, each in zip(manifest.given, manifest.attributes, strict=bool(manifest.attributes)):
+        evenly = np.arange(count) * len(each.labels) // count
+        inputs[name] = evenly if each.labels else np.full(count, each.mean, np.float32)
     return inputs, count
 
 

@@ -4,6 +4,7 @@ import argparse
 import base64
 import csv
 import hashlib
+import itertools
 import json
 import re
 from pathlib import Path
@@ -38,6 +39,9 @@ def check_probe(session: Any, manifest: Any, text: str | None) -> None:
     count = max(1, min(4, 2**14 // int(np.prod(shape[-2:]))))
     inputs = {"noise": standard_normal(0, count, manifest["noise_dim"])}
     inputs |= {"label": np.arange(count) * len(names) // count} if names else {}
+    for given, it in zip(session.get_inputs()[1:], manifest.get("attributes", []), strict=False):
+        evenly = np.arange(count) * len(it["labels"]) // count
+        inputs[given.name] = evenly if it["labels"] else np.full(count, it["mean"], np.float32)
     drawn = session.run([name], inputs)[0].reshape(count, -1)
     step = -(-drawn.shape[1] // 256)
     step = step if step == 1 else step | 1
@@ -92,6 +96,41 @@ def labels_of(text: str, names: list[str]) -> Any:
         yield from (numbers.index(it) for it in sorted(numbers) if low <= it <= high)
 
 
+def values_of(text: str | None, attributes: Any, count: int) -> Any:
+    """What each example is given [N, A], NaN where that is not known: every combination of a list.
+
+    Where nothing is asked for, each label of the first attribute, those of the others in turn.
+    """
+    names, name = [it["name"] for it in attributes], ""
+    columns: dict[str, Any] = {}
+    for entry in next(csv.reader([text], skipinitialspace=True)) if text is not None else []:
+        head, equals, tail = entry.partition("=")
+        named = equals and head.strip() in names
+        name, part = (head.strip(), tail.strip()) if named else (name, entry)
+        check(name, f"say what {entry} is, as in {names[0]}=...: this model is given {names}")
+        labels = attributes[names.index(name)]["labels"]
+        columns.setdefault(name, []).extend(labels_of(part, labels) if labels else [float(part)])
+    places = [place for place, it in enumerate(attributes) if it["labels"]]
+    if text is None:
+        columns = {it["name"]: [0.0 if it["labels"] else it["mean"]] for it in attributes}
+        columns |= {names[place]: range(len(attributes[place]["labels"])) for place in places[:1]}
+    for it in attributes:
+        check(it["name"] in columns or it["missing"], f"give {it['name']}, which all examples have")
+    rows = list(itertools.product(*(columns.get(name, [np.nan]) for name in names)))
+    values, turn = np.repeat(np.array(rows, float), count, axis=0), np.arange(len(rows) * count)
+    turn = turn % count
+    for place in reversed(places[1:] if text is None else []):
+        turn, values[:, place] = np.divmod(turn, len(attributes[place]["labels"]))
+    return values
+
+
+def words_of(values: Any, attributes: Any) -> Any:
+    """The same in words, a list for each example; nothing for what is not known."""
+    for row in values:
+        pairs = [*zip(row, [it["labels"] for it in attributes], strict=True)]
+        yield ["" if it != it else names[int(it)] if names else f"{it:.9g}" for it, names in pairs]
+
+
 def sheet_of(images: Any, count: int) -> Any:
     """Images [N, C, H, W], a label or ten in a row, with borders, enlarged for the eye."""
     columns = min(count if 1 < count <= 20 else 10, len(images))
@@ -103,8 +142,8 @@ def sheet_of(images: Any, count: int) -> Any:
     return sheet.repeat(factor, axis=0).repeat(factor, axis=1).squeeze()
 
 
-def write(examples: Any, labels: Any, manifest: Any, count: int, output: str) -> None:
-    """Images as a PNG sheet, rows as a csv with the name of the label last."""
+def write(examples: Any, words: Any, manifest: Any, count: int, output: str) -> None:
+    """Images as a PNG sheet, rows as a csv with the name of the label, or attributes, last."""
     if manifest["image_shape"]:
         from PIL import Image
 
@@ -113,11 +152,12 @@ def write(examples: Any, labels: Any, manifest: Any, count: int, output: str) ->
     check(output.endswith(".csv"), f"--output {output}: rows are written to a .csv")
     columns, names = manifest["vectors"]["columns"], manifest["label_names"]
     label = [] if not names else [next(it for it in ("label", "class", "") if it not in columns)]
+    label = [it["name"] for it in manifest.get("attributes", [])] or label
     with Path(output).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow([*columns, *label])
-        for row, number in zip(examples, labels, strict=True):
-            table.writerow([*(f"{it:.9g}" for it in row), *([names[number]] if names else [])])
+        for row, told in zip(examples, words, strict=True):
+            table.writerow([*(f"{it:.9g}" for it in row), *told])
 
 
 def main() -> None:
@@ -125,7 +165,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.error = lambda message: check(False, message)  # type: ignore
     add, model = parser.add_argument, Path(__file__).with_name("decoder.onnx")
-    add("--label", help="numbers, names, ranges, lists: 7, shirt, 0-9, 3,1,4 (default: all)")
+    add(
+        "--label",
+        help="numbers, names, ranges, lists: 7, shirt, 0-9, 3,1,4; of several "
+        "attributes digit=7,colour=red (default: all)",
+    )
     add("--count", type=int, default=10, help="images for each label (default: 10)")
     add("--seed", type=int, default=0, help="the same seed gives the same images (default: 0)")
     add("--temperature", type=float, default=1.0, help="below 1: more typical, less diverse")
@@ -138,22 +182,31 @@ def main() -> None:
     metadata = session.get_modelmeta().custom_metadata_map
     manifest = json.loads(metadata.get("distvae.manifest", "{}"))
     check(manifest.get("graph") == "decoder", f"{given.model} is no decoder of distvae")
-    names = manifest["label_names"]
-    chosen = [
-        *(labels_of(given.label, names) if given.label is not None else range(len(names) or 1))
-    ]
+    names, attributes = manifest["label_names"], manifest.get("attributes", [])
     check_probe(session, manifest, metadata.get("distvae.probe"))
-    total = len(chosen) * given.count
+    if attributes:
+        values = values_of(given.label, attributes, given.count)
+    else:
+        asked = given.label is not None
+        chosen = [*(labels_of(given.label, names) if asked else range(len(names) or 1))]
+        values = np.repeat(np.array(chosen, np.int64), given.count)[:, None]
+        attributes = [{"labels": names}] if names else []
+    total = len(values)
     check(total > 0 and 0 <= given.temperature < np.inf, "--count or --temperature is too low")
     size = total * max(int(np.prod(shape_of(manifest))), manifest["noise_dim"])
     check(size <= 2**30, f"--count {given.count}: a sheet holds at most 2**30 numbers")
-    labels = np.repeat(np.array(chosen, np.int64), given.count)
-    noise = standard_normal(given.seed, len(labels), manifest["noise_dim"])
-    inputs = {"noise": np.float32(given.temperature) * noise} | ({"label": labels} if names else {})
+    noise = standard_normal(given.seed, total, manifest["noise_dim"])
+    inputs = {"noise": np.float32(given.temperature) * noise}
+    for name, it, column in zip(
+        [it.name for it in session.get_inputs()[1:]], attributes, values.T, strict=False
+    ):
+        whole = np.where(np.isnan(column), -1, column)
+        inputs[name] = whole.astype(np.int64) if it["labels"] else column.astype(np.float32)
     parts = [{name: it[i : i + 256] for name, it in inputs.items()} for i in range(0, total, 256)]
     drawn = np.concatenate([session.run(None, part)[0] for part in parts])
     output = given.output or ("samples.png" if manifest["image_shape"] else "samples.csv")
-    write(drawn, labels, manifest, given.count, output)
+    words = words_of(values[:, : len(attributes)], attributes)
+    write(drawn, words, manifest, given.count, output)
     print(f"{total} {'images' if manifest['image_shape'] else 'rows'} in {output}")
 
 

@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.asking import Given, all_in_turn, asked_values
 from distvae.draws.normals import standard_normal
 from distvae.export.inputs import (
     checked_rows,
+    given_inputs,
+    given_of_rows,
     label_numbers,
-    labels_of_rows,
+    mapping_of,
 )
 from distvae.export.manifest import DECODER
 from distvae.export.session import Graph, Opened
@@ -48,6 +52,7 @@ class Sampler(Opened):
         Args:
             noise: float32 ``[B, noise_dim]``; standard normal for typical images.
             labels: one label for all or one for each row, by name or number; None without labels.
+                Of several attributes a mapping from their names, in which None is not known.
 
         Returns:
             uint8 ``[B, C, H, W]``.
@@ -57,9 +62,7 @@ class Sampler(Opened):
                 missing or unknown.
         """
         inputs = {"noise": checked_rows(noise, "noise", np.float32, (self.manifest.noise_dim,))}
-        numbers = labels_of_rows(labels, len(noise), self.label_names)
-        if numbers is not None:
-            inputs["label"] = numbers
+        inputs |= given_of_rows(labels, len(noise), self.manifest)
         return self._graph.run(inputs, len(noise))[0]
 
     def sample(
@@ -73,7 +76,9 @@ class Sampler(Opened):
 
         Args:
             labels: labels by name or number, ``count`` images for each; None draws all labels in
-                turn from a model that has them.
+                turn from a model that has them. Of several attributes a mapping,
+                ``{"digit": 7, "colour": ["red", "blue"]}``; one that is None or left out is not
+                known, and so is None in a list.
             count: images for each label, or in all where ``labels`` is None.
             seed: seed of the noise.
             temperature: factor of the noise; below 1 images are more typical and less diverse.
@@ -126,6 +131,21 @@ class Sampler(Opened):
         size = self._graph.chunk if batch is None else whole_number(batch, "batch", 1)
         return (draw(start, min(size, draw.total - start)) for start in range(0, draw.total, size))
 
+    def stream_given(
+        self, total: int, given: Given, seed: int = 0, temperature: float = 1.0
+    ) -> Iterator[Examples]:
+        """Images of a model of several attributes in parts, as :meth:`stream` gives them.
+
+        Args:
+            total: how many.
+            given: numbers of images int64 ``[B]`` to values of their attributes float32 ``[B, A]``:
+                the index of a label or a number, NaN for what is not known.
+            seed: of the noise.
+            temperature: factor of the noise.
+        """
+        draw, size = _Draw(self._graph, {}, total, seed, temperature, given), self._graph.chunk
+        return (draw(start, min(size, total - start)) for start in range(0, total, size))
+
     def interpolate(
         self,
         a: NDArray[np.float32],
@@ -167,14 +187,36 @@ class _Draw:
     """Any part of the images that one call asked for."""
 
     def __init__(
-        self, graph: Graph, labels: Labels | None, count: int, seed: int, temperature: float
+        self,
+        graph: Graph,
+        labels: Labels | None,
+        count: int,
+        seed: int,
+        temperature: float,
+        given: Given | None = None,
     ) -> None:
         self._graph, self._names = graph, graph.manifest.label_names
         self._count = whole_number(count, "count", 0)
         self._seed = whole_number(seed, "seed", 0, bits=128)
         self._temperature = np.float32(checked_temperature(temperature))
-        self._labels = None if labels is None else label_numbers(labels, self._names)
-        self.total = self._count * (1 if self._labels is None else len(self._labels))
+        self._given, self._labels, rows = given, None, 1
+        if graph.manifest.attributes:
+            if given is None:
+                rows = self._ask(labels)
+        elif labels is not None:
+            self._labels = label_numbers(labels, self._names)
+            rows = len(self._labels)
+        self.total = self._count * rows
+
+    def _ask(self, labels: Labels | None) -> int:
+        """Note what is asked for of several attributes; gives the number of rows."""
+        attributes = self._graph.manifest.attributes
+        if labels is None:
+            self._given = partial(all_in_turn, attributes)
+            return 1
+        values = asked_values(mapping_of(labels, self._graph.manifest), attributes)
+        self._given = lambda images: values[images // self._count]
+        return len(values)
 
     def __call__(self, start: int, count: int) -> Examples:
         """Images ``start`` to ``start + count``."""
@@ -182,8 +224,11 @@ class _Draw:
         if self._temperature != 1.0:
             noise *= self._temperature
         inputs: dict[str, NDArray[Any]] = {"noise": noise}
-        if self._names:
-            inputs["label"] = self._label(np.arange(start, start + count, dtype=np.int64))
+        images = np.arange(start, start + count, dtype=np.int64)
+        if self._given is not None:
+            inputs |= given_inputs(self._given(images), self._graph.manifest)
+        elif self._names:
+            inputs["label"] = self._label(images)
         return self._graph.run(inputs, count)[0]
 
     def _label(self, images: NDArray[np.int64]) -> NDArray[np.int64]:

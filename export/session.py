@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from distvae.attributes import Attribute
 from distvae.errors import DistvaeError, nearest
 from distvae.export import probe
 from distvae.export.checksum import check_file
@@ -105,6 +106,11 @@ class Opened:
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels in the order of their numbers; empty for a model without labels."""
         return self._graph.manifest.label_names
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """What examples are given, where that is something else than one label."""
+        return self._graph.manifest.attributes
 
 
 def open_graph(
@@ -252,7 +258,10 @@ def _rows(manifest: Manifest) -> tuple[dict[str, Row], dict[str, Row]]:
     name, shape, dtype = manifest.example
     example: Row = (_KINDS[dtype], shape)
     latents: Row = (_FLOAT32, (manifest.latent_dim,))
-    labels: dict[str, Row] = {"label": (_INT64, ())} if manifest.conditional else {}
+    labels: dict[str, Row] = {
+        given: ({"int64": _INT64, "float32": _FLOAT32}[kind], ())
+        for given, kind in manifest.given.items()
+    }
     if manifest.graph == DECODER:
         return {"noise": (_FLOAT32, (manifest.noise_dim,)), **labels}, {name: example}
     return {name: example, **labels}, {"mean": latents, "log_variance": latents}

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from distvae.asking import all_in_turn, by_name
 from distvae.draws.normals import standard_normal
 from distvae.export.sampler import Sampler
 from distvae.labels import numbers_of
@@ -33,8 +35,10 @@ def measure(path: Path) -> float:
     """The same, in this process."""
     sampler = Sampler(path)
     noise = standard_normal(0, 0, IMAGES, sampler.manifest.noise_dim)
-    names = sampler.manifest.label_names
-    labels = numbers_of(names)[np.arange(IMAGES) % len(names)] if names else None
+    names, attributes = sampler.label_names, sampler.attributes
+    labels: Any = numbers_of(names)[np.arange(IMAGES) % len(names)] if names else None
+    if attributes:
+        labels = by_name(all_in_turn(attributes, np.arange(IMAGES)), attributes)
     sampler.decode(noise, labels)
     rates = []
     end = time.perf_counter() + SECONDS

@@ -4,10 +4,11 @@ Legend: B batch, S the axes of an example, Z latent dimensions.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -15,12 +16,15 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from distvae.conditions import Context
+from distvae.asking import all_in_turn, by_name, written
+from distvae.attributes import Attribute
+from distvae.conditions import Conditions, Context
 from distvae.domains import Domain, Vectors
 from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.export.convert import MEAN
 from distvae.export.encoder import Encoder
+from distvae.export.inputs import given_of_rows
 from distvae.export.manifest import DECODER
 from distvae.export.sampler import Sampler
 from distvae.export.session import read_manifest
@@ -94,20 +98,20 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     sampler = Sampler(path, verify=True)
     noise = standard_normal(SEED, 0, NOISES, sampler.manifest.noise_dim)
     with _with_mean(path) as session:
-        for turn in range(rounds(len(model.label_names))):
-            labels = _labels(model, turn)
-            expected = _torch_means(model, noise, labels)
-            feed = {"noise": noise} if labels is None else {"noise": noise, "label": labels}
-            found = session.run([MEAN], feed)[0]
-            drawn = sampler.decode(noise, _asked(model, labels))
+        for turn in range(turns(model)):
+            given = _given(model, turn)
+            expected = _torch_means(model, noise, given)
+            inputs = given_of_rows(given.asked(), NOISES, sampler.manifest)
+            found = session.run([MEAN], {"noise": noise, **inputs})[0]
+            drawn = sampler.decode(noise, given.asked())
             means = expected, found
-            yield _compared(path, sampler, model.domain, means, drawn, labels)
+            yield _compared(path, sampler, model.domain, means, drawn, given)
             advance(NOISES)
-    asked = _asked(model, _labels(model, 0))
-    whole = sampler.decode(noise, asked)
+    given = _given(model, 0)
+    whole = sampler.decode(noise, given.asked())
     for batch, start in ((size, at) for size in BATCHES for at in range(0, NOISES, size)):
         part = slice(start, start + batch)
-        alone = sampler.decode(noise[part], None if asked is None else asked[part])
+        alone = sampler.decode(noise[part], given.asked(part))
         if not np.array_equal(alone, whole[part]):
             raise DistvaeError(
                 f"{path} draws another image for noise {start} in a batch of {batch}",
@@ -120,14 +124,14 @@ def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     """Posteriors of what the model draws; errors are relative where values exceed one."""
     encoder = Encoder(path, verify=True)
     noise = standard_normal(SEED, 0, NOISES, model.latents.noise_dim)
-    for turn in range(rounds(len(model.label_names))):
-        labels = _labels(model, turn)
-        stored = model.domain.to_stored(torch.from_numpy(_torch_means(model, noise, labels)))
+    for turn in range(turns(model)):
+        given = _given(model, turn)
+        stored = model.domain.to_stored(torch.from_numpy(_torch_means(model, noise, given)))
         images, inputs = stored.numpy(), model.domain.to_expected_input(stored)
         with torch.no_grad():
-            posterior = model.posterior(*_on_device(model, inputs, labels))
+            posterior = model.posterior(*_on_device(model, inputs, given))
             tensors = {"mean": posterior.mean, "log_variance": posterior.log_variance}
-        for name, found in encoder.encode(images, _asked(model, labels))._asdict().items():
+        for name, found in encoder.encode(images, given.asked())._asdict().items():
             expected = tensors[name].cpu().numpy()
             off = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
             error = float(off.max())
@@ -143,11 +147,9 @@ def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
         advance(NOISES)
 
 
-def _torch_means(
-    model: VAE, noise: NDArray[np.float32], labels: NDArray[np.int64] | None
-) -> NDArray[np.float32]:
+def _torch_means(model: VAE, noise: NDArray[np.float32], given: "_Given") -> NDArray[np.float32]:
     """The likelihood's mean ``[B, *S]`` by the trained model itself."""
-    noises, context = _on_device(model, torch.from_numpy(noise), labels)
+    noises, context = _on_device(model, torch.from_numpy(noise), given)
     with torch.no_grad():
         means: NDArray[np.float32] = (
             model.render(model.latents.draw(noises, context), context).cpu().numpy()
@@ -156,10 +158,18 @@ def _torch_means(
 
 
 def _on_device(
-    model: VAE, inputs: torch.Tensor, labels: NDArray[np.int64] | None
+    model: VAE, inputs: torch.Tensor, given: "_Given"
 ) -> tuple[torch.Tensor, Context | None]:
-    indices = None if labels is None else torch.from_numpy(labels).to(model.device)
-    return inputs.to(model.device), model.conditioner.of_label(indices)
+    if given.values is None:
+        return inputs.to(model.device), None
+    values = torch.from_numpy(given.values)
+    conditions = (
+        Conditions.of_examples(None, values)
+        if given.attributes
+        else Conditions.of_labels(values[:, 0].long())
+    )
+    assert conditions is not None
+    return inputs.to(model.device), model.conditioner(conditions.to(model.device))
 
 
 def _compared(
@@ -168,7 +178,7 @@ def _compared(
     domain: Domain,
     means: tuple[NDArray[np.float32], NDArray[np.float32]],
     drawn: NDArray[Any],
-    labels: NDArray[np.int64] | None,
+    given: "_Given",
 ) -> Parity:
     """What torch and the file give before rounding ``[B, *S]``, and what is drawn after it."""
     expected, found = means
@@ -178,7 +188,7 @@ def _compared(
     error, step = float(off.max()), _step(domain, expected, drawn)
     if sampler.manifest.precision == "fp32" and not (error <= TOLERANCE and step <= 1):
         worst = np.unravel_index(int(np.argmax(off)), off.shape)
-        label = "" if labels is None else f" of label {sampler.label_names[labels[worst[0]]]}"
+        label = given.told(int(worst[0]))
         columns = sampler.manifest.columns
         where = f"column {columns[worst[1]]}" if columns else f"pixel {(*map(int, worst[1:]),)}"
         unit = "one grey level" if domain.levels else "that of a column's deviation"
@@ -206,19 +216,64 @@ def _step(domain: Domain, expected: NDArray[np.float32], drawn: NDArray[Any]) ->
     return float(off.max())
 
 
-def _labels(model: VAE, turn: int) -> NDArray[np.int64] | None:
-    """Index of the label of each noise ``[NOISES]`` in a turn; over all each meets each."""
-    if not model.conditional:
-        return None
-    count = len(model.label_names)
-    step = 1 if count <= FULL_LABELS else NOISES
-    labels: NDArray[np.int64] = (np.arange(NOISES, dtype=np.int64) + turn * step) % count
-    return labels
+class _Given(NamedTuple):
+    """What each noise ``[NOISES]`` is given in a turn."""
+
+    values: NDArray[np.float32] | None
+    """Indices of labels and numbers ``[NOISES, A]``, NaN for what is not known; None of nothing."""
+    names: tuple[str, ...]
+    """Of labels, where there is one for each."""
+    attributes: tuple[Attribute, ...]
+    """Where there is something else than one label."""
+
+    def asked(self, part: slice = slice(None)) -> Any:
+        """As a sampler is asked for it."""
+        if self.values is None:
+            return None
+        values = self.values[part]
+        if self.attributes:
+            return by_name(values, self.attributes)
+        return numbers_of(self.names)[values[:, 0].astype(np.int64)]
+
+    def told(self, row: int) -> str:
+        """What a row is given, for a message."""
+        if self.values is None:
+            return ""
+        if not self.attributes:
+            return f" of label {self.names[int(self.values[row, 0])]}"
+        words = written(self.values[row : row + 1], self.attributes)
+        pairs = zip(self.attributes, words, strict=True)
+        return f" of {', '.join(f'{each.name}={word[0]}' for each, word in pairs)}"
 
 
-def _asked(model: VAE, labels: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    """The numbers by which a sampler is asked for labels."""
-    return None if labels is None else numbers_of(model.label_names)[labels]
+def turns(model: VAE) -> int:
+    """How many times the noises are drawn so that each label, or combination, has its turn."""
+    if model.label_names or not model.attributes:
+        return rounds(len(model.label_names))
+    combinations = math.prod(len(each.labels) or 1 for each in model.attributes)
+    return min(FULL_LABELS, -(-combinations // NOISES))
+
+
+def _given(model: VAE, turn: int) -> _Given:
+    """What each noise is given in a turn; over all each label meets each noise.
+
+    Of several attributes a turn has as many combinations as noises; numbers go up and down, and one
+    example in five lacks an attribute that may be missing.
+    """
+    if not model.attributes:
+        return _Given(None, (), ())
+    images, names = np.arange(NOISES, dtype=np.int64), model.label_names
+    if names:
+        step = 1 if len(names) <= FULL_LABELS else NOISES
+        labels = (images + turn * step) % len(names)
+        return _Given(labels[:, None].astype(np.float32), names, ())
+    values = all_in_turn(model.attributes, images + turn * NOISES)
+    for place, each in enumerate(model.attributes):
+        if not each.labels:
+            values[:, place] += np.float32(each.scale) * np.linspace(-2.0, 2.0, NOISES)
+        if each.missing:
+            values[place % 5 :: 5, place] = np.nan
+    return _Given(values, (), model.attributes)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """A run given several attributes: two labels and a number, some of them missing."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from distvae import VAE
-from tests.conftest import HANG, Command, assert_refused
+from tests.conftest import HANG, Command, assert_refused, run_process
 
 SIDE = 8
 SHAPES, COLOURS = ("dot", "line"), ("red", "green", "blue")
@@ -157,3 +159,35 @@ def test_a_command_line_asks_for_attributes(command: Command, here: Path, descri
         ("shape=ring", "shape: label ring is not in this model", "dot, line"),
     ):
         assert_refused(command("sample", described, "--label", text), *parts)
+
+
+@pytest.mark.slow
+def test_an_export_draws_what_is_asked_for(command: Command, here: Path, described: Path) -> None:
+    shutil.copytree(described, here / "run")
+    ended = command("export", "run", "--onnx")
+    assert ended.code == 0, ended.err
+    assert "--label shape=dot,colour=blue,light=0.7" in ended.out
+    readme = (here / "run" / "onnx" / "README.md").read_text(encoding="utf-8")
+    assert "| input `colour` | int64 `[batch]` | 0 to 2, -1 where it is not known |" in readme
+    assert "| input `light` | float32 `[batch]` | a number, about 0.7" in readme
+    (code,) = re.findall(r"```python\n(import numpy.*?)```", readme, re.DOTALL)
+    drawn: dict[str, Any] = {}
+    exec(code.replace("decoder.onnx", str(here / "run" / "onnx" / "decoder.onnx")), drawn)
+    assert drawn["images"].shape == (16, 3, SIDE, SIDE)
+    asked = ("--label", "shape=line,colour=red,blue", "--count", 3)
+    for source, output in (("run", "a.npz"), (described, "b.npz")):
+        assert command("sample", source, *asked, "--output", output).code == 0
+    first, second = (dict(np.load(here / name)) for name in ("a.npz", "b.npz"))
+    np.testing.assert_allclose(first["images"], second["images"].astype(int), atol=1)
+    assert first["colour"].tolist() == second["colour"].tolist() == ["red"] * 3 + ["blue"] * 3
+    script = here / "run" / "onnx" / "sample.py"
+    ended = run_process([sys.executable, script, *asked], here, {"PATH": ""})
+    assert ended.code == 0, ended.err
+    with Image.open(here / "samples.png") as sheet:
+        factor = sheet.width // (3 * (SIDE + 2) - 2)
+        pixels = np.asarray(sheet)[::factor, ::factor]
+    np.testing.assert_array_equal(pixels[:SIDE, :SIDE], first["images"][0].transpose(1, 2, 0))
+    ended = run_process([sys.executable, script, "--label", "line"], here, {"PATH": ""})
+    assert_refused(ended, "say what line is", "shape=")
+    assert_refused(command("export", "run", "--web"), "--web does not fit", "shape, colour, light")
+    assert "given colour" in command("inspect", here / "run" / "onnx" / "decoder.onnx").out

@@ -12,7 +12,6 @@ from distvae.batch import Batch
 from distvae.conditions import Conditioner, Conditions, ContextShape, in_turn, written_out
 from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
-from distvae.export.convert import Origin, decoder_graph
 from distvae.models import VAE, build_model
 from distvae.networks.layers import Modulation
 
@@ -198,9 +197,3 @@ def test_a_prior_of_one_label_refuses_others(prior: str) -> None:
     config = ModelConfig(hidden=(4,), prior=prior)
     with pytest.raises(DistvaeError, match=r"--prior flow.*--prior normal"):
         build_model(config, SHAPE, (), attributes=(PLACE, COLOUR))
-
-
-def test_an_export_says_that_it_takes_one_label_only() -> None:
-    model = build_model(ModelConfig(hidden=(4,)), SHAPE, (), attributes=(PLACE, COLOUR)).eval()
-    with pytest.raises(DistvaeError, match="a model given place, colour cannot be exported"):
-        decoder_graph(model, Origin({}, {}))

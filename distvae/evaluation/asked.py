@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distvae.asking import by_name
 from distvae.conditions import Conditions
 from distvae.data.identity import combined
 from distvae.data.sources.attributes import labels_of, main_label
@@ -59,7 +60,7 @@ def asked_like(data: ImageData, split: Split, rows: NDArray[np.int64]) -> Labels
         assert split.labels is not None
         return numbers_of(data.label_names)[split.labels[rows]].tolist()
     assert split.attributes is not None
-    return _named(data, split.attributes[rows])
+    return by_name(split.attributes[rows], data.attributes)
 
 
 def asked_for(
@@ -81,23 +82,7 @@ def asked_for(
     rows = np.arange(count) * max(1, len(data.train) // count) % len(data.train)
     values = np.tile(data.train.attributes[rows], (len(labels), 1))
     values[:, place] = np.repeat(labels, count)
-    return {"labels": _named(data, values), "n": 1}
-
-
-def _named(data: ImageData, values: NDArray[np.float32]) -> dict[str, list[Any]]:
-    """Values ``[N, A]`` as a model takes them: by attribute, None where one is not known."""
-    found: dict[str, list[Any]] = {}
-    for each, column in zip(data.attributes, values.T, strict=True):
-        unknown = np.isnan(column)
-        if each.labels:
-            numbers = numbers_of(each.labels)
-            told = numbers[np.where(unknown, 0, column).astype(np.int64)].tolist()
-        else:
-            told = column.tolist()
-        found[each.name] = [
-            None if gap else value for gap, value in zip(unknown, told, strict=True)
-        ]
-    return found
+    return {"labels": by_name(values, data.attributes), "n": 1}
 
 
 def with_label(conditions: Conditions, labels: torch.Tensor, place: int = 0) -> Conditions:
