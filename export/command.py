@@ -135,12 +135,6 @@ def _refuse_what_takes_a_label(config: ExportConfig, model: "VAE") -> None:
             "what it costs is judged by one label",
             "Leave it out.",
         )
-    if config.web:
-        raise DistvaeError(
-            f"--web does not fit a model given {given}",
-            "the page has buttons for one label",
-            "Leave it out: sample.py and distvae sample draw from decoder.onnx.",
-        )
 
 
 def _tell(run: Run, output: Path, page: bool, rows: list["Row"]) -> None:

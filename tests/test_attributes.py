@@ -189,5 +189,6 @@ def test_an_export_draws_what_is_asked_for(command: Command, here: Path, describ
     np.testing.assert_array_equal(pixels[:SIDE, :SIDE], first["images"][0].transpose(1, 2, 0))
     ended = run_process([sys.executable, script, "--label", "line"], here, {"PATH": ""})
     assert_refused(ended, "say what line is", "shape=")
-    assert_refused(command("export", "run", "--web"), "--web does not fit", "shape, colour, light")
+    refused = command("export", "run", "--precision", "int8")
+    assert_refused(refused, "--precision int8 does not fit", "shape, colour, light")
     assert "given colour" in command("inspect", here / "run" / "onnx" / "decoder.onnx").out

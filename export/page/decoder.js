@@ -2,6 +2,8 @@
 
 import { checkProbe } from "./probe.js";
 
+const UNKNOWN = { int64: -1, float32: NaN }; // what stands for a value that is not known
+
 const ERRORS = 3; // a warning says nothing to someone who looks at images
 
 const here = (name) => new URL(name, import.meta.url).href;
@@ -18,9 +20,9 @@ export async function read(name, integrity = "") {
   return reply;
 }
 
-/** Makes `decode(noises, label)`: Float32Arrays of noise to one ImageData each. */
+/** Makes `decode(noises, given)`: Float32Arrays of noise to one ImageData each. */
 export async function openDecoder(manifest) {
-  const { image_shape: shape, noise_dim: dim, label_names: names, integrity } = manifest;
+  const { image_shape: shape, noise_dim: dim, given: kinds, integrity } = manifest;
   const ort = await import("./ort/ort.wasm.min.mjs");
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.proxy = false;
@@ -31,21 +33,23 @@ export async function openDecoder(manifest) {
     throw new Error(`decoder.onnx cannot be opened: ${error.message}`);
   });
 
-  async function run(noises, labels) {
+  async function run(noises, given) {
     const count = noises.length;
     const rows = new Float32Array(count * dim);
     noises.forEach((noise, row) => rows.set(noise, row * dim));
     const inputs = { noise: new ort.Tensor("float32", rows, [count, dim]) };
-    if (names.length > 0) {
-      inputs.label = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [count]);
-    }
+    Object.entries(kinds).forEach(([name, kind], place) => {
+      const values = given.map((row) => row[place] ?? UNKNOWN[kind]);
+      const array = kind === "int64" ? BigInt64Array.from(values, BigInt) : Float32Array.from(values);
+      inputs[name] = new ort.Tensor(kind, array, [count]);
+    });
     const { image } = await session.run(inputs, ["image"]);
     return image.data;
   }
 
   await checkProbe(run, manifest);
-  return async function decode(noises, label) {
-    const bytes = await run(noises, noises.map(() => label));
+  return async function decode(noises, given) {
+    const bytes = await run(noises, noises.map(() => given));
     return noises.map((_, row) => toPicture(bytes, row, shape));
   };
 }

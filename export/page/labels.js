@@ -18,24 +18,29 @@ export function findLabel(names, text) {
   return Number(text) < names.length ? Number(text) : -1;
 }
 
-/** Fills the section; `choose(label)` is called with a number. Returns `press(key)`. */
-export function makeLabels(section, names, choose) {
+/**
+ * Fills the section; `choose(label)` is called with a number, or null where there is a button for
+ * any label, which `unknown` says. Returns `press(key)`.
+ */
+export function makeLabels(section, names, choose, unknown = false) {
   section.hidden = names.length === 0;
   section.classList.toggle("few", names.length <= MANY);
   const list = section.querySelector(".chips");
   const filter = section.querySelector("input[type=search]");
   const template = section.querySelector("template");
-  const radios = names.map((name, number) => {
+  function add(name, value) {
     const chip = template.content.cloneNode(true);
     const radio = chip.querySelector("input");
-    radio.value = number;
-    radio.checked = number === 0;
+    radio.value = value;
+    radio.checked = value === 0;
     chip.querySelector("span").textContent = name;
     chip.querySelector("label").title = name;
     list.append(chip);
     return radio;
-  });
-  list.addEventListener("change", (event) => choose(Number(event.target.value)));
+  }
+  const radios = names.map(add);
+  if (unknown) add("any", "").parentElement.classList.add("any");
+  list.addEventListener("change", ({ target: { value } }) => choose(value === "" ? null : Number(value)));
 
   filter.hidden = names.length <= MANY;
   filter.placeholder = `Find among ${names.length} labels`;

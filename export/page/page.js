@@ -1,7 +1,7 @@
 /** What is shown, and what the controls change of it. */
 
+import { attributesOf, firstOf, makeAttributes, wordOf } from "./attributes.js";
 import { openDecoder, read } from "./decoder.js";
-import { makeLabels } from "./labels.js";
 import { SEEDS, standardNormal } from "./noise.js";
 import { clamp, makeMap, makePlane, REACH } from "./plane.js";
 import { makeWork } from "./work.js";
@@ -12,8 +12,8 @@ const NEW_SEEDS = 1e6;
 const SMOOTH_FROM = 128; // pixels; smaller images are shown with square pixels
 
 const $ = (id) => document.getElementById(id);
-const state = { label: 0, seed: 0n, number: 0, noise: null, temperature: 1, axes: [0, 1] };
-let manifest, ask, showPlane, pressLabel;
+const state = { given: [], seed: 0n, number: 0, noise: null, temperature: 1, axes: [0, 1] };
+let manifest, attributes, ask, showPlane, pressLabel;
 let sliders = [];
 let cells = [];
 
@@ -85,14 +85,14 @@ function showPoint() {
 }
 
 function showWords() {
-  const { label_names: names } = manifest;
   const zero = state.noise.every((value) => value === 0);
   const noise = zero ? "zero noise" : "your own noise";
   const from = state.number === null ? noise : `seed ${state.seed}, image ${state.number}`;
-  $("shown-label").textContent = names[state.label] ?? "";
+  $("shown-label").textContent = attributes.map((one, place) => (
+    `${one.name && `${one.name} `}${wordOf(one, state.given[place])}`)).join(", ");
   $("shown-from").textContent = from;
   cells.forEach((cell, number) => cell.setAttribute("aria-pressed", number === state.number));
-  $("command").replaceChildren(...command(names).flatMap((word) => [" ", spanOf(word)]).slice(1));
+  $("command").replaceChildren(...command().flatMap((word) => [" ", spanOf(word)]).slice(1));
 }
 
 /** A label as a word of a command line: its name, quoted where a shell might misread it. */
@@ -101,12 +101,21 @@ function labelWord(name) {
   return `${name.startsWith("-") ? "=" : " "}'${name.replaceAll("'", "'\\''")}'`;
 }
 
+/** What is asked for of one attribute; in a list what has a comma stands in quotes. */
+function entryOf(name, word) {
+  const entry = name ? `${name}=${word}` : word;
+  return name && /^\s|\s$|[,"]/.test(entry) ? `"${entry.replaceAll('"', '""')}"` : entry;
+}
+
 /** The command that draws the same samples. */
-function command(names) {
-  const name = names[state.label];
+function command() {
+  const asked = attributes.flatMap((one, place) => {
+    const value = state.given[place];
+    return value === null ? [] : [entryOf(one.name, wordOf(one, value))];
+  });
   return [
     "distvae sample",
-    ...(names.length > 0 ? [`--label${labelWord(name)}`] : []),
+    ...(asked.length > 0 ? [`--label${labelWord(asked.join(","))}`] : []),
     `--count ${SAMPLES}`,
     `--seed ${state.seed}`,
     ...(state.temperature === 1 ? [] : [`--temperature ${state.temperature}`]),
@@ -124,11 +133,13 @@ function describe() {
   const [channels, height, width] = manifest.image_shape;
   const kind = { 1: "grey", 3: "colour" }[channels] ?? `${channels} channels`;
   const labels = manifest.label_names.length;
+  const names = attributes.filter(({ name }) => name).map(({ name }) => name);
   const facts = [
-    `${labels > 0 ? "Conditional VAE" : "VAE"} trained on ${manifest.data.source}`,
+    `${attributes.length > 0 ? "Conditional VAE" : "VAE"} trained on ${manifest.data.source}`,
     `${width} \u00d7 ${height} ${kind}`,
     `${manifest.noise_dim} noise dimensions`,
     ...(labels > 0 ? [`${labels} labels`] : []),
+    ...(names.length > 0 ? [`given ${names.join(", ")}`] : []),
     ...(manifest.precision === "fp32" ? [] : [manifest.precision]),
   ];
   $("facts").replaceChildren(...facts.map((fact) => {
@@ -136,7 +147,7 @@ function describe() {
     item.textContent = fact;
     return item;
   }));
-  $("label-keys").hidden = labels === 0;
+  $("label-keys").hidden = attributes.every((one) => one.labels.length === 0);
   document.title = `distvae \u2013 ${manifest.data.source}`;
 }
 
@@ -185,8 +196,8 @@ function makeSliders() {
 function makeControls() {
   const onPlane = (x, y) => setDimensions([[state.axes[0], x], [state.axes[1], y]]);
   showPlane = makePlane($("plane"), onPlane);
-  pressLabel = makeLabels($("labels"), manifest.label_names, (label) => {
-    state.label = label;
+  pressLabel = makeAttributes($("labels"), attributes, (place, value) => {
+    state.given = Object.assign([...state.given], { [place]: value });
     changed("image", "samples", "map");
   });
   $("seed").addEventListener("input", () => {
@@ -214,7 +225,8 @@ function fileName(name, number) {
 function save() {
   $("image").toBlob((png) => {
     const link = document.createElement("a");
-    const label = fileName(manifest.label_names[state.label] ?? "image", state.label);
+    const words = attributes.map((one, place) => fileName(wordOf(one, state.given[place]), state.given[place]));
+    const label = words.join("-") || "image";
     const from = state.number === null ? "" : `-seed-${state.seed}-image-${state.number}`;
     link.download = `${label}${from}.png`;
     link.href = URL.createObjectURL(png);
@@ -253,11 +265,13 @@ function report(busy) {
 async function start() {
   $("notice").className = "loading";
   manifest = await (await read("manifest.json")).json();
+  attributes = attributesOf(manifest);
+  state.given = firstOf(attributes);
   const decode = await openDecoder(manifest);
   describe();
   const [image, ...samples] = makeCanvases();
   const { noise_dim: dim } = manifest;
-  const label = () => state.label;
+  const given = () => state.given;
   const noiseAt = (...point) => {
     const noise = state.noise.slice();
     state.axes.forEach((axis, which) => { noise[axis] = point[which]; });
@@ -276,7 +290,7 @@ async function start() {
     },
     map: makeMap($("map"), manifest.image_shape, MAP_CELLS, noiseAt),
   };
-  const defaults = { label, pause: 0, slowest: Infinity };
+  const defaults = { given, pause: 0, slowest: Infinity };
   for (const name in jobs) jobs[name] = { ...defaults, ...jobs[name] };
   ask = makeWork(decode, jobs, { report, fail });
   makeSliders();

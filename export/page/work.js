@@ -32,7 +32,7 @@ export function makeWork(decode, jobs, { report, fail }) {
     const begun = performance.now();
     const end = start + numbers.length;
     waiting.set(job, end);
-    const pictures = await decode(numbers.map(job.noise), job.label());
+    const pictures = await decode(numbers.map(job.noise), job.given());
     const wanted = waiting.get(job) === end; // else asked for again in the meantime
     if (wanted && end === job.count) waiting.delete(job);
     // a single image is shown though it is late, or it would stand still as long as it is dragged

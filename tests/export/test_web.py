@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from PIL import Image
 from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.export import web
+from distvae.export.convert import decoder_graph, write_graph
+from distvae.export.sampler import Sampler
 from tests.conftest import flip_a_bit
 from tests.draws.test_philox import PUBLISHED
 from tests.export.browser import CHROMIUM, Browser, Page
@@ -35,6 +38,8 @@ from tests.export.pages import (
     slide,
     write_decoder,
 )
+from tests.export.test_attributes import ORIGIN as NO_ORIGIN
+from tests.export.test_attributes import random_model
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -47,6 +52,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         decoder = write_decoder(root / f"{name}.onnx", manifest(*model))
         (root / name).mkdir()
         web.write_page(decoder, root / name)
+    write_graph(decoder_graph(random_model("normal", "modulate"), NO_ORIGIN), root / "given.onnx")
+    (root / "given").mkdir()
+    web.write_page(root / "given.onnx", root / "given")
     return root
 
 
@@ -114,6 +122,37 @@ def test_words_are_those_that_random123_publishes(open_page: Open) -> None:
         script = f"""import("./noise.js").then(({{ philox }}) =>
             philox({key[0] + (key[1] << 64)}n, {whole}n).map(String))"""
         assert tuple(map(int, page.run(script))) == expected
+
+
+@needs_browser
+def test_each_attribute_has_its_controls(open_page: Open, site: Path) -> None:
+    page, sampler = open_page("given"), Sampler(site / "given.onnx")
+    shape = (3, 4, 4)
+
+    def expected(**labels: object) -> Any:
+        return sampler.sample(labels=labels, count=1)[0]
+
+    def chosen(place: int, word: str) -> str:
+        section = "#labels" if place == 0 else f"#labels-{place}"
+        return f"""[...document.querySelectorAll("{section} .chip")].find(
+            (chip) => chip.textContent === "{word}").querySelector("input")"""
+
+    found = pixels(page, IMAGE, shape)
+    assert_same(found, expected(place="left", noise="red", light=0.5))
+    page.click(chosen(1, "blue"))
+    page.click(chosen(0, "any"))
+    assert_same(pixels(page, IMAGE, shape), expected(noise="blue", light=0.5))
+    slide(page, "document.querySelector('#labels-2 input[type=range]')", 0.95)
+    assert_same(pixels(page, IMAGE, shape), expected(noise="blue", light=0.95))
+    words = page.run("document.querySelector('#command').textContent")
+    assert "--label 'noise=blue,light=0.95'" in words
+    page.click(chosen(2, "any"))
+    assert_same(pixels(page, IMAGE, shape), expected(noise="blue"))
+    assert page.run("document.querySelector('#shown-label').textContent") == (
+        "place any, noise blue, light any"
+    )
+    page.press("1")
+    assert_same(pixels(page, IMAGE, shape), expected(place="right", noise="blue"))
 
 
 @needs_browser
