@@ -96,10 +96,10 @@ def labels_of(text: str, names: list[str]) -> Any:
         yield from (numbers.index(it) for it in sorted(numbers) if low <= it <= high)
 
 
-def values_of(text: str | None, attributes: Any, count: int) -> Any:
-    """What each example is given [N, A], NaN where that is not known: every combination of a list.
+def rows_of(text: str | None, attributes: Any) -> Any:
+    """What is asked for [R, A], NaN where that is not known: every combination.
 
-    Where nothing is asked for, each label of the first attribute, those of the others in turn.
+    Where nothing is asked for, each label of the first attribute.
     """
     names, name = [it["name"] for it in attributes], ""
     columns: dict[str, Any] = {}
@@ -116,11 +116,15 @@ def values_of(text: str | None, attributes: Any, count: int) -> Any:
         columns |= {names[place]: range(len(attributes[place]["labels"])) for place in places[:1]}
     for it in attributes:
         check(it["name"] in columns or it["missing"], f"give {it['name']}, which all examples have")
-    rows = list(itertools.product(*(columns.get(name, [np.nan]) for name in names)))
-    values, turn = np.repeat(np.array(rows, float), count, axis=0), np.arange(len(rows) * count)
-    turn = turn % count
-    for place in reversed(places[1:] if text is None else []):
-        turn, values[:, place] = np.divmod(turn, len(attributes[place]["labels"]))
+    rows = itertools.product(*(columns.get(name, [np.nan]) for name in names))
+    return np.array(list(rows), float)
+
+
+def values_of(rows: Any, in_turn: Any, count: int) -> Any:
+    """What each example is given [N, A], a count of each row; labels of some attributes in turn."""
+    values, turn = np.repeat(rows, count, axis=0), np.arange(len(rows) * count) % count
+    for place, labels in reversed(in_turn):
+        turn, values[:, place] = np.divmod(turn, len(labels))
     return values
 
 
@@ -184,17 +188,20 @@ def main() -> None:
     check(manifest.get("graph") == "decoder", f"{given.model} is no decoder of distvae")
     names, attributes = manifest["label_names"], manifest.get("attributes", [])
     check_probe(session, manifest, metadata.get("distvae.probe"))
+    asked, in_turn = given.label is not None, []
     if attributes:
-        values = values_of(given.label, attributes, given.count)
+        rows = rows_of(given.label, attributes)
+        labelled = [(i, it["labels"]) for i, it in enumerate(attributes) if it["labels"]]
+        in_turn = [] if asked else labelled[1:]
     else:
-        asked = given.label is not None
         chosen = [*(labels_of(given.label, names) if asked else range(len(names) or 1))]
-        values = np.repeat(np.array(chosen, np.int64), given.count)[:, None]
+        rows = np.array(chosen, np.int64)[:, None]
         attributes = [{"labels": names}] if names else []
-    total = len(values)
+    total = len(rows) * given.count
     check(total > 0 and 0 <= given.temperature < np.inf, "--count or --temperature is too low")
     size = total * max(int(np.prod(shape_of(manifest))), manifest["noise_dim"])
     check(size <= 2**30, f"--count {given.count}: a sheet holds at most 2**30 numbers")
+    values = values_of(rows, in_turn, given.count)
     noise = standard_normal(given.seed, total, manifest["noise_dim"])
     inputs = {"noise": np.float32(given.temperature) * noise}
     for name, it, column in zip(
