@@ -126,12 +126,10 @@ class TrainConfig:
         if self.model.prior is not None:
             return {}
         if self.model.model == "vae":
-            labels = 0
-        elif several:
-            return {"prior": "normal"}
+            labels, several = 0, False
         size = self.to_flat()["prior_components"] or fitting_pseudo_inputs(images, labels)
         flat = self.to_flat()
-        if few and size and not misfit({**flat, "prior": "vamp"}):
+        if few and size and not several and not misfit({**flat, "prior": "vamp"}):
             return {"prior": "vamp", "prior_components": size}
         fits = (name for name in ("label", "normal") if not misfit({**flat, "prior": name}))
         return {"prior": next(fits, "label")}

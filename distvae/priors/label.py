@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from distvae.conditions import Context, ContextShape, summed
 from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, DiagonalGaussian, held, log_normal
+from distvae.domains import Domain
 from distvae.parts import Need, Part
 from distvae.posteriors import Posterior
-from distvae.priors.base import Prior
+from distvae.priors.base import Encode, Prior
 
 
 class LabelPart(Part):
@@ -21,7 +22,7 @@ class LabelPart(Part):
     name = "label"
     builds = "LabelPrior"
     needs = (Need("model", ("cvae",), "it has a Gaussian for each label"),)
-    traits = ("by_dimension", "of_a_label")
+    traits = ("by_dimension",)
     usual = True
 
 
@@ -48,6 +49,13 @@ class LabelPrior(Prior):
         self.means = nn.Parameter(torch.zeros(given.rows, dim))
         self.log_diagonals = nn.Parameter(torch.zeros(given.rows, dim))
         self.off_diagonals = nn.Parameter(torch.zeros(given.rows, dim, dim))
+
+    @classmethod
+    def build(
+        cls, config: ModelConfig, given: ContextShape, domain: Domain, encode: Encode
+    ) -> Prior:
+        """One Gaussian for each label, or for what is given of several attributes together."""
+        return cls(config, given) if given.is_label else AttributesPrior(config, given)
 
     def kl(self, posterior: Posterior, context: Context | None) -> Tensor | None:
         """Nats ``[B, Z]`` of a Gaussian: one column for each whitened dimension.
@@ -119,6 +127,65 @@ class LabelPrior(Prior):
             power = power @ power
             inverse = inverse + inverse @ power
         return inverse * inverse_diagonal.unsqueeze(1)
+
+
+class AttributesPrior(LabelPrior):
+    """A Gaussian for what is given of several attributes together.
+
+    Each label, and each attribute that is not known, has a mean, a logarithm of the diagonal of W
+    and its entries below; a number has a slope of mean and diagonal. What an example is given is
+    added up, so that combinations that no example has are drawn too.
+    """
+
+    def __init__(self, config: ModelConfig, given: ContextShape) -> None:
+        super().__init__(config, given)
+        self.slopes = nn.Parameter(torch.zeros(2 * config.latent_dim, given.numbers))
+
+    def kl(self, posterior: Posterior, context: Context | None) -> Tensor | None:
+        """Nats ``[B, Z]`` of a Gaussian: one column for each whitened dimension."""
+        if not isinstance(posterior, DiagonalGaussian):
+            return None
+        mean, log_diagonal, whitening = self._of(context)
+        distance = torch.bmm(whitening, (posterior.mean - mean).unsqueeze(2)).squeeze(2)
+        variance = torch.bmm(whitening.square(), posterior.log_variance.exp().unsqueeze(2))
+        log_determinant = 2.0 * log_diagonal + posterior.log_variance
+        return 0.5 * (variance.squeeze(2) + distance.square() - 1.0 - log_determinant)
+
+    def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
+        """Nats ``[B]``."""
+        mean, log_diagonal, whitening = self._of(context)
+        noise = torch.bmm(whitening, (z - mean).unsqueeze(2)).squeeze(2)
+        return (log_normal(noise, 0.0, 0.0) + log_diagonal).sum(1)
+
+    def transform(self, noise: Tensor, context: Context | None) -> Tensor:
+        """``mean + inverse(W) noise`` ``[B, Z]``."""
+        mean, log_diagonal, whitening = self._of(context)
+        colouring = self._inverse(whitening, log_diagonal)
+        return mean + torch.bmm(colouring, noise.unsqueeze(2)).squeeze(2)
+
+    def whiten(self, z: Tensor, context: Context | None) -> Tensor:
+        """``W (z - mean)`` ``[B, Z]``."""
+        mean, _, whitening = self._of(context)
+        return torch.bmm(whitening, (z - mean).unsqueeze(2)).squeeze(2)
+
+    def simplified(self) -> nn.Module:
+        """As it is: there is no table of all combinations."""
+        return self
+
+    def _of(self, context: Context | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and logarithm of the diagonal of W ``[B, Z]``, and W ``[B, Z, Z]``."""
+        assert context is not None
+        size = next(part for part in context if part is not None).shape[0]
+        flat = self.means.new_zeros(size, 2 * self.noise_dim)
+        lower = self.means.new_zeros(size, self.noise_dim, self.noise_dim)
+        if context.rows is not None:
+            flat = summed(context, torch.cat([self.means, self.log_diagonals], dim=1))
+            lower = summed(context, self.off_diagonals.tril(-1))
+        if context.numbers is not None:
+            flat = flat + F.linear(context.numbers.to(flat.dtype), self.slopes)
+        mean, log_diagonal = flat.chunk(2, dim=1)
+        log_diagonal = held(log_diagonal, LOG_SCALE)
+        return mean, log_diagonal, lower + torch.diag_embed(log_diagonal.exp())
 
 
 class FixedLabelPrior(nn.Module):

@@ -40,7 +40,7 @@ def random_model(prior: str, conditioning: str) -> VAE:
     return model
 
 
-@pytest.mark.parametrize(("prior", "conditioning"), [("normal", "modulate"), ("flow", "concat")])
+@pytest.mark.parametrize(("prior", "conditioning"), [("label", "modulate"), ("flow", "concat")])
 def test_graphs_compute_what_the_model_does(prior: str, conditioning: str, tmp_path: Path) -> None:
     model = random_model(prior, conditioning)
     decoder, encoder = tmp_path / "decoder.onnx", tmp_path / "encoder.onnx"
