@@ -138,8 +138,9 @@ class AttributesPrior(LabelPrior):
     """
 
     def __init__(self, config: ModelConfig, given: ContextShape) -> None:
-        super().__init__(config, given)
-        self.slopes = nn.Parameter(torch.zeros(2 * config.latent_dim, given.numbers))
+        super().__init__(config, given._replace(rows=given.rows or 1))
+        slopes = torch.zeros(2 * config.latent_dim, given.numbers)
+        self.slopes = nn.Parameter(slopes) if given.numbers else None
 
     def kl(self, posterior: Posterior, context: Context | None) -> Tensor | None:
         """Nats ``[B, Z]`` of a Gaussian: one column for each whitened dimension."""
@@ -175,13 +176,13 @@ class AttributesPrior(LabelPrior):
     def _of(self, context: Context | None) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and logarithm of the diagonal of W ``[B, Z]``, and W ``[B, Z, Z]``."""
         assert context is not None
-        size = next(part for part in context if part is not None).shape[0]
-        flat = self.means.new_zeros(size, 2 * self.noise_dim)
-        lower = self.means.new_zeros(size, self.noise_dim, self.noise_dim)
-        if context.rows is not None:
-            flat = summed(context, torch.cat([self.means, self.log_diagonals], dim=1))
-            lower = summed(context, self.off_diagonals.tril(-1))
-        if context.numbers is not None:
+        if context.rows is None:  # all are numbers: one Gaussian that they move
+            assert context.numbers is not None
+            context = context._replace(rows=torch.zeros_like(context.numbers[:, 0]).long())
+        flat = summed(context, torch.cat([self.means, self.log_diagonals], dim=1))
+        lower = summed(context, self.off_diagonals.tril(-1))
+        if self.slopes is not None:
+            assert context.numbers is not None
             flat = flat + F.linear(context.numbers.to(flat.dtype), self.slopes)
         mean, log_diagonal = flat.chunk(2, dim=1)
         log_diagonal = held(log_diagonal, LOG_SCALE)
