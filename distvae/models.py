@@ -15,7 +15,6 @@ from torch import Tensor
 from distvae.asking import Given
 from distvae.attributes import Attribute
 from distvae.checks import (
-    Asked,
     asked_images,
     checked_conditions,
     checked_noise,
@@ -26,7 +25,7 @@ from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.domains import Domain
 from distvae.domains.recorded import domain_recorded
-from distvae.draws.normals import standard_normal
+from distvae.drawn import drawn
 from distvae.errors import DistvaeError
 from distvae.files import write_json
 from distvae.hub import model_folder
@@ -35,14 +34,11 @@ from distvae.latents import only
 from distvae.memory import check_memory
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
-from distvae.ranges import checked_temperature, whole_number
 from distvae.records import RunRecord
 from distvae.runs import CONFIG, WEIGHTS, read_model_record, settings_in
 from distvae.tensors import check_weights, load_weights, write_tensors
 
 __all__ = ["VAE", "ConditionalVAE", "Terms", "build_model", "load_model"]
-
-SAMPLE_BATCH = 256
 
 
 class VAE(Composition, ModelHubMixin, library_name="distvae"):
@@ -162,7 +158,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             f"{total:,} images",
             "Draw fewer, or take them in parts: sample_batches.",
         )
-        batches = list(self._drawn(*asked, seed, temperature, prior))
+        batches = list(drawn(self, *asked, seed, temperature, prior))
         return torch.cat(batches) if batches else torch.empty(0, *self.domain.shape)
 
     def sample_batches(
@@ -174,7 +170,8 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         prior: Prior | None = None,
     ) -> Iterator[Tensor]:
         """The images of :meth:`sample`, in batches ``[B, C, H, W]``: memory stays flat."""
-        return self._drawn(*asked_images(labels, n, self.attributes), seed, temperature, prior)
+        asked = asked_images(labels, n, self.attributes)
+        return drawn(self, *asked, seed, temperature, prior)
 
     def sample_given(
         self,
@@ -192,34 +189,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             seed: of the noise.
             temperature: factor of the noise.
         """
-        return self._drawn(total, given_images(given), seed, temperature, None)
-
-    @torch.no_grad()
-    def _drawn(
-        self,
-        total: int,
-        asked: Asked,
-        seed: int,
-        temperature: float,
-        prior: Prior | None,
-    ) -> Iterator[Tensor]:
-        seed, temperature = (
-            whole_number(seed, "seed", 0, bits=128),
-            checked_temperature(temperature),
-        )
-        device, dtype = self.device, torch.promote_types(self.dtype, torch.float32)
-        if prior is not None:
-            only(self.latents.levels, "another prior")
-            prior.to(device, dtype)
-        noise_dim = self.latents.noise_dim if prior is None else prior.noise_dim
-        for start in range(0, total, SAMPLE_BATCH):
-            count = min(SAMPLE_BATCH, total - start)
-            noise = torch.from_numpy(standard_normal(seed, start, count, noise_dim))
-            conditions = asked(torch.arange(start, start + count))
-            given = self.conditioner(None if conditions is None else conditions.to(device))
-            noise = temperature * noise.to(device, dtype)
-            latents = (prior.transform(noise, given),) if prior else self.latents.draw(noise, given)
-            yield self.render(latents, given)
+        return drawn(self, total, given_images(given), seed, temperature)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_json(save_directory / CONFIG, self.hub_config())

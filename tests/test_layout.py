@@ -58,6 +58,7 @@ FLOORS = [
     ["priors"],
     ["latents"],
     ["composition"],
+    ["drawn"],
     ["models"],
     ["objectives", "checkpoint"],
     ["evaluation"],

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig, ObjectiveConfig
+from distvae.drawn import SAMPLE_BATCH
 from distvae.errors import DistvaeError
-from distvae.models import SAMPLE_BATCH, VAE, ConditionalVAE, build_model
+from distvae.models import VAE, ConditionalVAE, build_model
 from distvae.networks.layers import Modulation
 from distvae.objectives import negative_elbo
 from distvae.tensors import load_weights
