@@ -99,7 +99,7 @@ REFUSED = {
     "neither run nor data": ("inspect mnits", ("mnits is neither", "Did you mean mnist?")),
     "recipe": ("train --config mnist-tutoral", ("mnist-tutoral", "Did you mean mnist-tutorial?")),
     "zero steps": ("train --max-steps 0", ("--max-steps is 0", "at least 1")),
-    "ema": ("train --ema 1.5", ("--ema is 1.5", "expected a decay")),
+    "ema": ("train --ema 1.5", ("--ema is 1.5", "expected below 1")),
     "rate": ("train --learning-rate 0", ("--learning-rate is 0", "above 0")),
     "micro-batches": ("train --batch-size 10 --accumulate 3", ("--batch-size 10", "3 equal")),
     "prior": ("train --model vae --prior label", ("--prior label", "--model vae")),
@@ -123,7 +123,7 @@ def test_what_is_refused(command: Command, here: Path, line: str, words: tuple[s
 RECIPE_MISTAKES = {
     "key": ("latnet_dim: 5", ("latnet_dim", "mine.yaml", "Did you mean latent_dim?")),
     "type": ("latent_dim: many", ("latent_dim is 'many'", "expected a whole number")),
-    "choice": ("network: cnov", ("network is 'cnov'", "mlp, conv, resnet", "Did you mean conv?")),
+    "choice": ("network: cnov", ("network is 'cnov'", "conv, mlp, resnet", "Did you mean conv?")),
     "no settings": ("- latent_dim", ("mine.yaml", "expected lines of `name: value`")),
     "not YAML": ("latent_dim: [1\nhidden: 3", ("mine.yaml", "cannot be read")),
     "not text": ("latent_dim: \x00", ("mine.yaml", "cannot be read")),
