@@ -92,7 +92,7 @@ def refuse_misfits(settings: Mapping[str, Any], choices: Mapping[str, Sequence[s
     ]
     ways = [_way(other, broken.fitting), _way(name, working or OFF)]
     raise DistvaeError(
-        f"{_flag(name)} {settings[name]} does not fit {_flag(other)} {settings[other]}",
+        f"{_given(name, settings[name])} does not fit {_given(other, settings[other])}",
         broken.why,
         f"Either {' or '.join(ways)}.",
     )
@@ -102,8 +102,17 @@ def _way(name: str, values: Collection[Any] | Within) -> str:
     """How to give a setting one of these values."""
     if isinstance(values, Within):
         return f"take {_flag(name)} of {values}"
+    if any(value is True for value in values):
+        return f"take {_flag(name)}"
     allowed = [str(value) for value in values if value not in OFF]
     return f"take {_flag(name)} {', '.join(allowed)}" if allowed else f"leave {_flag(name)} out"
+
+
+def _given(name: str, value: Any) -> str:
+    """A setting as it stands on a command line."""
+    if isinstance(value, bool):
+        return _flag(name) if value else f"leaving {_flag(name)} out"
+    return f"{_flag(name)} {value}"
 
 
 def _flag(name: str) -> str:

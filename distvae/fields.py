@@ -3,8 +3,6 @@
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 
 class Field(NamedTuple):
     """One array of a split on disk: a row of fixed width for each example."""
@@ -19,6 +17,8 @@ class Field(NamedTuple):
     @property
     def bytes(self) -> int:
         """Of an example."""
+        import numpy as np  # names of parts and flags do not wait for it
+
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 

@@ -70,7 +70,7 @@ def trained(config: TrainConfig, data: ImageData, folder: Path) -> VAE:
     loss, distortion, *_ = engine.state.found(STEPS)[:, 0].unbind(1)
     assert loss.isfinite().all()
     assert (distortion[-5:] < 1e4).all()
-    for name, value in model.named_parameters():
+    for name, value in model.state_dict().items():
         assert value.isfinite().all(), name
         assert not torch.equal(value, before[name]), name
     assert engine.trained.averaged is not None

@@ -99,7 +99,7 @@ def test_held_out_images_are_of_every_label(tmp_path: Path) -> None:
     assert data.label_names == ("common", "one", "rare", "two")
     assert np.bincount(data.test.labels, minlength=4).tolist() == [6, 0, 1, 1]
     assert np.bincount(data.train.labels).tolist() == [54, 1, 4, 1]
-    assert told(data, "no test split", "8 images")
+    assert told(data, "no test split", "8 examples")
 
 
 def test_a_folder_in_a_folder_is_looked_into(tmp_path: Path) -> None:

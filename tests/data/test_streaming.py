@@ -247,7 +247,7 @@ def test_the_mnist_of_the_package_is_not_streamed() -> None:
 
 
 def test_epoch_images_without_streaming() -> None:
-    with pytest.raises(DistvaeError, match="--epoch-images 5 does not fit --streaming False"):
+    with pytest.raises(DistvaeError, match="--epoch-images 5 does not fit leaving --streaming out"):
         TrainConfig().updated({"epoch_images": 5}, "the test")
 
 
