@@ -22,7 +22,7 @@ from distvae.config import (
 from distvae.errors import DistvaeError
 from distvae.flags import parse_plainly
 from distvae.packages import is_installed
-from distvae.recipes import launched_with, read_recipe
+from distvae.recipes import OF_DATA, launched_with, read_recipe
 
 if TYPE_CHECKING:
     from distvae.runs import Run
@@ -88,6 +88,7 @@ def training(arguments: list[str]) -> Training:
     if run is not None:
         base = run.config()
     else:
+        recipe = recipe or (OF_DATA.get(given.get("data", "")) if origin is None else None)
         base = read_recipe(recipe) if recipe else launched_with()
         base = _like(origin, base, given) if origin else base
     parsed = _parsed(arguments, base)

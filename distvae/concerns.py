@@ -26,7 +26,7 @@ class DataConfig(Composed):
     """Where the images come from and how they become tensors."""
 
     data: str = "mnist"
-    """What to train on: the bundled `mnist`, `mnist:coloured` (each given its digit and its colour, a tenth of each not known), `sprites` or `sprites:small` (drawn, with known factors), a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a zip of one, a parquet, csv, tsv, jsonl (image paths beside it, or pixels) or arrow file or folder, npz or npy arrays, IDX files, CIFAR's binary batches, a `save_to_disk` folder, or dSprites' npz."""
+    """What to train on: the bundled `mnist`, `mnist:coloured` (each given its digit and its colour, a tenth of each not known; by its recipe, unless --config names another), `sprites` or `sprites:small` (drawn, with known factors), a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a zip of one, a parquet, csv, tsv, jsonl (image paths beside it, or pixels) or arrow file or folder, npz or npy arrays, IDX files, CIFAR's binary batches, a `save_to_disk` folder, or dSprites' npz."""
     domain: str | None = choice(
         "domain",
         None,

@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from distvae import config
+from distvae.arguments import training
 from distvae.config import TrainConfig
 from distvae.declarations import helps_below
 from distvae.errors import DistvaeError
 from distvae.networks.layers import ACTIVATIONS
+from distvae.recipes import read_recipe
 
 CONCERNS = [
     getattr(config, str(getattr(concern.type, "__name__", concern.type)))
@@ -198,3 +200,12 @@ def test_every_setting_has_help(concern: type) -> None:
     beside = {each.name for each in dataclasses.fields(concern) if each.metadata.get("help")}
     assert below | beside == {each.name for each in dataclasses.fields(concern)}
     assert not below & beside
+
+
+def test_bundled_data_may_have_a_recipe() -> None:
+    asked = training(["--data", "mnist:coloured", "--beta", "2"])
+    assert (asked.folder.name, asked.config.objective.beta) == ("mnist-coloured", 2.0)
+    assert asked.config.model == read_recipe("mnist-coloured").model
+    assert (
+        training(["--data", "mnist:coloured", "--config", "mnist-cvae"]).config.model.sigma is None
+    )

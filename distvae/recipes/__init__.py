@@ -8,6 +8,8 @@ from distvae.errors import DistvaeError, nearest
 from distvae.yaml_files import read_yaml
 
 HERE = Path(__file__).parent
+OF_DATA = {"mnist:coloured": "mnist-coloured"}
+"""Recipes of bundled data for which the usual settings are not the best."""
 
 
 def launched_with() -> TrainConfig:
