@@ -7,29 +7,23 @@ Legend: N images, R rows of what is asked for, A attributes.
 
 import itertools
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.attribute_values import Given, Values, finite_numbers, not_known
 from distvae.attributes import Attribute, example_of
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import (
-    Labels,
     entries,
     is_known,
     label_index,
-    label_indices,
-    numbers_of,
     range_of,
 )
 from distvae.text import shortened
 
-Values = NDArray[np.float32]
-Given = Callable[[NDArray[np.int64]], Values]
-"""Numbers of images ``[N]`` to what they are given ``[N, A]``."""
 MOST = 100_000
 """Rows."""
 
@@ -112,7 +106,7 @@ def parse_asked(text: str, attributes: Sequence[Attribute]) -> Asked:
             if len(attributes) > 1:
                 notes.append(f"label {entry} is taken as {attribute.name}={entry}")
         found.setdefault(attribute.name, []).extend(_values_in(entry, quoted, attribute))
-    columns = [found.get(each.name) or [_unknown(each)] for each in attributes]
+    columns = [found.get(each.name) or [not_known(each)] for each in attributes]
     count = np.prod([len(column) for column in columns], dtype=float)
     if count > MOST:
         raise DistvaeError(
@@ -198,7 +192,7 @@ def _knows(entry: str, attribute: Attribute) -> bool:
 def _values_in(entry: str, quoted: bool, attribute: Attribute) -> list[float]:
     """The values of one entry of a list."""
     if not attribute.labels:
-        return [float(_numbers(entry, attribute)[0])]
+        return [float(finite_numbers(entry, attribute)[0])]
     names = attribute.labels
     try:
         if quoted or is_known(entry, names):
@@ -208,101 +202,3 @@ def _values_in(entry: str, quoted: bool, attribute: Attribute) -> list[float]:
         raise DistvaeError(
             f"{attribute.name}: {error.thing}", error.expected, error.next_step
         ) from error
-
-
-def asked_values(labels: Mapping[str, Any], attributes: Sequence[Attribute]) -> Values:
-    """What a mapping of attributes asks for ``[N, A]``.
-
-    Args:
-        labels: by name of the attribute, one value or a list of them, in which None is not known.
-        attributes: of the model.
-
-    Raises:
-        DistvaeError: an unknown attribute or label, one missing that no example lacked, something
-            that is no number, or attributes with different numbers of values.
-    """
-    known = [each.name for each in attributes]
-    for name in labels:
-        if name not in known:
-            raise DistvaeError(
-                f"attribute {shortened(str(name))} is not in this model",
-                f"it is given {', '.join(known) or 'none'}",
-                nearest(str(name), known),
-            )
-    columns = [_column(labels.get(each.name), each) for each in attributes]
-    sizes = {len(column) for column in columns} - {1}
-    if len(sizes) > 1:
-        raise DistvaeError(
-            f"attributes have {' and '.join(map(str, sorted(sizes)))} values",
-            "expected one value, or as many as the others",
-        )
-    size = sizes.pop() if sizes else 1
-    whole = [np.broadcast_to(column, size) for column in columns]
-    return np.stack(whole, axis=1) if whole else np.empty((1, 0), np.float32)
-
-
-def by_name(values: Values, attributes: Sequence[Attribute]) -> dict[str, list[Any]]:
-    """Values ``[N, A]`` as a mapping that asks for them, None for what is not known."""
-    found: dict[str, list[Any]] = {}
-    for each, column in zip(attributes, values.T, strict=True):
-        unknown = np.isnan(column)
-        told = column.tolist()
-        if each.labels:
-            numbers = numbers_of(each.labels)
-            told = numbers[np.where(unknown, 0, column).astype(np.int64)].tolist()
-        found[each.name] = [
-            None if gap else value for gap, value in zip(unknown, told, strict=True)
-        ]
-    return found
-
-
-def all_in_turn(attributes: Sequence[Attribute], images: NDArray[np.int64]) -> Values:
-    """Every combination of labels by the number of an image ``[N]``, numbers at their mean.
-
-    The label of the last attribute changes with every image.
-    """
-    values = np.empty((len(images), len(attributes)), np.float32)
-    for place, each in reversed(list(enumerate(attributes))):
-        values[:, place] = each.mean
-        if each.labels:
-            images, values[:, place] = np.divmod(images, len(each.labels))
-    return values
-
-
-def _column(asked: Labels | None, attribute: Attribute) -> Values:
-    """Values of one attribute ``[N]``."""
-    if asked is None:
-        return np.array([_unknown(attribute)], np.float32)
-    if isinstance(asked, list | tuple) and any(value is None for value in asked):
-        column = np.full(len(asked), _unknown(attribute), np.float32)
-        there = [value is not None for value in asked]
-        if any(there):
-            column[there] = _column([value for value in asked if value is not None], attribute)
-        return column
-    if attribute.labels:
-        return label_indices(asked, attribute.labels).astype(np.float32)
-    return _numbers(asked, attribute)
-
-
-def _numbers(asked: Any, attribute: Attribute) -> Values:
-    try:
-        numbers = np.atleast_1d(np.asarray(asked, np.float32))
-    except (TypeError, ValueError):
-        numbers = np.array([[np.nan]], np.float32)
-    if numbers.ndim > 1 or not np.isfinite(numbers).all():
-        raise DistvaeError(
-            f"attribute {attribute.name} is {shortened(repr(asked))}",
-            "expected a finite number, or a list or array of them",
-        )
-    return numbers
-
-
-def _unknown(attribute: Attribute) -> float:
-    """What stands for a value that is not known, where some examples lacked one."""
-    if attribute.missing:
-        return float("nan")
-    raise DistvaeError(
-        f"attribute {attribute.name} is missing",
-        "every example that this model was trained on has it",
-        f"Give {attribute.name}.",
-    )

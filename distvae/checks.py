@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distvae.asking import Given, asked_values
+from distvae.attribute_values import Given, asked_values
 from distvae.attributes import Attribute, is_label
 from distvae.conditions import Conditions, in_turn
 from distvae.domains.base import refuse_other_types

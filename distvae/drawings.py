@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.asking import Given, written
+from distvae.asking import written
+from distvae.attribute_values import Given
 from distvae.attributes import Attribute
 from distvae.errors import DistvaeError
 from distvae.files import new_folder, replacing_file

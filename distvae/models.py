@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor
 
-from distvae.asking import Given
+from distvae.attribute_values import Given
 from distvae.attributes import Attribute
 from distvae.checks import (
     asked_images,

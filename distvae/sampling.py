@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from distvae.asking import Given, parse_asked, usual_rows
+from distvae.asking import parse_asked, usual_rows
+from distvae.attribute_values import Given
 from distvae.attributes import Attribute
 from distvae.drawings import TABLES, WRITERS, Drawing, Examples
 from distvae.errors import DistvaeError, shown

@@ -11,17 +11,17 @@ import tyro
 
 from distvae.asking import example_flag
 from distvae.errors import DistvaeError
+from distvae.export.check import check, verified
 from distvae.files import new_folder, reporting_disk_errors
 from distvae.labels import label_flag
-from distvae.runs import ONNX, Run, checkpoints, find_run, is_run, without_folders
-from distvae.terminal import make_console, progress_bar, table, warn
+from distvae.runs import ONNX, Run, find_run, without_folders
+from distvae.terminal import make_console, progress_bar, warn
 
 if TYPE_CHECKING:
     import onnx
 
     from distvae.export.bundle import Row
     from distvae.export.convert import Origin
-    from distvae.export.verify import Parity
     from distvae.models import VAE
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -161,34 +161,6 @@ def _tell(run: Run, output: Path, page: bool, rows: list["Row"]) -> None:
         )
 
 
-def check(path: Path, name: str | None) -> None:
-    """Compare an exported file with the weights it was made from, and print how near it is.
-
-    Args:
-        path: the file.
-        name: the run or checkpoint; None finds the one that the file lies in.
-
-    Raises:
-        DistvaeError: the weights are not found, or the file does not do what the model does.
-    """
-    from distvae.export.session import read_manifest
-    from distvae.models import VAE
-
-    manifest = read_manifest(path)
-    model = VAE.from_pretrained(_weights_of(path, manifest.weights_sha256, name))
-    parity = _verified(path, model)
-    what = "images" if manifest.image_shape else "rows"
-    rows = [
-        ("precision", manifest.precision),
-        (f"{manifest.graph}: {what} compared", f"{parity.images:,}"),
-        ("largest error", f"{parity.error:.1e}"),
-        ("mean error", f"{parity.mean_error:.1e}"),
-    ]
-    if parity.grey_levels is not None:
-        rows.append(("grey levels", str(parity.grey_levels)))
-    make_console().print(table(str(path), rows))
-
-
 def origin_of(run: Run) -> "Origin":
     """What of a run goes into the files: its settings, but no folder of this machine."""
     from distvae.export.convert import Origin
@@ -255,18 +227,10 @@ def _written(path: Path, proto: "onnx.ModelProto", model: "VAE") -> "Row":
     from distvae.export.speed import images_per_second
 
     write_graph(proto, path)
-    parity = _verified(path, model)
+    parity = verified(path, model)
     size = sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))
     decoder = path.name.startswith("decoder")
     return Row(path.name, size, parity, images_per_second(path) if decoder else None)
-
-
-def _verified(path: Path, model: "VAE") -> "Parity":
-    from distvae.export.verify import NOISES, turns, verify
-
-    total = NOISES * turns(model)
-    with progress_bar(f"comparing {path.name} with PyTorch", total) as advance:
-        return verify(path, model, advance)
 
 
 def _judged(run: Run, place: str | None, folder: Path, rows: list["Row"]) -> list["Row"]:
@@ -283,31 +247,3 @@ def _judged(run: Run, place: str | None, folder: Path, rows: list["Row"]) -> lis
         for name in decoders:
             shares[name] = judged(folder / name, judges, advance)
     return [dataclasses.replace(row, judged=shares.get(row.name)) for row in rows]
-
-
-def _weights_of(path: Path, sha256: str, name: str | None) -> Path:
-    """The model directory whose weights a file was made from."""
-    from distvae.tensors import checksum, read_tensors
-
-    if name is not None:
-        run = find_run(name)
-        candidates = [run.model]
-    else:
-        folder = path.resolve().parent.parent
-        if not is_run(folder):
-            raise DistvaeError(
-                f"{path} does not lie in a run",
-                "expected it in the folder onnx/ of one",
-                f"Name the run: distvae export RUN --check {shlex.quote(str(path))}",
-            )
-        candidates = [folder, *reversed(checkpoints(folder))]
-    for candidate in candidates:
-        weights = candidate / "model.safetensors"
-        if weights.is_file() and checksum(read_tensors(weights)) == sha256:
-            return candidate
-    raise DistvaeError(
-        f"the weights that {path} was made from are not there",
-        f"its manifest names weights {sha256[:12]}, and they are not in "
-        f"{', '.join(map(str, candidates))}",
-        "Export anew, or name the run or checkpoint that it came from.",
-    )

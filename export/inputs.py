@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.asking import asked_values
+from distvae.attribute_values import asked_values
 from distvae.errors import DistvaeError
 from distvae.export.manifest import Manifest
 from distvae.labels import Labels, is_one, label_index, label_indices, numbers_are_indices

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.asking import Given, all_in_turn, asked_values
+from distvae.attribute_values import Given, all_in_turn, asked_values
 from distvae.draws.normals import standard_normal
 from distvae.export.inputs import (
     checked_rows,

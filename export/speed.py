@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from distvae.asking import all_in_turn, by_name
+from distvae.attribute_values import all_in_turn, by_name
 from distvae.draws.normals import standard_normal
 from distvae.export.sampler import Sampler
 from distvae.labels import numbers_of

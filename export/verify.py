@@ -16,7 +16,8 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from distvae.asking import all_in_turn, by_name, written
+from distvae.asking import written
+from distvae.attribute_values import all_in_turn, by_name
 from distvae.attributes import Attribute
 from distvae.conditions import Conditions, Context
 from distvae.domains import Domain, Vectors

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from distvae.asking import asked_values, example_flag, parse_asked, usual_rows, written
+from distvae.asking import example_flag, parse_asked, usual_rows, written
+from distvae.attribute_values import asked_values
 from distvae.attributes import Attribute
 from distvae.errors import DistvaeError
 

@@ -46,7 +46,8 @@ FLOORS = [
     ["schedules"],
     ["records", "weight_names"],
     ["labels", "images", "runs", "tensors", "figures"],
-    ["card", "hub", "asking"],
+    ["card", "hub", "attribute_values"],
+    ["asking"],
     ["drawings", "marginals"],
     ["conditions"],
     ["batch", "domains"],
@@ -71,7 +72,7 @@ FLOORS = [
     ["cli"],
 ]
 DATA_FLOORS = [
-    ["cache", "identity", "roots", "factors", "layout", "levels"],
+    ["cache", "identity", "npy", "roots", "factors", "layout", "levels"],
     ["shards", "encoded", "pixels"],
     ["writing"],
     ["sources"],

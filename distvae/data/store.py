@@ -6,8 +6,6 @@ arrays have digests, by which a damaged one is noticed and which are the identit
 """
 
 import dataclasses
-import math
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from distvae.data.identity import (
     state_of,
 )
 from distvae.data.image_data import ImageData, Split
+from distvae.data.npy import mapped
 from distvae.data.numbers import write_vectors
 from distvae.data.pixels import Reading, Seen
 from distvae.data.sources import RawData, Source, load_source
@@ -43,7 +42,7 @@ from distvae.draws.philox import CHANCE
 from distvae.errors import DistvaeError
 from distvae.fields import IMAGES
 from distvae.files import reporting_disk_errors, write_json
-from distvae.reading import open_file, read_record
+from distvae.reading import read_record
 from distvae.records import Names
 from distvae.terminal import make_console, progress_bar
 from distvae.text import printable
@@ -52,14 +51,6 @@ __all__ = ["CONTENT_SETTINGS", "ImageData", "Progress", "Split", "cache_folder",
 
 FORMAT = 4
 META, MEMORY = "meta.json", "verified.json"
-LARGEST = 2**50
-"""Bytes of an array."""
-LONGEST_HEADER = 1024
-_NPY = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '([<>][iuf][248]|\|[iub]1)', 'fortran_order': False, "
-    rb"'shape': \((\d{1,18}(?:, \d{1,18})*,?)\), \} *\n",
-    re.DOTALL,
-)
 CONTENT_SETTINGS = (
     *("image_column", "label_column", "image_size", "channels", "white"),
     *("split_train", "split_test", "split_validation", "split_seed"),
@@ -178,7 +169,7 @@ def _open_store(folder: Path, progress: Progress, tell: bool = False) -> ImageDa
         return None
     try:
         meta = read_record(folder / META, StoreRecord)
-        arrays = {name: _array(folder / f"{name}.npy") for name in meta.arrays}
+        arrays = {name: mapped(folder / f"{name}.npy") for name in meta.arrays}
         _verify(folder, meta.arrays, arrays, progress)
         return _opened(meta, arrays)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -187,24 +178,6 @@ def _open_store(folder: Path, progress: Progress, tell: bool = False) -> ImageDa
             told = f"warning: the decoded images in {folder} are damaged ({why}); decoding anew"
             make_console(stderr=True).print(told)
         return None
-
-
-def _array(path: Path) -> NDArray[Any]:
-    """An array as decoding writes it, a read-only memory map.
-
-    numpy reads more than that: a header is any Python literal, and a pipe is waited for.
-
-    Raises:
-        ValueError: it is no such array, or not as long as its header says.
-    """
-    with open_file(path, LARGEST) as file:
-        found = _NPY.match(file.read(LONGEST_HEADER))
-    if found is None:
-        raise ValueError(f"{path.name} does not begin as an array of ours")
-    kind, shape = np.dtype(found[1].decode()), tuple(map(int, found[2].rstrip(b",").split(b",")))
-    if path.stat().st_size != found.end() + math.prod(shape) * kind.itemsize:
-        raise ValueError(f"{path.name} is not as long as it says")
-    return np.memmap(path, kind, "r", found.end(), shape)
 
 
 def _verify(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distvae.asking import by_name
+from distvae.attribute_values import by_name
 from distvae.conditions import Conditions
 from distvae.data.identity import combined
 from distvae.data.sources.attributes import labels_of, main_label

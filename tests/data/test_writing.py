@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from distvae.data.identity import ROWS, digest_of
-from distvae.data.store import _array
+from distvae.data.npy import mapped
 from distvae.data.writing import check_space, write_fields, write_numbers
 from distvae.errors import DistvaeError
 from distvae.fields import Field
@@ -58,7 +58,7 @@ def test_what_is_written_is_read_again_as_a_memory_map(
     digests = written(folder, arrays)
     assert set(digests) == {f"train-{name}" for name in arrays}
     for name, array in arrays.items():
-        found = _array(folder / f"train-{name}.npy")
+        found = mapped(folder / f"train-{name}.npy")
         assert isinstance(found, np.memmap)
         assert found.dtype == array.dtype
         np.testing.assert_array_equal(found, array)
@@ -82,7 +82,7 @@ def test_what_is_no_array_of_numbers_is_not_opened(tmp_path: Path) -> None:
         np.save(path, np.asfortranarray(array) if array.ndim > 1 else array)
         if number != 1:
             with pytest.raises(ValueError, match="does not begin as an array of ours"):
-                _array(path)
+                mapped(path)
 
 
 def test_a_failure_ends_the_writing(tmp_path: Path) -> None:
