@@ -208,13 +208,13 @@ def _hyphenated(name: str) -> str:
 def _given(arguments: list[str]) -> dict[str, str]:
     """The few flags that decide what the other flags' defaults are."""
     words = [*_with_resume_value(arguments), ""]
-    found = {}
+    result = {}
     for word, following in itertools.pairwise(words):
         name, joined, value = word.partition("=")
         name = name.removeprefix("--").replace("_", "-")
         if word.startswith("--") and name in DECISIVE:
-            found[name] = value if joined else following
-    return found
+            result[name] = value if joined else following
+    return result
 
 
 def _run_to_resume(given: dict[str, str]) -> "Run":

@@ -46,10 +46,10 @@ class Asked:
         """What each image is given, where there are ``count`` of each row."""
 
         def values(images: NDArray[np.int64]) -> Values:
-            found, turn = self.rows[images // count], images % count
+            result, turn = self.rows[images // count], images % count
             for place in reversed(self.in_turn):
-                turn, found[:, place] = np.divmod(turn, len(self.attributes[place].labels))
-            return found
+                turn, result[:, place] = np.divmod(turn, len(self.attributes[place].labels))
+            return result
 
         return values
 
@@ -128,16 +128,16 @@ def _cells(row: Values, attributes: Sequence[Attribute]) -> Iterator[str]:
 
 def written(values: Values, attributes: Sequence[Attribute]) -> list[list[str]]:
     """A list for each attribute, of its values ``[N]`` in words; nothing for what is not known."""
-    found = []
+    result = []
     for each, column in zip(attributes, values.T, strict=True):
         words = each.labels
-        found.append(
+        result.append(
             [
                 "" if np.isnan(value) else words[int(value)] if words else f"{value:.9g}"
                 for value in column
             ]
         )
-    return found
+    return result
 
 
 def example_flag(attributes: Sequence[Attribute]) -> str:

@@ -54,17 +54,17 @@ def asked_values(labels: Mapping[str, Any], attributes: Sequence[Attribute]) -> 
 
 def by_name(values: Values, attributes: Sequence[Attribute]) -> dict[str, list[Any]]:
     """Values ``[N, A]`` as a mapping that asks for them, None for what is not known."""
-    found: dict[str, list[Any]] = {}
+    result: dict[str, list[Any]] = {}
     for each, column in zip(attributes, values.T, strict=True):
         unknown = np.isnan(column)
-        told = column.tolist()
+        listed = column.tolist()
         if each.labels:
             numbers = numbers_of(each.labels)
-            told = numbers[np.where(unknown, 0, column).astype(np.int64)].tolist()
-        found[each.name] = [
-            None if gap else value for gap, value in zip(unknown, told, strict=True)
+            listed = numbers[np.where(unknown, 0, column).astype(np.int64)].tolist()
+        result[each.name] = [
+            None if gap else value for gap, value in zip(unknown, listed, strict=True)
         ]
-    return found
+    return result
 
 
 def all_in_turn(attributes: Sequence[Attribute], images: NDArray[np.int64]) -> Values:

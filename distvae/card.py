@@ -63,15 +63,15 @@ def evaluation(folder: Path) -> Evaluation:
         DistvaeError: evaluation.json is damaged.
     """
     path = folder / EVALUATION
-    found = read_record(path, Evaluation) if path.exists() else Evaluation({})
-    figures = {name for name in found.values if not name.startswith(LEFT_OUT)}
-    if wrong := sorted(figures - numbers_of(found.values).keys()):
+    result = read_record(path, Evaluation) if path.exists() else Evaluation({})
+    figures = {name for name in result.values if not name.startswith(LEFT_OUT)}
+    if wrong := sorted(figures - numbers_of(result.values).keys()):
         raise DistvaeError(
             f"{path} is damaged",
-            f"{shown(wrong[0])} is {shown(found.values[wrong[0]])} and no number",
+            f"{shown(wrong[0])} is {shown(result.values[wrong[0]])} and no number",
             "Delete it and measure again: distvae evaluate",
         )
-    return found
+    return result
 
 
 def numbers_of(values: Mapping[str, Scalar]) -> dict[str, float]:

@@ -126,16 +126,16 @@ def asked_conditions(labels: Labels, attributes: Sequence[Attribute]) -> Conditi
     """
     if not isinstance(labels, Mapping):
         if attributes and not is_label(attributes):
-            told = ", ".join(f"{each.name!r}: ..." for each in attributes)
+            example = ", ".join(f"{each.name!r}: ..." for each in attributes)
             raise DistvaeError(
                 f"labels are {shortened(repr(labels))}",
                 f"this model is given {len(attributes)} attributes and takes them by name",
-                f"Give labels={{{told}}}.",
+                f"Give labels={{{example}}}.",
             )
         names = attributes[0].labels if attributes else ()
-        found = Conditions.of_labels(torch.from_numpy(label_indices(labels, names)))
-        assert found is not None
-        return found
+        result = Conditions.of_labels(torch.from_numpy(label_indices(labels, names)))
+        assert result is not None
+        return result
     return _conditions(asked_values(labels, attributes))
 
 
@@ -160,6 +160,6 @@ def asked_images(
 
 
 def _conditions(values: NDArray[np.float32]) -> Conditions:
-    found = Conditions.of_examples(None, torch.from_numpy(values))
-    assert found is not None
-    return found
+    result = Conditions.of_examples(None, torch.from_numpy(values))
+    assert result is not None
+    return result

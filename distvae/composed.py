@@ -21,15 +21,15 @@ class Setting(NamedTuple):
 @functools.cache
 def settings_of(kind: str) -> dict[str, Setting]:
     """The settings that parts of a kind read, by name."""
-    found: dict[str, Setting] = {}
+    result: dict[str, Setting] = {}
     for name, one in declared(kind).items():
         hints = typing.get_type_hints(one.part, include_extras=True)
         for each in fields(one.part):
-            setting = found.setdefault(each.name, Setting(hints[each.name], each.default, {}))
+            setting = result.setdefault(each.name, Setting(hints[each.name], each.default, {}))
             alike = setting[:2] == (hints[each.name], each.default)
             assert alike, f"parts disagree on the type or the default of {each.name}"
             setting.helps[name] = one.helps[each.name]
-    return found
+    return result
 
 
 def choice(kind: str, default: str | None, intro: str) -> Any:
@@ -57,8 +57,8 @@ def composed(cls: Class) -> Class:
                 alike = hints.setdefault(own, setting.type) == setting.type
                 assert alike, f"parts disagree on the type of {own}"
                 helps[own] = f"{helps.get(own, '')} {_joined(kind, setting.helps)}".strip()
-                told = {"help": helps[own]}
-                setattr(cls, own, field(default=setting.default, metadata=told))
+                metadata = {"help": helps[own]}
+                setattr(cls, own, field(default=setting.default, metadata=metadata))
     cls.__annotations__ = hints
     return cls
 

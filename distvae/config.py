@@ -187,8 +187,8 @@ def refuse_out_of_range(settings: Mapping[str, Any]) -> None:
     for name in settings.keys() & ranges().keys():
         value = settings[name]
         if meant := expected(value, ranges()[name]):
-            told = shown(list(value) if isinstance(value, tuple) else value)
-            raise DistvaeError(f"--{name.replace('_', '-')} is {told}", f"expected {meant}")
+            given = shown(list(value) if isinstance(value, tuple) else value)
+            raise DistvaeError(f"--{name.replace('_', '-')} is {given}", f"expected {meant}")
 
 
 @functools.cache

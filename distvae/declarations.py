@@ -77,11 +77,11 @@ def declared_in(path: Path, module: str) -> Iterator[Declared]:
 
 def helps_below(statement: ast.ClassDef) -> dict[str, str]:
     """The text under each field of a class, by name."""
-    found = {}
+    result = {}
     for above, below in zip(statement.body, statement.body[1:], strict=False):
         if isinstance(above, ast.AnnAssign) and isinstance(below, ast.Expr):
-            found[ast.unparse(above.target)] = _one_line(ast.literal_eval(below.value))
-    return found
+            result[ast.unparse(above.target)] = _one_line(ast.literal_eval(below.value))
+    return result
 
 
 def registry(kind: str) -> dict[str, Any]:

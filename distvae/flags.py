@@ -72,12 +72,12 @@ def _helps(kind: Any) -> dict[str, str]:
     """The text under each field of a dataclass, by name."""
     (node,) = ast.parse(inspect.getsource(kind)).body
     assert isinstance(node, ast.ClassDef)
-    found = {}
+    result = {}
     for field, text in zip(node.body, node.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
             name = ast.unparse(field.target)
-            found[name] = str(ast.literal_eval(text.value)).replace("%", "%%")
-    return found
+            result[name] = str(ast.literal_eval(text.value)).replace("%", "%%")
+    return result
 
 
 def _hyphenated(arguments: list[str]) -> list[str]:

@@ -105,19 +105,19 @@ def label_index(label: object, names: Sequence[str]) -> int:
     """
     known = _known(tuple(names))
     if isinstance(label, str):
-        found = known.by_name.get(label)
-        if found is None and _WHOLE.fullmatch(label):
-            found = known.by_number.get(int(label))
-        if found is None and names:
-            found = _in_another_form(label, names)
+        result = known.by_name.get(label)
+        if result is None and _WHOLE.fullmatch(label):
+            result = known.by_number.get(int(label))
+        if result is None and names:
+            result = _in_another_form(label, names)
     elif isinstance(label, int | np.integer) and not isinstance(label, bool):
-        found = known.by_number.get(int(label))
+        result = known.by_number.get(int(label))
     else:
         raise DistvaeError(
             f"label {_shown(label)} is no label", "expected a whole number or a name"
         )
-    if found is not None:
-        return found
+    if result is not None:
+        return result
     asked = shortened(str(label)) if str(label).strip() else repr(label)
     if not names:
         raise DistvaeError(

@@ -40,8 +40,8 @@ def write_marginals(
     size = (EDGE + across * (WIDTH + EDGE), 2 * EDGE + 16 + down * (HEIGHT + 40))
     sheet = Image.new("RGB", (max(size[0], 280), size[1]), WHITE)
     canvas, font = ImageDraw.Draw(sheet), ImageFont.load_default(11.0)
-    told = TITLE if shown == len(columns) else f"{TITLE}; {shown} of {len(columns)} columns"
-    canvas.text((EDGE, EDGE), told, INK, font)
+    title = TITLE if shown == len(columns) else f"{TITLE}; {shown} of {len(columns)} columns"
+    canvas.text((EDGE, EDGE), title, INK, font)
     for number in range(shown):
         left = EDGE + number % across * (WIDTH + EDGE)
         top = EDGE + 30 + number // across * (HEIGHT + 40)

@@ -110,8 +110,8 @@ def read_record(path: Path, kind: type[Shape]) -> Shape:
     Raises:
         DistvaeError: as :func:`read_json`, or what it holds is not of these names and types.
     """
-    found: Shape = coerce("", read_json(path), kind, str(path))
-    return found
+    result: Shape = coerce("", read_json(path), kind, str(path))
+    return result
 
 
 def read_lines(path: Path, kind: type[Shape], damaged: list[str]) -> Iterator[tuple[bytes, Shape]]:

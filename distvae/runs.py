@@ -84,8 +84,8 @@ def read_model_record(folder: Path) -> ModelRecord:
     path = folder / CONFIG
     content = read_json(path)
     is_run = isinstance(content, dict) and {"settings", "data"} & content.keys()
-    found: ModelRecord = coerce("", content, RunRecord if is_run else ModelRecord, str(path))
-    return found
+    result: ModelRecord = coerce("", content, RunRecord if is_run else ModelRecord, str(path))
+    return result
 
 
 def settings_in(folder: Path, settings: Mapping[str, Any]) -> TrainConfig:

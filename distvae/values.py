@@ -139,15 +139,15 @@ def _choice(name: str, value: Any, options: tuple[Any, ...], origin: str) -> Any
 
 def _bounded(name: str, value: Any, kind: Any, origin: str) -> Any:
     plain, *bounds = typing.get_args(kind)
-    found = coerce(name, value, plain, origin)
+    result = coerce(name, value, plain, origin)
     for bound in bounds:
-        if found not in bound:
-            counted = "" if isinstance(found, int | float) else f"{len(found):,} items: "
+        if result not in bound:
+            counted = "" if isinstance(result, int | float) else f"{len(result):,} items: "
             raise DistvaeError(
                 f"{name} is {counted}{shown(value)} in {origin}",
                 f"expected {_describe(plain)}, {bound}",
             )
-    return found
+    return result
 
 
 def expected(value: Any, kind: Any) -> str | None:

@@ -36,13 +36,13 @@ def read_yaml(path: Path) -> Any:
         _check_events(yaml.parse(text, yaml.SafeLoader))
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        found = None if node is None else _Values(loader).of(node)
-        check_bounds(found)
+        result = None if node is None else _Values(loader).of(node)
+        check_bounds(result)
     except (yaml.YAMLError, ValueError) as error:
         raise DistvaeError(
             f"{path} cannot be read", f"expected YAML lines of `name: value`, found: {error}"
         ) from error
-    return found
+    return result
 
 
 def _check_events(events: "Iterator[yaml.Event]") -> None:

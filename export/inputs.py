@@ -129,11 +129,11 @@ def mapping_of(labels: Labels | None, manifest: Manifest) -> Mapping[str, Any]:
 
 def given_inputs(values: NDArray[np.float32], manifest: Manifest) -> dict[str, NDArray[Any]]:
     """Values of attributes ``[N, A]`` as a graph takes them, by name of the input ``[N]``."""
-    found: dict[str, NDArray[Any]] = {}
+    result: dict[str, NDArray[Any]] = {}
     for (name, kind), column in zip(manifest.given.items(), values.T, strict=True):
         whole = np.where(np.isnan(column), -1, column) if kind == "int64" else column
-        found[name] = np.ascontiguousarray(whole, kind)
-    return found
+        result[name] = np.ascontiguousarray(whole, kind)
+    return result
 
 
 def _inside(labels: NDArray[np.integer[Any]], end: int) -> bool:

@@ -160,8 +160,8 @@ def write(examples: Any, words: Any, manifest: Any, count: int, output: str) -> 
     with Path(output).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow([*columns, *label])
-        for row, told in zip(examples, words, strict=True):
-            table.writerow([*(f"{it:.9g}" for it in row), *told])
+        for row, given in zip(examples, words, strict=True):
+            table.writerow([*(f"{it:.9g}" for it in row), *given])
 
 
 def main() -> None:

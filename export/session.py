@@ -54,8 +54,8 @@ class Graph:
         """The outputs, ``[rows, ...]`` each, for inputs that were checked; many rows in chunks."""
         names = list(self.outputs)
         if 0 < rows <= self.chunk:
-            found: list[NDArray[Any]] = self.session.run(names, inputs)
-            return found
+            result: list[NDArray[Any]] = self.session.run(names, inputs)
+            return result
         wholes = [np.empty((rows, *shape), _TYPES[kind]) for kind, shape in self.outputs.values()]
         for start in range(0, rows, self.chunk):
             chunk = slice(start, start + self.chunk)

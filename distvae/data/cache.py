@@ -87,8 +87,8 @@ def _wait_for(descriptor: int, cache: Path) -> None:
         if time.monotonic() < patient:
             time.sleep(0.02)
             continue
-        told = f"another process decodes the same images into {cache}; waiting for it"
-        make_console(quiet=os.environ.get("RANK", "0") != "0").print(told)
+        note = f"another process decodes the same images into {cache}; waiting for it"
+        make_console(quiet=os.environ.get("RANK", "0") != "0").print(note)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         return
 

@@ -111,8 +111,8 @@ def state_of(root: Path, files: Iterable[Path]) -> str:
     for file in files:
         found = _stat(file)
         newest = max(newest, found.st_mtime_ns, found.st_ctime_ns)
-        told = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        digest.update(f"{_name(root, file)}\0{told}\n".encode(errors="surrogateescape"))
+        stamp = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        digest.update(f"{_name(root, file)}\0{stamp}\n".encode(errors="surrogateescape"))
     if time.time() - newest / 1e9 < MOMENT:
         time.sleep(MOMENT)
     return digest.hexdigest()
@@ -121,10 +121,10 @@ def state_of(root: Path, files: Iterable[Path]) -> str:
 def remembered(memory: Path, state: str) -> str | None:
     """What was remembered of files in this very state, None where nothing was."""
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        told = read_json(memory)
-        if told["state"] == state and isinstance(told["digest"], str):
-            found: str = told["digest"]
-            return found
+        kept = read_json(memory)
+        if kept["state"] == state and isinstance(kept["digest"], str):
+            result: str = kept["digest"]
+            return result
     return None
 
 

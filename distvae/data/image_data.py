@@ -176,8 +176,10 @@ class ImageData:
                 "Choose other splits by --split-train, --split-test and --split-validation, or "
                 "take --model vae.",
             )
-        told = ", ".join(f"{one.labelled:,} of {len(one):,} {name}" for name, one in splits.items())
-        note = f"only labelled images are used, as labels are needed: {told} images"
+        counts = ", ".join(
+            f"{one.labelled:,} of {len(one):,} {name}" for name, one in splits.items()
+        )
+        note = f"only labelled images are used, as labels are needed: {counts} images"
         stream = self.stream
         if stream is not None:
             stream = stream.labelled(self.train.labelled / len(self.train))

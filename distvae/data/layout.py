@@ -42,15 +42,15 @@ def find_layout(sample: NDArray[Any]) -> Layout | None:
 def _fitting(inner: tuple[int, ...]) -> list[Layout]:
     """The layouts that an image of this shape can have, the likelier first."""
     if len(inner) == 1:
-        found = []
+        result = []
         for channels in (1, 3):
             side = math.isqrt(inner[0] // channels)
             if side > 1 and channels * side * side == inner[0]:
                 last = (side, side) if channels == 1 else (side, side, 3)
-                found.append(Layout("HW" if channels == 1 else "HWC", last))
+                result.append(Layout("HW" if channels == 1 else "HWC", last))
                 if channels == 3:
-                    found.append(Layout("CHW", (3, side, side)))
-        return found
+                    result.append(Layout("CHW", (3, side, side)))
+        return result
     if len(inner) == 2:
         return [Layout("HW", inner)]
     if len(inner) != 3:

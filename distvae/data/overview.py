@@ -87,7 +87,7 @@ def label_rows(data: ImageData) -> list[tuple[str, list[tuple[str, ...]]]]:
     if not data.attributes and data.num_labels:
         labels = {name: split.labels for name, split in there.items()}
         return [("label by label", _label_rows("label", data.label_names, labels, there))]
-    found = []
+    result = []
     for place, each in enumerate(data.attributes):
         if each.labels:
             labels = {
@@ -96,8 +96,8 @@ def label_rows(data: ImageData) -> list[tuple[str, list[tuple[str, ...]]]]:
                 if split.attributes is not None
             }
             rows = _label_rows(each.name, each.labels, labels, there)
-            found.append((f"{each.name} by {each.name}", rows))
-    return found
+            result.append((f"{each.name} by {each.name}", rows))
+    return result
 
 
 def attribute_rows(data: ImageData) -> list[tuple[str, ...]]:
@@ -146,10 +146,10 @@ def _label_rows(
 
 def _counts(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Images by label, int64 [count + 1]; the last are those without."""
-    found: NDArray[np.int64] = np.bincount(
+    result: NDArray[np.int64] = np.bincount(
         np.where(labels == UNLABELLED, count, labels), minlength=count + 1
     )
-    return found
+    return result
 
 
 def write_examples(path: Path, data: ImageData) -> str:
@@ -161,19 +161,19 @@ def write_examples(path: Path, data: ImageData) -> str:
     Raises:
         DistvaeError: it cannot be written.
     """
-    split, told = data.train, "training images"
+    split, what = data.train, "training images"
     if data.num_labels and split.labels is not None:
         shown = [number for number in range(data.num_labels) if (split.labels == number).any()]
-        told = "a row of training images for each label"
+        what = "a row of training images for each label"
         if len(shown) > ROWS:
-            told = f"a row of training images for each of the first {ROWS} labels"
+            what = f"a row of training images for each of the first {ROWS} labels"
         images = [_spaced(split, np.flatnonzero(split.labels == n)) for n in shown[:ROWS]]
     else:
         images = [_spaced(split, np.arange(len(split)), COLUMNS * COLUMNS)]
     with reporting_disk_errors(f"{path} cannot be written", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_grid(path, np.concatenate(images), COLUMNS)
-    return told
+    return what
 
 
 def _spaced(split: Split, rows: NDArray[np.int64], count: int = COLUMNS) -> NDArray[np.uint8]:

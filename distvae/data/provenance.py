@@ -126,12 +126,12 @@ def located(settings: DataConfig, record: RunRecord, folder: Path) -> DataConfig
     Raises:
         DistvaeError: it is in none of these places.
     """
-    told, given = record.data, settings.data
-    if not Path(told.source).is_absolute() or given != record.settings.get("data"):
+    recorded, given = record.data, settings.data
+    if not Path(recorded.source).is_absolute() or given != record.settings.get("data"):
         return settings
-    places = [Path(told.source), Path(given).expanduser()]
-    if told.from_run is not None:
-        places.insert(0, Path(os.path.normpath(folder.resolve() / told.from_run)))
+    places = [Path(recorded.source), Path(given).expanduser()]
+    if recorded.from_run is not None:
+        places.insert(0, Path(os.path.normpath(folder.resolve() / recorded.from_run)))
     for place in places:
         if place.exists() and place.resolve() != folder.resolve():
             return dataclasses.replace(settings, data=str(place))
@@ -206,12 +206,12 @@ def _remedy(data: ImageData, record: RunRecord) -> str:
 
 def _held_out_otherwise(data: ImageData, record: RunRecord) -> bool:
     """Whether an earlier version held out other images for the test than this one does."""
-    told = record.data
+    recorded = record.data
     return (
-        not told.digests
-        and told.test_split.startswith(HELD_OUT)
+        not recorded.digests
+        and recorded.test_split.startswith(HELD_OUT)
         and data.test_origin.startswith(HELD_OUT)
-        and told.test_split != data.test_origin
+        and recorded.test_split != data.test_origin
     )
 
 
@@ -235,16 +235,16 @@ def _changed_settings(settings: DataConfig, record: RunRecord) -> list[str]:
 
 def _changed_numbers(data: ImageData, record: RunRecord) -> list[str]:
     """What differs of the numbers of images, their shape and their labels."""
-    told = record.data
+    recorded = record.data
     pairs = [
-        ("training images", told.train_images, data.train_images),
-        ("test images", told.test_images, len(data.test)),
+        ("training images", recorded.train_images, data.train_images),
+        ("test images", recorded.test_images, len(data.test)),
         ("image shape", *map(_shape, (record.shape, data.shape))),
     ]
     if data.stream is not None:  # an epoch of it is as long as one likes
         del pairs[0]
-    if not told.digests and told.test_split.startswith(HELD_OUT):
-        pairs.append(("test split", told.test_split, data.test_origin))
+    if not recorded.digests and recorded.test_split.startswith(HELD_OUT):
+        pairs.append(("test split", recorded.test_split, data.test_origin))
     if record.label_names:  # an unconditional model knows none
         pairs.append(("label names", *map(_some, (record.label_names, data.label_names))))
     if record.attributes and _described(record.attributes) != _described(data.attributes):

@@ -99,7 +99,7 @@ def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData
     data = _open_or_build(source, stream, config, progress)
     digests = data.digests
     if stream is not None:  # of the training images there is but a sample
-        kept = {name: told for name, told in digests.items() if not name.startswith("train ")}
+        kept = {name: digest for name, digest in digests.items() if not name.startswith("train ")}
         digests = {"train files": source.identity, **kept}
     return dataclasses.replace(
         data,
@@ -120,10 +120,10 @@ def _open_or_build(
         if data.columns and config.domain == IMAGES:
             source.read()  # tells why there are none
         return data
-    told = reporting_disk_errors(
+    guard = reporting_disk_errors(
         f"decoded images cannot be written to {cache}", cache, next_step="--cache-dir names it."
     )
-    with told, building(folder) as scratch:
+    with guard, building(folder) as scratch:
         if data := _open_store(folder, progress, tell=True):  # another process was first
             return data
         if folder.exists():  # damaged: out of the way, and gone with the scratch folder
@@ -175,8 +175,8 @@ def _open_store(folder: Path, progress: Progress, tell: bool = False) -> ImageDa
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if tell:
             why = str(error).partition("\n")[0]
-            told = f"warning: the decoded images in {folder} are damaged ({why}); decoding anew"
-            make_console(stderr=True).print(told)
+            note = f"warning: the decoded images in {folder} are damaged ({why}); decoding anew"
+            make_console(stderr=True).print(note)
         return None
 
 
@@ -211,7 +211,7 @@ def _opened(meta: StoreRecord, arrays: Mapping[str, NDArray[Any]]) -> ImageData:
             labels = labels_of(meta.attributes, values)
         fields = {field: arrays[f"{name}-{field}"] for field in meta.fields}
         splits[name] = Split(fields, labels, rows, values)
-    digests = {name.replace("-", " "): told for name, told in meta.arrays.items()}
+    digests = {name.replace("-", " "): digest for name, digest in meta.arrays.items()}
     return ImageData(
         name=meta.name,
         source=meta.source,
@@ -231,11 +231,11 @@ def _opened(meta: StoreRecord, arrays: Mapping[str, NDArray[Any]]) -> ImageData:
 
 def _named(meta: StoreRecord) -> dict[str, str]:
     """Digests of what labels and attributes are called."""
-    found = {"label names": combined(list(meta.label_names))}
+    result = {"label names": combined(list(meta.label_names))}
     if meta.attributes:
         known = [[each.name, *each.labels] for each in meta.attributes]
-        found["attributes"] = combined(known)
-    return found
+        result["attributes"] = combined(known)
+    return result
 
 
 def _build(

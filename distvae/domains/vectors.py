@@ -76,8 +76,8 @@ class Vectors(Domain):
 
     def record(self) -> dict[str, Any]:
         """Columns and how they are standardized."""
-        told = {name: list(values) for name, values in vars(self).items()}
-        return {"image_shape": None, "vectors": told, "binarize": "none"}
+        entries = {name: list(values) for name, values in vars(self).items()}
+        return {"image_shape": None, "vectors": entries, "binarize": "none"}
 
     @property
     def fields(self) -> tuple[Field, ...]:

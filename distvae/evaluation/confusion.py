@@ -99,6 +99,6 @@ def _draw_cell(
     canvas.rectangle((left, top, left + cell, top + cell), (red, green, blue), LINE)
     if share and cell >= ROOMY:
         font = ImageFont.load_default(min(16.0, cell * 0.36))
-        told = f"{100.0 * share:.1f}".removesuffix(".0")
+        percent = f"{100.0 * share:.1f}".removesuffix(".0")
         ink = WHITE if strength > 0.5 else INK
-        canvas.text((left + cell // 2, top + cell // 2), told, ink, font, anchor="mm")
+        canvas.text((left + cell // 2, top + cell // 2), percent, ink, font, anchor="mm")

@@ -237,8 +237,8 @@ def _concentration(weights: Floats) -> Floats:
     share = weights / np.maximum(total, TINY)
     logs = np.log(share, out=np.zeros_like(share), where=share > 0)
     most = max(math.log(weights.shape[1]), TINY)
-    found: Floats = (1.0 + (share * logs).sum(axis=1) / most) * (total[:, 0] > 0)
-    return found
+    result: Floats = (1.0 + (share * logs).sum(axis=1) / most) * (total[:, 0] > 0)
+    return result
 
 
 def factor_vae_score(codes: Codes, variance: Floats, numbers: Numbers, given: int = 0) -> float:

@@ -82,21 +82,21 @@ def downstream_metrics(
             "expected training images of at least two labels",
             "Name the label column with --label-column, or leave this metric out.",
         )
-    told = data.label_names
+    label_names = data.label_names
     train = encoded(model, data.train, Stream.EVALUATION_OF_TRAINING, seed, TRAIN_IMAGES, advance)
     test = encoded(model, data.test, Stream.EVALUATION, seed, TEST_IMAGES, advance)
 
     def measure(name: str, predicted: Ints) -> Iterator[tuple[str, float]]:
-        yield from accuracy_metrics(name, predicted == test.labels, test.labels, told, seed)
+        yield from accuracy_metrics(name, predicted == test.labels, test.labels, label_names, seed)
 
     if not model.conditional:
         probed = linear_probe(train.codes, train.labels, test.codes)
         yield from measure("linear_probe_accuracy", probed)
         yield from measure("knn_accuracy", nearest_vote(train.codes, train.labels, test.codes))
-        yield from cluster_metrics(test.codes, test.labels, len(told), seed)
+        yield from cluster_metrics(test.codes, test.labels, len(label_names), seed)
     else:
         found = bayes_labels(model, data, seed, advance)
-        yield from accuracy_metrics("bayes_accuracy", *found, told, seed)
+        yield from accuracy_metrics("bayes_accuracy", *found, label_names, seed)
         if model.latents.invertible:
             leaked = linear_probe(train.codes, train.labels, test.codes) == test.labels
             yield from share_metrics("label_leakage", float(leaked.mean()), len(leaked))

@@ -89,12 +89,12 @@ def get_judges(
     Raises:
         DistvaeError: the folder cannot be written.
     """
-    if found := _shipped(data, device):
-        return found
+    if result := _shipped(data, device):
+        return result
     identity = _identity(data)
     path = cache_dir / f"judges-v{VERSION}-{data.fingerprint}-{_digest(str(identity))[:8]}"
-    if found := load_ensemble(path, identity, device):
-        return found
+    if result := load_ensemble(path, identity, device):
+        return result
     steps = min(STEPS, max(LEAST_STEPS, PASSES * len(data.train) // BATCH))
     watch = progress("training the judges", JUDGES * steps * BATCH) if progress else None
     try:
@@ -167,7 +167,7 @@ def load_ensemble(
         whole = nn.ModuleList(networks).to(getattr(torch, facts["dtype"]))
         load_weights(whole, path / WEIGHTS)
         whole.eval().float().to(device)
-        recall = {name: _estimate(told) for name, told in facts["recall"].items()}
+        recall = {name: _estimate(figure) for name, figure in facts["recall"].items()}
         accuracy = _estimate(facts["test_accuracy"])
     except (DistvaeError, OSError, KeyError, TypeError, ValueError, AttributeError):
         return None

@@ -157,16 +157,16 @@ def _measured(
     with reporting_disk_errors(
         f"the pictures of {name} cannot be written to {run.folder}", run.folder
     ):
-        found = _finite(metric.measure(measured), left_out)
+        result = _finite(metric.measure(measured), left_out)
     console.print(
         table(
             f"{name}: {run.model}, {metric.images(measured)}",
-            rows_of(found, measured.data.examples),
+            rows_of(result, measured.data.examples),
         )
     )
-    if by_label := rows_by_label(found):
+    if by_label := rows_by_label(result):
         console.print(table(f"{name}, label by label", by_label, header=True))
-    return found
+    return result
 
 
 def _possible(chosen: Sequence[str], subject: "Subject") -> list[str]:
@@ -260,8 +260,8 @@ def _keep(run: Run, values: dict[str, Scalar], data: "ImageData") -> list[str]:
 
     weights = weights_checksum(run.model / "model.safetensors")
     write_json(run.folder / EVALUATION, {WEIGHTS: weights, **values})
-    told = data_record(data, run.folder) if run.bare else run.record().data
-    write_evaluation(run.folder, values, told, data.examples)
+    recorded = data_record(data, run.folder) if run.bare else run.record().data
+    write_evaluation(run.folder, values, recorded, data.examples)
     if run.bare:
         return [EVALUATION, TABLE]
     write_card(run.folder)

@@ -48,11 +48,11 @@ class FactorData:
             )
 
         def images(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-            found = np.empty((len(rows), *data.image_shape), np.uint8)
+            result = np.empty((len(rows), *data.image_shape), np.uint8)
             owner, index = place[rows].T
             for number, split in enumerate(splits):
-                found[owner == number] = split.images[index[owner == number]]
-            return found
+                result[owner == number] = split.images[index[owner == number]]
+            return result
 
         return cls(data.factors, images)
 

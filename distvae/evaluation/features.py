@@ -61,8 +61,8 @@ class JudgeFeatures:
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
         """``[N, K]`` of features ``[N, F]``."""
-        found: Tensor = self.judge.model.head(features)
-        return found
+        result: Tensor = self.judge.model.head(features)
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,10 +144,10 @@ def load_inception(path: Path, device: torch.device) -> Inception:
     from torchmetrics.image.fid import NoTrainInceptionV3
 
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not found.startswith(told := path.stem.rpartition("-")[2]):
+    if not found.startswith(digest := path.stem.rpartition("-")[2]):
         raise DistvaeError(
             f"{path} is damaged",
-            f"its SHA-256 begins with {found[: len(told)]} and not with {told}",
+            f"its SHA-256 begins with {found[: len(digest)]} and not with {digest}",
             "Delete it: the judge then takes Inception's place.",
         )
     network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(path)).to(device)

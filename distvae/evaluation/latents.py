@@ -235,11 +235,11 @@ def _log_fitted(test: Latents, rows: Tensor, train: Latents, own: Tensor, seed: 
             mixture = _mixture(known, covariance, components, seed)
             density = torch.from_numpy(mixture(test.z[rows].cpu().numpy())).to(prior)
             candidates += [density, torch.logaddexp(density, prior) - math.log(2.0)]
-    table, found = torch.stack(candidates), prior.clone()
+    table, result = torch.stack(candidates), prior.clone()
     for half in range(2 if len(rows) > 1 else 0):
         best = table[:, 1 - half :: 2].mean(1).argmax()
-        found[half::2] = table[best, half::2]
-    return found
+        result[half::2] = table[best, half::2]
+    return result
 
 
 def _mixture(

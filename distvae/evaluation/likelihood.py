@@ -114,11 +114,11 @@ def likelihood_metrics(
     if labels is None:
         return
     found = []
-    for number, told in enumerate(label_names):
+    for number, label_name in enumerate(label_names):
         own = estimate.log_likelihood[labels == number]
         if len(own):
             found.append(mean_of(own))
-            yield from estimate_metrics(f"{name}/{told}", found[-1])
+            yield from estimate_metrics(f"{name}/{label_name}", found[-1])
     if found:
         yield from spread_metrics(name, found)
 

@@ -47,8 +47,8 @@ def linear_probe(train: Floats, labels: Ints, test: Floats) -> Ints:
     regression = LogisticRegression(C=1.0 / (PENALTY * len(train)), max_iter=PROBE_STEPS)
     probe = make_pipeline(StandardScaler(), regression)
     with _as_far_as_it_goes():
-        found: Ints = probe.fit(train, labels).predict(test)
-    return found
+        result: Ints = probe.fit(train, labels).predict(test)
+    return result
 
 
 def nearest_vote(train: Floats, labels: Ints, test: Floats) -> Ints:
@@ -62,8 +62,8 @@ def nearest_vote(train: Floats, labels: Ints, test: Floats) -> Ints:
     from sklearn.neighbors import KNeighborsClassifier
 
     vote = KNeighborsClassifier(min(NEIGHBOURS, len(train)), algorithm="brute")
-    found: Ints = vote.fit(train, labels).predict(test)
-    return found
+    result: Ints = vote.fit(train, labels).predict(test)
+    return result
 
 
 def cluster_metrics(
@@ -122,11 +122,11 @@ def accuracy_metrics(
     """
     yield from share_metrics(name, float(hits.mean()), len(hits))
     by_label = []
-    for number, told in enumerate(label_names):
+    for number, label_name in enumerate(label_names):
         own = hits[labels == number]
         if len(own):
             by_label.append(estimate := _binomial(float(own.mean()), len(own)))
-            yield from estimate_metrics(f"{name}/{told}", estimate)
+            yield from estimate_metrics(f"{name}/{label_name}", estimate)
     yield from spread_metrics(name, by_label, seed)
 
 

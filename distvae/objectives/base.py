@@ -184,8 +184,8 @@ def frozen(network: nn.Module) -> Callable[..., Tensor]:
     weights = {name: weight.detach() for name, weight in network.named_parameters()}
 
     def forward(*inputs: Tensor) -> Tensor:
-        found: Tensor = functional_call(network, weights, inputs)
-        return found
+        result: Tensor = functional_call(network, weights, inputs)
+        return result
 
     return forward
 

@@ -17,8 +17,8 @@ def launched_with() -> TrainConfig:
 
     Its `no` is what it says where nothing was told, and leaves the choice to us.
     """
-    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    settings = {} if told == "no" else {"mixed_precision": told}
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    settings = {} if launched == "no" else {"mixed_precision": launched}
     return TrainConfig().updated(settings, "accelerate launch")
 
 

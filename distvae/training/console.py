@@ -86,9 +86,9 @@ class TrainingConsole:
 
     def epoch(self, epoch: float, values: dict[str, float], split: str) -> None:
         """An epoch's evaluation on a split."""
-        told = describe(values, self._examples)
+        figures = describe(values, self._examples)
         if self._live:
-            self._progress.update(self._epochs, completed=int(epoch), told=f"{split}  {told}")
+            self._progress.update(self._epochs, completed=int(epoch), told=f"{split}  {figures}")
             return
         done = epoch - self._start_step / self._steps_per_epoch
         left = (
@@ -97,7 +97,7 @@ class TrainingConsole:
         trained = describe(self._values, self._examples)
         self.console.print(
             f"epoch {epoch:g}/{self._total_epochs}  {trained}  |  {split}  "
-            f"{told}  |  {left:.0f} s left"
+            f"{figures}  |  {left:.0f} s left"
         )
 
 

@@ -63,8 +63,8 @@ class Earlier:
     @property
     def transferred(self) -> dict[str, Any] | None:
         """What config.json says of the model that the run began with."""
-        told = self.record.init_from
-        return asdict(told) if told else None
+        recorded = self.record.init_from
+        return asdict(recorded) if recorded else None
 
     def origin(self, folder: Path) -> Origin | None:
         """The model that the run began with, where it has to begin with it again.
@@ -72,10 +72,10 @@ class Earlier:
         Raises:
             DistvaeError: it is gone, or has other weights now.
         """
-        told = self.record.init_from
-        if told is None or checkpoints(folder):
+        recorded = self.record.init_from
+        if recorded is None or checkpoints(folder):
             return None
-        return Origin.of(told.source, told.weights_sha256)
+        return Origin.of(recorded.source, recorded.weights_sha256)
 
     def lengthened(self, config: TrainConfig, train_images: int) -> TrainConfig:
         """The settings with one length: of --epochs and --max-steps the one that was changed."""

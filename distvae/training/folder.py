@@ -90,7 +90,7 @@ def finish(folder: Path, changed: bool) -> None:
 
 def facts_of(config: TrainConfig, folder: Path, resume: bool) -> dict[str, Any]:
     """What must be the same in every process of a run."""
-    settings = {name: told for name, told in _plain(config).items() if name not in MAY_DIFFER}
+    settings = {name: value for name, value in _plain(config).items() if name not in MAY_DIFFER}
     libraries = {f"the version of {name}": version(name) for name in ("torch", "accelerate")}
     own = {"the version of distvae": distvae.__version__, "the strategy": asked().strategy}
     return {**own, **libraries, "the run": str(folder), "resume": resume, **settings}

@@ -27,8 +27,8 @@ REMEDIES = "a KL warm-up (--kl-warmup-epochs), --free-bits, a smaller --beta or 
 def draw(session: Session, model: VAE, epoch: int) -> None:
     """Write the sheets of an epoch, drawn by a whole model."""
     engine, folder = session.engine, session.folder / SAMPLES
-    told = f"the pictures of epoch {epoch} cannot be written"
-    with reporting_disk_errors(told, folder, next_step=go_on(session.folder)):
+    message = f"the pictures of epoch {epoch} cannot be written"
+    with reporting_disk_errors(message, folder, next_step=go_on(session.folder)):
         write_pictures(
             model.eval(),
             engine.test_images,
@@ -134,8 +134,8 @@ def present_best(session: Session) -> None:
     if engine.validation_images is not None or step != progress.step:
         values = evaluate(engine, engine.test_images, model)
         loss = {"loss": _loss(engine, values), **values}
-        told = {**loss, **_best(session), "weights_step": step}
-        session.log.write(progress.step, session.epoch, "test", told)
+        figures = {**loss, **_best(session), "weights_step": step}
+        session.log.write(progress.step, session.epoch, "test", figures)
 
 
 def stopped_early(engine: Engine, progress: Progress) -> bool:

@@ -91,7 +91,7 @@ def log_window(session: Session) -> None:
     by_step = [StepLoss.mean(batches, engine.state) for batches in values]
     check_losses(session, by_step)
     mean = StepLoss.mean([row for batches in values for row in batches], engine.state)
-    told = {
+    figures = {
         "loss": mean.loss,
         "elbo": -(mean.distortion + mean.rate),
         "distortion": mean.distortion,
@@ -100,8 +100,8 @@ def log_window(session: Session) -> None:
         "images_per_second": len(by_step) * engine.config.optim.batch / window.seconds,
     }
     session.progress.seconds += window.seconds
-    session.log.write(session.progress.step, session.epoch, "train", told)
-    session.console.step(session.progress.step, told)
+    session.log.write(session.progress.step, session.epoch, "train", figures)
+    session.console.step(session.progress.step, figures)
     session.window = Window()
 
 

@@ -55,19 +55,21 @@ def check_losses(session: Session, steps: Sequence[StepLoss]) -> None:
         DistvaeError: one is not finite, or they have exploded.
     """
     progress, dims = session.progress, math.prod(session.engine.trained.model.domain.shape)
-    for number, told in enumerate(steps):
-        step, loss = progress.step - len(steps) + number + 1, told.loss
+    for number, losses in enumerate(steps):
+        step, loss = progress.step - len(steps) + number + 1, losses.loss
         if not math.isfinite(loss):
-            raise went_wrong(session.folder, f"the loss of step {step} is {loss}", told.terms, step)
-        for name, other in told.others.items():
+            raise went_wrong(
+                session.folder, f"the loss of step {step} is {loss}", losses.terms, step
+            )
+        for name, other in losses.others.items():
             if not math.isfinite(other):
                 found = f"the loss of the {name} in step {step} is {other}"
-                raise went_wrong(session.folder, found, told.terms, step)
+                raise went_wrong(session.folder, found, losses.terms, step)
         if progress.first_loss is None or progress.lowest_loss is None:
             progress.first_loss = progress.lowest_loss = loss
         session.high = session.high + 1 if is_high(loss, progress, dims) else 0
         if session.high == STEPS:
-            raise _exploded(session, told, step)
+            raise _exploded(session, losses, step)
         progress.lowest_loss = min(progress.lowest_loss, loss)
 
 

@@ -128,12 +128,12 @@ def run_training(
         moved = transfer.record() if transfer else None
         record = record_of(data_record(data, folder), engine, precision, moved)
         on_main(accelerator, lambda: begin(folder, False, record))
-        told = [
+        lines = [
             *_fitting(config, engine.config),
             *_judge(data, engine),
             *(transfer.lines() if transfer else ()),
         ]
-        return _run_session(engine, Progress(), folder, precision, told)
+        return _run_session(engine, Progress(), folder, precision, lines)
 
 
 def _go_on(
@@ -151,7 +151,7 @@ def _go_on(
     engine = build_engine(config, data, accelerator, origin)
     found = load(engine, folder)
     step, end = found.progress.step, engine.total_steps
-    parts, told = earlier.parts_from(engine.config.optim, step, engine.steps_per_epoch, rewind)
+    parts, lines = earlier.parts_from(engine.config.optim, step, engine.steps_per_epoch, rewind)
     engine = dataclasses.replace(engine, parts=parts)
     progress, other = earlier.comparable(engine.config, patience_of(found.progress, parts))
     if step >= end or stopped_early(engine, progress):
@@ -164,7 +164,9 @@ def _go_on(
     same = data_record(data, folder, earlier.record.data)
     record = record_of(same, engine, precision, earlier.transferred)
     on_main(accelerator, lambda: begin(folder, True, record))
-    return _run_session(engine, progress, folder, precision, [*_judge(data, engine), *other, *told])
+    return _run_session(
+        engine, progress, folder, precision, [*_judge(data, engine), *other, *lines]
+    )
 
 
 def with_validation_part(config: TrainConfig) -> TrainConfig:

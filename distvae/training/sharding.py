@@ -39,7 +39,7 @@ def check_sharding(config: TrainConfig, processes: int) -> None:
     if asked().strategy != FSDP:
         return
     version = os.environ.get("FSDP_VERSION", "2")
-    on = [name for told, name in SWITCHES.items() if os.environ.get(told, "").lower() == "true"]
+    on = [name for switch, name in SWITCHES.items() if os.environ.get(switch, "").lower() == "true"]
     problems = {
         "the run has one process": processes == 1,
         f"its fsdp_version is {version}": version != "2",

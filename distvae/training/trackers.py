@@ -101,8 +101,8 @@ class MetricsLog:
     def _append(self, line: bytes) -> None:
         assert self._file is not None
         try:
-            told = f"{self._folder / METRICS} cannot be written"
-            with reporting_disk_errors(told, self._folder, next_step=go_on(self._folder)):
+            message = f"{self._folder / METRICS} cannot be written"
+            with reporting_disk_errors(message, self._folder, next_step=go_on(self._folder)):
                 while line:
                     line = line[self._file.write(line) :]
         except DistvaeError as error:

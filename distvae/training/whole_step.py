@@ -53,8 +53,8 @@ def compiled_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
 
     def update(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
         with torch.no_grad():
-            found: Summary = whole_step(turns, batches, row)
-        return found
+            result: Summary = whole_step(turns, batches, row)
+        return result
 
     return update
 

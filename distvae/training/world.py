@@ -50,13 +50,15 @@ def together(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
         if accelerator.num_processes == 1:
             raise
         failure = error
-    told = gathered(accelerator, failure and [failure.thing, failure.expected, failure.next_step])
-    rank = next((rank for rank, parts in enumerate(told) if parts), None)
+    failures = gathered(
+        accelerator, failure and [failure.thing, failure.expected, failure.next_step]
+    )
+    rank = next((rank for rank, parts in enumerate(failures) if parts), None)
     if rank is None:
         return result
     if failure is not None and rank == accelerator.process_index == 0:
         raise failure
-    thing, expected, next_step = told[rank]
+    thing, expected, next_step = failures[rank]
     raise DistvaeError(f"on rank {rank}, {thing}" if rank else thing, expected, next_step)
 
 

@@ -125,9 +125,9 @@ def _layout(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> L
         )
     if len(inner) == 1 or layout.order == "CHW":
         height, width, *channels = layout.arrange(sample).shape[1:]
-        told = f"{height} high, {width} wide" + (f", {channels[0]} channels" if channels else "")
+        sides = f"{height} high, {width} wide" + (f", {channels[0]} channels" if channels else "")
         rows = "; --domain vectors takes them as rows of numbers" if len(inner) == 1 else ""
-        notes.append(f"arrays of {_times(inner)} are read as {layout.order}: {told}{rows}")
+        notes.append(f"arrays of {_times(inner)} are read as {layout.order}: {sides}{rows}")
     return layout
 
 

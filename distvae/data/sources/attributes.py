@@ -82,9 +82,9 @@ def asked_columns(wanted: str | None, known: Collection[str]) -> tuple[str, ...]
 
 def objects(cells: Sequence[Any]) -> NDArray[Any]:
     """Cells of any kind as an array ``[N]``."""
-    found = np.empty(len(cells), object)
-    found[:] = cells
-    return found
+    result = np.empty(len(cells), object)
+    result[:] = cells
+    return result
 
 
 def are_attributes(columns: Mapping[str, Column]) -> bool:
@@ -117,8 +117,8 @@ def read_attributes(columns: Mapping[str, Column], data: str, notes: Notes) -> G
         attributes.append(attribute)
         for split, found in values.items():
             by_split.setdefault(split, []).append(found)
-    told = ", ".join(f"{each.name} ({_kind(each)})" for each in attributes)
-    notes.append(f"examples are given {told}")
+    listed = ", ".join(f"{each.name} ({_kind(each)})" for each in attributes)
+    notes.append(f"examples are given {listed}")
     joined = {split: np.stack(parts, axis=1) for split, parts in by_split.items()}
     return Given(tuple(attributes), joined)
 

@@ -203,10 +203,10 @@ class _Images:
 
 def _unique(pairs: Iterator[tuple[str, str]]) -> dict[str, str | None]:
     """Paths by name; None for a name that several have."""
-    found: dict[str, str | None] = {}
+    result: dict[str, str | None] = {}
     for name, path in pairs:
-        found[name] = None if name in found else path
-    return found
+        result[name] = None if name in result else path
+    return result
 
 
 def _looked_up(index: dict[str, str | None], cell: Any) -> str | None:

@@ -53,18 +53,18 @@ def from_numbers(
     Raises:
         DistvaeError: one is out of range.
     """
-    found: Numbers = {}
+    result: Numbers = {}
     for split, values in numbers.items():
         filled = [UNLABELLED if value is None else value for value in values]
-        found[split] = np.array(filled, np.int64).reshape(-1)
-        wrong = np.flatnonzero((found[split] < UNLABELLED) | (found[split] >= len(names)))
+        result[split] = np.array(filled, np.int64).reshape(-1)
+        wrong = np.flatnonzero((result[split] < UNLABELLED) | (result[split] >= len(names)))
         if len(wrong):
             raise DistvaeError(
-                f"label {found[split][wrong[0]]} in row {wrong[0]} of split {split} of {data}",
+                f"label {result[split][wrong[0]]} in row {wrong[0]} of split {split} of {data}",
                 f"{column} knows 0..{len(names) - 1} ({some(names)})",
                 "Mend it, or choose other splits by --split-train and --split-test.",
             )
-    return found
+    return result
 
 
 def from_values(
@@ -86,10 +86,10 @@ def from_values(
             for split, found in plain.items()
         }
     trimmed = {
-        repr(told)
+        repr(entry)
         for split, found in values.items()
-        for told, value in zip(found, plain[split], strict=True)
-        if isinstance(told, str) and value is not None and told != value
+        for entry, value in zip(found, plain[split], strict=True)
+        if isinstance(entry, str) and value is not None and entry != value
     }
     if trimmed:
         notes.append(f"labels are trimmed: {some(sorted(trimmed))} in {column}")
@@ -125,12 +125,12 @@ def from_one_hot(rows: NDArray[Any]) -> NDArray[np.int64]:
 
 def missing_labels(labels: Mapping[str, NDArray[np.int64] | None], sample: bool) -> Notes:
     """What is said of missing labels; of training images there may be no more than a ``sample``."""
-    told = []
+    notes = []
     for split, found in labels.items():
         if found is not None and (missing := int((found == UNLABELLED).sum())):
             of = "a sample of " if sample and split == "train" else ""
-            told.append(f"{missing:,} of {len(found):,} images of {of}{split}")
-    return [f"without a label: {', '.join(told)}"] if told else []
+            notes.append(f"{missing:,} of {len(found):,} images of {of}{split}")
+    return [f"without a label: {', '.join(notes)}"] if notes else []
 
 
 def some(values: Iterable[Any] | None, most: int = 8) -> str:

@@ -86,8 +86,8 @@ def _left(files: Sequence[Path], chosen: Sequence[Path], kind: str) -> list[str]
     others = set(files) - set(chosen)
     endings = {*TABLES, *TEXT, *NUMPY, ".zip", *(() if kind == "text" else pictures())}
     counts = Counter(ending(file.name) for file in others if ending(file.name) in endings)
-    told = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
-    return [f"the {kind} files are read; left out: {told} files"] if told else []
+    counted = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    return [f"the {kind} files are read; left out: {counted} files"] if counted else []
 
 
 def read_local(path: Path, config: DataConfig) -> RawData:
@@ -200,8 +200,8 @@ def local_identity(path: Path, config: DataConfig, progress: Progress | None = N
 def _tables_in(files: Sequence[Path], config: DataConfig) -> dict[str, list[Path]]:
     """The tables among files that may name images, by kind."""
     kinds = {**dict.fromkeys(TEXT, "text"), **({} if config.streaming else TABLES)}
-    found: dict[str, list[Path]] = {}
+    result: dict[str, list[Path]] = {}
     for file in files:
         if kind := kinds.get(ending(file.name)):
-            found.setdefault(kind, []).append(file)
-    return found
+            result.setdefault(kind, []).append(file)
+    return result

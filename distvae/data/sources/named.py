@@ -93,14 +93,14 @@ def columns_of_paths(schema: Any, config: DataConfig) -> list[str]:
     """Columns of text, and the paths of encoded images, under the names that images have."""
     import pyarrow as pa
 
-    found = []
+    result = []
     for field in schema:
-        told = field.name == config.image_column if config.image_column else True
-        if pa.types.is_struct(field.type) and told:
-            found += [f"{field.name}.path" for child in field.type if child.name == "path"]
-        elif (usual_columns([field.name], IMAGE_COLUMNS) and told) or (
+        wanted = field.name == config.image_column if config.image_column else True
+        if pa.types.is_struct(field.type) and wanted:
+            result += [f"{field.name}.path" for child in field.type if child.name == "path"]
+        elif (usual_columns([field.name], IMAGE_COLUMNS) and wanted) or (
             field.name == config.image_column
         ):
             text = pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-            found += [field.name] if text else []
-    return found
+            result += [field.name] if text else []
+    return result

@@ -116,8 +116,8 @@ def _load(path: Path, alone: bool, notes: Notes) -> Arrays:
                 except ValueError as error:
                     if "Object arrays" not in str(error):
                         raise
-                    told = f"left out: array {name} of {path.name} holds Python objects"
-                    notes.append(f"{told}, never unpickled: save labels.astype(str)")
+                    note = f"left out: array {name} of {path.name} holds Python objects"
+                    notes.append(f"{note}, never unpickled: save labels.astype(str)")
         return arrays
     except UNREADABLE as error:
         raise _damaged(path, error) from error
@@ -138,8 +138,8 @@ def _stacked(arrays: Arrays, notes: Notes) -> Arrays:
     ((shape, _),) = kinds
     if len(shape) != 2 and not (len(shape) == 3 and min(shape[0], shape[2]) <= 4):
         return arrays
-    told = " x ".join(map(str, shape))
-    notes.append(f"each of {len(arrays):,} files is one image of {told}; they have no labels")
+    sides = " x ".join(map(str, shape))
+    notes.append(f"each of {len(arrays):,} files is one image of {sides}; they have no labels")
     return {"images": np.stack([arrays[name] for name in sorted(arrays, key=natural_order)])}
 
 
@@ -207,17 +207,17 @@ def _splits(
         for said, name in found.items()
         if said.part == "images"
     }
-    told = {name: f"{array.dtype} {list(array.shape)}" for name, array in arrays.items()}
+    kinds = {name: f"{array.dtype} {list(array.shape)}" for name, array in arrays.items()}
     if not splits:
         raise NotImagesError(
             f"{config.data} has no array of {what}",
-            f"its arrays are {some([f'{name} {kind}' for name, kind in told.items()]) or 'none'}"
+            f"its arrays are {some([f'{name} {kind}' for name, kind in kinds.items()]) or 'none'}"
             + "".join(f"; {note}" for note in notes),
             "Call them images and labels, or train_images, train_labels, test_images and "
             "test_labels, or name one by --image-column.",
         )
     used = [name for said, name in found.items() if said.split in splits or said.part == "names"]
-    notes.append(f"arrays: {', '.join(f'{name} {told[name]}' for name in used)}")
+    notes.append(f"arrays: {', '.join(f'{name} {kinds[name]}' for name in used)}")
     if left := [name for name in arrays if name not in used]:
         notes.append(f"left out: arrays {some(left)} (--image-column, --label-column)")
     splits = {name: _aligned(split) for name, split in splits.items()}

@@ -201,9 +201,9 @@ def _tell_skipped(tree: Tree, names: tuple[str, ...], notes: Notes) -> None:
     for found, folders in sorted(skipped.items()):
         count = sum(folders.values())
         where = some([f"{folder} {number}" for folder, number in sorted(folders.items())])
-        told = f"skipped: {count:,} {found or 'endless'} file{'s' if count > 1 else ''} ({where})"
+        note = f"skipped: {count:,} {found or 'endless'} file{'s' if count > 1 else ''} ({where})"
         hint = how_to_read(found, packed=ending(tree.address) == ".zip")
-        notes.append(f"{told}; {hint}" if hint else told)
+        notes.append(f"{note}; {hint}" if hint else note)
     if tree.empty:
         notes.append(f"skipped: empty folders {some(tree.empty)}")
     if tree.hidden:

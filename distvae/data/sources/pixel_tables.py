@@ -78,13 +78,13 @@ def _place_of_label(tables: Sequence["pa.Table"], count: int, data: str) -> str 
         for place, pair in (("first", (0, 1)), ("last", (count - 1, count - 2)))
     }
     likely = {place for place, (end, _) in ends.items() if _may_be_labels(end)}
-    told = _unlike(ends)
+    unlike = _unlike(ends)
     if _may_be_image(count):  # as likely as one with a label
-        return told if likely == {told} else None
-    if len(likely) == 1 and told in (None, *likely):
+        return unlike if likely == {unlike} else None
+    if len(likely) == 1 and unlike in (None, *likely):
         return likely.pop()
-    if len(likely) != 1 and told is not None:
-        return told
+    if len(likely) != 1 and unlike is not None:
+        return unlike
     kinds = [f"{some(np.unique(end), 4)} in the {place}" for place, (end, _) in ends.items()]
     raise NotImagesError(
         f"{data} has {count} columns without names",
@@ -161,7 +161,7 @@ def read_pixel_tables(
         return None
     asked = asked_columns(config.label_column, first.column_names)
     label = _label_column(first, {*columns, written or ""}, asked, config, notes)
-    found = {}
+    result = {}
     for name, table in tables.items():
         if missing := [
             column for column in (*columns, written) if column not in (None, *table.column_names)
@@ -182,8 +182,8 @@ def read_pixel_tables(
             if column in table.column_names
         }
         given = {column: cells[column] for column in asked if column in cells}
-        found[name] = ArraySplit(pixels, cells.get(label or ""), given if asked else None)
-    return found
+        result[name] = ArraySplit(pixels, cells.get(label or ""), given if asked else None)
+    return result
 
 
 def _column_of_pixels(table: "pa.Table") -> str | None:

@@ -76,9 +76,9 @@ def instead(places: Sequence[tuple[str, ...]], packed: bool = False) -> tuple[st
     """What was found in place of images in a folder or ``packed`` in a zip, and what to do."""
     endings = [ending(place[-1]) for place in places]
     common = sorted(set(endings), key=lambda found: -endings.count(found))[:5]
-    told = [f"{endings.count(found)} {found or 'without ending'}" for found in common]
+    counted = [f"{endings.count(found)} {found or 'without ending'}" for found in common]
     hints = [f"{found}: {hint}" for found in common if (hint := how_to_read(found, packed))]
-    what = f"it has {', '.join(told)} files" if told else "it is empty"
+    what = f"it has {', '.join(counted)} files" if counted else "it is empty"
     return f"{what}; expected {ACCEPTED}", ". ".join(hints)
 
 

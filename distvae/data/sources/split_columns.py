@@ -66,6 +66,6 @@ def _rows(wanted: str, values: list[Any]) -> dict[str, list[int]] | None:
 
 def _shown(column: str, rows: Mapping[str, list[int]], count: int) -> str:
     parts = some(f"{name} {len(found):,}" for name, found in rows.items())
-    told = f"splits are taken from column {column}: {parts}"
+    note = f"splits are taken from column {column}: {parts}"
     lost = count - sum(map(len, rows.values()))
-    return f"{told}; {lost:,} rows without one are left out" if lost else told
+    return f"{note}; {lost:,} rows without one are left out" if lost else note

@@ -58,13 +58,13 @@ def roles(names: Iterable[str]) -> dict[str, str]:
     words = {name: words_of(name) for name in names}
     shared = set.intersection(*map(set, words.values())) if len(words) > 1 else set()
     ignored = FILLERS | (shared - WORDS.keys())
-    told = {
+    listed = {
         name: [word for word in found if word not in ignored and not word.isdigit()]
         for name, found in words.items()
     }
     return {
         name: WORDS[found[0]]
-        for name, found in told.items()
+        for name, found in listed.items()
         if len(found) == 1 and found[0] in WORDS
     }
 
@@ -93,9 +93,9 @@ def splits_of_files(
         (splits.setdefault(spoken[0], []) if spoken else silent).append(file)
     if any(name == config.split_train or WORDS.get(name) == _TRAIN for name in splits):
         if silent:
-            told = ", ".join(str(file.relative_to(path)) for file in silent[:8])
+            listed = ", ".join(str(file.relative_to(path)) for file in silent[:8])
             more = f", ... ({len(silent)})" if len(silent) > 8 else ""
-            notes.append(f"left out: {told}{more}, as other files are named after splits")
+            notes.append(f"left out: {listed}{more}, as other files are named after splits")
     elif silent:
         splits = {_TRAIN: silent, **splits}
     return splits

@@ -67,15 +67,15 @@ def labels_of_tables(
             continue
         others.remove(column)
         if left := others:
-            told = f"labels are taken from column {column}; left out: {some(left)}"
-            notes.append(f"{told} (--label-column)")
+            note = f"labels are taken from column {column}; left out: {some(left)}"
+            notes.append(f"{note} (--label-column)")
         elif column not in ("label", config.label_column):
             notes.append(f"labels are taken from column {column}")
         return numbers, names
     if others:
         kinds = {name: columns.kind_of(tables[first].features[name]) for name in others}
-        told = some(f"{name} ({kind})" for name, kind in kinds.items())
-        notes.append(f"no labels are found; left out: {told} (--label-column)")
+        note = some(f"{name} ({kind})" for name, kind in kinds.items())
+        notes.append(f"no labels are found; left out: {note} (--label-column)")
     return {}, ()
 
 

@@ -170,12 +170,12 @@ def divided(tables: Mapping[str, Any], config: DataConfig, notes: Notes) -> dict
         return dict(tables)  # streams are what their files say
 
     def cells(table: Any, column: str) -> list[Any]:
-        kind, found = table.features[column], column_cells(table, column, config.data)
+        kind, result = table.features[column], column_cells(table, column, config.data)
         if isinstance(kind, datasets.ClassLabel):
             return [
-                None if number in (None, UNLABELLED) else kind.names[number] for number in found
+                None if number in (None, UNLABELLED) else kind.names[number] for number in result
             ]
-        return found
+        return result
 
     def part(table: Any, column: str, rows: list[int]) -> Any:
         return table.remove_columns([column]).select(rows)

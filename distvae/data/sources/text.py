@@ -231,9 +231,9 @@ def _has_decimal_commas(table: "pa.Table") -> bool:
 
     texts = [column for column in table.columns if pa.types.is_string(column.type)]
     fractions = (compute.match_substring_regex(text, r"^-?[0-9]+(,[0-9]+)?$") for text in texts)
-    return len(texts) >= PIXELS and sum(bool(compute.all(told).as_py()) for told in fractions) >= (
-        PIXELS
-    )
+    return len(texts) >= PIXELS and sum(
+        bool(compute.all(fraction).as_py()) for fraction in fractions
+    ) >= (PIXELS)
 
 
 def _names_without_header(fields: Sequence[str]) -> list[str]:

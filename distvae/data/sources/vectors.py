@@ -250,14 +250,14 @@ def _raw_splits(columns: tuple[str, ...]) -> Any:
     def raw_splits(
         config: DataConfig, arrays: Mapping[str, Values], labels: Numbers, notes: Notes
     ) -> dict[str, RawSplit]:
-        found = {}
+        result = {}
         for name, array in arrays.items():
             values = _checked(np.asarray(array[:]), columns, f"split {name} of {config.data}")
             rows = np.arange(len(values))
-            found[name] = RawSplit(
+            result[name] = RawSplit(
                 name, rows, labels.get(name), values.__getitem__, lambda row, _: row
             )
-        return found
+        return result
 
     return raw_splits
 
@@ -275,13 +275,13 @@ def _checked(array: NDArray[Any], columns: tuple[str, ...], where: str) -> NDArr
     wrong = ~np.isfinite(values)
     if wrong.any():
         by_column = wrong.sum(0)
-        told = [f"{columns[at]} in {by_column[at]:,}" for at in np.flatnonzero(by_column)]
+        counted = [f"{columns[at]} in {by_column[at]:,}" for at in np.flatnonzero(by_column)]
         row, column = map(int, np.argwhere(wrong)[0])
         found = float(array[row, column])
         what = "is missing" if np.isnan(found) else f"is {found:g}"
         raise DistvaeError(
             f"{where} lacks numbers in {int(wrong.any(1).sum()):,} of {len(values):,} rows",
-            f"column {some(told)}; the first, in row {row}, {what}, where a finite number of 32 "
+            f"column {some(counted)}; the first, in row {row}, {what}, where a finite number of 32 "
             "bits was expected",
             "Fill them in, or remove these rows or columns.",
         )
