@@ -164,8 +164,8 @@ def write(examples: Any, words: Any, manifest: Any, count: int, output: str) -> 
             table.writerow([*(f"{it:.9g}" for it in row), *given])
 
 
-def main() -> None:
-    """Read the flags, draw, write the sheet or the table."""
+def read_flags() -> argparse.Namespace:
+    """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.error = lambda message: check(False, message)  # type: ignore
     add, model = parser.add_argument, Path(__file__).with_name("decoder.onnx")
@@ -179,7 +179,12 @@ def main() -> None:
     add("--temperature", type=float, default=1.0, help="below 1: more typical, less diverse")
     add("--output", help="PNG sheet of images, or .csv of rows (default: samples.png or .csv)")
     add("--model", default=str(model), help="ONNX file (default: decoder.onnx beside this script)")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read the flags, draw, write the sheet or the table."""
+    given = read_flags()
     check_file(Path(given.model))
     onnxruntime.set_default_logger_severity(4)
     session = onnxruntime.InferenceSession(given.model, providers=["CPUExecutionProvider"])

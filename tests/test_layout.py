@@ -206,6 +206,18 @@ def test_the_modules_were_found() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(SOURCES))
+def test_modules_and_functions_can_be_read_at_a_glance(module: str) -> None:
+    text = SOURCES[module].read_text(encoding="utf-8")
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            documented = ast.get_docstring(node) is not None
+            first = node.body[1] if documented and len(node.body) > 1 else node.body[0]
+            assert node.end_lineno is not None
+            assert node.end_lineno - first.lineno < 50, node.name
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
 def test_a_module_imports_only_floors_below(module: str) -> None:
     for other in sorted(imports(module)):
         if other.split(".")[0] != "distvae":

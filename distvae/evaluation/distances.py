@@ -92,14 +92,8 @@ def distance_metrics(
         DistvaeError: there are fewer than 20 test images.
     """
     test, train = ResidentImages.from_split(data.test), ResidentImages.from_split(data.train)
-    size = min(count, len(test))
-    if size < LEAST:
-        raise DistvaeError(
-            f"{size} test images are too few to take distances between",
-            f"expected at least {LEAST}",
-            "Choose a larger --split-test.",
-        )
-    rows = spaced(len(test), size)
+    rows = _taken(len(test), count)
+    size = len(rows)
     labels = None if test.labels is None else test.labels[rows]
     asked = None
     if model.conditional and labels is not None:
@@ -136,6 +130,22 @@ def distance_metrics(
         fids = [each for figure, each in by_label.items() if figure.startswith("fid")]
         if fids:
             yield from spread_metrics(f"fid{name}", fids, seed)
+
+
+def _taken(there: int, count: int) -> Tensor:
+    """Numbers of the test images that are taken, evenly, int64.
+
+    Raises:
+        DistvaeError: they are too few.
+    """
+    size = min(count, there)
+    if size < LEAST:
+        raise DistvaeError(
+            f"{size} test images are too few to take distances between",
+            f"expected at least {LEAST}",
+            "Choose a larger --split-test.",
+        )
+    return spaced(there, size)
 
 
 def _alike(train: ResidentImages, labels: Tensor | None, size: int) -> Tensor:

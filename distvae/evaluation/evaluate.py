@@ -83,7 +83,6 @@ def evaluate_run(config: EvaluateConfig) -> None:
     from distvae.data.batches import ResidentImages
     from distvae.data.provenance import open_recorded
     from distvae.evaluation.metrics import METRICS, Subject
-    from distvae.evaluation.metrics.needs import conditional
     from distvae.models import VAE
     from distvae.platform import prepare
 
@@ -112,14 +111,11 @@ def evaluate_run(config: EvaluateConfig) -> None:
         folder,
         leave=left_out.__setitem__,
     )
-    chosen = config.metrics or [
-        name for name in USUAL if model.conditional or conditional not in METRICS[name].needs
-    ]
     values: dict[str, float] = {}
     if data.attributes and data.label_names:
         main = next(each.name for each in data.attributes if each.labels)
         console.print(f"figures of labels are those of {main}, but for judge, which has all")
-    for name in _possible(chosen, subject):
+    for name in _possible(config.metrics or _usual(model.conditional), subject):
         if share.rank == 0 or METRICS[name].shared:
             values |= _measured(name, subject, run, left_out, console)
     for name, why in left_out.items():
@@ -131,6 +127,14 @@ def evaluate_run(config: EvaluateConfig) -> None:
             joined = _joined(_known(run, console), values, left_out)
             written = _keep(run, joined, data)
         console.print(f"written to {run.folder}: {' and '.join(written)}")
+
+
+def _usual(labelled: bool) -> list[str]:
+    """The metrics that are taken where none is named."""
+    from distvae.evaluation.metrics import METRICS
+    from distvae.evaluation.metrics.needs import conditional
+
+    return [name for name in USUAL if labelled or conditional not in METRICS[name].needs]
 
 
 def _check(config: EvaluateConfig) -> None:
