@@ -27,6 +27,11 @@ def is_label(attributes: Sequence[Attribute]) -> bool:
     return len(attributes) == 1 and bool(attributes[0].labels) and not attributes[0].missing
 
 
+def main_label(attributes: Sequence[Attribute]) -> int | None:
+    """The place of the first attribute with labels, which stand for all where one is looked at."""
+    return next((place for place, each in enumerate(attributes) if each.labels), None)
+
+
 def counted(attributes: Sequence[Attribute]) -> str:
     """How many labels and numbers there are, for people."""
     if not attributes or is_label(attributes):

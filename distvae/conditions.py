@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distvae.attribute_values import all_in_turn
 from distvae.attributes import Attribute, is_label
 
 
@@ -174,12 +175,9 @@ def in_turn(attributes: Sequence[Attribute], numbers: Tensor) -> Conditions | No
     """
     if not attributes:
         return None
-    columns = []
-    for each in reversed(attributes):
-        size = len(each.labels) or 1
-        columns.append(numbers % size if each.labels else torch.full(numbers.shape, each.mean))
-        numbers = numbers // size
-    values = torch.stack(columns[::-1], dim=1)
+    values = torch.from_numpy(all_in_turn(attributes, numbers.numpy()))
+    if all(each.labels for each in attributes):
+        values = values.long()
     return Conditions(values, torch.ones_like(values, dtype=torch.bool))
 
 

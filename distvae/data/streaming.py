@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from distvae.attributes import Attribute
+from distvae.attributes import Attribute, main_label
 from distvae.config import DataConfig
 from distvae.data.encoded import decode_image, encoded_image
 from distvae.data.pixels import Reading, first_reading, read_picture
@@ -164,11 +164,11 @@ def open_stream(source: Source, config: DataConfig) -> Stream:
             "Leave out --streaming.",
         )
     attributes = _attributes(features, labels, config)
-    label = (
-        next((each.name for each in attributes if each.labels), None)
-        if attributes
-        else _label(features, labels, config, notes)
-    )
+    if attributes:
+        main = main_label(attributes)
+        label = None if main is None else attributes[main].name
+    else:
+        label = _label(features, labels, config, notes)
     kind = None if label is None else features[label]
     count = config.epoch_images or _length(tables[train], train, config.data)
     if not count:

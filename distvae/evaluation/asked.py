@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from distvae.attribute_values import by_name
+from distvae.attributes import main_label
 from distvae.conditions import Conditions
 from distvae.data.identity import combined
-from distvae.data.sources.attributes import labels_of, main_label
+from distvae.data.sources.attributes import labels_of
 from distvae.data.store import ImageData, Split
 from distvae.labels import Labels, numbers_of
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from distvae.attributes import main_label
 from distvae.data.batches import ResidentImages
-from distvae.data.sources.attributes import main_label
 from distvae.data.store import ImageData, Split
 from distvae.draws.order import permutation
 from distvae.draws.philox import Stream

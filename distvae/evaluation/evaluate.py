@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from distvae.attributes import main_label
 from distvae.card import (
     CARD,
     EVALUATION,
@@ -112,9 +113,9 @@ def evaluate_run(config: EvaluateConfig) -> None:
         leave=left_out.__setitem__,
     )
     values: dict[str, float] = {}
-    if data.attributes and data.label_names:
-        main = next(each.name for each in data.attributes if each.labels)
-        console.print(f"figures of labels are those of {main}, but for judge, which has all")
+    if (main := main_label(data.attributes)) is not None:
+        shown = data.attributes[main].name
+        console.print(f"figures of labels are those of {shown}, but for judge, which has all")
     for name in _possible(config.metrics or _usual(model.conditional), subject):
         if share.rank == 0 or METRICS[name].shared:
             values |= _measured(name, subject, run, left_out, console)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.attributes import Attribute
+from distvae.attributes import Attribute, main_label
 from distvae.config import DataConfig
 from distvae.data.sources.labels import NoLabelsError, clean_names, from_numbers, from_values
 from distvae.data.sources.raw import UNLABELLED, Notes, RawData, RawSplit
@@ -210,11 +210,6 @@ def finished(
     train, test = (splits[name] if name else None for name in chosen)
     assert train is not None
     return finish(config, train, test, label_names, notes, attributes=attributes)
-
-
-def main_label(attributes: Sequence[Attribute]) -> int | None:
-    """The attribute whose labels stand for all where one is looked at: the first with labels."""
-    return next((place for place, each in enumerate(attributes) if each.labels), None)
 
 
 def labels_of(
