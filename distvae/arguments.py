@@ -92,7 +92,7 @@ def training(arguments: list[str]) -> Training:
         base = read_recipe(recipe) if recipe else launched_with()
         base = _like(origin, base, given) if origin else base
     parsed = _parsed(arguments, base)
-    config = TrainConfig(**_concerns(parsed))
+    config = _for_its_batch(TrainConfig(**_concerns(parsed)), base)
     folder = run.folder if run else Path(config.run.output or default_folder(config, recipe))
     if resume == AUTO and config.run.overwrite:
         raise DistvaeError(
@@ -102,7 +102,8 @@ def training(arguments: list[str]) -> Training:
         )
     if resume == AUTO and is_run(folder):
         run = Run(folder, folder)
-        config = TrainConfig(**_concerns(_parsed(arguments, run.config())))
+        base = run.config()
+        config = _for_its_batch(TrainConfig(**_concerns(_parsed(arguments, base))), base)
     if parsed.start.rewind_schedule and resume is None:
         raise DistvaeError(
             "--rewind-schedule was given without --resume",
@@ -116,6 +117,14 @@ def training(arguments: list[str]) -> Training:
             "Leave one out.",
         )
     return Training(config, folder, run is not None, parsed.start.rewind_schedule, origin)
+
+
+def _for_its_batch(config: TrainConfig, base: TrainConfig) -> TrainConfig:
+    """The settings with the batch that the learning rate of ``base`` is meant for, if it scales."""
+    optim, batch = config.optim, base.optim.batch_size
+    if optim.lr_scale == "off" or optim.lr_batch is not None or batch is None:
+        return config
+    return config.updated({"lr_batch": batch}, "--lr-scale")
 
 
 def _like(origin: str, base: TrainConfig, given: dict[str, str]) -> TrainConfig:

@@ -5,6 +5,7 @@ change its result. The string below a field is its ``--help``.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from distvae.values import Count, Decay, NotNegative, Positive, Widths, Within
 Seed = Annotated[int, Within(-(2**63), 2**63 - 1)]
 ActivationName = Literal["relu", "silu", "gelu", "tanh"]
 KLScheduleName = Literal["constant", "linear", "cyclical"]
+RateScaleName = Literal["off", "sqrt", "linear"]
 LearningRateScheduleName = Literal["constant", "cosine", "burda"]
 
 Binarization = Literal["none", "dynamic", "threshold"]
@@ -164,7 +166,11 @@ class OptimConfig:
     accumulate: Annotated[int, Within(1, 2**20)] = 1
     """Micro-batches per optimizer step."""
     learning_rate: Positive = 2e-3
-    """Peak learning rate."""
+    """Peak learning rate, of a batch of --lr-batch images where --lr-scale is on."""
+    lr_scale: RateScaleName = "off"
+    """What another batch than --lr-batch makes of --learning-rate: `sqrt` multiplies it by the root of how many times as large --batch-size is, `linear` by that number itself; `off` leaves it."""
+    lr_batch: Count | None = None
+    """With --lr-scale: the batch that --learning-rate is meant for; left out: the recipe's batch_size, with --resume the run's, else what --batch-size is where it is left out."""
     schedule: LearningRateScheduleName = "cosine"
     """`constant`; `cosine` down to zero at the last step; `burda`, eight stages of 1, 3, 9, ... 2187 parts of the run, from one to the next lower by a seventh of a power of ten. A run that is resumed with another length, --learning-rate or --schedule follows it anew over the steps that are left, from the rate where it stood, but at least a tenth of --learning-rate (a cosine ends at zero), or from a --learning-rate that is changed; KL weights go on as they were; see --rewind-schedule."""
     warmup_epochs: NotNegative = 1.0
@@ -191,6 +197,15 @@ class OptimConfig:
         """``--batch-size``, of settings that were fitted to the data."""
         assert self.batch_size is not None
         return self.batch_size
+
+    @property
+    def peak_rate(self) -> float:
+        """``--learning-rate`` as ``--lr-scale`` makes it, of settings that were fitted."""
+        if self.lr_scale == "off":
+            return self.learning_rate
+        assert self.lr_batch is not None
+        factor = self.batch / self.lr_batch
+        return self.learning_rate * (math.sqrt(factor) if self.lr_scale == "sqrt" else factor)
 
     @property
     def passes(self) -> int:

@@ -113,6 +113,7 @@ class TrainConfig:
         fitting = {
             "batch_size": batch,
             "epochs": fitting_epochs(images, batch, self.optim.max_steps),
+            **({} if self.optim.lr_scale == "off" else {"lr_batch": fitting_batch(images)}),
             "network": "mlp" if dense else "conv",
             "hidden": self.model.widths,
             **self._fitting_prior(images, labels, few, several),

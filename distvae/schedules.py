@@ -88,6 +88,18 @@ class Part:
 Parts = tuple[Part, ...]
 
 
+def scaled_rate(config: OptimConfig) -> str:
+    """What to say of a learning rate that was made for another batch; empty of any other."""
+    if config.lr_scale == "off":
+        return ""
+    factor = f"{config.batch:,} / {config.lr_batch:,}"
+    times = f"the root of {factor}" if config.lr_scale == "sqrt" else factor
+    return (
+        f"--lr-scale {config.lr_scale}: the learning rate is {config.peak_rate:.3g}, which is "
+        f"{config.learning_rate:g} times {times}"
+    )
+
+
 def steps_of(config: OptimConfig, steps_per_epoch: int) -> int:
     """Steps that a run takes which is not stopped early."""
     steps = config.passes * steps_per_epoch
@@ -97,7 +109,7 @@ def steps_of(config: OptimConfig, steps_per_epoch: int) -> int:
 def whole(config: OptimConfig, total_steps: int, steps_per_epoch: int) -> Parts:
     """The one part of a run that starts at the beginning."""
     warmup = config.warmup_epochs * steps_per_epoch
-    return (Part(0, total_steps, config.learning_rate, config.schedule, warmup),)
+    return (Part(0, total_steps, config.peak_rate, config.schedule, warmup),)
 
 
 def learning_rate(
@@ -136,14 +148,14 @@ def gone_on(
         per_epoch: optimizer steps in one pass over the data.
     """
     rises = step <= parts[0].warmup
-    names = ("learning_rate", "schedule", *(["warmup_epochs"] if rises else []))
+    names = ("peak_rate", "schedule", *(["warmup_epochs"] if rises else []))
     same = all(getattr(before, name) == getattr(now, name) for name in names)
     if step >= total_steps or (same and total_steps == parts[-1].end):
         return parts
     if rises:
         return whole(now, total_steps, per_epoch)
-    rate = max(learning_rate(parts, step), LEAST_SHARE * now.learning_rate)
-    if now.learning_rate != before.learning_rate:
-        rate = now.learning_rate
+    rate = max(learning_rate(parts, step), LEAST_SHARE * now.peak_rate)
+    if now.peak_rate != before.peak_rate:
+        rate = now.peak_rate
     behind = tuple(part for part in parts if part.start < step)
     return (*behind, Part(step, total_steps, rate, now.schedule))

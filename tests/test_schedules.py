@@ -210,3 +210,21 @@ def test_parts_are_the_same_after_json(schedule: Any, step: int) -> None:
 @pytest.mark.parametrize(("epochs", "most", "steps"), [(3, None, 30), (3, 7, 7), (3, 70, 30)])
 def test_the_length_of_a_run(epochs: int, most: int | None, steps: int) -> None:
     assert steps_of(OptimConfig(epochs=epochs, max_steps=most), PER_EPOCH) == steps
+
+
+@pytest.mark.parametrize(
+    ("scale", "batch", "rate"),
+    [
+        *[("off", 48, 0.01), ("sqrt", 48, 0.02), ("linear", 48, 0.04)],
+        *[("sqrt", 3, 0.005), ("linear", 3, 0.0025), ("sqrt", 12, 0.01), ("linear", 12, 0.01)],
+    ],
+)
+def test_a_rate_that_scales_with_the_batch(scale: Any, batch: int, rate: float) -> None:
+    config = dataclasses.replace(RATE, batch_size=batch, lr_scale=scale, lr_batch=12)
+    parts = whole(config, 100, PER_EPOCH)
+    assert [learning_rate(parts, step) for step in (0, 50, 99)] == pytest.approx([rate] * 3)
+    # the same run with a batch four times as large goes on at the rate of that
+    larger = dataclasses.replace(config, batch_size=4 * batch)
+    gone = gone_on(parts, config, larger, 60, 100, PER_EPOCH)
+    factor = {"off": 1, "sqrt": 2, "linear": 4}[scale]
+    assert learning_rate(gone, 60) == pytest.approx(factor * rate)

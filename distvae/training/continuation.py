@@ -109,7 +109,7 @@ class Earlier:
         why = "where it stood"
         if rate != stood:
             least = f"{LEAST_SHARE:g} of --learning-rate, as it had fallen to {stood:.3g}"
-            why = least if now.learning_rate == self.config.optim.learning_rate else "as you ask"
+            why = least if now.peak_rate == self.config.optim.peak_rate else "as you ask"
         return parts, [
             f"steps {step + 1:,} to {total:,} have a schedule of their own: {now.schedule} from a "
             f"learning rate of {rate:.3g}, {why} (--rewind-schedule: that of the whole run)"

@@ -47,7 +47,7 @@ def _numbers(
     yield kl_weight(objective, step, per_epoch)
     yield capacity(objective, step, per_epoch)
     yield heard(players, step)
-    rates = learning_rates(players, engine.parts, step, optim.learning_rate)
+    rates = learning_rates(players, engine.parts, step, optim.peak_rate)
     betas = {name: player.betas for name, player in players.items()}
     for turn in taken:
         for name in turn:

@@ -133,3 +133,29 @@ def test_rewinding_needs_a_run(command: Command) -> None:
     ended = command("train", "--rewind-schedule")
     assert ended.code == 2
     assert "--rewind-schedule was given without --resume" in ended.err
+
+
+def test_a_learning_rate_made_for_another_batch(shapes: Path, command: Command, here: Path) -> None:
+    recipe = "data: {data}\nmodel: vae\nhidden: [16]\nlatent_dim: 3\nlearning_rate: 0.004\n"
+    (here / "mine.yaml").write_text(recipe.format(data=shapes) + "batch_size: 6\nmax_steps: 4\n")
+    flags = ("train", "--config", here / "mine.yaml", "--batch-size", 24)
+    told = command(*flags, "--lr-scale", "sqrt", "--output", "scaled")
+    assert told.code == 0, told.err
+    said = "the learning rate is 0.008, which is 0.004 times the root of 24 / 6"
+    assert said in told.out
+    assert command(*flags, "--learning-rate", 0.008, "--output", "named").code == 0
+    assert weights(here / "scaled") == weights(here / "named")
+    settings = record(here / "scaled")["settings"]
+    assert [settings[name] for name in ("learning_rate", "lr_scale", "lr_batch")] == [
+        *(0.004, "sqrt", 6)
+    ]
+    # it is scaled once, however often the run is gone on with
+    for steps, batch, rate in ((8, 24, 0.008), (12, 6, 0.004)):
+        more = ("--max-steps", steps, "--batch-size", batch, "--rewind-schedule")
+        assert command("train", "--resume", here / "scaled", *more).code == 0
+        assert parts(here / "scaled")[-1][2] == pytest.approx(rate)
+    # without a batch in the recipe it is meant for the one that fits the data
+    bare = ("--batch-size", 32, "--lr-scale", "linear", "--max-steps", 1, "--output", "bare")
+    assert command("train", "--data", shapes, *bare).code == 0
+    assert record(here / "bare")["settings"]["lr_batch"] == 8
+    assert parts(here / "bare")[0][2] == pytest.approx(4 * 0.002)
