@@ -32,7 +32,7 @@ from distvae.models import VAE, build_model
 from distvae.objectives import MODEL, OBJECTIVES, Objective, Pressure, RunFacts
 from distvae.schedules import Parts, steps_of, whole
 from distvae.training.plan import Rows, State
-from distvae.training.topology import FSDP, asked
+from distvae.training.sharding import shards_model
 from distvae.training.transfer import Origin
 from distvae.training.update import LossOf, Update, autograd_update, loss_function
 from distvae.training.world import gather_rows
@@ -162,7 +162,7 @@ def build_engine(
         steps_per_epoch=steps_per_epoch,
         parts=whole(optim, steps_of(optim, steps_per_epoch), steps_per_epoch),
     )
-    if accelerator.num_processes > 1 and asked().strategy != FSDP:
+    if accelerator.num_processes > 1 and not shards_model(accelerator.num_processes):
         _settle_buckets(engine)
     return engine
 

@@ -20,6 +20,7 @@ from distvae.lengths import few_steps
 from distvae.platform import prepare
 from distvae.priors.vamp import VampPart
 from distvae.runs import WEIGHTS
+from distvae.schedules import scaled_rate
 from distvae.training.accelerator import build_accelerator
 from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
@@ -40,7 +41,7 @@ from distvae.training.opening import open_together
 from distvae.training.peers import watched_peers
 from distvae.training.precision import Decision, decided
 from distvae.training.session import Session
-from distvae.training.sharding import check_sharding
+from distvae.training.sharding import check_sharding, unsharded
 from distvae.training.stopping import Interrupted, StopRequest, Vote
 from distvae.training.topology import check_asked, check_topology
 from distvae.training.trackers import MetricsLog, check_trackers
@@ -221,6 +222,9 @@ def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> 
     few = few_steps(engine.total_steps, len(engine.train_images), optim.batch)
     if few and optim.max_steps is None:
         console.say(few, style="yellow")
+    for line in (unsharded(accelerator.num_processes), scaled_rate(optim)):
+        if line:
+            console.say(line)
     if precision.warning:
         console.say(precision.warning, style="yellow")
 

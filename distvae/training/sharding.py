@@ -29,19 +29,30 @@ SWITCHES = {
 """What else a launcher may ask of FSDP, as it tells it and as its configuration calls it."""
 
 
+def shards_model(processes: int) -> bool:
+    """Whether the model is to be cut up; one process has nobody to share it with."""
+    return processes > 1 and asked().strategy == FSDP
+
+
+def unsharded(processes: int) -> str:
+    """What to say of a run of one process that FSDP was asked for; empty of any other."""
+    if processes > 1 or asked().strategy != FSDP:
+        return ""
+    return "FSDP was asked for, and with one process there is nothing to share: a plain run"
+
+
 def check_sharding(config: TrainConfig, processes: int) -> None:
-    """Refuse what does not go with FSDP, where it was asked for.
+    """Refuse what does not go with FSDP, where the model is to be cut up.
 
     Raises:
-        DistvaeError: one process has nothing to share, the launcher asked for another FSDP, or the
-            settings for fp16, which was never tried.
+        DistvaeError: the launcher asked for another FSDP, or the settings for fp16, which was never
+            tried.
     """
-    if asked().strategy != FSDP:
+    if not shards_model(processes):
         return
     version = os.environ.get("FSDP_VERSION", "2")
     on = [name for switch, name in SWITCHES.items() if os.environ.get(switch, "").lower() == "true"]
     problems = {
-        "the run has one process": processes == 1,
         f"its fsdp_version is {version}": version != "2",
         f"its {' and '.join(on)} is true": on,
         "--mixed-precision is fp16": config.optim.mixed_precision == "fp16",

@@ -15,8 +15,7 @@ from distvae.config import OptimConfig
 from distvae.models import VAE
 from distvae.objectives import MODEL, Loss, Objective, Pressure
 from distvae.training.optimizer import OneCallAdamW
-from distvae.training.sharding import shard_model
-from distvae.training.topology import FSDP, asked
+from distvae.training.sharding import shard_model, shards_model
 
 
 class Training(nn.Module):
@@ -93,7 +92,7 @@ def _forward(training: Training, averaged: VAE | None, accelerator: Accelerator)
     others = [f"objective.{name}" for name, _ in training.objective.named_parameters()]
     if others:
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(training, others)  # type: ignore[no-untyped-call]
-    sharded = asked().strategy == FSDP
+    sharded = shards_model(accelerator.num_processes)
     if sharded:
         shard_model(training, training.model, accelerator.device.type)
         if averaged is not None:
@@ -116,7 +115,7 @@ def _optimizers(
     """
     optimizer = OneCallAdamW(
         list(_groups(training, optim.weight_decay)),
-        lr=optim.learning_rate,
+        lr=optim.peak_rate,
         eps=optim.adam_eps,
     )
     if accelerator.scaler is None:

@@ -17,7 +17,7 @@ from distvae.cli import end_process
 from distvae.config import TrainConfig
 from distvae.errors import DistvaeError
 from distvae.runs import checkpoints
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, SMALL, Command
 from tests.training.conftest import Settings, losses, trained
 from tests.training.groups import TRAIN, Group, Starter, start, starter, starting
 
@@ -167,12 +167,11 @@ def test_a_process_that_shards_beside_one_that_does_not_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("asked", "changes", "processes", "words"),
+    ("asked", "changes", "words"),
     [
-        ({}, {}, 1, "the run has one process"),
-        ({"FSDP_VERSION": "1"}, {}, 2, "its fsdp_version is 1"),
-        ({"FSDP_OFFLOAD_PARAMS": "true"}, {}, 2, "its fsdp_offload_params is true"),
-        ({}, {"mixed_precision": "fp16"}, 2, "--mixed-precision is fp16"),
+        ({"FSDP_VERSION": "1"}, {}, "its fsdp_version is 1"),
+        ({"FSDP_OFFLOAD_PARAMS": "true"}, {}, "its fsdp_offload_params is true"),
+        ({}, {"mixed_precision": "fp16"}, "--mixed-precision is fp16"),
     ],
 )
 def test_what_it_cannot_do_is_refused(
@@ -180,7 +179,6 @@ def test_what_it_cannot_do_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     asked: dict[str, str],
     changes: dict[str, str],
-    processes: int,
     words: str,
 ) -> None:
     from distvae.training.sharding import check_sharding
@@ -188,10 +186,25 @@ def test_what_it_cannot_do_is_refused(
     config = settings(**changes)
     for name, value in asked.items():
         monkeypatch.setenv(name, value)
-    check_sharding(config, processes)
+    check_sharding(config, 2)
     monkeypatch.setenv(*next(iter(FSDP.items())))
+    check_sharding(config, 1)  # which has nobody to share with
     with pytest.raises(DistvaeError, match=f"FSDP was asked for, and {words}"):
-        check_sharding(config, processes)
+        check_sharding(config, 2)
+
+
+def test_one_process_trains_as_a_plain_run(
+    command: Command, monkeypatch: pytest.MonkeyPatch, shapes: Path, here: Path
+) -> None:
+    flags = ("train", "--data", shapes, *SMALL, "--mixed-precision", "no")
+    assert command(*flags, "--output", "plain").code == 0
+    for name, value in FSDP.items():
+        monkeypatch.setenv(name, value)
+    ended = command(*flags, "--output", "fsdp")
+    assert ended.code == 0, ended.err
+    assert "FSDP was asked for, and with one process there is nothing to share" in ended.out
+    one, other = (here / name / "model.safetensors" for name in ("plain", "fsdp"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def main(shapes: str) -> None:
