@@ -5,6 +5,7 @@ as there are parameters, than a small model spends in its kernel on a CPU. The u
 same kernel, called with lists made once and one step count for all of a group.
 """
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,9 @@ class OneCallAdamW(torch.optim.AdamW):
         super().__init__(groups, lr=lr, eps=eps, fused=True)
         with torch.no_grad():
             self._lists = [self._prepared(group["params"]) for group in self.param_groups]
+
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    """As torch's, without the import of TorchDynamo to keep it from tracing this."""
 
     def _prepared(self, parameters: list[Parameter]) -> "_Lists":
         """What the kernel takes of a group, whose moments begin as zeros."""

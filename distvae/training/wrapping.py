@@ -99,6 +99,7 @@ def _forward(training: Training, averaged: VAE | None, accelerator: Accelerator)
             shard_model(averaged, averaged, accelerator.device.type)
     wrapped: nn.Module = accelerator.prepare_model(
         training,
+        device_placement=False,  # it is there, and looking for DTensors imports all of them
         evaluation_mode=sharded,  # which only casts
     )
     return wrapped
