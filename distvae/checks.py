@@ -27,14 +27,18 @@ Asked = Callable[[Tensor], Conditions | None]
 
 
 def checked_noise(
-    noise: Tensor, name: str, dim: int, rows: int | None = None, draws: int | None = None
+    noise: Tensor,
+    name: str,
+    shape: Sequence[int],
+    rows: int | None = None,
+    draws: int | None = None,
 ) -> Tensor:
     """Noise or latents as they are.
 
     Args:
-        noise: ``[B, Z]``, floating point; ``[B, K, Z]`` where K draws are asked for.
+        noise: ``[B, *S]``, floating point; ``[B, K, *S]`` where K draws are asked for.
         name: of the argument.
-        dim: Z.
+        shape: S.
         rows: B, where it is known.
         draws: K, None for one draw without an axis of its own.
 
@@ -42,7 +46,7 @@ def checked_noise(
         DistvaeError: they are something else, or not finite.
     """
     refuse_other_types(noise, name, "")
-    sides = ([] if draws is None else [draws]) + [dim]
+    sides = [*([] if draws is None else [draws]), *shape]
     if list(noise.shape[1:]) != sides or rows not in (None, *noise.shape[:1]):
         expected = ", ".join(map(str, ["B" if rows is None else rows, *sides]))
         by_name = noise.dim() == 3 and draws is None and rows is not None
@@ -54,6 +58,32 @@ def checked_noise(
     if not torch.compiler.is_compiling() and not bool(torch.isfinite(noise.detach()).all()):
         raise DistvaeError(f"{name} is not finite", "expected numbers, no NaN or inf")
     return noise
+
+
+def checked_latents(
+    z: Tensor | Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]
+) -> tuple[Tensor, ...]:
+    """Latents of each level, as they are.
+
+    Args:
+        z: ``[B, *S]`` of a single level, or a mapping from the names of all levels.
+        shapes: S of each level by name.
+
+    Raises:
+        DistvaeError: a level is missing or unknown, a tensor is of another type or shape or not
+            finite.
+    """
+    if not isinstance(z, Mapping) and len(shapes) == 1:
+        return (checked_noise(z, "z", *shapes.values()),)
+    if not isinstance(z, Mapping) or z.keys() != shapes.keys():
+        given = f"of {', '.join(map(str, z))}" if isinstance(z, Mapping) else "one tensor"
+        raise DistvaeError(
+            f"z is {given}",
+            f"this model has latents of the levels {', '.join(shapes)}",
+            f"Give z={{{', '.join(f'{name!r}: ...' for name in shapes)}}}.",
+        )
+    rows = len(z[next(iter(shapes))])
+    return tuple(checked_noise(z[name], f"z[{name!r}]", s, rows) for name, s in shapes.items())
 
 
 def checked_labels(

@@ -11,7 +11,7 @@ from torch import Tensor
 from distvae.checks import Asked
 from distvae.composition import Composition
 from distvae.draws.normals import standard_normal
-from distvae.latents import only
+from distvae.latents import only_vector
 from distvae.priors import Prior
 from distvae.ranges import checked_temperature, whole_number
 
@@ -44,7 +44,7 @@ def drawn(
     temperature = checked_temperature(temperature)
     device, dtype = model.device, torch.promote_types(model.dtype, torch.float32)
     if prior is not None:
-        only(model.latents.levels, "another prior")
+        only_vector(model.latents.levels, "another prior")
         prior.to(device, dtype)
     noise_dim = model.latents.noise_dim if prior is None else prior.noise_dim
     for start in range(0, total, SAMPLE_BATCH):

@@ -54,7 +54,7 @@ def fit_prior(config: FitPriorConfig) -> None:
             than components.
     """
     from distvae.data.provenance import open_recorded
-    from distvae.latents import only
+    from distvae.latents import only_vector
     from distvae.models import VAE
 
     if config.components < 1:
@@ -62,7 +62,7 @@ def fit_prior(config: FitPriorConfig) -> None:
     check_seed(config.seed, 32)
     run = find_run(config.run)
     model = VAE.from_pretrained(run.model)
-    only(model.latents.levels, "distvae fit-prior")
+    only_vector(model.latents.levels, "distvae fit-prior")
     data = open_recorded(run, config.data, progress_bar)
     groups = _groups(model, data, config.components)
     latents = _latents(model, data, config.seed)

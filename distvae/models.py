@@ -5,7 +5,7 @@ Legend: B batch, K draws for an image, C channels, H height, W width, Z latent d
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from distvae.attributes import Attribute
 from distvae.checks import (
     asked_images,
     checked_conditions,
+    checked_latents,
     checked_noise,
     given_images,
 )
@@ -76,11 +77,11 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             DistvaeError: type, shape or range of an argument is another, or a label is unknown.
         """
         images = self.domain.checked_input(images)
-        noise = checked_noise(noise, "noise", self.latents.infer_dim, len(images), draws)
+        noise = checked_noise(noise, "noise", [self.latents.infer_dim], len(images), draws)
         return self.terms_of(images, self._context(labels, images), noise, draws, densities)
 
     def encode(self, images: Tensor, labels: Labels | None = None) -> Posterior:
-        """Posterior of the latents of images; what is given is checked.
+        """Posterior of the latents of images, where they are of one level; see ``encode_levels``.
 
         Args:
             images: ``[B, C, H, W]``, floating point in [0, 1].
@@ -92,16 +93,22 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             The mean of a flow posterior is where the flow carries the mean of its base.
 
         Raises:
-            DistvaeError: type, shape or range of the images is another, or a label is unknown.
+            DistvaeError: type, shape or range of the images is another, a label is unknown, or the
+                latents have several levels.
         """
-        images = self.domain.checked_input(images)
-        return self.posterior(images, self._context(labels, images))
+        return only(tuple(self.encode_levels(images, labels).values()), "VAE.encode")
 
-    def decode(self, z: Tensor, labels: Labels | None = None) -> Tensor:
+    def encode_levels(self, images: Tensor, labels: Labels | None = None) -> dict[str, Posterior]:
+        """Posterior of each level of the latents by its name, given the means of those before."""
+        images = self.domain.checked_input(images)
+        found = self.posteriors(images, self._context(labels, images))
+        return dict(zip((level.name for level in self.latents.levels), found, strict=True))
+
+    def decode(self, z: Tensor | Mapping[str, Tensor], labels: Labels | None = None) -> Tensor:
         """Mean images of latents; what is given is checked.
 
         Args:
-            z: ``[B, Z]``, floating point.
+            z: ``[B, Z]``, floating point; of several levels a mapping from the name of each.
             labels: by name or number, one for each row ``[B]`` or one for all; None for an
                 unconditional model.
 
@@ -112,8 +119,9 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
             DistvaeError: type or shape of the latents is another, they are not finite, or a label
                 is unknown.
         """
-        z = checked_noise(z, "z", only(self.latents.levels, "z").size)
-        return self.render((z,), self._context(labels, z))
+        shapes = {level.name: level.shape for level in self.latents.levels}
+        latents = checked_latents(z, shapes)
+        return self.render(latents, self._context(labels, latents[0]))
 
     def _context(self, labels: Labels | None, like: Tensor) -> Context | None:
         """Of labels, checked."""
@@ -280,13 +288,7 @@ def load_model(folder: Path) -> VAE:
             f"Go on with it: distvae train --resume {shlex.quote(str(folder))}",
         )
     config = settings_in(folder, record.model).model
-    parts = (
-        config,
-        domain_recorded(folder, record),
-        record.label_names,
-        "none",
-        record.attributes,
-    )
+    parts = config, domain_recorded(folder, record), record.label_names, "none", record.attributes
     with torch.device("meta"):
         check_weights(build_model(*parts), folder / WEIGHTS)
     model = build_model(*parts)

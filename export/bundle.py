@@ -141,7 +141,7 @@ def _of_manifest(manifest: Manifest) -> dict[str, object]:
         ),
         "opset": manifest.opset,
         "noise_dim": manifest.noise_dim,
-        "latent_dim": manifest.latent_dim,
+        "posterior_rows": _of_posteriors(manifest),
         "data": markdown(str(manifest.data["source"])),
         "fingerprint": markdown(str(manifest.data["fingerprint"])),
         "licence": MNIST_LICENCE if bundled else OTHER_LICENCE,
@@ -152,6 +152,20 @@ def _of_manifest(manifest: Manifest) -> dict[str, object]:
         "versions": ", ".join(f"{name} {it}" for name, it in sorted(manifest.versions.items())),
         **(_of_attributes(manifest) if manifest.attributes else _of_labels(manifest.label_names)),
     }
+
+
+def _of_posteriors(manifest: Manifest) -> str:
+    """A line for each level of the latents."""
+    lines = []
+    for number, (level, parts) in enumerate(manifest.posteriors.items()):
+        names = ", ".join(f"`{markdown(name)}`" for name in parts)
+        sides = ", ".join(map(str, ("batch", *next(iter(parts.values())))))
+        of = f"level {markdown(level)} of " if len(manifest.posteriors) > 1 else ""
+        given = ", given the means of the levels above" if number else ""
+        lines.append(
+            f"| output {names} | float32 `[{sides}]` | the posterior of {of}the latents{given} |\n"
+        )
+    return "".join(lines)
 
 
 def _of_labels(names: tuple[str, ...]) -> dict[str, object]:

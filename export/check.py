@@ -47,7 +47,8 @@ def verified(path: Path, model: "VAE") -> "Parity":
     Raises:
         DistvaeError: it does not do what the model does.
     """
-    from distvae.export.verify import NOISES, turns, verify
+    from distvae.export.turns import NOISES, turns
+    from distvae.export.verify import verify
 
     total = NOISES * turns(model)
     with progress_bar(f"comparing {path.name} with PyTorch", total) as advance:

@@ -20,12 +20,18 @@ import distvae
 from distvae.export import probe
 from distvae.export.checksum import append_checksum
 from distvae.export.graphs import DecoderGraph, EncoderGraph
-from distvae.export.manifest import DECODER, ENCODER, KEY, Manifest, parse_manifest
+from distvae.export.manifest import (
+    DECODER,
+    ENCODER,
+    KEY,
+    LevelRecord,
+    Manifest,
+    parse_manifest,
+)
 from distvae.export.outline import metadata_entry
 from distvae.export.rounding import measured_probe
 from distvae.files import replacing_file
 from distvae.inference import for_inference
-from distvae.latents import only
 from distvae.models import VAE
 from distvae.records import VectorsRecord
 from distvae.tensors import checksum
@@ -63,17 +69,13 @@ def decoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
 
 
 def encoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
-    """``image`` or ``values``, and ``label``, to ``mean`` and ``log_variance``.
-
-    Raises:
-        DistvaeError: the latents have several levels, or attributes are no single label.
-    """
-    only(model.latents.levels, f"{ENCODER}.onnx")
+    """``image`` or ``values``, and ``label``, to ``mean`` and ``log_variance`` of each level."""
     manifest = _manifest(ENCODER, model, origin)
     name, shape, dtype = manifest.example
     inputs = {name: torch.zeros(2, *shape, dtype=getattr(torch, dtype))}
     graph = EncoderGraph(for_inference(model))
-    proto = _export(graph, manifest, inputs, ["mean", "log_variance"])
+    outputs = [name for parts in manifest.posteriors.values() for name in parts]
+    proto = _export(graph, manifest, inputs, outputs)
     return described(proto, manifest)
 
 
@@ -160,6 +162,8 @@ def clean(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:
     config, example = model.config, model.domain.record()
+    levels = tuple(LevelRecord(level.name, level.shape) for level in model.latents.levels)
+    one_vector = len(levels) == 1 and len(levels[0].shape) == 1
     vectors = example.get("vectors")
     return Manifest(
         graph=graph,
@@ -183,6 +187,7 @@ def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:
         },
         vectors=vectors and VectorsRecord(**vectors),
         attributes=() if model.label_names else model.attributes,
+        levels=() if one_vector else levels,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.errors import DistvaeError
 from distvae.export.inputs import checked_rows, given_of_rows
 from distvae.export.manifest import ENCODER
 from distvae.export.session import Opened
@@ -12,16 +13,16 @@ from distvae.labels import Labels
 
 
 class Posterior(NamedTuple):
-    """q(z|x) of every image, a Gaussian.
+    """q(z|x) of every image, a Gaussian; ``S`` are the axes of a level, most often one.
 
     Of a model trained with a flow on top: the code that the flow makes of the Gaussian's mean, and
     the Gaussian's log-variance.
     """
 
     mean: NDArray[np.float32]
-    """``[N, latent_dim]``."""
+    """``[N, *S]``."""
     log_variance: NDArray[np.float32]
-    """``[N, latent_dim]``."""
+    """``[N, *S]``."""
 
 
 class Encoder(Opened):
@@ -33,7 +34,7 @@ class Encoder(Opened):
     kind = ENCODER
 
     def encode(self, images: NDArray[Any], labels: Labels | None = None) -> Posterior:
-        """Mean and log-variance of the latents of images.
+        """Mean and log-variance of the latents of images, where they are of one level.
 
         Args:
             images: uint8 ``[N, C, H, W]``, 0 to 255; or vectors float32 ``[N, F]`` in the units of
@@ -42,11 +43,30 @@ class Encoder(Opened):
                 several attributes a mapping from their names, in which None is not known.
 
         Raises:
-            DistvaeError: the images are of another type or shape, or a label is missing or
-                unknown.
+            DistvaeError: the images are of another type or shape, a label is missing or unknown,
+                or the latents have several levels.
+        """
+        levels = self.manifest.posteriors
+        if len(levels) > 1:
+            raise DistvaeError(
+                f"the latents of this model have the levels {', '.join(levels)}",
+                "encode gives the posterior of one",
+                "Take encode_levels, which gives that of each.",
+            )
+        (posterior,) = self.encode_levels(images, labels).values()
+        return posterior
+
+    def encode_levels(
+        self, images: NDArray[Any], labels: Labels | None = None
+    ) -> dict[str, Posterior]:
+        """The posterior of each level by its name, given the means of the levels before.
+
+        Takes and raises what :meth:`encode` does; a model of one level has one entry.
         """
         name, shape, dtype = self.manifest.example
         many = "images" if self.manifest.image_shape else name
         inputs = {name: checked_rows(images, many, np.dtype(dtype).type, shape)}
         inputs |= given_of_rows(labels, len(images), self.manifest)
-        return Posterior(*self._graph.run(inputs, len(images)))
+        found = self._graph.run(inputs, len(images))
+        parts = zip(found[::2], found[1::2], strict=True)  # mean and log-variance of a level
+        return dict(zip(self.manifest.posteriors, map(Posterior._make, parts), strict=True))

@@ -99,9 +99,10 @@ class DecoderGraph(nn.Module):
 
 
 class EncoderGraph(nn.Module):
-    """An example as it is stored ``[B, *S]`` and label ``[B]`` to mean and log-variance ``[B, Z]``.
+    """An example as it is stored ``[B, *S]`` and label ``[B]`` to its posterior.
 
     Of a flow posterior: where the flow carries the mean of its base, and the base's log-variance.
+    Of several levels, each is given the means of those before.
     """
 
     def __init__(self, model: VAE) -> None:
@@ -109,8 +110,8 @@ class EncoderGraph(nn.Module):
         self.model = model
         self.contexts = Contexts(model)
 
-    def forward(self, example: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        """The two parts of the posterior."""
+    def forward(self, example: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """Mean and log-variance of each level, those of a level one after the other."""
         context = self.contexts(given)
-        posterior = self.model.posterior(self.model.domain.to_expected_input(example), context)
-        return posterior.mean, posterior.log_variance
+        found = self.model.posteriors(self.model.domain.to_expected_input(example), context)
+        return tuple(part for each in found for part in (each.mean, each.log_variance))

@@ -25,7 +25,18 @@ FORMAT = 1
 DECODER, ENCODER = "decoder", "encoder"
 RESERVED = ("noise", "image", "values", "mean", "log_variance", "mean_image", "label")
 """Names of inputs and outputs that are no attributes."""
+POSTERIOR = ("mean", "log_variance")
+"""Outputs of an encoder; of several levels, a dot and the name of the level follow."""
 _Size = Annotated[int, Within(1, 2**24)]
+
+
+@dataclass(frozen=True)
+class LevelRecord:
+    """Latents that are drawn together, given those of the levels before."""
+
+    name: str
+    shape: tuple[_Size, ...]
+    """Of one draw."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ class Manifest:
     """Names and scales of the columns of vectors; a row is float32, in the units of the data."""
     attributes: tuple[Attribute, ...] = ()
     """Where the graph takes something else than one label: an input for each, see ``given``."""
+    levels: tuple[LevelRecord, ...] = ()
+    """Of the latents, the one nearest to the noise first, where they are not one vector."""
 
     @property
     def given(self) -> dict[str, str]:
@@ -72,6 +85,22 @@ class Manifest:
             return {"label": "int64"}
         return {
             input_name(each.name): "int64" if each.labels else "float32" for each in self.attributes
+        }
+
+    @property
+    def posteriors(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """What an encoder gives, by level: names of its outputs, and the shape of each.
+
+        Of one level they are ``mean`` and ``log_variance``, of several ``mean.LEVEL`` and
+        ``log_variance.LEVEL``.
+        """
+        levels = self.levels or (LevelRecord("z", (self.latent_dim,)),)
+        return {
+            level.name: {
+                name if len(levels) == 1 else f"{name}.{level.name}": level.shape
+                for name in POSTERIOR
+            }
+            for level in levels
         }
 
     @property
@@ -101,14 +130,16 @@ class Manifest:
         facts = dataclasses.asdict(self)
         if self.vectors is None:  # as earlier versions read it
             del facts["vectors"]
-        if not self.attributes:
-            del facts["attributes"]
+        for name in ("attributes", "levels"):
+            if not facts[name]:
+                del facts[name]
         return json.dumps(facts, sort_keys=True, ensure_ascii=False)
 
 
 def input_name(attribute: str) -> str:
     """What the input of an attribute is called: as itself, unless other tensors are called so."""
-    return f"attribute_{attribute}" if attribute in RESERVED else attribute
+    of_level = attribute.startswith(tuple(f"{name}." for name in POSTERIOR))
+    return f"attribute_{attribute}" if attribute in RESERVED or of_level else attribute
 
 
 def parse_manifest(text: str | None, source: str) -> Manifest:
@@ -147,6 +178,8 @@ def parse_manifest(text: str | None, source: str) -> Manifest:
         raise _damaged(source, "expected one of label_names and attributes")
     if len(manifest.given) < len(manifest.attributes):
         raise _damaged(source, "two of attributes have the same name")
+    if len({level.name for level in manifest.levels}) < len(manifest.levels):
+        raise _damaged(source, "two of levels have the same name")
     if (manifest.image_shape is None) == (manifest.vectors is None):
         raise _damaged(source, "expected one of image_shape and vectors")
     return manifest

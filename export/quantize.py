@@ -46,8 +46,8 @@ def integer(proto: onnx.ModelProto, calibration: Sequence[Feed]) -> onnx.ModelPr
 
     The ranges of the activations are fixed here, from the calibration runs. With ranges found anew
     in each run an image would depend on the others in its batch. What a dense layer gives stays
-    float32. Left in float32 whole are the layer at the latent variables, whose few inputs decide
-    everything else, and a convolution that gives the pixels.
+    float32. Left in float32 whole are the layer at the latent variables of each level, whose few
+    inputs decide everything else, and a convolution that gives the pixels.
 
     Weights are of 7 bits, -64 to 64: an x86 processor without VNNI adds two products of an unsigned
     and a signed byte in 16 bits, where 2 * 255 * 64 has room and 2 * 255 * 127 does not. Weights of
@@ -91,10 +91,12 @@ def _quantized(proto: onnx.ModelProto) -> list[str]:
         for node in proto.graph.node
         if node.op_type in ("Gemm", "MatMul", "Conv") and weights & set(node.input)
     ]
-    if manifest_of(proto).graph != DECODER:
-        return [node.name for node in layers[:-1]]
+    manifest = manifest_of(proto)
+    of_latents = len(manifest.posteriors)
+    if manifest.graph != DECODER:
+        return [node.name for node in layers[:-of_latents]]
     last = len(layers) - (layers[-1].op_type == "Conv")
-    return [node.name for node in layers[1:last]]
+    return [node.name for node in layers[of_latents:last]]
 
 
 def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -257,14 +257,18 @@ def _rows(manifest: Manifest) -> tuple[dict[str, Row], dict[str, Row]]:
     """Inputs and outputs that a manifest promises."""
     name, shape, dtype = manifest.example
     example: Row = (_KINDS[dtype], shape)
-    latents: Row = (_FLOAT32, (manifest.latent_dim,))
     labels: dict[str, Row] = {
         given: ({"int64": _INT64, "float32": _FLOAT32}[kind], ())
         for given, kind in manifest.given.items()
     }
     if manifest.graph == DECODER:
         return {"noise": (_FLOAT32, (manifest.noise_dim,)), **labels}, {name: example}
-    return {name: example, **labels}, {"mean": latents, "log_variance": latents}
+    outputs: dict[str, Row] = {
+        output: (_FLOAT32, sides)
+        for parts in manifest.posteriors.values()
+        for output, sides in parts.items()
+    }
+    return {name: example, **labels}, outputs
 
 
 def _check_rows(path: Path, kind: str, expected: dict[str, Row], found: dict[str, Found]) -> None:

@@ -4,11 +4,10 @@ Legend: B batch, S the axes of an example, Z latent dimensions.
 """
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,9 +15,6 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from distvae.asking import written
-from distvae.attribute_values import all_in_turn, by_name
-from distvae.attributes import Attribute
 from distvae.conditions import Conditions, Context
 from distvae.domains import Domain, Vectors
 from distvae.draws.normals import standard_normal
@@ -29,14 +25,11 @@ from distvae.export.inputs import given_of_rows
 from distvae.export.manifest import DECODER
 from distvae.export.sampler import Sampler
 from distvae.export.session import read_manifest
-from distvae.labels import numbers_of
+from distvae.export.turns import NOISES, Given, given_in, turns
 from distvae.models import VAE
+from distvae.posteriors import Posterior
 from distvae.tensors import checksum
 
-NOISES = 256
-"""Noise vectors, the same for every label."""
-FULL_LABELS = 32
-"""Up to so many labels every noise is drawn with every label; of more, each label is drawn once."""
 BATCHES = (1, 7, 256)
 TOLERANCE = 1e-5
 """Largest error of a float32 export, in units of the image's range, or of 1 for a posterior and for
@@ -58,11 +51,6 @@ class Parity:
     """Largest difference of a pixel after rounding, of 255; None of what gives no images."""
     images: int
     """How many were compared."""
-
-
-def rounds(labels: int) -> int:
-    """How many times the noises are drawn so that each of so many labels has its turn."""
-    return min(max(labels, 1), max(FULL_LABELS, -(-labels // NOISES)))
 
 
 def verify(path: Path, model: VAE, advance: Advance = lambda count: None) -> Parity:
@@ -100,7 +88,7 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     noise = standard_normal(SEED, 0, NOISES, sampler.manifest.noise_dim)
     with _with_mean(path) as session:
         for turn in range(turns(model)):
-            given = _given(model, turn)
+            given = given_in(model, turn)
             expected = _torch_means(model, noise, given)
             inputs = given_of_rows(given.asked(), NOISES, sampler.manifest)
             found = session.run([MEAN], {"noise": noise, **inputs})[0]
@@ -108,7 +96,7 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
             means = expected, found
             yield _compared(path, sampler, model.domain, means, drawn, given)
             advance(NOISES)
-    given = _given(model, 0)
+    given = given_in(model, 0)
     whole = sampler.decode(noise, given.asked())
     for batch, start in ((size, at) for size in BATCHES for at in range(0, NOISES, size)):
         part = slice(start, start + batch)
@@ -126,29 +114,44 @@ def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     encoder = Encoder(path, verify=True)
     noise = standard_normal(SEED, 0, NOISES, model.latents.noise_dim)
     for turn in range(turns(model)):
-        given = _given(model, turn)
+        given = given_in(model, turn)
         stored = model.domain.to_stored(torch.from_numpy(_torch_means(model, noise, given)))
         images, inputs = stored.numpy(), model.domain.to_expected_input(stored)
         with torch.no_grad():
-            posterior = model.posterior(*_on_device(model, inputs, given))
-            tensors = {"mean": posterior.mean, "log_variance": posterior.log_variance}
-        for name, found in encoder.encode(images, given.asked())._asdict().items():
-            expected = tensors[name].cpu().numpy()
+            posteriors = model.posteriors(*_on_device(model, inputs, given))
+        parts = _parts(encoder, posteriors, images, given)
+        for number, (name, expected, found) in enumerate(parts):
             off = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
             error = float(off.max())
             if encoder.manifest.precision == "fp32" and not error <= TOLERANCE:
-                row, dimension = np.unravel_index(int(np.argmax(off)), off.shape)
+                worst = tuple(map(int, np.unravel_index(int(np.argmax(off)), off.shape)))
                 raise DistvaeError(
-                    f"{path} does not encode as the model does: {name} {dimension} of image {row} "
-                    f"is {found[row, dimension]:.6f} and {expected[row, dimension]:.6f} in torch",
+                    f"{path} does not encode as the model does: {name} "
+                    f"{', '.join(map(str, worst[1:]))} of image {worst[0]} "
+                    f"is {found[worst]:.6f} and {expected[worst]:.6f} in torch",
                     f"at most {TOLERANCE:.0e} of difference was expected, found {error:.1e}",
                     REPORT,
                 )
-            yield Parity(error, float(off.mean()), None, len(images) // 2)
+            yield Parity(error, float(off.mean()), None, 0 if number else len(images))
         advance(NOISES)
 
 
-def _torch_means(model: VAE, noise: NDArray[np.float32], given: "_Given") -> NDArray[np.float32]:
+def _parts(
+    encoder: Encoder,
+    posteriors: tuple[Posterior, ...],
+    images: NDArray[Any],
+    given: Given,
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+    """Name of each output, what torch gives and what the file gives ``[B, *S]``."""
+    found = encoder.encode_levels(images, given.asked()).values()
+    names = encoder.manifest.posteriors.values()
+    for of_level, expected, gives in zip(names, posteriors, found, strict=True):
+        tensors = (expected.mean, expected.log_variance)
+        for name, tensor, array in zip(of_level, tensors, gives, strict=True):
+            yield name, tensor.cpu().numpy(), array
+
+
+def _torch_means(model: VAE, noise: NDArray[np.float32], given: Given) -> NDArray[np.float32]:
     """The likelihood's mean ``[B, *S]`` by the trained model itself."""
     noises, context = _on_device(model, torch.from_numpy(noise), given)
     with torch.no_grad():
@@ -159,7 +162,7 @@ def _torch_means(model: VAE, noise: NDArray[np.float32], given: "_Given") -> NDA
 
 
 def _on_device(
-    model: VAE, inputs: torch.Tensor, given: "_Given"
+    model: VAE, inputs: torch.Tensor, given: Given
 ) -> tuple[torch.Tensor, Context | None]:
     if given.values is None:
         return inputs.to(model.device), None
@@ -179,7 +182,7 @@ def _compared(
     domain: Domain,
     means: tuple[NDArray[np.float32], NDArray[np.float32]],
     drawn: NDArray[Any],
-    given: "_Given",
+    given: Given,
 ) -> Parity:
     """What torch and the file give before rounding ``[B, *S]``, and what is drawn after it."""
     expected, found = means
@@ -215,66 +218,6 @@ def _step(domain: Domain, expected: NDArray[np.float32], drawn: NDArray[Any]) ->
         allowed = TOLERANCE * np.maximum(1.0, np.abs(expected)) * domain.deviation
         off /= allowed + 2.0 * np.spacing(np.abs(stored))
     return float(off.max())
-
-
-class _Given(NamedTuple):
-    """What each noise ``[NOISES]`` is given in a turn."""
-
-    values: NDArray[np.float32] | None
-    """Indices of labels and numbers ``[NOISES, A]``, NaN for what is not known; None of nothing."""
-    names: tuple[str, ...]
-    """Of labels, where there is one for each."""
-    attributes: tuple[Attribute, ...]
-    """Where there is something else than one label."""
-
-    def asked(self, part: slice = slice(None)) -> Any:
-        """As a sampler is asked for it."""
-        if self.values is None:
-            return None
-        values = self.values[part]
-        if self.attributes:
-            return by_name(values, self.attributes)
-        return numbers_of(self.names)[values[:, 0].astype(np.int64)]
-
-    def told(self, row: int) -> str:
-        """What a row is given, for a message."""
-        if self.values is None:
-            return ""
-        if not self.attributes:
-            return f" of label {self.names[int(self.values[row, 0])]}"
-        words = written(self.values[row : row + 1], self.attributes)
-        pairs = zip(self.attributes, words, strict=True)
-        return f" of {', '.join(f'{each.name}={word[0]}' for each, word in pairs)}"
-
-
-def turns(model: VAE) -> int:
-    """How many times the noises are drawn so that each label, or combination, has its turn."""
-    if model.label_names or not model.attributes:
-        return rounds(len(model.label_names))
-    combinations = math.prod(len(each.labels) or 1 for each in model.attributes)
-    return min(FULL_LABELS, -(-combinations // NOISES))
-
-
-def _given(model: VAE, turn: int) -> _Given:
-    """What each noise is given in a turn; over all each label meets each noise.
-
-    Of several attributes a turn has as many combinations as noises; numbers go up and down, and one
-    example in five lacks an attribute that may be missing.
-    """
-    if not model.attributes:
-        return _Given(None, (), ())
-    images, names = np.arange(NOISES, dtype=np.int64), model.label_names
-    if names:
-        step = 1 if len(names) <= FULL_LABELS else NOISES
-        labels = (images + turn * step) % len(names)
-        return _Given(labels[:, None].astype(np.float32), names, ())
-    values = all_in_turn(model.attributes, images + turn * NOISES)
-    for place, each in enumerate(model.attributes):
-        if not each.labels:
-            values[:, place] += np.float32(each.scale) * np.linspace(-2.0, 2.0, NOISES)
-        if each.missing:
-            values[place % 5 :: 5, place] = np.nan
-    return _Given(values, (), model.attributes)
 
 
 @contextlib.contextmanager

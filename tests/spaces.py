@@ -155,7 +155,7 @@ class Maps(LatentSpace):
 
 def _normal(parameters: Tensor) -> Normal:
     mean, log_variance = parameters.chunk(2, 1)
-    return Normal(mean, (0.5 * log_variance).exp())
+    return Normal(mean, (0.5 * log_variance).exp(), validate_args=False)  # exported as it is
 
 
 def _gaussian(parameters: Tensor) -> DiagonalGaussian:

@@ -18,17 +18,19 @@ from distvae.batch import Batch
 from distvae.conditions import Conditions, ContextShape
 from distvae.config import ModelConfig, ObjectiveConfig
 from distvae.data.batches import ResidentImages
+from distvae.declarations import declared
 from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.evaluation.likelihood import log_likelihood
 from distvae.evaluation.metrics.latents import one_vector
 from distvae.figures import rows_of
-from distvae.latents import LATENTS
+from distvae.latents import LATENTS, only_vector
 from distvae.models import VAE, build_model, load_model
 from distvae.networks.pyramid import Level
 from distvae.networks.stems import build_stem
 from distvae.objectives import OBJECTIVES, Pressure, RunFacts
+from distvae.parts import ONE_LEVEL
 from distvae.training.judging import collapsed_levels
 from distvae.training.run import run_training
 from tests.spaces import TOP, Maps, TwoLevels
@@ -101,9 +103,12 @@ def test_objectives_take_every_level() -> None:
     parts = [bound.extras[f"rate_level_{name}"] for name in ("z2", "z1")]
     torch.testing.assert_close(sum(parts), bound.rate.mean())
     assert all(part > 0 for part in parts)
+    pairs = torch.randn(count, 2, size)
     for name in ("dreg", "beta_tc", "factor", "dip_i", "mmd"):
-        with pytest.raises(DistvaeError, match=f"--objective {name} is for latents of one level"):
-            objective(name)
+        batch = Batch(stored, None, pairs if name in ("dreg", "mmd") else pairs[:, 0], None)
+        with pytest.raises(DistvaeError, match="this objective is for latents of one level"):
+            objective(name, 2 if name == "dreg" else 1)(model, batch, Pressure(1.0, 0.0))
+        assert ONE_LEVEL in declared("objective")[name].part.needs
 
 
 def test_an_evaluation_speaks_of_levels() -> None:
@@ -136,6 +141,19 @@ def test_noise_is_drawn_and_found_again() -> None:
         )
 
 
+def test_levels_are_encoded_and_decoded_by_name() -> None:
+    model, images = a_model(), some(3).stored / 255.0
+    with torch.no_grad():
+        means = {name: one.mean for name, one in model.encode_levels(images).items()}
+        assert {name: mean.shape for name, mean in means.items()} == {"z2": (3, 2), "z1": (3, 3)}
+        drawn = model.decode(means)
+        torch.testing.assert_close(drawn, model.render(model.means(images)))
+    with pytest.raises(DistvaeError, match=r"z is of z1.*levels z2, z1.*Give z=\{'z2': \.\.\., "):
+        model.decode({"z1": means["z1"]})
+    with pytest.raises(DistvaeError, match=r"z\['z1'\] has shape \[2, 3\].*expected \[3, 3\]"):
+        model.decode({**means, "z1": means["z1"][:2]})
+
+
 @pytest.mark.parametrize(
     "ask",
     [
@@ -145,7 +163,7 @@ def test_noise_is_drawn_and_found_again() -> None:
     ],
 )
 def test_what_takes_one_level_is_refused(ask: Callable[[Any], object]) -> None:
-    with pytest.raises(DistvaeError, match=r"one level|one vector of Gaussian latents.*z2, z1"):
+    with pytest.raises(DistvaeError, match=r"one level|the levels z2, z1|one vector of.*z2, z1"):
         ask(a_model())
 
 
@@ -180,6 +198,10 @@ def test_maps_of_latents_go_from_a_pyramid_to_a_decoder(
     seen = model.render(model.means(inputs, context), context).flatten(1).mean(1)
     assert seen[labels == 0].max() < 0.2 < 0.8 < seen[labels == 1].min()
     assert model.sample("dark", n=3).shape == (3, 1, 16, 16)
+    codes = model.encode(inputs, labels).mean
+    torch.testing.assert_close(model.decode(codes, labels), model.render((codes,), context))
+    with pytest.raises(DistvaeError, match="distvae fit-prior is for latents that are one vector"):
+        only_vector(model.latents.levels, "distvae fit-prior")
 
 
 def test_maps_of_another_size_than_the_decoder_has_are_refused() -> None:

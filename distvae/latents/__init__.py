@@ -14,6 +14,7 @@ from distvae.latents.base import (
     estimated_rate,
     known,
     only,
+    only_vector,
     side_by_side,
     total,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "estimated_rate",
     "known",
     "only",
+    "only_vector",
     "side_by_side",
     "total",
 ]

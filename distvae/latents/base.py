@@ -139,6 +139,25 @@ def only(levels: Sequence[Each], what: str) -> Each:
     return levels[0]
 
 
+def only_vector(levels: Sequence[Level], what: str) -> Level:
+    """The level of a space that has one whose latents are a vector.
+
+    Args:
+        levels: of the space.
+        what: is for such latents alone, for a message.
+
+    Raises:
+        DistvaeError: there are several levels, or the latents are maps.
+    """
+    level = only(levels, what)
+    if len(level.shape) != 1:
+        shape = " x ".join(map(str, level.shape))
+        raise DistvaeError(
+            f"{what} is for latents that are one vector", f"those of this model are {shape}"
+        )
+    return level
+
+
 def side_by_side(latents: Latents) -> Tensor:
     """Latents of all levels as one vector ``[R, Z]``."""
     flat = [z.flatten(1) for z in latents]

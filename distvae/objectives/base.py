@@ -15,7 +15,7 @@ from distvae.batch import Batch
 from distvae.config import LearningRateScheduleName, ObjectiveConfig
 from distvae.distributions import DiagonalGaussian
 from distvae.figures import OF_LEVEL
-from distvae.latents import Level, only
+from distvae.latents import Draw, Level, only
 from distvae.models import VAE, Terms
 
 MODEL = "model"
@@ -141,13 +141,9 @@ class Objective(nn.Module):
 
     compiles: ClassVar[bool] = True
     """Whether its gradient is that of its value, all a compiler can know of it."""
-    of_levels: ClassVar[bool] = False
-    """Whether it takes latents of several levels."""
 
     def __init__(self, facts: RunFacts) -> None:
         super().__init__()
-        if not self.of_levels:
-            only(facts.levels, f"--objective {facts.config.objective}")
         self.facts = facts
         self.players: dict[str, Player] = {MODEL: Player()}
 
@@ -244,8 +240,17 @@ def loss_of_means(distortion: float, rate: float, config: ObjectiveConfig, dims:
     return distortion + config.beta * abs(rate - (config.capacity or 0.0))
 
 
+def one_draw(terms: Terms) -> Draw:
+    """That of the one level.
+
+    Raises:
+        DistvaeError: there are several.
+    """
+    return only(terms.draws, "this objective")
+
+
 def base_of(terms: Terms) -> DiagonalGaussian:
     """The Gaussian of the posterior of the one level."""
-    posterior = terms.draws[0].posterior
+    posterior = one_draw(terms).posterior
     assert posterior is not None
     return posterior.base

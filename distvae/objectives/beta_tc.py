@@ -17,7 +17,7 @@ from torch import Tensor
 from distvae.batch import Batch
 from distvae.distributions import full_precision, log_normal
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Pressure, RunFacts, base_of
+from distvae.objectives.base import Loss, Objective, Pressure, RunFacts, base_of, one_draw
 from distvae.parts import INDEPENDENT, MOMENTS, ONE_LEVEL, WHOLE_BATCH, Need, Part
 from distvae.values import NotNegative
 
@@ -64,7 +64,7 @@ class BetaTC(Objective):
         gather, beta = self.facts.gather, self.own.penalty
         assert beta is not None
         with full_precision(batch.stored.device.type):
-            z, (mean, log_variance) = gather(terms.draws[0].z), map(gather, base_of(terms))
+            z, (mean, log_variance) = gather(one_draw(terms).z), map(gather, base_of(terms))
             joint, dimensions = log_aggregate(z, mean, log_variance, self.facts.images)
             given = log_normal(z, mean, log_variance).sum(1)
             total_correlation = (joint - dimensions.sum(1)).mean()

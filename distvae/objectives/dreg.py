@@ -8,7 +8,7 @@ from typing import Any
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Pressure
+from distvae.objectives.base import Loss, Pressure, one_draw
 from distvae.objectives.iwae import Iwae, log_weights, weighed
 from distvae.parts import ONE_LEVEL, WEIGHS, Need, Part
 
@@ -38,16 +38,17 @@ class Dreg(Iwae):
     the square is w (1 - b (1 - w)), by the same argument.
 
     Decoder and prior, also a learned one, have the plain gradient, weighted by w. What flows on
-    into z comes with that w, and is given the other factor on its way to the encoder.
+    into z comes with that w, and is given the other factor on its way to the encoder. Of several
+    levels the z of one would pass through the posterior of the next, which asks for another
+    estimator (Bauer and Mnih 2021, arXiv:2101.11046).
     """
 
     compiles = False
-    of_levels = False
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The value of ``iwae`` with another gradient."""
         terms = model.terms(batch, self.draws, densities=True)
-        (draw,) = terms.draws
+        draw = one_draw(terms)
         assert draw.posterior is not None
         with full_precision(batch.stored.device.type):
             held = draw.posterior.detached().over_draws().log_prob(draw.z)

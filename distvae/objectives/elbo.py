@@ -26,8 +26,6 @@ class ElboPart(Part):
 class Elbo(Objective):
     """The bound and its variants: see :func:`~distvae.objectives.base.negative_elbo`."""
 
-    of_levels = True
-
     @property
     def draws(self) -> int | None:
         """One, or several to average over."""

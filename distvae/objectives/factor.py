@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Player, Pressure, RunFacts, frozen
+from distvae.objectives.base import Loss, Objective, Player, Pressure, RunFacts, frozen, one_draw
 from distvae.parts import INDEPENDENT, ONE_LEVEL, WHOLE_BATCH, Part
 from distvae.values import LARGEST, Decay, NotNegative, Positive, Widths, Within
 
@@ -84,7 +84,7 @@ class Factor(Objective):
         penalty = self.own.penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
-            z = self.facts.gather(terms.draws[0].z)
+            z = self.facts.gather(one_draw(terms).z)
             total_correlation = frozen(self.discriminator)(z).mean()
             own = discriminator_loss(self.discriminator, z.detach())
         loss = bound.loss + penalty * pressure.heard * total_correlation

@@ -34,8 +34,6 @@ class Iwae(Objective):
     warm-up, is the power to which p(z) / q(z|x) is raised; only with 1 is this a bound.
     """
 
-    of_levels = True
-
     @property
     def draws(self) -> int | None:
         """K, be it one."""

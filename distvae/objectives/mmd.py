@@ -16,7 +16,7 @@ from torch import Tensor
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Pressure, RunFacts
+from distvae.objectives.base import Loss, Objective, Pressure, RunFacts, one_draw
 from distvae.parts import ONE_LEVEL, WHOLE_BATCH, Part
 from distvae.values import NotNegative
 
@@ -69,7 +69,7 @@ class Mmd(Objective):
         with full_precision(batch.stored.device.type):
             context = model.conditioner(batch.conditions)
             (drawn,) = model.latents.draw(of_prior[:, : self.facts.noise_dim], context)
-            discrepancy = mmd(gather(terms.draws[0].z), gather(drawn))
+            discrepancy = mmd(gather(one_draw(terms).z), gather(drawn))
         return Loss(
             bound.loss + penalty * discrepancy, bound.distortion, bound.rate, {"mmd": discrepancy}
         )

@@ -27,7 +27,8 @@ from distvae.export.convert import (
 )
 from distvae.export.manifest import KEY, parse_manifest
 from distvae.export.sampler import Sampler
-from distvae.export.verify import NOISES, TOLERANCE, rounds, verify
+from distvae.export.turns import NOISES, rounds
+from distvae.export.verify import TOLERANCE, verify
 from distvae.latents import LATENTS as SPACES
 from distvae.latents.gaussian import GaussianSpacePart
 from distvae.likelihoods import LIKELIHOODS
