@@ -74,7 +74,8 @@ def checked_latents(
             finite.
     """
     if not isinstance(z, Mapping) and len(shapes) == 1:
-        return (checked_noise(z, "z", *shapes.values()),)
+        (shape,) = shapes.values()
+        return (checked_noise(z, "z", shape),)
     if not isinstance(z, Mapping) or z.keys() != shapes.keys():
         given = f"of {', '.join(map(str, z))}" if isinstance(z, Mapping) else "one tensor"
         raise DistvaeError(

@@ -148,7 +148,7 @@ def _parts(
     for of_level, expected, gives in zip(names, posteriors, found, strict=True):
         tensors = (expected.mean, expected.log_variance)
         for name, tensor, array in zip(of_level, tensors, gives, strict=True):
-            yield name, tensor.cpu().numpy(), array
+            yield name, tensor.detach().cpu().numpy(), array
 
 
 def _torch_means(model: VAE, noise: NDArray[np.float32], given: Given) -> NDArray[np.float32]:

@@ -68,8 +68,9 @@ class Mmd(Objective):
         assert penalty is not None
         with full_precision(batch.stored.device.type):
             context = model.conditioner(batch.conditions)
+            z = one_draw(terms).z
             (drawn,) = model.latents.draw(of_prior[:, : self.facts.noise_dim], context)
-            discrepancy = mmd(gather(one_draw(terms).z), gather(drawn))
+            discrepancy = mmd(gather(z), gather(drawn))
         return Loss(
             bound.loss + penalty * discrepancy, bound.distortion, bound.rate, {"mmd": discrepancy}
         )
