@@ -164,7 +164,20 @@ class Composition(nn.Module):
             draws: K, which have an axis of their own; None for one without it.
             densities: whether the densities of what is drawn are asked for.
         """
-        drawn = self.latents.infer(self.features(inputs, context), noise, context, draws, densities)
+        features = self.features(inputs, context)
+        return self.terms_given(features, inputs, context, noise, draws, densities)
+
+    def terms_given(
+        self,
+        features: Features,
+        inputs: Tensor,
+        context: Context | None,
+        noise: Tensor,
+        draws: int | None = None,
+        densities: bool = False,
+    ) -> Terms:
+        """:meth:`terms_of` inputs whose features are known: draw, decode."""
+        drawn = self.latents.infer(features, noise, context, draws, densities)
         latents = tuple(draw.rows for draw in drawn)
         log_prob = self.likelihood.log_prob
         if draws is not None:

@@ -107,17 +107,19 @@ def _latents(model: "VAE", data: "ImageData", seed: int) -> NDArray[np.float64]:
     import torch
 
     from distvae.data.batches import ResidentImages
-    from distvae.evaluation.passes import blocks
+    from distvae.evaluation.passes import Block, Pass, gathered, through
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, images = model.to(device), ResidentImages.from_split(data.train).to(device)
-    drawn = []
+
+    def drawn(block: Block) -> tuple[torch.Tensor]:
+        context = model.conditioner(block.batch.conditions)
+        (z,) = model.drawn(model.inputs_of(block.batch), context, block.batch.noise)
+        return (z,)
+
     with progress_bar("encoding", len(data.train)) as advance, torch.no_grad():
-        for _, _, batch in blocks(model, images, seed, advance=advance):
-            context = model.conditioner(batch.conditions)
-            (z,) = model.drawn(model.inputs_of(batch), context, batch.noise)
-            drawn.append(z.double().cpu())
-    latents: NDArray[np.float64] = torch.cat(drawn).numpy()
+        (z,) = gathered(through(drawn, Pass(model, images, seed), advance=advance))
+    latents: NDArray[np.float64] = z.double().numpy()
     return latents
 
 

@@ -39,6 +39,7 @@ FLOORS = [
         "yaml_files",
         "terminal",
         "platform",
+        "blocks",
         "streams",
         "flags",
         "fields",

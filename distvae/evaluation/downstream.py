@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from distvae.attributes import main_label
 from distvae.data.batches import ResidentImages
@@ -17,7 +18,7 @@ from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError
 from distvae.evaluation.asked import with_label
 from distvae.evaluation.judge import shrink
-from distvae.evaluation.passes import Advance, Block, blocks, unwatched
+from distvae.evaluation.passes import Advance, Block, Pass, gathered, through, unwatched
 from distvae.evaluation.probes import (
     Bools,
     Floats,
@@ -129,26 +130,27 @@ def encoded(
     model: VAE, split: Split, stream: Stream, seed: int, most: int, advance: Advance
 ) -> Encoded:
     """At most so many images of a split, drawn by the seed."""
-    codes, pixels, labels = [], [], []
-    for _, own, batch in _blocks(model, split, stream, seed, most):
-        assert own is not None
-        inputs = model.inputs_of(batch)
+    whitened = model.conditional and model.latents.invertible
+
+    def found(block: Block) -> tuple[Tensor, Tensor, Tensor]:
+        assert block.labels is not None
+        batch = block.batch
         context = model.conditioner(batch.conditions)
-        means = model.means(inputs, context)
-        whitened = model.conditional and model.latents.invertible
+        means = model.means(model.inputs_of(batch), context)
         code = model.latents.whiten(means, context) if whitened else side_by_side(means)
-        codes.append(code.double().cpu())
-        pixels.append(shrink(model.domain.to_values(batch.stored)).flatten(1).cpu())
-        labels.append(own.cpu())
-        advance(len(own))
-    return Encoded(torch.cat(codes).numpy(), torch.cat(pixels).numpy(), torch.cat(labels).numpy())
+        pixels = shrink(model.domain.to_values(batch.stored)).flatten(1)
+        return code.double(), pixels, block.labels
+
+    way = _pass(model, split, stream, seed, most)
+    parts = gathered(through(found, way, advance=advance))
+    return Encoded(*(part.numpy() for part in parts))
 
 
-def _blocks(model: VAE, split: Split, stream: Stream, seed: int, most: int) -> Iterator[Block]:
+def _pass(model: VAE, split: Split, stream: Stream, seed: int, most: int) -> Pass:
     """At most so many images of a split, drawn by the seed."""
     images = ResidentImages.from_split(split).to(model.device)
     chosen = np.sort(permutation(len(split), seed, Stream.CHOICE)[:most])
-    return blocks(model, images, seed, stream, rows=torch.from_numpy(chosen))
+    return Pass(model, images, seed, stream, torch.from_numpy(chosen))
 
 
 @torch.no_grad()
@@ -156,21 +158,24 @@ def bayes_labels(model: VAE, data: ImageData, seed: int, advance: Advance) -> tu
     """Whether a conditional model finds the label of a test image, and that label ``[N]``."""
     assert data.train.labels is not None
     counts = torch.from_numpy(np.bincount(data.train.labels, minlength=data.num_labels)).double()
-    hits, labels, most = [], [], _bayes_images(data)
+    shares = (counts / counts.sum()).log().tolist()
     main = main_label(data.attributes) or 0
-    for _, own, batch in _blocks(model, data.test, Stream.EVALUATION, seed, most):
+
+    def found(block: Block) -> tuple[Tensor, Tensor]:
+        own, conditions = block.labels, block.batch.conditions
         assert own is not None
+        assert conditions is not None
         joint = []
-        for label, share in enumerate((counts / counts.sum()).log()):
-            assert batch.conditions is not None
-            asked = with_label(batch.conditions, torch.full_like(own, label), main)
-            terms = model.terms(batch._replace(conditions=asked))
-            bound = terms.log_likelihood.double() - terms.rate.double().sum(1)
-            joint.append(share.to(bound) + bound)
+        for label, share in enumerate(shares):
+            asked = with_label(conditions, torch.full_like(own, label), main)
+            terms = model.terms(block.batch._replace(conditions=asked))
+            joint.append(terms.log_likelihood.double() - terms.rate.double().sum(1) + share)
             advance(len(own))
-        hits.append((torch.stack(joint).argmax(0) == own).cpu())
-        labels.append(own.cpu())
-    return torch.cat(hits).numpy(), torch.cat(labels).numpy()
+        return torch.stack(joint).argmax(0) == own, own
+
+    way = _pass(model, data.test, Stream.EVALUATION, seed, _bayes_images(data))
+    hits, labels = gathered(through(found, way))
+    return hits.numpy(), labels.numpy()
 
 
 def _bayes_images(data: ImageData) -> int:

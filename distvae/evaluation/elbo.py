@@ -13,7 +13,7 @@ from torch import Tensor
 from distvae.data.batches import ResidentImages
 from distvae.domains import Images
 from distvae.domains.images import WHITE
-from distvae.evaluation.passes import ALONE, Advance, Share, blocks, unwatched
+from distvae.evaluation.passes import ALONE, Advance, Block, Pass, Share, through, unwatched
 from distvae.evaluation.uncertainty import Estimate, estimate_metrics, spread_metrics
 from distvae.figures import OF_LEVEL
 from distvae.latents import Draw, Level, side_by_side
@@ -91,13 +91,6 @@ class _Sums(NamedTuple):
     by_label: Tensor
     """Powers 0 to 2 of the bound ``[L, 3]``."""
 
-    @classmethod
-    def empty(cls, levels: Sequence[Level], labels: int, device: torch.device) -> "_Sums":
-        """Nothing added up yet."""
-        latents = sum(real_sizes(levels))
-        shapes = ((6,), (1,), (2, latents), (len(levels),), (labels, 3))
-        return cls(*(torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes))
-
 
 def _summed(
     model: VAE,
@@ -107,24 +100,40 @@ def _summed(
     advance: Advance,
     labels: int,
 ) -> _Sums:
-    """The sums of one pass over a split, of all processes."""
-    device = images.device
-    sums = _Sums.empty(model.latents.levels, labels, device)
-    for _, label, batch in blocks(model, images, seed, share=share, advance=advance):
-        sums.between.add_(((batch.stored > 0) & (batch.stored < WHITE)).sum())
-        terms = model.terms(batch)  # not model(...): Accelerate may have put bf16 around that
-        distortion, rate = -terms.log_likelihood.double(), terms.rate.double().sum(1)
-        bound = -(distortion + rate)
-        values = torch.stack([distortion, rate, bound])
-        sums.bounds.add_(torch.cat([values.sum(1), values.square().sum(1)]))
-        sums.rates.add_(torch.stack([draw.rate.double().sum() for draw in terms.draws]))
-        mean = means_of(terms.draws).double()
-        sums.moments.add_(torch.stack([mean.sum(0), mean.square().sum(0)]))
-        if labels and label is not None:
-            powers = torch.stack([torch.ones_like(bound), bound, bound.square()], 1)
-            known = label.to(device) >= 0
-            sums.by_label.index_add_(0, label.to(device)[known], powers[known])
-    return _Sums(*map(share.reduce, sums))
+    """The sums of one pass over a split, of all processes, on the CPU."""
+    levels = model.latents.levels
+    latents = sum(real_sizes(levels))
+    shapes = ((6,), (1,), (2, latents), (len(levels),), (labels, 3))
+    sizes = [math.prod(shape) for shape in shapes]
+    total = torch.zeros(sum(sizes), dtype=torch.float64, device=images.device)
+
+    def sums_of(block: Block) -> Tensor:
+        return torch.cat([part.flatten() for part in _block_sums(model, block, labels)])
+
+    for sums in through(sums_of, Pass(model, images, seed), share=share, advance=advance):
+        total += sums
+    parts = torch.split(share.reduce(total).cpu(), sizes)
+    return _Sums(*(part.view(shape) for part, shape in zip(parts, shapes, strict=True)))
+
+
+def _block_sums(model: VAE, block: Block, labels: int) -> _Sums:
+    stored = block.batch.stored
+    terms = model.terms(block.batch)  # not model(...): Accelerate may have put bf16 around that
+    distortion, rate = -terms.log_likelihood.double(), terms.rate.double().sum(1)
+    bound = -(distortion + rate)
+    values, mean = torch.stack([distortion, rate, bound]), means_of(terms.draws).double()
+    by_label = bound.new_zeros(labels + 1, 3)  # the last row is of unknown labels
+    if labels and block.labels is not None:
+        powers = torch.stack([torch.ones_like(bound), bound, bound.square()], 1)
+        own = block.labels.to(bound.device)
+        by_label.index_add_(0, torch.where(own < 0, labels, own), powers)
+    return _Sums(
+        torch.cat([values.sum(1), values.square().sum(1)]),
+        ((stored > 0) & (stored < WHITE)).sum(dtype=torch.float64),
+        torch.stack([mean.sum(0), mean.square().sum(0)]),
+        torch.stack([draw.rate.double().sum() for draw in terms.draws]),
+        by_label[:labels],
+    )
 
 
 def _use(levels: tuple[Level, ...], moments: Tensor, rates: Tensor) -> Iterator[tuple[str, float]]:

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from distvae.blocks import in_blocks
 from distvae.conditions import Conditioner, Context
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
@@ -22,7 +23,7 @@ from distvae.evaluation.asked import asked_for, of_attribute, with_label
 from distvae.evaluation.confusion import confusion_metrics
 from distvae.evaluation.diversity import diversity, diversity_metrics, evenly
 from distvae.evaluation.ensemble import Ensemble
-from distvae.evaluation.passes import Advance, Seeing, blocks, unwatched
+from distvae.evaluation.passes import Advance, Pass, Seeing, gathered, unwatched
 from distvae.evaluation.uncertainty import (
     Estimate,
     averaged,
@@ -168,24 +169,27 @@ def _swapped(
     assert labelled.labels is not None
     known = (labelled.labels >= 0).nonzero().squeeze(1).cpu()
     rows = evenly(known, IMAGES)
-    hits: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for chosen, _, batch in blocks(model, test, seed, rows=rows, size=BLOCK):
+    turns = torch.from_numpy(numbers.integers(1, num_labels, (len(rows),)))
+    others = (labelled.labels[rows.to(labelled.device)] + turns.to(labelled.device)) % num_labels
+    way, space = Pass(model, test, seed, rows=rows), model.latents
+
+    def taken(part: slice) -> tuple[Tensor, Tensor]:
+        """Whether each judge takes images for the label that they were given ``[B, J]``, twice."""
+        batch, other = way.at(part).batch, others[part]
         assert batch.conditions is not None
-        own = labelled.labels[chosen.to(labelled.labels.device)]
         inputs = model.domain.to_input(batch.stored, batch.uniforms)
         given = model.conditioner(batch.conditions)
         latents = model.drawn(inputs, given, batch.noise)
-        turn = torch.from_numpy(numbers.integers(1, num_labels, tuple(own.shape)))
-        other = (own + turn.to(own.device)) % num_labels
-        space, changed = (
-            model.latents,
-            model.conditioner(with_label(batch.conditions, other, place)),
-        )
+        changed = model.conditioner(with_label(batch.conditions, other, place))
         moved = latents
         if space.invertible:
             moved = space.draw(space.whiten(latents, given), changed)
-        for found, decoded in zip(hits, (moved, latents), strict=True):
-            taken = judges.classify(model.render(decoded, changed))
-            found.append((taken == other[:, None]).cpu())
-    moved_share, raw_share = (share(torch.cat(found)) for found in hits)
+        first, second = (
+            judges.classify(model.render(decoded, changed)) == other[:, None]
+            for decoded in (moved, latents)
+        )
+        return first, second
+
+    hits = gathered(in_blocks(taken, range(len(rows)), BLOCK, test.device))
+    moved_share, raw_share = map(share, hits)
     return moved_share, raw_share

@@ -18,7 +18,7 @@ from distvae.data.batches import ResidentImages
 from distvae.data.store import Split
 from distvae.distributions import LOG_TWO_PI, DiagonalGaussian
 from distvae.draws.philox import Stream
-from distvae.evaluation.passes import BLOCK, Advance, blocks, unwatched
+from distvae.evaluation.passes import BLOCK, Advance, Block, Pass, through, unwatched
 from distvae.evaluation.uncertainty import estimate_metrics, mean_of
 from distvae.latents.gaussian import GaussianSpace
 from distvae.models import VAE
@@ -133,26 +133,29 @@ def draw(
     """Latents of at most so many images, evenly, and their KL by latent ``[N, Z]`` if known."""
     space = gaussian(model)
     rows = torch.arange(0, len(images), -(-len(images) // most))
-    parts, rates = [], []
-    for _, _, batch in blocks(model, images, seed, stream, rows=rows, advance=advance):
+    way = Pass(model, images, seed, stream, rows)
+
+    def latents_of(block: Block) -> tuple[Tensor, ...]:
+        batch = block.batch
         context = model.conditioner(batch.conditions)
         posterior = model.posterior(model.inputs_of(batch), context)
         z = posterior.sample(batch.noise)
         rate = space.prior.kl(posterior, context)
-        if rate is not None:
-            rates.append(rate.double())
-        part = Latents(
+        return (
             z.double(),
             posterior.log_prob(z).double(),
             space.prior.log_prob(z, context).double(),
             _group(z, context),
             posterior.base.mean.double(),
             posterior.base.log_variance.double(),
-            posterior.features if isinstance(posterior, FlowPosterior) else None,
+            posterior.features if isinstance(posterior, FlowPosterior) else z[:, :0],
+            z[:, :0] if rate is None else rate.double(),
         )
-        parts.append(part)
-    whole = (None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True))
-    return Latents(*whole), torch.cat(rates) if rates else None  # type: ignore[arg-type]
+
+    parts = list(through(latents_of, way, advance=advance))
+    *found, features, rates = (torch.cat(each) for each in zip(*parts, strict=True))
+    whole = Latents(*found)._replace(features=features if features.shape[1] else None)
+    return whole, rates if rates.shape[1] else None
 
 
 def _group(z: Tensor, context: Context | None) -> Tensor:

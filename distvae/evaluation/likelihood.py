@@ -5,25 +5,28 @@ Legend: B batch, K draws for an image, L labels, N images, Z latent dimensions.
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from distvae.blocks import in_blocks, measured
 from distvae.conditions import Context
 from distvae.data.batches import ResidentImages
 from distvae.draws.philox import Stream
 from distvae.draws.steps import NoiseSource
-from distvae.evaluation.passes import ALONE, Advance, Share, blocks, unwatched
+from distvae.evaluation.passes import ALONE, Advance, Block, Pass, Share, unwatched
 from distvae.evaluation.uncertainty import estimate_metrics, mean_of, spread_metrics
+from distvae.latents import Features
 from distvae.models import VAE
 
 BLOCK = 20
-"""Images that go through the encoder together."""
+"""Images that go through the encoder together on a CPU."""
 DRAWS = 50
 """Draws of an image whose noise is one step: of their number the noise is a function."""
 VALUES = 4_000_000
-"""Pixels and channels that are decoded together; a matter of memory alone."""
+"""Pixels and channels that are decoded together on a CPU, unless a single image has more."""
 
 
 class Estimate(NamedTuple):
@@ -62,35 +65,55 @@ def log_likelihood(
         advance: told the number of images done.
     """
     size, device = len(images), images.device
+    way = Pass(model, images, seed, noise_dim=1)
     latents = NoiseSource(seed, Stream.IMPORTANCE, model.latents.infer_dim, None, device, DRAWS)
-    sums = torch.full((2, size), -math.inf, dtype=torch.float64, device=device)
-    way = blocks(model, images, seed, size=BLOCK, noise_dim=1, share=share, advance=advance)
-    for rows, _, batch in way:
-        context, first = model.conditioner(batch.conditions), int(rows[0])
-        if label is not None:
-            context = model.conditioner.of_label(torch.full_like(rows, label, device=device))
-        inputs = model.inputs_of(batch)
-        for turn in range(-(-draws // DRAWS)):
-            count = min(DRAWS, draws - turn * DRAWS)
-            noise = latents.draw(turn, slice(first, first + len(rows))).noise[:, :count]
-            weights = _log_weights(model, inputs, context, noise)
+    turns = -(-draws // DRAWS)
+
+    def weigh(part: slice, turns: int = turns, advance: Advance = unwatched) -> Tensor:
+        """Logarithms of the sums of the weights of images and of their squares ``[2, B]``."""
+        count, sight = part.stop - part.start, _sight(model, way.at(part), label)
+        sums = torch.full((2, count), -math.inf, dtype=torch.float64, device=device)
+        for turn in range(turns):
+            noise = latents.draw(turn, part).noise[:, : draws - turn * DRAWS]
+            weights = _log_weights(model, sight, noise)
             both = torch.stack([weights.logsumexp(1), (2.0 * weights).logsumexp(1)])
-            sums[:, rows] = torch.logaddexp(sums[:, rows], both)
-    held = sums[0].isfinite()
-    first, second = share.reduce(torch.where(held, sums, 0.0))
+            sums = torch.logaddexp(sums, both)
+            advance(count * (turn + 1) // turns - count * turn // turns)
+        return sums
+
+    usual = max(1, min(BLOCK, VALUES // (math.prod(model.domain.shape) * min(DRAWS, draws))))
+    rows = share.rows(size, usual)
+    fits = measured(partial(weigh, turns=1), min(usual, size), device)
+    sums = torch.zeros(2, size, dtype=torch.float64, device=device)
+    for part, found in in_blocks(
+        lambda part: (part, weigh(part, advance=advance)), rows, fits, device
+    ):
+        sums[:, part] = found
+    first, second = share.reduce(sums).cpu()
     return Estimate(first - math.log(draws), torch.exp(2.0 * first - second))
 
 
-def _log_weights(model: VAE, inputs: Tensor, context: Context | None, noise: Tensor) -> Tensor:
+class _Sight(NamedTuple):
+    """What is drawn for, image by image."""
+
+    features: Features
+    inputs: Tensor
+    """``[B, *S]``."""
+    context: Context | None
+
+
+def _sight(model: VAE, block: Block, label: int | None) -> _Sight:
+    context = model.conditioner(block.batch.conditions)
+    if label is not None:
+        context = model.conditioner.of_label(torch.full_like(block.rows, label).to(model.device))
+    inputs = model.inputs_of(block.batch)
+    return _Sight(model.features(inputs, context), inputs, context)
+
+
+def _log_weights(model: VAE, sight: _Sight, noise: Tensor) -> Tensor:
     """Log p(x|z) + log p(z) - log q(z|x) of every draw ``[B, K]``, float64."""
-    each = max(1, VALUES // (inputs[0].numel() * noise.shape[1]))
-    parts = []
-    for start in range(0, len(inputs), each):
-        part = slice(start, start + each)
-        given = None if context is None else context.at(part)
-        terms = model.terms_of(inputs[part], given, noise[part], noise.shape[1], densities=True)
-        parts.append(terms.log_likelihood.double() + terms.log_p - terms.log_q)
-    return torch.cat(parts)
+    terms = model.terms_given(*sight, noise, noise.shape[1], densities=True)
+    return terms.log_likelihood.double() + terms.log_p - terms.log_q
 
 
 def likelihood_metrics(
