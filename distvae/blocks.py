@@ -18,7 +18,7 @@ SHARE = 0.5
 MOST = 2**32
 """Bytes for a block at most: they fill any card, and no tensor has 2^31 numbers."""
 FAST_DOUBLES = ((6, 0), (7, 0), (8, 0), (9, 0), (10, 0))
-"""Compute capabilities of cards that compute in float64 half as fast as in float32."""
+"""Compute capabilities of cards that are half as fast in float64 as in float32."""
 
 
 class Memory(Protocol):
@@ -130,6 +130,11 @@ def in_blocks(
             told.of(count)
             start = part.stop
     told.all()
+
+
+def fastest_device() -> torch.device:
+    """A GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def for_doubles(device: torch.device) -> torch.device:

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from distvae.blocks import in_blocks
 from distvae.checks import Asked
 from distvae.composition import Composition
-from distvae.draws.normals import standard_normal
+from distvae.draws.samples import noise_of_samples
 from distvae.latents import only_vector
 from distvae.priors import Prior
 from distvae.ranges import checked_temperature, whole_number
 
 SAMPLE_BATCH = 256
+"""Examples together on a CPU."""
 
 
 @torch.no_grad()
@@ -27,7 +29,7 @@ def drawn(
     temperature: float = 1.0,
     prior: Prior | None = None,
 ) -> Iterator[Tensor]:
-    """Means of the likelihood ``[B, *S]``, given latents drawn from the prior.
+    """Means of the likelihood ``[B, *S]``, given latents drawn from the prior, on its device.
 
     Args:
         model: what draws.
@@ -47,11 +49,14 @@ def drawn(
         only_vector(model.latents.levels, "another prior")
         prior.to(device, dtype)
     noise_dim = model.latents.noise_dim if prior is None else prior.noise_dim
-    for start in range(0, total, SAMPLE_BATCH):
-        count = min(SAMPLE_BATCH, total - start)
-        noise = torch.from_numpy(standard_normal(seed, start, count, noise_dim))
-        conditions = asked(torch.arange(start, start + count))
+
+    def draw(part: slice) -> Tensor:
+        count = part.stop - part.start
+        noise = noise_of_samples(seed, part.start, count, noise_dim, device)
+        conditions = asked(torch.arange(part.start, part.stop))
         given = model.conditioner(None if conditions is None else conditions.to(device))
-        noise = temperature * noise.to(device, dtype)
+        noise = temperature * noise.to(dtype)
         latents = (prior.transform(noise, given),) if prior else model.latents.draw(noise, given)
-        yield model.render(latents, given)
+        return model.render(latents, given)
+
+    yield from in_blocks(draw, range(total), SAMPLE_BATCH, device)

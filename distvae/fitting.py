@@ -106,10 +106,11 @@ def _latents(model: "VAE", data: "ImageData", seed: int) -> NDArray[np.float64]:
     """One draw from the posterior of each training image ``[N, Z]``."""
     import torch
 
+    from distvae.blocks import fastest_device
     from distvae.data.batches import ResidentImages
     from distvae.evaluation.passes import Block, Pass, gathered, through
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = fastest_device()
     model, images = model.to(device), ResidentImages.from_split(data.train).to(device)
 
     def drawn(block: Block) -> tuple[torch.Tensor]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SEED_BITS = 128  # Philox's key
 COUNT_BITS = 63
+MANY = 2048
+"""Images that are worth a GPU: of fewer its start takes longer than a CPU does."""
 
 
 @dataclass(frozen=True)
@@ -202,19 +204,23 @@ def _from_onnx(config: SampleConfig, path: Path) -> Drawing:
 
 
 def _from_weights(config: SampleConfig, path: Path) -> Drawing:
+    from distvae.blocks import fastest_device
     from distvae.domains import Vectors
-    from distvae.images import to_uint8
     from distvae.models import VAE
+    from distvae.platform import prepare
     from distvae.priors.fitted import FittedPrior
 
+    prepare(None)
     model = VAE.from_pretrained(path.parent)
 
-    def stored(parts: "Iterator[Tensor]") -> Iterator[Examples]:
-        for part in parts:
-            yield model.domain.to_stored(part).numpy() if columns else to_uint8(part.numpy())
+    def stored(total: int, parts: "Iterator[Tensor]") -> Iterator[Examples]:
+        if total >= MANY:
+            model.to(fastest_device())
+        for part in parts:  # the first is drawn now
+            yield model.domain.to_stored(part).cpu().numpy()
 
     def drawn_given(total: int, given: Given) -> Iterator[Examples]:
-        return stored(model.sample_given(total, given, config.seed, config.temperature))
+        return stored(total, model.sample_given(total, given, config.seed, config.temperature))
 
     names = model.label_names
     columns = model.domain.columns if isinstance(model.domain, Vectors) else ()
@@ -228,7 +234,8 @@ def _from_weights(config: SampleConfig, path: Path) -> Drawing:
     def batches() -> Iterator[Examples]:
         asked = None if labels is None else numbers_of(names)[labels]
         drawing = config.count, config.seed, config.temperature
-        yield from stored(model.sample_batches(asked, *drawing, prior))
+        total = config.count * len(labels or [0])
+        yield from stored(total, model.sample_batches(asked, *drawing, prior))
 
     return Drawing(model.domain.shape, names, labels, config.count, batches, columns)
 

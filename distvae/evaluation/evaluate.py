@@ -213,11 +213,11 @@ def _share() -> "tuple[Share, torch.device]":
     """The part of this process in the work, and the device it does it on."""
     import torch
 
+    from distvae.blocks import fastest_device
     from distvae.evaluation.passes import ALONE, Share
 
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return ALONE, device
+        return ALONE, fastest_device()
     from accelerate import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available())
