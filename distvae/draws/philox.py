@@ -22,6 +22,10 @@ CHANCE = 2
 """Number of this definition. In 1 the steps of training drew from torch's generators."""
 WORDS = 4
 """Those of a counter."""
+LATENTS, INPUTS = 0, 1
+"""Parts of a step."""
+NORMALS, UNIFORMS = 2, 4
+"""Numbers that are made of a word: of the latents, of 16 bits for the inputs."""
 Words = NDArray[np.uint64]
 
 

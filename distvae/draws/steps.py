@@ -3,24 +3,23 @@
 Legend: B examples, K draws for an example, Z latent dimensions, S their inputs' shape.
 """
 
+import functools
 import math
-from typing import Any
+from types import ModuleType
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from distvae.batch import Noise
 from distvae.draws import normals, tensors
-from distvae.draws.philox import Source, Stream
+from distvae.draws.philox import INPUTS, LATENTS, NORMALS, UNIFORMS, Source, Stream
+from distvae.packages import is_installed
+from distvae.terminal import warn
 
-LATENTS, INPUTS = 0, 1
-"""Parts of a step."""
-NORMALS, UNIFORMS = 2, 4
-"""Numbers of a word."""
 BY_NUMPY = "cpu"
 """The kind of device for which numpy draws; others draw for themselves."""
+BY_TRITON = "cuda"
+"""The kind of device for which a Triton kernel draws, if it is installed."""
 
 
 class NoiseSource:
@@ -50,46 +49,81 @@ class NoiseSource:
         self._source = Source(seed, stream)
         self._latent_shape = (latent_dim,) if draws is None else (draws, latent_dim)
         self._uniforms_shape = uniforms_shape
+        self._latents = math.prod(self._latent_shape)
+        self._inputs = 0 if uniforms_shape is None else math.prod(uniforms_shape)
         self._device = device
+        self._key = tensors.key_of(seed, stream, device)
 
-    def draw(self, step: int, positions: slice) -> Noise:
+    @property
+    def on_host(self) -> bool:
+        """Whether numpy draws, which takes the number of a step from Python."""
+        return self._device.type == BY_NUMPY
+
+    def draw(self, step: int | Tensor, positions: slice) -> Noise:
         """The random numbers of a step for some positions of its global batch.
 
         Args:
-            step: number of the step.
+            step: number of the step; where the device draws also that number on it, int64 [].
             positions: B of them, with a start and a stop; no others are drawn.
         """
-        noise, uniforms = self.table(range(step, step + 1), positions)
-        return Noise(noise[0], None if uniforms is None else uniforms[0])
-
-    def table(self, steps: range, positions: slice) -> Noise:
-        """Those of several steps, ``[n, B, ...]``; each is as :meth:`draw` gives it."""
-        noise = self._drawn(steps, LATENTS, positions, self._latent_shape)
-        if self._uniforms_shape is None:
-            return Noise(noise, None)
-        return Noise(noise, self._drawn(steps, INPUTS, positions, self._uniforms_shape))
-
-    def _drawn(self, steps: range, part: int, positions: slice, shape: tuple[int, ...]) -> Tensor:
-        """Numbers ``[n, B, *shape]``: normal ones of the latents, int16 of the inputs."""
-        size, kept = positions.stop - positions.start, math.prod(shape)
-        per_word = NORMALS if part == LATENTS else UNIFORMS
-        each = -(-kept // per_word)
-        places = [(size * each, step, part, positions.start * each) for step in steps]
-        if self._device.type == BY_NUMPY:
-            numbers = torch.from_numpy(_joined([self._by_numpy(*place) for place in places]))
+        size = positions.stop - positions.start
+        kernels = None if self.on_host else triton_kernels(self._device)
+        if kernels is not None and not torch.compiler.is_compiling():
+            noise, uniforms = self._by_triton(kernels, step, positions)
         else:
-            source = self._seed, self._stream
-            made = torch.cat([tensors.words(*source, *place, self._device) for place in places])
-            numbers = tensors.quick_normals(made) if part == LATENTS else made.view(torch.int16)
-        rows = numbers.view(-1, size, each * per_word)[..., :kept]
-        return rows.reshape(-1, size, *shape)
+            noise = self._drawn(step, LATENTS, positions)
+            uniforms = self._drawn(step, INPUTS, positions) if self._inputs else None
+        if self._uniforms_shape is not None and uniforms is not None:
+            uniforms = uniforms.view(size, *self._uniforms_shape)
+        return Noise(noise.view(size, *self._latent_shape), uniforms)
 
-    def _by_numpy(self, count: int, step: int, part: int, first: int) -> NDArray[Any]:
+    def _by_triton(
+        self, kernels: ModuleType, step: int | Tensor, positions: slice
+    ) -> tuple[Tensor, Tensor | None]:
+        if isinstance(step, int):
+            step = torch.full((), step, dtype=torch.int64, device=self._device)
+        noise, uniforms = kernels.noise(self._key, step, positions, self._latents, self._inputs)
+        return noise, uniforms if self._inputs else None
+
+    def _drawn(self, step: int | Tensor, part: int, positions: slice) -> Tensor:
+        """Numbers ``[B, F]``: normal ones of the latents, int16 of the inputs."""
+        of_latents, size = part == LATENTS, positions.stop - positions.start
+        kept, per_word = (self._latents, NORMALS) if of_latents else (self._inputs, UNIFORMS)
+        each = -(-kept // per_word)
+        place = size * each, step, part, positions.start * each
+        numbers = self._by_numpy(*place) if self.on_host else self._by_tensors(*place)
+        return numbers.view(size, each * per_word)[:, :kept].contiguous()
+
+    def _by_numpy(self, count: int, step: int | Tensor, part: int, first: int) -> Tensor:
         if part == LATENTS:
-            return normals.normals_of_step(self._source, count, step, part, first)
-        words = self._source.words(count, step, part, first)
-        return words.astype("<u8", copy=False).view("<i2")
+            drawn = normals.normals_of_step(self._source, count, int(step), part, first)
+            return torch.from_numpy(drawn)
+        words = self._source.words(count, int(step), part, first)
+        return torch.from_numpy(words.astype("<u8", copy=False).view("<i2"))
+
+    def _by_tensors(self, count: int, step: int | Tensor, part: int, first: int) -> Tensor:
+        source = self._seed, self._stream
+        words = tensors.words(*source, count, step, part, first, self._device)
+        return tensors.quick_normals(words) if part == LATENTS else words.view(torch.int16)
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+@functools.cache
+def triton_kernels(device: torch.device) -> ModuleType | None:
+    """``draws/kernels.py`` where a device can run it, which is tried once; else None.
+
+    Where a GPU cannot, a line says so.
+    """
+    if device.type != BY_TRITON:
+        return None
+    try:
+        if not is_installed("triton"):
+            raise ImportError("triton is not installed")
+        from distvae.draws import kernels
+
+        key = tensors.key_of(0, Stream.TRAINING, device)
+        kernels.noise(key, key[:1], slice(0, 1), 1, 1)
+    except Exception as error:  # of its compiler, the C compiler, or the driver
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        warn(f"random numbers take a hundred small kernels a step, as Triton has none: {why[0]}")
+        return None
+    return kernels

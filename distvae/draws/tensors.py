@@ -66,6 +66,11 @@ def words(
     ]
 
 
+def key_of(seed: int, stream: Stream, device: torch.device) -> Tensor:
+    """Seed and stream as two words on a device, int64 ``[2]``."""
+    return torch.tensor([_signed(seed), _signed(int(stream))], device=device)
+
+
 def quick_normals(words: Tensor) -> Tensor:
     """What :func:`distvae.draws.normals.quick_normals` gives, to 1e-6: float32 ``[2 N]``."""
     radius = ((words & _LOWER).float() + 0.5) * HALF_STEP

@@ -30,7 +30,7 @@ def free() -> None:
     from distvae.draws.steps import NoiseSource
     from distvae.training import engine
 
-    def draw(self: NoiseSource, step: int, positions: slice) -> Noise:
+    def draw(self: NoiseSource, step: int | torch.Tensor, positions: slice) -> Noise:
         batch_size = positions.stop - positions.start
         latent = torch.randn(batch_size, *self._latent_shape)
         if self._uniforms_shape is None:

@@ -13,7 +13,7 @@ from distvae.batch import Noise
 from distvae.domains import Images
 from distvae.draws import steps
 from distvae.draws.normals import quick_normals
-from distvae.draws.philox import Source, Stream
+from distvae.draws.philox import INPUTS, LATENTS, Source, Stream
 from distvae.draws.steps import NoiseSource
 
 SHAPE = (3, 5, 7)
@@ -150,30 +150,14 @@ def test_several_draws_of_an_image_have_an_axis_of_their_own() -> None:
     assert (torch.corrcoef(flat.T) - torch.eye(6)).abs().max() < 5 / math.sqrt(len(flat))
 
 
-@pytest.mark.parametrize("draws", [None, 3])
-@pytest.mark.parametrize("pixels", [None, (1, 3, 5)])
-def test_a_table_holds_the_numbers_of_several_steps(
-    draws: int | None, pixels: tuple[int, ...] | None
-) -> None:
-    kind = NoiseSource(5, Stream.TRAINING, 6, pixels, torch.device("cpu"), draws)
-    table = kind.table(range(7, 10), slice(4, 9))
-    for number, step in enumerate(range(7, 10)):
-        expected = kind.draw(step, slice(4, 9))
-        assert torch.equal(table.noise[number], expected.noise)
-        if expected.uniforms is None:
-            assert table.uniforms is None
-        else:
-            assert torch.equal(pixels_of(table)[number], expected.uniforms)
-
-
 def test_the_words_of_an_example_follow_those_of_the_one_before() -> None:
     seed, step, position = 5, 3, 11
     found = source(seed).draw(step, slice(position, position + 1))
     words = Source(seed, Stream.TRAINING)
     # six normals take three words, 105 uniforms 27
-    normals = quick_normals(words.words(3, step, steps.LATENTS, 3 * position))
+    normals = quick_normals(words.words(3, step, LATENTS, 3 * position))
     assert found.noise[0].tolist() == normals.tolist()
-    whole = words.words(27, step, steps.INPUTS, 27 * position).tolist()
+    whole = words.words(27, step, INPUTS, 27 * position).tolist()
     sixteenths = [word >> shift & 0xFFFF for word in whole for shift in (0, 16, 32, 48)]
     unsigned = [number & 0xFFFF for number in pixels_of(found).flatten().tolist()]
     assert unsigned == sixteenths[:105]
@@ -183,9 +167,10 @@ def test_a_device_that_is_no_cpu_makes_the_same_numbers(monkeypatch: pytest.Monk
     """The branch for it, run on a CPU, as no other device need be here."""
     expected = source(5).draw(3, slice(2, 20))
     monkeypatch.setattr(steps, "BY_NUMPY", "none")
-    found = source(5).draw(3, slice(2, 20))
-    assert torch.equal(pixels_of(found), pixels_of(expected))
-    torch.testing.assert_close(found.noise, expected.noise, rtol=1e-6, atol=1e-6)
+    for step in (3, torch.tensor(3)):
+        found = source(5).draw(step, slice(2, 20))
+        assert torch.equal(pixels_of(found), pixels_of(expected))
+        torch.testing.assert_close(found.noise, expected.noise, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -193,3 +178,15 @@ def test_a_gpu_makes_the_same_numbers() -> None:
     found, expected = source(5, device="cuda").draw(3, first(500)), source(5).draw(3, first(500))
     assert torch.equal(pixels_of(found).cpu(), pixels_of(expected))
     torch.testing.assert_close(found.noise.cpu(), expected.noise, rtol=1e-6, atol=2e-6)
+
+
+def test_a_device_without_triton_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether it is not installed or finds no GPU."""
+    monkeypatch.setattr(steps, "BY_TRITON", "cpu")
+    steps.triton_kernels.cache_clear()
+    assert [steps.triton_kernels(torch.device("cpu")) for _ in range(2)] == [None, None]
+    steps.triton_kernels.cache_clear()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: random numbers take a hundred small kernels a step")
