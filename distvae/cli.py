@@ -21,6 +21,7 @@ from distvae.errors import (
 )
 from distvae.packages import reporting_missing_packages
 from distvae.streams import Streams
+from distvae.terminal import PROGRESS, QUIET, make_console, progress_mode
 from distvae.text import printable, shortened
 
 PATIENCE = 5.0
@@ -39,7 +40,8 @@ distvae COMMAND [flags]        (distvae COMMAND --help teaches)
   bench      measure the speed of training or sampling on this machine
 
 A RUN is a run folder, one of its checkpoints or an ONNX file; left out, it is the newest run in runs/.
-Every command takes --debug, which shows the traceback of an error.
+Every command takes --debug (the traceback of an error), --quiet (warnings and errors alone) and
+--progress auto|bars|plain|off. `distvae --version` names this version.
 """
 
 
@@ -54,6 +56,8 @@ Each takes --help. Let nothing else use the machine meanwhile.
 def train(arguments: list[str]) -> int:
     """`distvae train`."""
     asked = training(arguments)
+    if speaks() and (console := make_console()).is_terminal:
+        console.print("loading torch")  # which may take seconds
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # stack traces for a peer that is gone
     from distvae.training.report import report
@@ -173,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and turn its end into an exit code (see :mod:`distvae.errors`)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    words = [word for word in _without_progress(words) if word != "--debug"]
     if not sys.stderr.isatty():  # read by datasets when it is imported
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if not words or words[0] in ("-h", "--help"):
@@ -183,6 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say(distvae.__version__)
         return DONE
     try:
+        progress_mode()
         return _run(words)
     except DistvaeError as error:
         if debug:
@@ -223,6 +228,20 @@ def _run(words: list[str]) -> int:
             f"{shortened(' and '.join(named), 200) or words[0]}: {os.strerror(error.errno)}",
             "expected a file or folder that can be read and written, and room on the disk",
         ) from error
+
+
+def _without_progress(words: list[str]) -> list[str]:
+    """The words without --quiet and --progress, which hold for this process from now on."""
+    rest, left = [], iter(words)
+    for word in left:
+        name, joined, value = word.partition("=")
+        if word == "--quiet":
+            os.environ[QUIET] = "1"
+        elif name == "--progress":
+            os.environ[PROGRESS] = value if joined else next(left, "")
+        else:
+            rest.append(word)
+    return rest
 
 
 def _say(text: str) -> None:

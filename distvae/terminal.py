@@ -1,11 +1,13 @@
 """Lines, tables and progress bars on a terminal; plain text where there is none. No torch."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from distvae.errors import DistvaeError
 from distvae.packages import is_installed
 from distvae.text import printable
 
@@ -15,6 +17,32 @@ if TYPE_CHECKING:
 
 PATIENCE = 1.0
 """Seconds."""
+PROGRESS, QUIET = "DISTVAE_PROGRESS", "DISTVAE_QUIET"
+"""What --progress and --quiet set in the environment, for this process and those that it starts."""
+AUTO, BARS, PLAIN, OFF = MODES = "auto", "bars", "plain", "off"
+"""Bars on a terminal and lines elsewhere, bars, lines, neither."""
+
+
+def progress_mode() -> str:
+    """How progress is shown.
+
+    Raises:
+        DistvaeError: the environment asks for what there is not.
+    """
+    mode = os.environ.get(PROGRESS) or AUTO
+    if mode not in MODES:
+        raise DistvaeError(f"--progress {mode} is not known", f"expected {', '.join(MODES)}")
+    return PLAIN if mode == AUTO and in_notebook() else mode
+
+
+def in_notebook() -> bool:
+    """Whether a cell of a notebook started this process, as ``!distvae train`` does.
+
+    Its output looks like a terminal there and shows no bars that move.
+    """
+    of_kernel = "JPY_PARENT_PID" in os.environ or "COLAB_RELEASE_TAG" in os.environ
+    pagers = os.environ.get("PAGER"), os.environ.get("GIT_PAGER")
+    return of_kernel or (os.environ.get("TERM") == "xterm-color" and pagers == ("cat", "cat"))
 
 
 class Lines:
@@ -32,13 +60,23 @@ class Lines:
 
 
 def make_console(quiet: bool = False, stderr: bool = False) -> "Console":
-    """A console that keeps paths whole, numbers uncoloured, and ``[`` and ``:`` as they are."""
+    """A console that keeps paths whole, numbers uncoloured, and ``[`` and ``:`` as they are.
+
+    Lines are wrapped between words on a terminal, elsewhere not at all. With --quiet standard
+    output shows nothing.
+    """
+    quiet = quiet or (not stderr and os.environ.get(QUIET) == "1")
     if not is_installed("rich"):
         return cast("Console", Lines(quiet, stderr))
     from distvae.consoles import PlainConsole
 
     return PlainConsole(
-        quiet=quiet, stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False
+        quiet=quiet,
+        stderr=stderr,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        force_terminal={AUTO: None, BARS: True}.get(progress_mode(), False),
     )
 
 

@@ -1,27 +1,33 @@
 """What a run tells the person who started it: live on a terminal, one line an epoch elsewhere."""
 
+import datetime
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 
-from distvae.terminal import make_console
+from distvae.terminal import OFF, make_console, progress_mode
+
+REFRESHES = 8
+"""A second."""
+GAP = 2
+BAR = 8, 24
+"""Columns of the bar, at the least and at the most."""
+DROPPED = ("distortion", "rate", "speed", "bar", "elbo", "epoch", "active")
+"""In this order, where a terminal is narrow; the count of steps and the time left stay."""
 
 
 class TrainingConsole:
-    """Progress of epochs and steps with the newest numbers; silent off the main process.
+    """How far a run is, with the newest numbers; silent off the main process.
 
     Args:
         speak: whether this process is the one that talks.
-        total_epochs: epochs of the run.
-        steps_per_epoch: steps in one of them.
+        total_steps: steps of the run.
+        steps_per_epoch: steps in an epoch.
         step: where the run starts or goes on.
         examples: what the examples are called.
     """
@@ -29,37 +35,27 @@ class TrainingConsole:
     def __init__(
         self,
         speak: bool,
-        total_epochs: int,
+        total_steps: int,
         steps_per_epoch: int,
         step: int,
         examples: str = "images",
     ) -> None:
         self._examples = examples
         self.console = make_console(quiet=not speak)
-        self._live = speak and self.console.is_terminal
-        self._steps_per_epoch = steps_per_epoch
-        self._started = time.perf_counter()
-        self._start_step = step
-        self._total_epochs = total_epochs
+        self._live = (
+            Live(self, console=self.console, refresh_per_second=REFRESHES, transient=True)
+            if speak and self.console.is_terminal
+            else None
+        )
+        self._total, self._steps_per_epoch = total_steps, steps_per_epoch
+        self._epochs = -(-total_steps // steps_per_epoch)
+        self._step = self._first_step = step
+        self._since = time.perf_counter()
         self._values: dict[str, float] = {}
-        self._progress = Progress(
-            TextColumn("[bold]{task.description:<6}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[told]}"),
-            console=self.console,
-            disable=not self._live,
-        )
-        self._epochs: TaskID = self._progress.add_task(
-            "epoch", total=total_epochs, completed=step // steps_per_epoch, told=""
-        )
-        self._steps: TaskID = self._progress.add_task(
-            "step", total=steps_per_epoch, completed=step % steps_per_epoch, told=""
-        )
 
     def __enter__(self) -> "TrainingConsole":
-        self._progress.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(
@@ -68,48 +64,96 @@ class TrainingConsole:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        if self._live is not None:
+            self._live.stop()
+        if kind is None:
+            early = "" if self._step == self._total else "stopped early, "
+            epoch = round(self._step / self._steps_per_epoch, 2)
+            self.say(f"done, {early}step {self._step:,} of {self._total:,} (epoch {epoch:g})")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """One line that fits the terminal."""
+        width = options.max_width
+        pieces = fitted(self._pieces(), width)
+        line = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
+        if "bar" in pieces:
+            size = min(BAR[1], BAR[0] + width - _width(pieces))
+            bar = ProgressBar(total=self._total, completed=self._step, width=size)
+        for _ in pieces:
+            line.add_column(no_wrap=True)
+        line.add_row(*(bar if name == "bar" else text for name, text in pieces.items()))
+        yield line
+
+    def _pieces(self) -> dict[str, str]:
+        """What could be said of the run now, from left to right."""
+        epoch = min(self._epochs, self._step // self._steps_per_epoch + 1)
+        return {
+            "epoch": f"epoch {epoch}/{self._epochs}",
+            "step": f"step {self._step:,}/{self._total:,}",
+            "bar": " " * BAR[0],
+            "left": self._time_left(),
+            **dict(described(self._values, self._examples)),
+        }
+
+    def _time_left(self) -> str:
+        done = self._step - self._first_step
+        if not done:
+            return "-:--:-- left"
+        seconds = (time.perf_counter() - self._since) / done * (self._total - self._step)
+        return f"{datetime.timedelta(seconds=round(seconds))} left"
 
     def say(self, text: str, style: str = "") -> None:
         """One line above the progress."""
         self.console.print(text, style=style)
 
-    def step(self, step: int, values: dict[str, float]) -> None:
-        """New numbers of training at a step."""
+    def moved(self, step: int) -> None:
+        """So many steps are taken."""
+        self._step = step
+
+    def step(self, values: dict[str, float]) -> None:
+        """New numbers of training."""
         self._values |= values
-        if self._live:
-            done = (step - 1) % self._steps_per_epoch + 1
-            self._progress.update(self._epochs, completed=step / self._steps_per_epoch)
-            self._progress.update(
-                self._steps, completed=done, told=describe(self._values, self._examples)
-            )
 
     def epoch(self, epoch: float, values: dict[str, float], split: str) -> None:
-        """An epoch's evaluation on a split."""
-        figures = describe(values, self._examples)
-        if self._live:
-            self._progress.update(self._epochs, completed=int(epoch), told=f"{split}  {figures}")
+        """An epoch's evaluation on a split, in a line that stays."""
+        if progress_mode() == OFF:
             return
-        done = epoch - self._start_step / self._steps_per_epoch
-        left = (
-            (time.perf_counter() - self._started) / max(done, 1e-9) * (self._total_epochs - epoch)
-        )
-        trained = describe(self._values, self._examples)
-        self.console.print(
-            f"epoch {epoch:g}/{self._total_epochs}  {trained}  |  {split}  "
-            f"{figures}  |  {left:.0f} s left"
-        )
+        figures = dict(described(values, self._examples))
+        done = f"epoch {round(epoch, 2):g}/{self._epochs}"
+        if self._live is not None:
+            pieces = {"step": done, "split": split, **figures}
+            self.say(joined(fitted(pieces, self.console.width)))
+            return
+        trained = joined(dict(described(self._values, self._examples)))
+        left = f"  |  {self._time_left()}" if self._step < self._total else ""
+        self.say(f"{done}  {trained}  |  {split}  {joined(figures)}{left}")
 
 
-def describe(values: dict[str, float], examples: str) -> str:
-    """The numbers worth a glance, in nats per example and examples/s."""
-    parts = []
+def fitted(pieces: dict[str, str], width: int) -> dict[str, str]:
+    """As many pieces of a line as fit into so many columns."""
+    kept = dict(pieces)
+    for name in DROPPED:
+        if _width(kept) > width:
+            kept.pop(name, None)
+    return kept
+
+
+def _width(pieces: dict[str, str]) -> int:
+    """Columns that pieces take beside each other."""
+    return sum(map(len, pieces.values())) + GAP * (len(pieces) - 1)
+
+
+def joined(pieces: dict[str, str]) -> str:
+    """Pieces as a line."""
+    return (" " * GAP).join(pieces.values())
+
+
+def described(values: dict[str, float], examples: str) -> Iterator[tuple[str, str]]:
+    """The numbers worth a glance by name, in nats per example and examples/s."""
     for name in ("elbo", "distortion", "rate"):
         if name in values:
-            parts.append(f"{name} {values[name]:.2f}")
+            yield name, f"{name} {values[name]:.2f}"
     if "active_units" in values:
-        active, all_units = values["active_units"], values["latent_dim"]
-        parts.append(f"active {active:.0f}/{all_units:.0f}")
+        yield "active", f"active {values['active_units']:.0f}/{values['latent_dim']:.0f}"
     if "images_per_second" in values:
-        parts.append(f"{values['images_per_second']:,.0f} {examples}/s")
-    return "  ".join(parts)
+        yield "speed", f"{values['images_per_second']:,.0f} {examples}/s"

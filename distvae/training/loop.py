@@ -75,6 +75,7 @@ def take_steps(session: Session, steps: int) -> None:
     window.found.append(engine.state.found(plan.steps))  # waits for the device
     session.progress.step += plan.steps
     window.seconds += time.perf_counter() - started
+    session.console.moved(session.progress.step)
 
 
 def log_window(session: Session) -> None:
@@ -101,7 +102,7 @@ def log_window(session: Session) -> None:
     }
     session.progress.seconds += window.seconds
     session.log.write(session.progress.step, session.epoch, "train", figures)
-    session.console.step(session.progress.step, figures)
+    session.console.step(figures)
     session.window = Window()
 
 

@@ -186,10 +186,9 @@ def _run_session(
         for name, value in engine.config.to_flat().items()
     }
     accelerator.init_trackers("distvae", settings)  # not every tracker takes lists or nothing
-    epochs = -(-engine.total_steps // engine.steps_per_epoch)
-    speak = accelerator.is_main_process
+    speak, lengths = accelerator.is_main_process, (engine.total_steps, engine.steps_per_epoch)
     examples = engine.trained.model.domain.examples
-    console = TrainingConsole(speak, epochs, engine.steps_per_epoch, progress.step, examples)
+    console = TrainingConsole(speak, *lengths, progress.step, examples)
     signal_name, before = None, stored_checksum(folder / WEIGHTS)
     log_of = functools.partial(MetricsLog, folder, progress.step, accelerator)
     with StopRequest() as stop, together(accelerator, log_of) as log:
