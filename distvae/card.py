@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from distvae.attributes import LABEL, example_of, values_of
+from distvae.curves import CURVES
 from distvae.declarations import declared
 from distvae.errors import DistvaeError, shown
 from distvae.figures import rows_by_label, rows_of
@@ -169,6 +170,7 @@ def write_card(folder: Path) -> None:
     record, settings = run.record(), run.config()
     data, sheet = record.data, best_sheet(folder)
     picture = f"![samples](samples/{quote(sheet.name)})\n" if sheet else ""
+    curves = f"\n![curves]({CURVES})\n" if (folder / CURVES).exists() else ""
     kind = record.examples
     conditional = settings.model.model == "cvae"
     asked = f"labels={example_of(record.given)!r}, " if conditional else ""
@@ -190,7 +192,7 @@ A {"conditional " if conditional else ""}variational autoencoder ({settings.mode
 
 On the test split. More, label by label too, is in evaluation.md where there is one.
 
-{markdown_table(("", ""), rows_of(measured(folder), kind))}
+{markdown_table(("", ""), rows_of(measured(folder), kind))}{curves}
 ## Sample
 
 ```python

@@ -15,7 +15,7 @@ from PIL import Image
 from distvae.config import TrainConfig
 from distvae.recipes import read_recipe
 from distvae.runs import checkpoints
-from tests.conftest import CHECKOUT, SMALL, Command, assert_refused
+from tests.conftest import CHECKOUT, SMALL, Command, Ended, assert_refused
 
 RECIPES = sorted(path.stem for path in (CHECKOUT / "distvae" / "recipes").glob("*.yaml"))
 
@@ -128,6 +128,25 @@ def test_what_to_type_next_can_be_typed(command: Command, shapes: Path, here: Pa
     words = shlex.split(line)
     assert words == ["distvae", "sample", "my [bold] run", "--label", "square", "--count", "64"]
     assert command(*words[1:]).code == 0
+
+
+def test_how_much_is_said(
+    command: Command, shapes: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISTVAE_QUIET", "DISTVAE_PROGRESS"):
+        monkeypatch.setenv(name, "")  # so that what the flags set ends with this test
+    train = ("train", "--data", shapes, *SMALL, "--epochs", "9", "--overwrite", "--output", "run")
+    ended = command(*train)
+    assert "epoch 0.2/1  " in ended.out
+    assert "--max-steps 2 ends the run at epoch 0.2, before --epochs 9" in ended.out
+    assert "done, step 2 of 2 (epoch 0.2)" in ended.out
+    assert (here / "run" / "curves.png").exists()
+    off = command(*train, "--progress", "off")
+    assert "epoch 0.2/1  " not in off.out
+    assert "next:" in off.out
+    assert "\x1b[2K" in command(*train, "--progress=bars").out  # moves though nobody looks
+    assert command(*train, "--quiet") == Ended(0, "", "")
+    assert "--progress dots is not known" in command("inspect", "mnist", "--progress", "dots").err
 
 
 @pytest.mark.slow

@@ -47,6 +47,7 @@ FLOORS = [
     ["schedules"],
     ["records", "weight_names"],
     ["labels", "images", "runs", "tensors", "figures"],
+    ["curves"],
     ["card", "hub", "attribute_values"],
     ["asking"],
     ["drawings", "marginals"],

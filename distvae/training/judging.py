@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from distvae.checkpoint import Progress
+from distvae.curves import write_curves
 from distvae.data.batches import ResidentImages
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.evaluation.passes import Share
@@ -36,6 +37,7 @@ def draw(session: Session, model: VAE, epoch: int) -> None:
             folder,
             epoch,
         )
+        write_curves(session.folder)
 
 
 def note_evaluation(session: Session, values: dict[str, float]) -> None:

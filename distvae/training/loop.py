@@ -20,7 +20,7 @@ from distvae.training.judging import (
 )
 from distvae.training.losses import StepLoss, check_losses
 from distvae.training.plan import MOST_STEPS
-from distvae.training.planning import make_plan
+from distvae.training.planning import make_plan, scheduled
 from distvae.training.session import Session, Window, went_wrong
 from distvae.training.sharding import whole_model, whole_state
 from distvae.training.stopping import Interrupted
@@ -99,6 +99,7 @@ def log_window(session: Session) -> None:
         "rate": mean.rate,
         **mean.extras,
         "images_per_second": len(by_step) * engine.config.optim.batch / window.seconds,
+        **scheduled(engine, session.progress.step - 1),
     }
     session.progress.seconds += window.seconds
     session.log.write(session.progress.step, session.epoch, "train", figures)

@@ -5,6 +5,7 @@ Legend: n steps, S numbers of a step, B global batch.
 
 from collections.abc import Iterator, Sequence
 
+from distvae.objectives import MODEL
 from distvae.schedules import capacity, kl_weight
 from distvae.training.engine import Engine
 from distvae.training.plan import Plan, Rows, table_of
@@ -54,6 +55,14 @@ def _numbers(
             counts[name] += 1
             yield rates[name]
             yield from _corrections(betas[name], counts[name])
+
+
+def scheduled(engine: Engine, step: int) -> dict[str, float]:
+    """What the schedules say of a step, by the names of metrics.jsonl."""
+    optim, objective = engine.config.optim, engine.config.objective
+    rates = learning_rates(engine.training.objective.players, engine.parts, step, optim.peak_rate)
+    weight = kl_weight(objective, step, engine.steps_per_epoch)
+    return {"learning_rate": rates[MODEL], "kl_weight": weight}
 
 
 def _corrections(betas: tuple[float, float], count: int) -> Iterator[float]:

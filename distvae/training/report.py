@@ -7,6 +7,7 @@ from rich.console import Console
 
 from distvae.asking import example_flag
 from distvae.card import best, best_sheet, last_metrics, numbers_of
+from distvae.curves import CURVES
 from distvae.figures import ERROR, rows_of
 from distvae.labels import label_flag
 from distvae.runs import CHECKPOINTS, METRICS, Run
@@ -39,6 +40,8 @@ def report(outcome: Outcome) -> None:
     console.print(f"trained in {outcome.progress.seconds:.0f} s; everything is in {folder}/")
     if sheet:
         console.print(f"  samples      {sheet}")
+    if (folder / CURVES).exists():
+        console.print(f"  curves       {folder}/{CURVES}")
     console.print(f"  weights      {folder}/model.safetensors")
     console.print(f"  checkpoints  {folder}/{CHECKPOINTS}/")
     console.print(f"  metrics      {folder}/{METRICS}")

@@ -130,6 +130,7 @@ def run_training(
         record = record_of(data_record(data, folder), engine, precision, moved)
         on_main(accelerator, lambda: begin(folder, False, record))
         lines = [
+            *_length(config, engine),
             *_fitting(config, engine.config),
             *_judge(data, engine),
             *(transfer.lines() if transfer else ()),
@@ -226,6 +227,15 @@ def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> 
             console.say(line)
     if precision.warning:
         console.say(precision.warning, style="yellow")
+
+
+def _length(asked: TrainConfig, engine: Engine) -> list[str]:
+    """Which of two lengths holds, where both were given: a line or none."""
+    epochs, most = asked.optim.epochs, asked.optim.max_steps
+    if epochs is None or most is None or most >= epochs * engine.steps_per_epoch:
+        return []
+    end = round(most / engine.steps_per_epoch, 2)
+    return [f"--max-steps {most} ends the run at epoch {end:g}, before --epochs {epochs}"]
 
 
 def _fitting(asked: TrainConfig, taken: TrainConfig) -> list[str]:

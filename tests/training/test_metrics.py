@@ -20,8 +20,9 @@ def test_metrics_have_a_line_for_every_step_and_the_promised_numbers(
     for line in train:
         assert set(line) == {
             *("step", "epoch", "split", "loss", "elbo", "distortion", "rate"),
-            "images_per_second",
+            *("images_per_second", "learning_rate", "kl_weight"),
         }
+        assert line["kl_weight"] == 0.5
         assert line["images_per_second"] > 0
     for line in test:
         assert {"loss", "elbo", "distortion", "rate", "bits_per_dim", "active_units"} <= set(line)
