@@ -4,13 +4,10 @@ import dataclasses
 import os
 import shutil
 
-import torch
-
 from distvae.errors import DistvaeError
 from distvae.training.engine import Engine
 from distvae.training.probing import step_seconds
 from distvae.training.update import Update, autograd_update
-from distvae.training.whole_step import compiled_update
 from distvae.training.world import gathered
 
 COMPILE_SECONDS = 40.0
@@ -45,10 +42,14 @@ def compiled(engine: Engine) -> Engine:
 
 def _compiled_update(engine: Engine) -> Update:
     """The whole step as one graph where one process takes it at once, else the loss alone."""
+    # the compiler takes a second to import
+    from distvae.training.lowering import compile_loss
+    from distvae.training.whole_step import compiled_update
+
     alone = engine.accelerator.num_processes == 1 and len(engine.shards) == 1
     if alone and engine.accelerator.scaler is None:
         return compiled_update(engine.wrapped, engine.loss_of)
-    return autograd_update(engine.wrapped, torch.compile(engine.loss_of, dynamic=False))
+    return autograd_update(engine.wrapped, compile_loss(engine.loss_of))
 
 
 def _has_compiler(engine: Engine) -> bool:

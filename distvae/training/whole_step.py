@@ -11,6 +11,7 @@ from torch.func import functional_call, grad_and_value
 
 from distvae.batch import Batch
 from distvae.objectives import Loss, Pressure, Summary
+from distvae.training.lowering import compile_step
 from distvae.training.plan import Scales
 from distvae.training.players import Turn
 from distvae.training.update import LossOf, Update, update_by
@@ -47,13 +48,14 @@ def compiled_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
 
     take_step = update_by(take_turn, wrapped)
 
-    @torch.compile(dynamic=False, fullgraph=True)
     def whole_step(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
         return take_step(turns, batches, row.float())
 
+    compiled = compile_step(whole_step)
+
     def update(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
         with torch.no_grad():
-            result: Summary = whole_step(turns, batches, row)
+            result: Summary = compiled(turns, batches, row)
         return result
 
     return update

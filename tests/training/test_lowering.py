@@ -1,0 +1,72 @@
+"""What is asked of torch's compiler."""
+
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._inductor.utils import run_and_get_code
+from torch.func import grad
+
+from distvae.training.lowering import OPTIONS, compile_step
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own
+Scaled = Callable[[tuple[str, ...], Tensor], Tensor]
+
+
+def scaled_by(factor: dict[str, float], weight: Tensor) -> Scaled:
+    def scaled(names: tuple[str, ...], values: Tensor) -> Tensor:
+        return weight * values * sum(factor[name] for name in names)
+
+    return scaled
+
+
+def test_a_step_is_compiled_for_its_arguments_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closures of one definition keep their own; other shapes and names are compiled anew."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def noted(graph: torch.fx.GraphModule, inputs: object, options: object = None) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=noted))
+    weights = [torch.ones(3), torch.full((3,), 5.0)]
+    factor = {"a": 2.0, "b": 3.0}
+    one, other = (compile_step(scaled_by(dict(factor), weight)) for weight in weights)
+    assert one(("a",), torch.ones(3)).tolist() == [2.0] * 3
+    assert other(("a",), torch.ones(3)).tolist() == [10.0] * 3
+    assert one(("a",), torch.ones(3)).tolist() == [2.0] * 3
+    assert len(graphs) == 2
+    weights[0].fill_(7.0)
+    assert one(("a",), torch.ones(3)).tolist() == [14.0] * 3
+    assert len(graphs) == 2
+    assert one(("a", "b"), torch.ones(3)).tolist() == [35.0] * 3
+    assert one(("a",), torch.ones(2, 3)).tolist() == [[14.0] * 3] * 2
+    assert len(graphs) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")),
+    reason="no C++ compiler",
+)
+def test_gradients_of_tables_are_added_up_in_one_order() -> None:
+    """Without atomic additions, whose order differs from run to run on several threads."""
+    generator = torch.Generator().manual_seed(3)
+    table = torch.randn(5, 2, 4, generator=generator)
+    rows = torch.randint(5, (40,), generator=generator)
+    weights = torch.randn(40, 2, 4, generator=generator)
+
+    def loss(table: Tensor, rows: Tensor) -> Tensor:
+        found = torch.nn.functional.embedding(rows, table.flatten(1)).view_as(weights)
+        return (found.exp() * weights).sum()
+
+    step = torch.compile(grad(loss), dynamic=False, options=dict(OPTIONS))
+    found, (code,) = run_and_get_code(step, table, rows)
+    torch.testing.assert_close(found, grad(loss)(table, rows))
+    assert "atomic_add" not in code
+    assert "extern_kernels.mm" in code
