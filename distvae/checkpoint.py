@@ -33,7 +33,7 @@ from distvae.weight_names import in_files
 
 OPTIMIZER = "optimizer.safetensors"
 TRAINER = "trainer.json"
-FORMAT = 2
+OTHER_NUMBERS, FORMAT = 1, 2
 """Of trainer.json. In 1 the same numbers stood for other random ones: see ``draws/philox.py``."""
 _TRAINED = "parameters/"
 _OBJECTIVE = "objective"
@@ -133,11 +133,13 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
 
     Raises:
         DistvaeError: a file is missing or damaged.
-        MismatchError: it is whole, but of another architecture, written without --ema, or of
-            another version's random numbers.
+        MismatchError: it is whole, but of another architecture or written without --ema.
     """
     progress = read_record(path / TRAINER, Progress)
-    _check_format(path, progress.format)
+    if progress.format not in (OTHER_NUMBERS, FORMAT):
+        raise DistvaeError(
+            f"{path / TRAINER} has format {progress.format}", f"this version reads format {FORMAT}"
+        )
     tensors = read_tensors(path / OPTIMIZER)
     load_weights(trained.usable, path / WEIGHTS)
     names = trained.model.state_dict()
@@ -164,18 +166,14 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
     return progress
 
 
-def _check_format(path: Path, found: int) -> None:
-    """Refuse what this version cannot go on with exactly.
+def refuse_other_numbers(path: Path | None, progress: Progress) -> None:
+    """Refuse to go on from where other random numbers would follow.
 
     Raises:
-        DistvaeError: the number is none.
-        MismatchError: an earlier version wrote it.
+        MismatchError: an earlier version wrote the checkpoint.
     """
-    if found == FORMAT:
+    if path is None or progress.format != OTHER_NUMBERS:
         return
-    thing, expected = f"{path / TRAINER} has format {found}", f"this version reads format {FORMAT}"
-    if found != 1:
-        raise DistvaeError(thing, expected)
     raise MismatchError(
         f"{path} is of an earlier version, in which a seed gave other random numbers",
         "only that version can go on with the run exactly",

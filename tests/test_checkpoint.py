@@ -243,15 +243,11 @@ def test_a_checkpoint_can_be_moved(tmp_path: Path) -> None:
     assert fingerprint(loaded) == written[6]
 
 
-def test_a_run_of_other_random_numbers_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_formats_that_nobody_wrote_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path)
     newest = checkpoints(tmp_path)[-1]
     content = json.loads((newest / "trainer.json").read_text(encoding="utf-8"))
     del content["sha256"]
-    for number, kind in ((1, MismatchError), (3, DistvaeError)):
-        changed = json.dumps(content | {"format": number})
-        (newest / "trainer.json").write_text(changed, encoding="utf-8")
-        with pytest.raises(kind) as refused:
-            load_checkpoint(newest, start(1))
-        assert ("distvae train --init-from" in str(refused.value)) == (number == 1)
-    VAE.from_pretrained(newest)
+    (newest / "trainer.json").write_text(json.dumps(content | {"format": 3}), encoding="utf-8")
+    with pytest.raises(DistvaeError, match="has format 3"):
+        load_checkpoint(newest, start(1))

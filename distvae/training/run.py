@@ -10,7 +10,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from distvae.attributes import counted
-from distvae.checkpoint import Progress
+from distvae.checkpoint import Progress, refuse_other_numbers
 from distvae.config import TrainConfig
 from distvae.data.provenance import data_record
 from distvae.data.store import ImageData
@@ -160,6 +160,7 @@ def _go_on(
         on_main(accelerator, lambda: found.complete(folder))
         idle = _outcome(folder, engine, progress, None, idle=True)
         return dataclasses.replace(idle, total_steps=end)
+    refuse_other_numbers(found.checkpoint, progress)
     on_main(accelerator, lambda: found.settle(folder))
     engine, precision = decided(engine, earlier.record.precision)
     engine = compiled(engine)

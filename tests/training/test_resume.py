@@ -251,6 +251,24 @@ def test_more_epochs_go_on(run: Path, command: Command) -> None:
     assert json.loads((run / "config.json").read_text())["settings"]["epochs"] == 5
 
 
+def test_a_run_of_other_random_numbers_is_finished_or_not_gone_on_with(
+    run: Path, command: Command
+) -> None:
+    for path in checkpoints(run):
+        content = json.loads((path / "trainer.json").read_text())
+        del content["sha256"]
+        (path / "trainer.json").write_text(json.dumps(content | {"format": 1}))
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    ended = command("train", "--resume", run)
+    assert ended.code == 0, ended.err
+    assert "finished" in ended.out
+    ended = command("train", "--resume", run, "--epochs", 5)
+    assert ended.code == 2
+    assert "a seed gave other random numbers" in ended.err
+    assert f"distvae train --init-from {run} --output NEW" in " ".join(ended.err.split())
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
 @pytest.mark.parametrize("words", ["run/checkpoints/step-00000018", "--output run"])
 def test_a_run_is_also_named_by_its_newest_checkpoint_or_its_output(
     run: Path, command: Command, words: str
