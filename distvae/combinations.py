@@ -48,8 +48,9 @@ def _of_parts() -> Iterator[Rule]:
 
 def _of_shared() -> Iterator[Rule]:
     """What settings that all parts share need."""
+    held = with_trait("objective", "held_rate")
     for name in ("free_bits", "capacity"):
-        yield Rule(name, None, "objective", ("elbo",), "only elbo reads it")
+        yield Rule(name, None, "objective", held, f"only {' and '.join(held)} holds the rate")
         yield Rule(name, None, "accumulate", (1,), "it is met by the mean of the whole batch")
     yield Rule("free_bits", None, "capacity", OFF, "either says how far the rate is pressed")
     closed = "it needs the KL term of each dimension"

@@ -228,8 +228,12 @@ def finished(
     tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], shapes: Path
 ) -> Path:
     """A run of a conditional VAE that is done; not to be changed."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
     flags = f"--data {shapes} --hidden 16 --latent-dim 3 --batch-size 20 --epochs 3"
+    return train_apart(flags, tmp_path_factory.mktemp("finished") / "run", environment)
+
+
+def train_apart(flags: str, folder: Path, environment: dict[str, str]) -> Path:
+    """Train into a folder in a process of its own; gives the folder."""
     subprocess.run(
         [sys.executable, "-m", "distvae.cli", "train", *flags.split(), "--output", str(folder)],
         env=environment,

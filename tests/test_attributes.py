@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from PIL import Image
 
 from distvae import VAE
-from tests.conftest import HANG, Command, assert_refused, run_process
+from tests.conftest import Command, assert_refused, run_process, train_apart
 
 SIDE = 8
 SHAPES, COLOURS = ("dot", "line"), ("red", "green", "blue")
@@ -53,17 +52,9 @@ def described(
     tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], pictures: Path
 ) -> Path:
     """A short run on them; not to be changed."""
-    folder = tmp_path_factory.mktemp("described") / "run"
     flags = f"--data {pictures} --label-column shape,colour,light {SMALL} --max-steps 40"
     flags += " --checkpoint-every 20 --keep 2"
-    subprocess.run(
-        [sys.executable, "-m", "distvae.cli", "train", *flags.split(), "--output", str(folder)],
-        env=environment,
-        check=True,
-        capture_output=True,
-        timeout=HANG,
-    )
-    return folder
+    return train_apart(flags, tmp_path_factory.mktemp("described") / "run", environment)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -16,6 +16,7 @@ class ElboPart(Part):
 
     name = "elbo"
     builds = "Elbo"
+    traits = ("held_rate",)
     usual = True
 
     def left_out(self) -> dict[str, Any]:
