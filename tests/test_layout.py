@@ -81,6 +81,8 @@ DATA_FLOORS = [
     ["streaming", "validation", "decoding", "numbers"],
     ["image_data"],
     ["store", "batches"],
+    ["ahead"],
+    ["loaded", "streamed"],
     ["examples", "overview", "provenance"],
 ]
 """The same inside ``distvae.data``."""

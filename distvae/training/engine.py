@@ -16,15 +16,12 @@ from distvae.batch import Batch
 from distvae.checkpoint import Trained
 from distvae.conditions import Conditions
 from distvae.config import TrainConfig
-from distvae.data.batches import (
-    ResidentImages,
-    StreamedImages,
-    TrainImages,
-    epoch_order,
-    shard,
-)
+from distvae.data.ahead import Epochs
+from distvae.data.batches import ResidentImages, TrainImages, epoch_order, shard
 from distvae.data.examples import domain_of_data, mean_input
 from distvae.data.image_data import ImageData
+from distvae.data.loaded import LoadedImages
+from distvae.data.streamed import StreamedImages
 from distvae.draws.philox import Stream
 from distvae.draws.steps import NoiseSource
 from distvae.errors import DistvaeError
@@ -131,7 +128,7 @@ def build_engine(
     shards = _shards(config, accelerator)
     images = ResidentImages.from_split(data.train)
     model = _fresh_model(config, data, images, origin)
-    train_images, order = _train_images(data, images, optim.seed, accelerator)
+    train_images, order = _train_images(data, images, config, accelerator)
     objective = _objective(config, data, model, accelerator)
     averaged = copy.deepcopy(model).requires_grad_(False).to(device) if optim.ema else None
     wrapped = wrap(model, averaged, objective, optim, accelerator)
@@ -227,22 +224,24 @@ def _settle_buckets(engine: Engine) -> None:
 
 
 def _train_images(
-    data: ImageData, images: ResidentImages, seed: int, accelerator: Accelerator
+    data: ImageData, images: ResidentImages, config: TrainConfig, accelerator: Accelerator
 ) -> tuple[TrainImages, Callable[[int], Rows]]:
-    """What to train on, where it is needed, and the order of an epoch."""
-    if data.stream is None:
-        resident = images.to(accelerator.device)
-
-        def order(epoch: int) -> Rows:
-            return torch.from_numpy(epoch_order(len(resident), seed, epoch)).to(
-                resident.stored.device
-            )
-
-        return resident, functools.lru_cache(1)(order)
+    """What to train on, and the order of an epoch; what is not on the device comes ahead."""
+    seed, device = config.optim.seed, accelerator.device
     world = accelerator.process_index, accelerator.num_processes
-    streamed = StreamedImages(data.stream, data.image_shape, seed, *world, accelerator.device)
-    size = len(streamed)
-    return streamed, lambda epoch: range(epoch * size, (epoch + 1) * size)
+    epochs = Epochs(data.train_images, config.optim.batch, *world)
+    if data.stream is not None:
+        streamed = StreamedImages(data.stream, data.image_shape, seed, epochs, device)
+        return streamed, streamed.rows
+    resident = images.to(device)
+    if not resident.there:
+        loaded = LoadedImages(resident, epochs, seed)
+        return loaded, loaded.rows
+
+    def order(epoch: int) -> Rows:
+        return torch.from_numpy(epoch_order(len(resident), seed, epoch)).to(device)
+
+    return resident, functools.lru_cache(1)(order)
 
 
 def _shards(config: TrainConfig, accelerator: Accelerator) -> list[slice]:

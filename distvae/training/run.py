@@ -193,7 +193,11 @@ def _run_session(
     console = TrainingConsole(speak, *lengths, progress.step, examples)
     signal_name, before = None, stored_checksum(folder / WEIGHTS)
     log_of = functools.partial(MetricsLog, folder, progress.step, accelerator)
-    with StopRequest() as stop, together(accelerator, log_of) as log:
+    with (
+        contextlib.closing(engine.train_images),
+        StopRequest() as stop,
+        together(accelerator, log_of) as log,
+    ):
         _announce(engine, precision, console)
         for line in told:
             console.say(line)
@@ -223,9 +227,9 @@ def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> 
     few = few_steps(engine.total_steps, len(engine.train_images), optim.batch)
     if few and optim.max_steps is None:
         console.say(few, style="yellow")
-    for line in (unsharded(accelerator.num_processes), scaled_rate(optim)):
-        if line:
-            console.say(line)
+    notes = unsharded(accelerator.num_processes), scaled_rate(optim), engine.train_images.note
+    for line in filter(None, notes):
+        console.say(line)
     if precision.warning:
         console.say(precision.warning, style="yellow")
 

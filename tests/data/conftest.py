@@ -12,7 +12,12 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import torch  # noqa: E402
 from PIL import Image  # noqa: E402
+
+from distvae.data.ahead import Epochs  # noqa: E402
+from distvae.data.store import ImageData  # noqa: E402
+from distvae.data.streamed import StreamedImages  # noqa: E402
 
 CLASSES = ("beech", "fir", "oak")
 
@@ -45,3 +50,12 @@ def write_folder(root: Path, count: int = 4, side: int = 8, mode: str = "RGB") -
 def trees(tmp_path: Path) -> Path:
     """12 colour pictures of 8 x 8 pixels in three class folders."""
     return write_folder(tmp_path / "trees")
+
+
+def streamed(
+    data: ImageData, seed: int = 0, batch: int = 1, rank: int = 0, world_size: int = 1
+) -> StreamedImages:
+    """The training images of a stream as one of several processes sees them."""
+    assert data.stream is not None
+    epochs = Epochs(data.stream.images, batch, rank, world_size)
+    return StreamedImages(data.stream, data.image_shape, seed, epochs, torch.device("cpu"))

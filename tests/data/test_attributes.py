@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from distvae.config import DataConfig
-from distvae.data.batches import ResidentImages, StreamedImages
+from distvae.data.batches import ResidentImages
 from distvae.data.overview import attribute_rows, label_rows
 from distvae.data.sources.coloured import COLOURS as COLOURS_OF_MNIST
 from distvae.data.sources.coloured import NAME, read_coloured
 from distvae.data.sources.mnist import read_mnist
 from distvae.data.store import ImageData, Split, open_data
 from distvae.errors import DistvaeError
+from tests.data.conftest import streamed
 
 COUNT, SIDE = 40, 4
 SHAPES, COLOURS = ("circle", "square"), ("blue", "green", "red")
@@ -235,7 +236,7 @@ def test_a_stream_has_the_same_values(tmp_path: Path) -> None:
     ]
     assert all(each.missing for each in data.attributes), "of a stream but a sample is known"
     assert data.stream is not None
-    images = StreamedImages(data.stream, data.image_shape, 0, 0, 1, torch.device("cpu"))
+    images = streamed(data)
     found = images.gather(range(30))
     assert_holds(found.stored, found.attributes)
     assert_holds(data.test.images, data.test.attributes)

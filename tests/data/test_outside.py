@@ -10,10 +10,9 @@ import datasets
 import pytest
 
 from distvae.config import DataConfig
-from distvae.data.batches import StreamedImages
 from distvae.data.store import ImageData, open_data
 from distvae.errors import DistvaeError
-from tests.data.conftest import picture
+from tests.data.conftest import picture, streamed
 
 COUNT = 6
 
@@ -116,7 +115,6 @@ def test_embedded_images_keep_paths_of_another_machine(folder: Path) -> None:
 
 
 def test_streams_refuse_too(folder: Path) -> None:
-    import torch
 
     for split in ("train", "test"):
         (folder / split).mkdir()
@@ -128,7 +126,7 @@ def test_streams_refuse_too(folder: Path) -> None:
         open_path(folder, streaming=True)
     allowed = open_path(folder, streaming=True, allow_outside=True)
     assert allowed.stream is not None
-    images = StreamedImages(allowed.stream, allowed.image_shape, 0, 0, 1, torch.device("cpu"))
+    images = streamed(allowed)
     assert images.gather(range(3))[0].shape == (3, 3, 8, 8)
 
 

@@ -10,15 +10,14 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from distvae.config import DataConfig, TrainConfig
-from distvae.data.batches import StreamedImages
 from distvae.data.shards import State, StreamOrder
 from distvae.data.store import ImageData, open_data
+from distvae.data.streamed import StreamedImages
 from distvae.errors import DistvaeError
-from tests.data.conftest import CLASSES, write_folder
+from tests.data.conftest import CLASSES, streamed, write_folder
 
 SIDE = 4
 LABELS = datasets.ClassLabel(names=list(CLASSES))
@@ -196,16 +195,11 @@ def test_other_kinds_of_data(tmp_path: Path, kind: str) -> None:
     data, resident = opened(root, **settings), open_data(DataConfig(data=str(root)))
     assert data.train_images == len(resident.train) == 18
     assert data.num_labels == (0 if kind == "csv" else 3)
-    images = StreamedImages(_stream(data), data.image_shape, 0, 0, 1, torch.device("cpu"))
+    images = streamed(data)
     grey, labels, _ = images.gather(range(18))
-    streamed = [(image.tobytes(), label) for image, label in _pairs(grey.numpy(), labels)]
+    read = [(image.tobytes(), label) for image, label in _pairs(grey.numpy(), labels)]
     kept = [(image.tobytes(), label) for image, label in _pairs(*_arrays(resident))]
-    assert sorted(streamed) == sorted(kept)
-
-
-def _stream(data: ImageData) -> Any:
-    assert data.stream is not None
-    return data.stream
+    assert sorted(read) == sorted(kept)
 
 
 def _arrays(data: ImageData) -> tuple[Any, Any]:
@@ -217,7 +211,7 @@ def _pairs(images: Any, labels: Any) -> Iterator[tuple[Any, int]]:
 
 
 def batches(data: ImageData, rank: int, world_size: int) -> StreamedImages:
-    return StreamedImages(_stream(data), data.image_shape, 3, rank, world_size, torch.device("cpu"))
+    return streamed(data, seed=3, batch=5 * world_size, rank=rank, world_size=world_size)
 
 
 def test_batches_are_the_order_cut_in_pieces_wherever_they_begin(tmp_path: Path) -> None:
