@@ -1,5 +1,6 @@
 """What a step sees, what it gives, and what the loop does with it."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -8,8 +9,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from distvae.data.batches import epoch_order
+from distvae.data.ahead import Epochs
+from distvae.data.batches import ResidentImages, epoch_order
+from distvae.data.loaded import LoadedImages
 from distvae.runs import checkpoints
+from distvae.training.advance import advance
+from distvae.training.planning import make_plan
 from tests.conftest import TRAIN_IMAGES, Command
 from tests.training.conftest import Settings, losses, step_on, take_steps, trained, watched
 
@@ -53,6 +58,20 @@ def test_an_epoch_sees_no_image_twice(settings: Settings, here: Path) -> None:
         seen = torch.cat(asked).tolist()
         assert len(seen) == len(set(seen)) == 112
     assert orders[0] != orders[1]
+
+
+def test_images_that_come_ahead_train_the_same(settings: Settings, here: Path) -> None:
+    engines = [watched(settings(batch_size=16, accumulate=2), here).engine for _ in range(2)]
+    resident = engines[1].train_images
+    assert isinstance(resident, ResidentImages)
+    loaded = LoadedImages(resident, Epochs(TRAIN_IMAGES, 16, 0, 1), seed=0)
+    engines[1] = dataclasses.replace(engines[1], train_images=loaded, order=loaded.rows)
+    for engine in engines:
+        for first, steps in ((0, 3), (3, 4), (7, 1), (8, 2)):  # an epoch has 7
+            advance(engine, make_plan(engine, first, steps))
+    loaded.close()
+    weights = [list(engine.trained.model.parameters()) for engine in engines]
+    assert all(torch.equal(*pair) for pair in zip(*weights, strict=True))
 
 
 def test_each_step_uses_its_learning_rate_and_kl_weight(settings: Settings, here: Path) -> None:
