@@ -1,6 +1,28 @@
 """Variational autoencoders from data to deployment.
 
-The public names resolve on first use, so ``import distvae`` stays light.
+Use a model that was trained by ``distvae train``, or one of a folder of ``save_pretrained`` or the
+Hub::
+
+    from distvae import VAE
+
+    model = VAE.from_pretrained("runs/mnist-cvae")
+    images = model.sample(labels=[7, 3], n=8, seed=0)  # [16, C, H, W] in [0, 1]
+    posterior = model.encode(images, labels)  # .mean and .log_variance, [16, latent_dim]
+    again = model.decode(posterior.mean, labels)  # [16, C, H, W]
+    model.save_pretrained("folder")
+
+Sample without torch, by numpy and onnxruntime, from what ``distvae export --onnx`` writes::
+
+    from distvae.export import Sampler
+
+    images = Sampler("runs/mnist-cvae/onnx/decoder.onnx").sample(labels=[7], count=64, seed=0)
+
+- ``VAE``, ``ConditionalVAE``: the model, an ``nn.Module`` composed of parts.
+- ``ModelConfig``: which parts; ``TrainConfig``: all settings of a run.
+- ``DistvaeError``: what was wrong, what was expected, what to do; a ``ValueError``.
+
+On the command line ``distvae --help`` says what there is; ``python -m distvae`` is the same. The
+public names resolve on first use, so ``import distvae`` stays light.
 """
 
 import importlib
