@@ -72,6 +72,7 @@ FLOORS = [
     ["recipes"],
     ["arguments"],
     ["cli"],
+    ["__main__"],
 ]
 DATA_FLOORS = [
     ["cache", "identity", "npy", "roots", "factors", "layout", "levels"],
