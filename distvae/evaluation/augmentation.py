@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distvae.blocks import joined
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
 from distvae.domains import domain_of, in_unit_range, to_levels
@@ -26,6 +27,7 @@ STEPS, BATCH = 150, 256
 TEST_IMAGES = 10_000
 """At most, taken evenly."""
 BLOCK = 250
+"""Images together on a CPU."""
 
 
 class LabelSampler(Protocol):
@@ -121,10 +123,12 @@ def _small_grey(images: Tensor) -> Tensor:
 
 
 def _accuracy(network: JudgeNetwork, test: ResidentImages) -> float:
-    rows = torch.arange(0, len(test), -(-len(test) // TEST_IMAGES))
-    hits = 0
-    for part in torch.split(rows, BLOCK):
-        grey, labels, _ = test.gather(part)
-        found = network(shrink(in_unit_range(grey))).argmax(dim=1)
-        hits += int((found == labels).sum())
-    return hits / len(rows)
+    rows = torch.arange(0, len(test), -(-len(test) // TEST_IMAGES)).to(test.stored.device)
+
+    def hits(part: slice) -> Tensor:
+        grey, labels, _ = test.gather(rows[part])
+        assert labels is not None
+        found: Tensor = network(shrink(in_unit_range(grey))).argmax(dim=1)
+        return found == labels
+
+    return float(joined(hits, len(rows), BLOCK, test.device).double().mean())

@@ -11,9 +11,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torch import Tensor
 
+from distvae.blocks import fitting, for_doubles, joined
 from distvae.data.batches import ResidentImages
 from distvae.data.store import ImageData
 from distvae.draws.order import permutation
@@ -40,7 +40,9 @@ PER_FEATURE = 2
 images than features the covariance is singular."""
 NEIGHBOURS = 3
 VALUES = 4_000_000
-"""Distances held together; a matter of memory alone."""
+"""Distances held together on a CPU."""
+BYTES = 32
+"""That a distance takes elsewhere while it is looked at, at most."""
 Values = Iterator[tuple[str, float]]
 
 
@@ -112,7 +114,7 @@ def distance_metrics(
     kinds = [(generated, suffix), (other, f"{suffix}_real")]
     for found, name in kinds[: 2 if len(alike) >= LEAST else 1]:
         figures = [
-            dict(_figures(ours.double(), theirs.double(), extractor, name, seed))
+            dict(_figures(ours, theirs, extractor, name, seed))
             for ours, theirs, extractor in zip(found, real, extractors, strict=True)
         ]
         yield from named_metrics(pooled(figures))
@@ -160,11 +162,12 @@ def _alike(train: ResidentImages, labels: Tensor | None, size: int) -> Tensor:
     return rows[rows >= 0]
 
 
-def _figures(found: Tensor, real: Tensor, extractor: Extractor, name: str, seed: int) -> Values:
+def _figures(features: Tensor, held: Tensor, extractor: Extractor, name: str, seed: int) -> Values:
+    found, real = _doubles(features), _doubles(held)
     yield from _fid(f"fid{name}", found, real, seed)
     kernel = mean_of(torch.tensor(kernel_distances(found, real, seed), dtype=torch.float64))
     yield from estimate_metrics(f"kid{name}", kernel)
-    logits = extractor.logits(found.float())
+    logits = extractor.logits(features)
     scores = mean_of(torch.tensor(inception_scores(logits, seed), dtype=torch.float64))
     yield from estimate_metrics(f"inception_score{name}", scores)
     yield from _precision_recall(found, real, name, "")
@@ -186,7 +189,7 @@ def _by_label(
     size = int(counts[:, held].min()) if held else 0
     for label in held:
         pair = [
-            points[(of == label).nonzero().flatten()[:size]].double()
+            _doubles(points[(of == label).nonzero().flatten()[:size].to(points.device)])
             for points, of in ((found, own), (real, labels))
         ]
         yield from _fid(f"fid{name}/{names[label]}", pair[0], pair[1], seed)
@@ -213,21 +216,21 @@ def groups(size: int, seed: int) -> list[Tensor]:
     return [order[start::GROUPS] for start in range(GROUPS)]
 
 
-class _Given(nn.Identity):
-    """Stands where a metric expects a network: what it is given are features."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
+def _doubles(points: Tensor) -> Tensor:
+    return points.to(for_doubles(points.device)).double()
 
 
 def frechet_distance(found: Tensor, real: Tensor) -> float:
-    """Squared Frechet distance of Gaussians fitted to points ``[N, F]`` and ``[M, F]`` float64."""
-    metric = FrechetInceptionDistance(_Given(real.shape[1])).set_dtype(torch.float64)
-    metric.to(real.device)
-    metric.update(real, real=True)
-    metric.update(found, real=False)
-    return float(metric.compute())
+    """Squared Frechet distance of Gaussians fitted to points ``[N, F]`` and ``[M, F]`` float64.
+
+    The trace of the root of S T is that of the root of R' T R, symmetric, where S = R R'.
+    """
+    difference = found.mean(0) - real.mean(0)
+    some, other = found.T.cov(), real.T.cov()
+    variances, axes = torch.linalg.eigh(some)
+    root = axes * variances.clamp_min(0.0).sqrt()
+    shared = torch.linalg.eigvalsh(root.T @ other @ root).clamp_min(0.0).sqrt().sum()
+    return float(difference.square().sum() + some.trace() + other.trace() - 2.0 * shared)
 
 
 def kernel_distances(found: Tensor, real: Tensor, seed: int) -> list[float]:
@@ -277,18 +280,21 @@ def covered(
         points: ``[N, F]`` float64.
         centres: ``[M, F]`` float64.
         neighbours: k.
-        values: distances held together.
+        values: distances held together on a CPU.
 
     Returns:
         bool ``[N]``.
     """
-    rows = max(1, values // len(centres))
-    # a centre is its own nearest
-    reach = torch.cat(
-        [
-            torch.cdist(some, centres).topk(neighbours + 1, largest=False).values[:, -1]
-            for some in torch.split(centres, rows)
-        ]
-    )
-    inside = [(torch.cdist(some, centres) <= reach).any(1) for some in torch.split(points, rows)]
-    return torch.cat(inside)
+    device = points.device
+    rows = fitting(BYTES * len(centres), device, max(1, values // len(centres)))
+
+    def reach_of(part: slice) -> Tensor:  # a centre is its own nearest
+        distances = torch.cdist(centres[part], centres)
+        return distances.topk(neighbours + 1, largest=False).values[:, -1]
+
+    reach = joined(reach_of, len(centres), rows, device)
+
+    def inside(part: slice) -> Tensor:
+        return (torch.cdist(points[part], centres) <= reach).any(1)
+
+    return joined(inside, len(points), rows, device)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from distvae.blocks import in_blocks
 from distvae.data.batches import ResidentImages
 from distvae.data.examples import domain_of_data
 from distvae.data.identity import Progress
@@ -21,8 +22,9 @@ from distvae.data.store import ImageData
 from distvae.draws.philox import CHANCE
 from distvae.errors import DistvaeError
 from distvae.evaluation.judge import BLOCK, Judge, JudgeNetwork
+from distvae.evaluation.judge_stack import train_stacked
 from distvae.evaluation.judge_training import gather, train_networks
-from distvae.evaluation.passes import unwatched
+from distvae.evaluation.passes import gathered, unwatched
 from distvae.evaluation.uncertainty import Estimate, share
 from distvae.files import new_folder, write_json
 from distvae.platform import processor
@@ -73,25 +75,26 @@ def get_judges(
     """The judges of a data set, trained on its training split by the first call, then only loaded.
 
     Each takes at most 500 steps of 128 images, shrunk to at most 32 x 32 pixels, whatever the data:
-    a pass over 60 000 images, twenty over fewer, and 150 steps at least. They are trained on the
-    CPU, each by one thread, so that the number of threads does not matter; what else decides the
-    bits, processor and version of torch, is part of the folder's name. The bundled MNIST is judged
-    by judges that were trained for longer and come with the package. A damaged cache is trained
-    anew.
+    a pass over 60 000 images, twenty over fewer, and 150 steps at least. On a CPU each is trained
+    by one thread, so that the number of threads does not matter; a GPU trains all at once. What
+    else decides the bits, processor or card and version of torch, is part of the folder's name. The
+    bundled MNIST is judged by judges that were trained for longer and come with the package. A
+    damaged cache is trained anew.
 
     Args:
         data: images of at least two labels.
         cache_dir: the judges live in a folder here, named after the data's fingerprint.
-        device: where they are left.
+        device: where they are trained and left.
         progress: called with a description and a number of images; its context gives a function
             that is told how many more are done.
 
     Raises:
         DistvaeError: the folder cannot be written.
     """
+    device = torch.device(device)
     if result := _shipped(data, device):
         return result
-    identity = _identity(data)
+    identity = _identity(data, device)
     path = cache_dir / f"judges-v{VERSION}-{data.fingerprint}-{_digest(str(identity))[:8]}"
     if result := load_ensemble(path, identity, device):
         return result
@@ -99,9 +102,10 @@ def get_judges(
     watch = progress("training the judges", JUDGES * steps * BATCH) if progress else None
     try:
         with new_folder(path) as folder:
-            images = ResidentImages.from_split(data.train)
+            images = ResidentImages.from_split(data.train).to(device)
+            train = train_networks if device.type == "cpu" else train_stacked
             with watch or nullcontext(unwatched) as advance:
-                networks = train_networks(
+                networks = train(
                     images,
                     domain_of_data(data),
                     data.num_labels,
@@ -202,9 +206,11 @@ def _shape(data: ImageData) -> dict[str, object]:
     }
 
 
-def _identity(data: ImageData) -> dict[str, object]:
+def _identity(data: ImageData, device: torch.device) -> dict[str, object]:
     """What cached judges must have been made of and by."""
     made_by = [processor(), torch.backends.cpu.get_cpu_capability(), torch.__version__]
+    if device.type == "cuda":
+        made_by = [torch.cuda.get_device_name(device), torch.__version__]
     return {
         **_shape(data),
         "fingerprint": data.fingerprint,
@@ -219,15 +225,18 @@ def _estimate(told: Mapping[str, Any]) -> Estimate:
 
 def _test(judges: Sequence[Judge], data: ImageData) -> tuple[Tensor, Tensor]:
     """Whether a test image is labelled rightly by each judge ``[N, J]``, and its label ``[N]``."""
-    test, domain = ResidentImages.from_split(data.test), domain_of_data(data)
-    found, own = [], []
+    device = judges[0].model.head.weight.device
+    test, domain = ResidentImages.from_split(data.test).to(device), domain_of_data(data)
     assert test.labels is not None
-    for rows in torch.split((test.labels >= 0).nonzero().squeeze(1), BLOCK):
-        inputs, labels = gather(test, domain, rows)
+    rows = (test.labels >= 0).nonzero().squeeze(1)
+
+    def found(part: slice) -> tuple[Tensor, Tensor]:
+        inputs, labels = gather(test, domain, rows[part])
         guesses = [judge.classify(inputs) for judge in judges]
-        found.append(torch.stack(guesses, 1) == labels[:, None])
-        own.append(labels)
-    return torch.cat(found), torch.cat(own)
+        return torch.stack(guesses, 1) == labels[:, None], labels
+
+    hits, own = gathered(in_blocks(found, range(len(rows)), BLOCK, device))
+    return hits, own
 
 
 def _digest(text: str) -> str:

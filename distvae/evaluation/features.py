@@ -4,6 +4,7 @@ Legend: N images, C channels, H height, W width, F features, K classes.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from distvae.blocks import fitting, joined
 from distvae.data.batches import ResidentImages
 from distvae.domains import Domain, to_levels
 from distvae.errors import DistvaeError
@@ -24,9 +26,12 @@ from distvae.labels import Labels
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 """The network that FID was defined by; the last word before the dot begins the file's SHA-256."""
 BLOCK = 32
-"""Images of 299 x 299 pixels that Inception sees together."""
-BATCH = 500
-"""Real images read together."""
+"""Images of 299 x 299 pixels that Inception sees together on a CPU."""
+BATCH, LARGEST = 500, 4000
+"""Images that are read together on a CPU, and anywhere at most: after so many it is told how many
+are done."""
+BYTES = 16
+"""For each number of an example that is read, at most."""
 
 
 class Space(Protocol):
@@ -80,7 +85,12 @@ class Inception:
         """``[N, F]`` of images ``[N, C, H, W]`` in [0, 1], rounded as a sampler writes them."""
         levels = to_levels(images.clamp(0.0, 1.0)).to(self.head.device)
         colour = levels.expand(-1, 3, -1, -1)
-        return torch.cat([self.network(block) for block in torch.split(colour, BLOCK)])
+
+        def features_of(part: slice) -> Tensor:
+            found: Tensor = self.network(colour[part])
+            return found
+
+        return joined(features_of, len(colour), BLOCK, self.head.device)
 
     def logits(self, features: Tensor) -> Tensor:
         """``[N, K]`` of features ``[N, F]``."""
@@ -157,17 +167,20 @@ def load_inception(path: Path, device: torch.device) -> Inception:
 
 def real_images(images: ResidentImages, domain: Domain, rows: Tensor) -> Iterator[Tensor]:
     """The examples of some rows as a model would draw them, in batches ``[B, *S]``."""
-    for part in torch.split(rows, BATCH):
+    each = BYTES * math.prod(images.stored.shape[1:])
+    size = min(LARGEST, fitting(each, images.device, BATCH))
+    for part in torch.split(rows.to(images.stored.device), size):
         yield domain.to_values(images.gather(part)[0])
 
 
 def extract(spaces: Sequence[Space], batches: Iterable[Tensor], advance: Advance) -> list[Tensor]:
     """Features ``[N, F]`` in each space; ``advance`` is told the number of images."""
     found: list[list[Tensor]] = [[] for _ in spaces]
-    for images in batches:
-        for space, parts in zip(spaces, found, strict=True):
-            parts.append(space.features(images))
-        advance(len(images))
+    for batch in batches:
+        for images in torch.split(batch, LARGEST):
+            for space, parts in zip(spaces, found, strict=True):
+                parts.append(space.features(images))
+            advance(len(images))
     return [torch.cat(parts) for parts in found]
 
 

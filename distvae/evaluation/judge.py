@@ -13,10 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distvae.blocks import joined
+
 SIDE = 32
 WIDTHS = (16, 32, 48)
 FEATURES = 64
 BLOCK = 128
+"""Images together on a CPU."""
 
 
 class JudgeNetwork(nn.Module):
@@ -71,7 +74,12 @@ class Judge:
     def features(self, images: Tensor) -> Tensor:
         """The hidden layer that the decision rests on, ``[N, F]``, on the judge's device."""
         network, device = self.model.features, self.model.head.weight.device
-        return torch.cat([network(shrink(x.to(device))) for x in torch.split(images, BLOCK)])
+
+        def features_of(part: slice) -> Tensor:
+            found: Tensor = network(shrink(images[part].to(device)))
+            return found
+
+        return joined(features_of, len(images), BLOCK, device)
 
     @torch.no_grad()
     def label(self, features: Tensor) -> Tensor:

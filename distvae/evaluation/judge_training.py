@@ -6,7 +6,7 @@ Legend: B batch, C channels, H height, W width.
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -58,7 +58,7 @@ def train_networks(
         with lock:
             advance(count)
 
-    networks = [_fresh(images, num_labels, seed) for seed in seeds]
+    networks = [fresh(images, num_labels, seed) for seed in seeds]
 
     def train(number: int) -> JudgeNetwork:
         return _train(networks[number], images, domain, steps, batch, seeds[number], told)
@@ -71,10 +71,10 @@ def train_network(
     images: ResidentImages, domain: Domain, num_labels: int, steps: int, batch: int, seed: int
 ) -> JudgeNetwork:
     """A single network, on the device of its images, with the threads of the caller."""
-    return _train(_fresh(images, num_labels, seed), images, domain, steps, batch, seed)
+    return _train(fresh(images, num_labels, seed), images, domain, steps, batch, seed)
 
 
-def _fresh(images: ResidentImages, num_labels: int, seed: int) -> JudgeNetwork:
+def fresh(images: ResidentImages, num_labels: int, seed: int) -> JudgeNetwork:
     """First weights; the global random generators are left alone."""
     shape = tuple(images.stored.shape[1:])
     with torch.random.fork_rng(devices=[]):
@@ -91,41 +91,65 @@ def _train(
     seed: int,
     advance: Advance = unwatched,
 ) -> JudgeNetwork:
-    """AdamW with one cycle of the learning rate; the network comes back in evaluation mode."""
-    optimizer = torch.optim.AdamW(
-        network.parameters(), LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.02, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.25
-    )
+    """A network, which comes back in evaluation mode."""
+    stepper = Stepper(network.parameters(), steps)
     with torch.enable_grad():
-        for inputs, labels in _batches(images, domain, steps, batch, seed):
-            loss = functional.cross_entropy(network(inputs), labels, label_smoothing=0.1)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
+        for inputs, labels in batches(images, domain, steps, batch, seed):
+            stepper.step(loss_of(network(inputs), labels))
             advance(batch)
     return network.eval()
 
 
-def _batches(
+def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """What a judge is trained on, a mean over ``logits [B, L]``."""
+    return functional.cross_entropy(logits, labels, label_smoothing=0.1)
+
+
+class Stepper:
+    """AdamW with one cycle of the learning rate.
+
+    Args:
+        parameters: what is trained.
+        steps: in how many steps.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], steps: int) -> None:
+        self._optimizer = torch.optim.AdamW(
+            parameters, LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.02, fused=True
+        )
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.25
+        )
+
+    def step(self, loss: Tensor) -> None:
+        """Go a step down the gradient of a loss."""
+        self._optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self._optimizer.step()
+        self._schedule.step()
+
+
+def batches(
     images: ResidentImages, domain: Domain, steps: int, batch: int, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Shrunk images ``[B, C, h, w]`` and labels ``[B]`` of each step, shifted group by group.
 
     Vectors ``[B, F]`` are as they are.
     """
-    assert images.labels is not None
-    known = (images.labels >= 0).nonzero().squeeze(1).cpu()
-    turns = range(-(-steps * batch // len(known)))
-    orders = [permutation(len(known), seed, Stream.JUDGE_ORDER, turn) for turn in turns]
-    passes = known[torch.from_numpy(np.concatenate(orders))]
     shifts = Numbers(seed, Stream.JUDGE_SHIFTS)
-    for rows in torch.split(passes[: steps * batch], batch):
+    for rows in torch.split(row_order(images, steps * batch, seed), batch):
         groups = [gather(images, domain, group) for group in torch.split(rows, GROUP)]
         inputs = torch.cat([_shift(group, shifts) for group, _ in groups])
         yield inputs, torch.cat([labels for _, labels in groups])
+
+
+def row_order(images: ResidentImages, count: int, seed: int) -> Tensor:
+    """The rows of labelled images that a judge sees one after another, int64 ``[count]``."""
+    assert images.labels is not None
+    known = (images.labels >= 0).nonzero().squeeze(1).cpu()
+    turns = range(-(-count // len(known)))
+    orders = [permutation(len(known), seed, Stream.JUDGE_ORDER, turn) for turn in turns]
+    return known[torch.from_numpy(np.concatenate(orders))][:count]
 
 
 def gather(images: ResidentImages, domain: Domain, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,10 +164,15 @@ def _shift(images: Tensor, numbers: Numbers) -> Tensor:
     if images.dim() != 4:
         return images
     height, width = images.shape[2:]
-    down, right = height // 14, width // 14
+    down, right = reach(height), reach(width)
     top, left = numbers.integers(0, [2 * down + 1, 2 * right + 1], (2,)).tolist()
     padded = functional.pad(images, (right, right, down, down), mode="replicate")
     return padded[:, :, top : top + height, left : left + width]
+
+
+def reach(side: int) -> int:
+    """By how many pixels an image of such a side is shifted at most."""
+    return side // 14
 
 
 def _alone() -> None:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distvae.blocks import joined
 from distvae.conditions import Context
 from distvae.data.batches import ResidentImages
 from distvae.data.store import Split
@@ -31,7 +32,7 @@ MOST_OF_FLOWS = 1000
 FIT_IMAGES = 20_000
 """Training images that a density of latents is fitted to, at most."""
 PAIRS = 50_000
-"""Meetings in a flow at once; a matter of memory alone."""
+"""Meetings in a flow at once on a CPU."""
 MIXTURES = (("diag", 1), ("full", 1), ("full", 2), ("full", 5))
 """Covariances and Gaussians of the densities that are tried; the prior is another."""
 REGULARIZATION = 1e-6
@@ -192,18 +193,20 @@ def _log_aggregate(latents: Latents, rows: Tensor, model: VAE | None) -> Tensor:
     """Log of the mean density ``[B]`` of the latents of some images under their posteriors."""
     z, mean, log_variance = latents.z[rows], latents.mean[rows], latents.log_variance[rows]
     if latents.features is None:
-        parts = torch.split(z, BLOCK)
-        return torch.cat([log_aggregate(part, mean, log_variance) for part in parts])
+        return joined(
+            lambda part: log_aggregate(z[part], mean, log_variance), len(z), BLOCK, z.device
+        )
     assert model is not None
     flow = gaussian(model).flow
     assert flow is not None
     base = DiagonalGaussian(mean.float(), log_variance.float())
     posterior = FlowPosterior(base, latents.features[rows], flow.weights()).over_draws()
-    found = []
-    for part in torch.split(z.float(), max(1, PAIRS // len(rows))):
-        densities = posterior.log_prob(part.expand(len(rows), -1, -1))
-        found.append(densities.double().logsumexp(0) - math.log(len(rows)))
-    return torch.cat(found)
+
+    def densities(part: slice) -> Tensor:
+        found = posterior.log_prob(z[part].float().expand(len(rows), -1, -1))
+        return found.double().logsumexp(0) - math.log(len(rows))
+
+    return joined(densities, len(z), max(1, PAIRS // len(rows)), z.device)
 
 
 def log_aggregate(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
