@@ -1,15 +1,22 @@
 """Grids of images and PNG files. Needs numpy and pillow only."""
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
+from distvae.errors import shortened
 from distvae.files import replacing_file
+from distvae.text import printable
 
 SHEET_PIXELS = 1000
 PADDING = 2
+BACKGROUND, INK = 96, 255
+LETTERS, GAP = 24, 8
+"""Longest name of a row, and what lies around text."""
 
 
 def to_uint8(images: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -19,13 +26,16 @@ def to_uint8(images: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """Images ``[N, C, H, W]`` row by row on one sheet ``[C, rows, columns]`` with borders."""
+    """Images ``[N, C, H, W]`` row by row on one sheet ``[C, rows, columns]`` with borders.
+
+    Where no image is, there is the background.
+    """
     count, channels, height, width = images.shape
     rows = -(-count // columns)
-    cells = np.zeros((rows * columns, channels, height, width), np.uint8)
+    cells = np.full((rows * columns, channels, height, width), BACKGROUND, np.uint8)
     cells[:count] = images
     border = ((0, 0), (0, 0), (0, PADDING), (0, PADDING))
-    cells = np.pad(cells, border, constant_values=96)
+    cells = np.pad(cells, border, constant_values=BACKGROUND)
     sheet = cells.reshape(rows, columns, channels, height + PADDING, width + PADDING)
     sheet = sheet.transpose(2, 0, 3, 1, 4).reshape(channels, rows * (height + PADDING), -1)
     return sheet[:, :-PADDING, :-PADDING]
@@ -35,10 +45,10 @@ def paired(above: NDArray[np.uint8], below: NDArray[np.uint8], columns: int) -> 
     """Two sets of images ``[N, C, H, W]``, row by row above each other, for a sheet.
 
     Returns:
-        Images ``[2 * rows * columns, C, H, W]``; where the last rows are short, black ones.
+        Images ``[2 * rows * columns, C, H, W]``; background where the last rows are short.
     """
     rows = -(-len(above) // columns)
-    sheet = np.zeros((2, rows * columns, *above.shape[1:]), np.uint8)
+    sheet = np.full((2, rows * columns, *above.shape[1:]), BACKGROUND, np.uint8)
     sheet[0, : len(above)], sheet[1, : len(below)] = above, below
     by_row = sheet.reshape(2, rows, columns, *above.shape[1:]).swapaxes(0, 1)
     return by_row.reshape(-1, *above.shape[1:])
@@ -51,8 +61,53 @@ def save_png(path: Path, image: NDArray[np.uint8]) -> None:
         picture.save(temporary, format="PNG")
 
 
-def save_grid(path: Path, images: NDArray[np.uint8], columns: int) -> None:
-    """Write a sheet of images, small ones enlarged by a whole factor so that a person can see."""
+def save_grid(
+    path: Path,
+    images: NDArray[np.uint8],
+    columns: int,
+    names: Sequence[str] = (),
+    caption: str = "",
+) -> None:
+    """Write a sheet of images, small ones enlarged by a whole factor so that a person can see.
+
+    Args:
+        path: of the file.
+        images: ``[N, C, H, W]``.
+        columns: images in a row.
+        names: of the rows, at their left; left out: rows have none.
+        caption: above them all.
+    """
     sheet = grid(images, columns)
     factor = max(1, SHEET_PIXELS // max(sheet.shape[1:]))
-    save_png(path, sheet.repeat(factor, axis=1).repeat(factor, axis=2))
+    sheet = sheet.repeat(factor, axis=1).repeat(factor, axis=2)
+    if caption or any(names):
+        sheet = _labelled(sheet, (images.shape[2] + PADDING) * factor, names, caption)
+    save_png(path, sheet)
+
+
+def _labelled(
+    sheet: NDArray[np.uint8], step: int, names: Sequence[str], caption: str
+) -> NDArray[np.uint8]:
+    """A sheet ``[C, H, W]`` with names at the left of its rows, which are ``step`` pixels apart."""
+    shown = [shortened(printable(name), LETTERS) for name in names]
+    font = ImageFont.load_default(max(9.0, min(18.0, 0.6 * step)))
+    left = max((GAP + int(font.getlength(name)) + GAP for name in shown), default=0)
+    lines, line = [], ImageFont.load_default(14.0)
+    if caption:
+        letters = max(20, int((left + sheet.shape[2]) / line.getlength("x")))
+        lines = textwrap.wrap(printable(caption), letters)
+    above = len(lines) * 18 + GAP if lines else 0
+    width = left + sheet.shape[2]
+    result = Image.new("RGB" if sheet.shape[0] == 3 else "L", (width, above + sheet.shape[1]))
+    ink, background = ((INK,) * sheet.shape[0], (BACKGROUND,) * sheet.shape[0])
+    canvas = ImageDraw.Draw(result)
+    canvas.rectangle((0, 0, *result.size), background)
+    for number, text in enumerate(lines):
+        canvas.text((GAP, GAP // 2 + 18 * number), text, ink, line)
+    for number, name in enumerate(shown):
+        middle = above + number * step + step / 2
+        canvas.text((left - GAP, middle), name, ink, font, anchor="rm")
+    pixels = np.array(result)
+    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    pixels[:, above:, left:] = sheet
+    return pixels

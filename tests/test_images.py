@@ -7,7 +7,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from distvae.images import PADDING, SHEET_PIXELS, grid, paired, save_grid, save_png, to_uint8
+from distvae.images import (
+    BACKGROUND,
+    PADDING,
+    SHEET_PIXELS,
+    grid,
+    paired,
+    save_grid,
+    save_png,
+    to_uint8,
+)
 
 
 def random_images(count: int, channels: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -43,8 +52,8 @@ def test_each_image_lies_in_its_cell(count: int, columns: int, rows: int, channe
         if cell < count:
             np.testing.assert_array_equal(area, images[cell])
         else:
-            assert not area.any()
-    assert len(np.unique(sheet[:, border])) <= 1
+            assert (area == BACKGROUND).all()
+    assert (sheet[:, border] == BACKGROUND).all()
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
@@ -85,5 +94,27 @@ def test_each_image_of_a_pair_lies_above_the_other(count: int, columns: int) -> 
             np.testing.assert_array_equal(top, above[number])
             np.testing.assert_array_equal(bottom, below[number])
         else:
-            assert not top.any()
-            assert not bottom.any()
+            assert (top == BACKGROUND).all()
+            assert (bottom == BACKGROUND).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [4, 28, 300])
+def test_rows_are_named_and_the_images_stay(tmp_path: Path, channels: int, side: int) -> None:
+    images = random_images(5, channels, side, side)
+    save_grid(tmp_path / "bare.png", images, 2)
+    names = ("seven", "eight [bold]", "a name of a row that is longer than its sheet is wide" * 2)
+    save_grid(tmp_path / "named.png", images, 2, names, "what is seen " * 9)
+    with Image.open(tmp_path / "bare.png") as opened:
+        bare = np.asarray(opened)
+    with Image.open(tmp_path / "named.png") as opened:
+        named = np.asarray(opened)
+    above, left = (named.shape[axis] - bare.shape[axis] for axis in (0, 1))
+    assert above > 0
+    np.testing.assert_array_equal(named[above:, left:], bare)
+    step = bare.shape[0] / 3
+    for row in range(3):  # text in the middle of each row, none between them
+        margin = named[above + int(row * step) : above + int((row + 1) * step), :left]
+        assert (margin != BACKGROUND).any()
+    assert (named[:above] != BACKGROUND).any()
+    assert (named[above:, :2] == BACKGROUND).all()
