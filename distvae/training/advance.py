@@ -14,9 +14,22 @@ def advance(engine: Engine, plan: Plan) -> None:
         engine: what a step is made of.
         plan: of steps that follow those that were taken.
     """
-    state = engine.state
-    state.cursor.zero_()
+    engine.state.begin(plan)
     for number in range(plan.steps):
-        batches = engine.batches(plan.first + number, plan.rows_of(number, state.cursor))
-        row = plan.numbers.index_select(0, state.cursor)[0]
-        state.note(engine.update(plan.turns, batches, row))
+        take_step(engine, plan, number)
+
+
+def take_step(engine: Engine, plan: Plan, number: int) -> None:
+    """Take the step at which the state stands, and stand at the next.
+
+    Args:
+        engine: what a step is made of.
+        plan: which the state has taken over.
+        number: of the step in it, for what comes from the host: images that do not lie on the
+            device, and noise that numpy draws. Else the step finds everything by the state.
+    """
+    state = engine.state
+    rows = plan.rows[number] if engine.host_bound else state.rows
+    step = plan.first + number if engine.noise.on_host else state.step
+    batches = engine.batches(step, rows)
+    state.note(engine.update(plan.turns, batches, state.numbers))

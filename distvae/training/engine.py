@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from distvae.batch import Batch
 from distvae.checkpoint import Trained
@@ -28,7 +29,7 @@ from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
 from distvae.objectives import MODEL, OBJECTIVES, Objective, Pressure, RunFacts
 from distvae.schedules import Parts, steps_of, whole
-from distvae.training.plan import Rows, State
+from distvae.training.plan import State
 from distvae.training.sharding import shards_model
 from distvae.training.transfer import Origin
 from distvae.training.update import LossOf, Update, autograd_update, loss_function
@@ -51,8 +52,8 @@ class Engine:
     shards: list[slice]
     """Positions of the global batch that this process handles, by micro-batch."""
     train_images: TrainImages
-    order: Callable[[int], Rows]
-    """(epoch) -> the rows of ``train_images`` that it visits, one after the other."""
+    order: Callable[[int], Tensor | range]
+    """(epoch) -> the rows of ``train_images`` that it visits, one after the other, on the host."""
     test_images: ResidentImages
     validation_images: ResidentImages | None
     """By which the weights are judged while they are trained; None: by the test images."""
@@ -86,8 +87,19 @@ class Engine:
         """Steps of the whole run."""
         return self.parts[-1].end
 
-    def batches(self, step: int, rows: Rows) -> list[Batch]:
-        """The micro-batches of this process in a step on the global batch ``rows [B]``."""
+    @property
+    def host_bound(self) -> bool:
+        """Whether the images of a step come from the host, one step after the other."""
+        images = self.train_images
+        return not isinstance(images, ResidentImages) or images.stored.device != images.device
+
+    def batches(self, step: int | Tensor, rows: Tensor | range) -> list[Batch]:
+        """The micro-batches of this process in a step on the global batch ``rows [B]``.
+
+        Args:
+            step: steps taken before, on the device unless the noise is drawn on the host.
+            rows: on the device, unless the images come from the host.
+        """
         return self._batches(step, rows, self.train_images)
 
     def probe_batches(self) -> list[Batch]:
@@ -95,7 +107,9 @@ class Engine:
         rows = torch.zeros(self.config.optim.batch, dtype=torch.int64)
         return self._batches(0, rows, self.test_images)
 
-    def _batches(self, step: int, rows: Rows, images: TrainImages) -> list[Batch]:
+    def _batches(
+        self, step: int | Tensor, rows: Tensor | range, images: TrainImages
+    ) -> list[Batch]:
         batches = []
         for positions in self.shards:
             stored, *known = images.gather(rows[positions])
@@ -225,7 +239,7 @@ def _settle_buckets(engine: Engine) -> None:
 
 def _train_images(
     data: ImageData, images: ResidentImages, config: TrainConfig, accelerator: Accelerator
-) -> tuple[TrainImages, Callable[[int], Rows]]:
+) -> tuple[TrainImages, Callable[[int], Tensor | range]]:
     """What to train on, and the order of an epoch; what is not on the device comes ahead."""
     seed, device = config.optim.seed, accelerator.device
     world = accelerator.process_index, accelerator.num_processes
@@ -238,10 +252,10 @@ def _train_images(
         loaded = LoadedImages(resident, epochs, seed)
         return loaded, loaded.rows
 
-    def order(epoch: int) -> Rows:
-        return torch.from_numpy(epoch_order(len(resident), seed, epoch)).to(device)
+    def order(epoch: int) -> Tensor:
+        return torch.from_numpy(epoch_order(len(resident), seed, epoch))
 
-    return resident, functools.lru_cache(1)(order)
+    return resident, functools.lru_cache(2)(order)  # a plan may cross from one to the next
 
 
 def _shards(config: TrainConfig, accelerator: Accelerator) -> list[slice]:

@@ -19,7 +19,7 @@ from distvae.training.judging import (
     stopped_early,
 )
 from distvae.training.losses import StepLoss, check_losses
-from distvae.training.plan import MOST_STEPS
+from distvae.training.plan import most_steps
 from distvae.training.planning import make_plan, scheduled
 from distvae.training.session import Session, Window, went_wrong
 from distvae.training.sharding import whole_model, whole_state
@@ -40,9 +40,7 @@ def train(session: Session) -> None:
     while progress.step < engine.total_steps and not stopped_early(engine, progress):
         take_steps(session, next_event(session) - progress.step)
         last = progress.step == engine.total_steps
-        if progress.step % run.log_every == 0 or last:
-            log_window(session)
-        if progress.step % engine.steps_per_epoch == 0 or last:
+        if last or progress.step % engine.steps_per_epoch == 0:
             last = end_epoch(session, last)
         stopping = session.vote.signal_name(progress.step, session.log.failure is not None)
         if session.vote.troubled:
@@ -57,25 +55,35 @@ def train(session: Session) -> None:
 def next_event(session: Session) -> int:
     """The step after which there is something to do beside steps, the same on all processes.
 
-    That is a log line, the end of an epoch or of the run, a checkpoint, or a look at signals.
+    That is an epoch's end with an evaluation or a sample sheet, the end of the run, a checkpoint,
+    or a look at signals. The lines of a log are no event: what they tell is cut of what is found.
     """
     engine, step = session.engine, session.progress.step
-    run = engine.config.run
-    periods = run.log_every, run.checkpoint_every, engine.steps_per_epoch
+    run, epoch = engine.config.run, engine.steps_per_epoch
+    periods = run.checkpoint_every, run.eval_every * epoch, run.sample_every * epoch
     regular = (step - step % period + period for period in periods)
-    return min(*regular, engine.total_steps, session.vote.due, step + MOST_STEPS)
+    most = step + most_steps(engine.config.optim.batch)
+    return min(*regular, engine.total_steps, session.vote.due, most)
 
 
 def take_steps(session: Session, steps: int) -> None:
-    """Take so many steps of one epoch, or fewer where another player joins in between."""
-    engine, window = session.engine, session.window
+    """Take so many steps, or fewer where another player joins in between, and log their lines."""
+    engine, progress = session.engine, session.progress
     started = time.perf_counter()
-    plan = make_plan(engine, session.progress.step, steps)
+    plan = make_plan(engine, progress.step, steps)
     advance(engine, plan)
-    window.found.append(engine.state.found(plan.steps))  # waits for the device
-    session.progress.step += plan.steps
-    window.seconds += time.perf_counter() - started
-    session.console.moved(session.progress.step)
+    found = engine.state.found(plan.steps)  # waits for the device
+    each = (time.perf_counter() - started) / plan.steps
+    every, end = engine.config.run.log_every, plan.first + plan.steps
+    while progress.step < end:
+        step = min(end, progress.step - progress.step % every + every)
+        part = found[progress.step - plan.first : step - plan.first]
+        session.window.found.append(part)
+        session.window.seconds += each * len(part)
+        progress.step = step
+        if step % every == 0 or step == engine.total_steps:
+            log_window(session)
+    session.console.moved(progress.step)
 
 
 def log_window(session: Session) -> None:

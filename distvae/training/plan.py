@@ -1,5 +1,8 @@
 """What steps take from the host and what they give back, as tables on the device.
 
+A plan is made on the host. The state holds room for one on the device, always the same, so that a
+step that was recorded finds the next plan where it found the one before.
+
 Legend: n steps, S numbers of a step, M micro-batches of a process, F numbers of a loss, B global
 batch.
 """
@@ -16,8 +19,16 @@ from distvae.training.players import Turn
 
 MOST_STEPS = 4096
 """Of one plan."""
-Rows = Tensor | range
-"""Numbers of images: int64 of a split that is resident, a range of one that is streamed."""
+MOST_ROWS = 2**22
+"""Of one plan, which are 32 MiB."""
+Rows = Tensor | Sequence[range]
+"""Numbers of images by step: int64 ``[n, B]`` of a split that is resident, n ranges of one that is
+streamed."""
+
+
+def most_steps(batch: int) -> int:
+    """How many steps of this global batch a plan holds at most."""
+    return min(MOST_STEPS, max(1, MOST_ROWS // batch))
 
 
 class Scales(NamedTuple):
@@ -57,30 +68,30 @@ def numbers_of(row: Tensor, turns: Sequence[Turn]) -> Numbers:
 
 
 def table_of(rows: Sequence[Sequence[float]], device: torch.device) -> Tensor:
-    """The numbers of several steps ``[n, S]``, on a device.
+    """The numbers of several steps ``[n, S]``, on the host, in the type for a device.
 
     On a CPU AdamW takes its learning rate in double precision, elsewhere in single.
     """
     kind = torch.float64 if device.type == "cpu" else torch.float32
-    return torch.tensor(rows, dtype=kind).to(device)
+    return torch.tensor(rows, dtype=kind)
 
 
 def standstill(turns: Sequence[Turn], device: torch.device) -> Tensor:
     """Numbers ``[S]`` of a step in which nothing moves, under full pressure."""
     scales = [0.0] * 3 * sum(map(len, turns))
-    return table_of([[0.0, *[1.0] * len(Pressure._fields), *scales]], device)[0]
+    return table_of([[0.0, *[1.0] * len(Pressure._fields), *scales]], device).to(device)[0]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the next n steps take from the host."""
+    """What the next n steps take, on the host."""
 
     first: int
     """Steps taken before them."""
     turns: tuple[Turn, ...]
     """Who moves in each of them, one turn after the other."""
     rows: Rows
-    """Of the images that they see, ``[n, B]``; as a range they are n B numbers."""
+    """Of the images that they see."""
     numbers: Tensor
     """``[n, S]``: of each step what :func:`numbers_of` names."""
 
@@ -89,18 +100,9 @@ class Plan:
         """N."""
         return len(self.numbers)
 
-    def rows_of(self, number: int, cursor: Tensor) -> Rows:
-        """The rows ``[B]`` of a step, which the cursor ``[1]`` picks where they lie beside it."""
-        if isinstance(self.rows, range):
-            size = len(self.rows) // self.steps
-            return self.rows[number * size : (number + 1) * size]
-        if self.rows.device != cursor.device:  # too large for the device, as are the images
-            return self.rows[number]
-        return self.rows.index_select(0, cursor)[0]
-
 
 class State:
-    """Where the steps of a plan are, and what they found; on the device.
+    """Where the steps of a plan are, what they take, and what they found; on the device.
 
     Weights, moments and averages are the other part of what steps change. They stay where model and
     optimizer have them.
@@ -110,13 +112,45 @@ class State:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
+        self._counters = torch.zeros(2, dtype=torch.int64, device=device)
+        self.cursor = self._counters[:1]
         """Number ``[1]`` of the next step in its plan."""
+        self.step = self._counters[1]
+        """Steps taken before it, []."""
         self.extras: tuple[str, ...] = ()
         """Names of the extras of a loss."""
         self.others: tuple[str, ...] = ()
         """Names of the players whose losses follow them."""
+        self._rows: Tensor | None = None
+        self._numbers: Tensor | None = None
         self._ring: Tensor | None = None
+
+    def begin(self, plan: Plan) -> None:
+        """Take over a plan from the host, and stand before its first step."""
+        self._counters.copy_(torch.tensor([0, plan.first]))
+        self._numbers = self._filled(self._numbers, plan.numbers)
+        if isinstance(plan.rows, Tensor):
+            self._rows = self._filled(self._rows, plan.rows)
+
+    def _filled(self, table: Tensor | None, values: Tensor) -> Tensor:
+        """The table with these values ``[n, X]``, a new one where there is none of this width."""
+        if table is None or table.shape[1:] != values.shape[1:]:
+            room = max(len(values), most_steps(values.shape[1]))
+            table = values.new_zeros(room, *values.shape[1:], device=self.cursor.device)
+        table[: len(values)].copy_(values)
+        return table
+
+    @property
+    def rows(self) -> Tensor:
+        """The rows ``[B]`` that the step sees."""
+        assert self._rows is not None
+        return self._rows.index_select(0, self.cursor)[0]
+
+    @property
+    def numbers(self) -> Tensor:
+        """The numbers ``[S]`` of the step."""
+        assert self._numbers is not None
+        return self._numbers.index_select(0, self.cursor)[0]
 
     def note(self, found: Summary) -> None:
         """Keep what a step found, and go on to the next."""
@@ -124,7 +158,7 @@ class State:
             self._ring = found.values.new_zeros(MOST_STEPS, *found.values.shape)
             self.extras, self.others = found.extras, found.others
         self._ring.index_copy_(0, self.cursor, found.values.unsqueeze(0))
-        self.cursor.add_(1)
+        self._counters.add_(1)
 
     def found(self, steps: int) -> Tensor:
         """What so many steps of a plan found, a copy ``[n, M, F]`` on the CPU; waits for them."""

@@ -5,6 +5,9 @@ Legend: n steps, S numbers of a step, B global batch.
 
 from collections.abc import Iterator, Sequence
 
+import torch
+from torch import Tensor
+
 from distvae.objectives import MODEL
 from distvae.schedules import capacity, kl_weight
 from distvae.training.engine import Engine
@@ -18,8 +21,8 @@ def make_plan(engine: Engine, first: int, steps: int, rows: Rows | None = None) 
     Args:
         engine: whose optimizer has taken all steps before these.
         first: steps taken before.
-        steps: n, all in one epoch.
-        rows: of the images to see, ``[n, B]``; left out: those of the epoch's order.
+        steps: n, of as many epochs as they reach into.
+        rows: of the images to see; left out: those of each epoch's order.
     """
     players = engine.training.objective.players
     steps = min(steps, same_turns(players, first))
@@ -31,10 +34,21 @@ def make_plan(engine: Engine, first: int, steps: int, rows: Rows | None = None) 
 
 
 def _rows(engine: Engine, first: int, steps: int) -> Rows:
-    epoch, start = divmod(first, engine.steps_per_epoch)
-    size = engine.config.optim.batch
-    rows = engine.order(epoch)[start * size : (start + steps) * size]
-    return rows if isinstance(rows, range) else rows.view(steps, size)
+    """The rows of these steps, epoch by epoch; what is left of one by whole batches is not seen."""
+    size, per_epoch = engine.config.optim.batch, engine.steps_per_epoch
+    parts: list[Tensor] = []
+    ranges: list[range] = []
+    step, end = first, first + steps
+    while step < end:
+        epoch, start = divmod(step, per_epoch)
+        stop = min(per_epoch, start + end - step)
+        rows = engine.order(epoch)[start * size : stop * size]
+        if isinstance(rows, Tensor):
+            parts.append(rows.view(-1, size))
+        else:
+            ranges += [rows[number : number + size] for number in range(0, len(rows), size)]
+        step += stop - start
+    return torch.cat(parts) if parts else ranges
 
 
 def _numbers(
