@@ -6,28 +6,28 @@
 import dataclasses
 import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from distvae.batch import Noise
 from distvae.config import TrainConfig
 from distvae.data.store import open_data
-from distvae.draws.steps import NoiseSource
+from distvae.draws import steps
 from distvae.objectives import MODEL, OBJECTIVES
 from distvae.training import loop, stopping
 from distvae.training.accelerator import build_accelerator
-from distvae.training.advance import advance
+from distvae.training.advance import advance, take_step
 from distvae.training.engine import Engine, build_engine
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.plan import Plan, numbers_of
 from distvae.training.planning import make_plan
 from distvae.training.stopping import StopRequest, Vote
 from distvae.training.whole_step import compiled_update
-from tests.training.conftest import Settings, losses, trained
+from tests.training.conftest import Settings, lines, losses, trained
+from tests.training.graphs import ReadByHost, Recorder
 
 STEPS = 10
 """Of an epoch, and of what is compared."""
@@ -85,47 +85,45 @@ def test_steps_at_once_are_the_same_as_one_by_one(
         assert torch.equal(tensors[0], tensors[2])
 
 
-class DrawnBefore:
-    """Noise of a few steps that is there already: on a CPU it is numpy that draws it."""
-
-    def __init__(self, noise: NoiseSource, steps: range, shards: list[slice]) -> None:
-        self._drawn = {(step, at.start): noise.draw(step, at) for step in steps for at in shards}
-
-    def draw(self, step: int, positions: slice) -> Noise:
-        return self._drawn[step, positions.start]
+@pytest.fixture
+def drawn_on_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise as another device than a CPU draws it: of the step's number that lies there."""
+    monkeypatch.setattr(steps, "BY_NUMPY", "another")
 
 
-class Calls(TorchDispatchMode):
-    """Remembers the names of operations."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        self.names.add(str(func.overloadpacket).removeprefix("aten."))
-        return func(*args, **(kwargs or {}))
-
-
+@pytest.mark.usefixtures("drawn_on_device")
 @pytest.mark.parametrize("changes", KINDS, ids=["averaged", "accumulated", "two players"])
-def test_a_block_reads_nothing_and_sends_nothing(
+def test_a_step_that_is_repeated_without_its_program_is_the_step(
     settings: Settings, here: Path, changes: dict[str, Any]
 ) -> None:
-    engine = built(settings(**changes), here)
-    take(engine, 0, 4, 1)
-    plan = make_plan(engine, 4, 4)
-    drawn: Any = DrawnBefore(engine.noise, range(4, 8), engine.shards)
-    engine = dataclasses.replace(engine, noise=drawn)
-    with Calls() as calls:
-        advance(engine, plan)
-    assert {"index_select", "index_copy_", "_fused_adamw_"} <= calls.names
-    # a scalar that is read, one that is made of a number of the host
-    assert not calls.names & {"_local_scalar_dense", "lift_fresh", "lift_fresh_copy", "equal"}
-    with Calls() as calls:
-        float(torch.ones(1) + torch.tensor(1.0))
-    assert {"_local_scalar_dense", "lift_fresh"} <= calls.names, "they would have been seen"
+    """So it reads nothing of the host but the plan, and the host reads nothing of it."""
+    engines = [built(settings(**changes), here) for _ in range(2)]
+    recorder = Recorder()
+    for engine in engines:
+        take(engine, 0, 4, 2)
+    eager = take(engines[0], 4, 13, 13)
+    plan = make_plan(engines[1], 4, 13)
+    assert plan.steps == 13, "it crosses the end of an epoch"
+    engines[1].state.begin(plan)
+    replay = recorder.record(lambda: take_step(engines[1], plan, 0))
+    for _ in range(12):
+        replay()
+    assert engines[1].state.found(13).flatten(1).tolist() == eager
+    for one, other in zip(*map(everything, engines), strict=True):
+        assert torch.equal(one, other)
+    assert {"index_select", "index_copy_", "_fused_adamw_", "mm"} & set(recorder.operations)
+
+
+def test_what_reads_the_device_or_brings_a_number_is_no_graph() -> None:
+    value = torch.ones(3)
+    steps: list[Callable[[], object]] = [
+        lambda: value.add_(float(value[0])),
+        lambda: value.add_(torch.tensor(1.0)),
+        lambda: value[value > 0],
+    ]
+    for step in steps:
+        with pytest.raises(ReadByHost):
+            Recorder().record(step)
 
 
 def test_moments_are_corrected_by_the_steps_that_a_player_has_taken(
@@ -208,7 +206,7 @@ def test_a_scaled_step_is_that_of_plain_adamw() -> None:
 def test_steps_are_taken_up_to_the_next_event(
     settings: Settings, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log line, a checkpoint, the end of an epoch or of the run."""
+    """A checkpoint, an epoch's end with something due, the end of the run; a log line is none."""
     plans: list[Plan] = []
 
     def noted(engine: Engine, plan: Plan) -> None:
@@ -217,16 +215,18 @@ def test_steps_are_taken_up_to_the_next_event(
 
     monkeypatch.setattr(loop, "advance", noted)
     monkeypatch.setattr(stopping, "ALONE_SECONDS", 1e9)
-    often = settings(epochs=3, max_steps=27, log_every=4, checkpoint_every=7)
+    events = {"eval_every": 2, "sample_every": 2, "checkpoint_every": 7}
+    often = settings(epochs=3, max_steps=27, log_every=4, **events)
     run = trained(often, here / "often")
     ends = [plan.first + plan.steps for plan in plans]
-    assert ends == [1, *(4, 7, 8, 10, 12, 14, 16, 20, 21, 24, 27)]
+    assert ends == [1, 7, 14, 20, 21, 27]
     assert [plan.first for plan in plans] == [0, *ends[:-1]]
     plans.clear()
     monkeypatch.setattr(stopping, "ALONE_SECONDS", 0.0)
     steps = trained(often, here / "steps")
     assert [plan.steps for plan in plans] == [1] * 27
     assert losses(run) == losses(steps)
+    assert [line["step"] for line in lines(run)] == [4, 7, 8, 12, 14, 16, 20, 21, 24, 27]
     assert (run / "model.safetensors").read_bytes() == (steps / "model.safetensors").read_bytes()
 
 
