@@ -187,6 +187,8 @@ class OptimConfig:
     """Arithmetic of the networks; likelihood and KL are always float32. `no` is float32; `auto` takes bf16 where the machine has it and a few steps of this run are at least 1.3 times as fast in it, else `no`. The decision is recorded and stands when the run is gone on with."""
     compile: Literal["off", "on", "auto"] = "off"
     """torch.compile: `auto` compiles when the run is long enough to win back the compilation time."""
+    capture: Literal["auto", "on", "off"] = "auto"
+    """On CUDA, record a step once as a graph of kernels, compiled or not, and let the GPU repeat it: Python cannot tell it as fast what to do. `auto` does so where nothing is in the way (FSDP2, fp16, images that come from the host in each step), and says what is; `on` refuses to train otherwise. The numbers are the same."""
     early_stopping: Count | None = None
     """Stop after this many evaluations without a better loss, and keep the best weights (--keep-best); left out: never."""
     seed: Seed = 0

@@ -141,6 +141,8 @@ class Objective(nn.Module):
 
     compiles: ClassVar[bool] = True
     """Whether its gradient is that of its value, all a compiler can know of it."""
+    captures: ClassVar[bool] = True
+    """Whether a step with it can be repeated by the device alone, without a look at its numbers."""
 
     def __init__(self, facts: RunFacts) -> None:
         super().__init__()

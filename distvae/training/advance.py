@@ -1,7 +1,14 @@
 """Several steps of a run at once, as one program on the device."""
 
+import contextlib
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from distvae.training.capture import Step
 from distvae.training.engine import Engine
 from distvae.training.plan import Plan
+from distvae.training.probing import undone
 
 
 def advance(engine: Engine, plan: Plan) -> None:
@@ -13,10 +20,17 @@ def advance(engine: Engine, plan: Plan) -> None:
     Args:
         engine: what a step is made of.
         plan: of steps that follow those that were taken.
+
+    Raises:
+        DistvaeError: the step cannot be captured, and the run insists.
     """
     engine.state.begin(plan)
+    repeat = _recorded(engine, plan)
     for number in range(plan.steps):
-        take_step(engine, plan, number)
+        if repeat is None:
+            take_step(engine, plan, number)
+        else:
+            repeat()
 
 
 def take_step(engine: Engine, plan: Plan, number: int) -> None:
@@ -33,3 +47,25 @@ def take_step(engine: Engine, plan: Plan, number: int) -> None:
     step = plan.first + number if engine.noise.on_host else state.step
     batches = engine.batches(step, rows)
     state.note(engine.update(plan.turns, batches, state.numbers))
+
+
+def _recorded(engine: Engine, plan: Plan) -> Step | None:
+    """What repeats a step of a plan; None where it is taken by its program."""
+    if engine.graphs is None:
+        return None
+    size = plan.rows.shape[1] if isinstance(plan.rows, Tensor) else 0
+
+    @contextlib.contextmanager
+    def untouched() -> Iterator[None]:
+        with undone(engine.trained):
+            try:
+                yield
+            finally:  # a recording may have failed in the midst of a step
+                engine.wrapped.optimizer.zero_grad()
+                engine.accelerator.step = 0
+        engine.state.begin(plan)
+
+    def step() -> None:
+        take_step(engine, plan, 0)
+
+    return engine.graphs.of((plan.turns, size, id(engine.update)), step, untouched)

@@ -29,6 +29,7 @@ from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
 from distvae.objectives import MODEL, OBJECTIVES, Objective, Pressure, RunFacts
 from distvae.schedules import Parts, steps_of, whole
+from distvae.training.capture import Graphs, use_own_stream
 from distvae.training.plan import State
 from distvae.training.sharding import shards_model
 from distvae.training.transfer import Origin
@@ -61,6 +62,8 @@ class Engine:
     steps_per_epoch: int
     parts: Parts
     """What the learning rate follows."""
+    graphs: Graphs | None = None
+    """Of its steps, where they are captured."""
 
     @property
     def trained(self) -> Trained:
@@ -138,6 +141,7 @@ def build_engine(
     """
     config = config.fitted(data.train_images, data.side, data.num_labels, bool(data.attributes))
     optim, device = config.optim, accelerator.device
+    use_own_stream(device)
     steps_per_epoch = _steps_per_epoch(config, data)
     shards = _shards(config, accelerator)
     images = ResidentImages.from_split(data.train)

@@ -35,7 +35,7 @@ def step_seconds(
     batches = engines[0].probe_batches()
     taken = tuple(turns(engines[0].training.objective.players, 0))
     row = standstill(taken, engines[0].accelerator.device)
-    with _undone(engines[0].trained):
+    with undone(engines[0].trained):
         for _ in range(warm_up + timed):
             for engine, took in zip(engines, seconds, strict=True):
                 started = time.perf_counter()
@@ -45,12 +45,13 @@ def step_seconds(
 
 
 @contextlib.contextmanager
-def _undone(trained: Trained) -> Iterator[None]:
+def undone(trained: Trained) -> Iterator[None]:
     """Whatever is done inside, the tensors of the training are the same afterwards, bit for bit."""
     held: dict[int, Tensor] = {}
     modules = [trained.model, trained.averaged, trained.objective]
-    states = [module.state_dict() for module in modules if module is not None]
-    for state in (*states, *trained.optimizer.state.values()):
+    for module in filter(None, modules):
+        held |= {id(value): value for value in (*module.parameters(), *module.buffers())}
+    for state in trained.optimizer.state.values():
         held |= {id(value): value for value in state.values() if isinstance(value, Tensor)}
     before = {key: value.detach().clone() for key, value in held.items()}
     try:
