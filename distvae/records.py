@@ -121,6 +121,15 @@ class PrecisionRecord:
 
 
 @dataclass(frozen=True)
+class CaptureRecord:
+    """Whether its steps are captured, and why not."""
+
+    asked: str
+    taken: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class TransferRecord:
     """What a run began with, where it was the weights of another model."""
 
@@ -143,6 +152,7 @@ class RunRecord(ModelRecord):
     """Of Python and of packages."""
     world: WorldRecord = WorldRecord()
     precision: PrecisionRecord | None = None
+    capture: CaptureRecord | None = None
     init_from: TransferRecord | None = None
     schedule: tuple[Part, ...] = ()
     """The parts of the run, each with a schedule of its own; none where it was written before."""

@@ -68,4 +68,4 @@ def _recorded(engine: Engine, plan: Plan) -> Step | None:
     def step() -> None:
         take_step(engine, plan, 0)
 
-    return engine.graphs.of((plan.turns, size, id(engine.update)), step, untouched)
+    return engine.graphs.of((plan.turns, size, engine.update), step, untouched)

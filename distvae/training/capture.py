@@ -52,10 +52,9 @@ class CudaRecorder:
                 step()
             torch.cuda.synchronize()
             self._check_room(torch.cuda.max_memory_allocated() - before)
-            graph = torch.cuda.CUDAGraph()
-            # other threads may go on to use the GPU
-            mode = {"capture_error_mode": "thread_local"}
-            with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), **mode):
+            graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+            # other threads may use the GPU meanwhile
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 step()
         except RuntimeError as error:  # which running out of memory is, too
             raise NotCaptured(_reason(error)) from error
@@ -90,6 +89,7 @@ class Graphs:
         self._replay: Step | None = None
         self.refused = ""
         """Why the step could not be recorded, once it could not."""
+        self._told = False
 
     def of(
         self, key: Hashable, step: Step, untouched: Callable[[], AbstractContextManager[None]]
@@ -122,6 +122,13 @@ class Graphs:
             self._key = key
         return self._replay
 
+    def news(self) -> str:
+        """What to say, once, of a step that could not be recorded; else nothing."""
+        if self._told or not self.refused:
+            return ""
+        self._told = True
+        return f"steps are not captured, and launched kernel by kernel: {self.refused}"
+
     def forget(self) -> None:
         """Drop what was recorded, and its memory."""
         self._key = self._replay = None
@@ -146,7 +153,7 @@ def use_own_stream(device: torch.device) -> None:
         return
     default = torch.cuda.default_stream(device)
     if torch.cuda.current_stream(device) == default:
-        own = torch.cuda.Stream(device)
+        own = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         own.wait_stream(default)
         torch.cuda.set_stream(own)
 

@@ -94,7 +94,7 @@ class Engine:
     def host_bound(self) -> bool:
         """Whether the images of a step come from the host, one step after the other."""
         images = self.train_images
-        return not isinstance(images, ResidentImages) or images.stored.device != images.device
+        return not (isinstance(images, ResidentImages) and images.there)
 
     def batches(self, step: int | Tensor, rows: Tensor | range) -> list[Batch]:
         """The micro-batches of this process in a step on the global batch ``rows [B]``.

@@ -18,7 +18,6 @@ from distvae.records import DataRecord
 from distvae.runs import CONFIG, Run, find_run, is_run
 from distvae.training.continuation import SCHEDULE, recorded
 from distvae.training.engine import Engine
-from distvae.training.precision import PRECISION, Decision
 from distvae.training.topology import asked
 from distvae.training.transfer import INIT_FROM
 
@@ -99,16 +98,23 @@ def facts_of(config: TrainConfig, folder: Path, resume: bool) -> dict[str, Any]:
 def record_of(
     data: DataRecord,
     engine: Engine,
-    precision: Decision,
+    chosen: dict[str, dict[str, str]],
     transferred: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """config.json: what from_pretrained needs, every setting, versions, origin of the data."""
+    """config.json: what from_pretrained needs, every setting, versions, origin of the data.
+
+    Args:
+        data: where it comes from.
+        engine: as it trains.
+        chosen: what was decided about its steps, and why.
+        transferred: with what a model began that has the weights of another.
+    """
     return {
         **engine.trained.model.hub_config(),
         "settings": _plain(engine.config),
         **({INIT_FROM: transferred} if transferred else {}),
         SCHEDULE: recorded(engine.parts),
-        PRECISION: precision.recorded(),
+        **chosen,
         "versions": {
             "distvae": distvae.__version__,
             "python": platform.python_version(),

@@ -72,6 +72,8 @@ def take_steps(session: Session, steps: int) -> None:
     started = time.perf_counter()
     plan = make_plan(engine, progress.step, steps)
     advance(engine, plan)
+    if engine.graphs is not None and (news := engine.graphs.news()):
+        session.console.say(news, style="yellow")
     found = engine.state.found(plan.steps)  # waits for the device
     each = (time.perf_counter() - started) / plan.steps
     every, end = engine.config.run.log_every, plan.first + plan.steps

@@ -46,7 +46,10 @@ def watched_peers(accelerator: Accelerator, folder: Path) -> Iterator[list[str]]
     """
     names = introduce(accelerator)
     if accelerator.num_processes == 1:
-        yield names
+        try:
+            yield names
+        finally:
+            _let_go()
         return
     rank = accelerator.process_index
     store = torch.distributed.distributed_c10d._get_default_store()
@@ -66,7 +69,7 @@ def watched_peers(accelerator: Accelerator, folder: Path) -> Iterator[list[str]]
 
 
 def _let_go() -> None:
-    """Leave the process group; not under NCCL, which would wait for the lost."""
+    """Leave the process group; not under NCCL, which would wait for the lost, and for graphs."""
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from distvae.objectives import Pressure, Summary
+from distvae.training.capture import WARM_UP_BETWEEN_PROCESSES
 from distvae.training.players import Turn
 
 MOST_STEPS = 4096
@@ -135,7 +136,8 @@ class State:
     def _filled(self, table: Tensor | None, values: Tensor) -> Tensor:
         """The table with these values ``[n, X]``, a new one where there is none of this width."""
         if table is None or table.shape[1:] != values.shape[1:]:
-            room = max(len(values), most_steps(values.shape[1]))
+            # also for the steps that are taken before one is recorded
+            room = max(len(values), most_steps(values.shape[1]), WARM_UP_BETWEEN_PROCESSES + 1)
             table = values.new_zeros(room, *values.shape[1:], device=self.cursor.device)
         table[: len(values)].copy_(values)
         return table

@@ -70,7 +70,9 @@ def obstacles(engine: Engine) -> list[str]:
         f"{engine.trained.model.domain.examples} come from the host step by step": (
             engine.host_bound
         ),
-        "FSDP2 gathers weights in ways that were never captured": is_sharded(engine.wrapped.forward),
+        "FSDP2 gathers weights in ways that were never captured": is_sharded(
+            engine.wrapped.forward
+        ),
         "the scaler of fp16 asks after each step whether it counts": accelerator.scaler is not None,
         f"--objective {name} reads the device in a step": not objective.captures,
     }

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from accelerate import Accelerator
 
@@ -19,6 +20,7 @@ from distvae.headers import stored_checksum
 from distvae.lengths import few_steps
 from distvae.platform import prepare
 from distvae.priors.vamp import VampPart
+from distvae.records import PrecisionRecord
 from distvae.runs import WEIGHTS
 from distvae.schedules import scaled_rate
 from distvae.training.accelerator import build_accelerator
@@ -39,7 +41,8 @@ from distvae.training.lock import locked
 from distvae.training.loop import train
 from distvae.training.opening import open_together
 from distvae.training.peers import watched_peers
-from distvae.training.precision import Decision, decided
+from distvae.training.precision import PRECISION, Decision, decided
+from distvae.training.recording import CAPTURE, Captured, captured
 from distvae.training.session import Session
 from distvae.training.sharding import check_sharding, unsharded
 from distvae.training.stopping import Interrupted, StopRequest, Vote
@@ -67,6 +70,17 @@ class Outcome:
     def finished(self) -> bool:
         """Whether the run is done."""
         return self.signal_name is None
+
+
+class Chosen(NamedTuple):
+    """What was decided about how the steps of a run are taken."""
+
+    precision: Decision
+    capture: Captured
+
+    def recorded(self) -> dict[str, dict[str, str]]:
+        """As it stands in config.json."""
+        return {PRECISION: self.precision.recorded(), CAPTURE: self.capture.recorded()}
 
 
 def _outcome(
@@ -123,11 +137,10 @@ def run_training(
         if earlier is not None:
             return _go_on(config, data, accelerator, folder, earlier, rewind)
         origin = together(accelerator, lambda: Origin.of(init_from)) if init_from else None
-        engine, precision = decided(build_engine(config, data, accelerator, origin))
-        engine = compiled(engine)
+        engine, chosen = _prepared(build_engine(config, data, accelerator, origin))
         transfer = origin.transfer if origin else None
         moved = transfer.record() if transfer else None
-        record = record_of(data_record(data, folder), engine, precision, moved)
+        record = record_of(data_record(data, folder), engine, chosen.recorded(), moved)
         on_main(accelerator, lambda: begin(folder, False, record))
         lines = [
             *_length(config, engine),
@@ -135,7 +148,7 @@ def run_training(
             *_judge(data, engine),
             *(transfer.lines() if transfer else ()),
         ]
-        return _run_session(engine, Progress(), folder, precision, lines)
+        return _run_session(engine, Progress(), folder, chosen, lines)
 
 
 def _go_on(
@@ -162,14 +175,18 @@ def _go_on(
         return dataclasses.replace(idle, total_steps=end)
     refuse_other_numbers(found.checkpoint, progress)
     on_main(accelerator, lambda: found.settle(folder))
-    engine, precision = decided(engine, earlier.record.precision)
-    engine = compiled(engine)
+    engine, chosen = _prepared(engine, earlier.record.precision)
     same = data_record(data, folder, earlier.record.data)
-    record = record_of(same, engine, precision, earlier.transferred)
+    record = record_of(same, engine, chosen.recorded(), earlier.transferred)
     on_main(accelerator, lambda: begin(folder, True, record))
-    return _run_session(
-        engine, progress, folder, precision, [*_judge(data, engine), *other, *lines]
-    )
+    return _run_session(engine, progress, folder, chosen, [*_judge(data, engine), *other, *lines])
+
+
+def _prepared(engine: Engine, earlier: PrecisionRecord | None = None) -> tuple[Engine, Chosen]:
+    """The engine as it trains: its precision, its compiled step, its steps captured."""
+    engine, precision = decided(engine, earlier)
+    engine, capture = captured(compiled(engine))
+    return engine, Chosen(precision, capture)
 
 
 def with_validation_part(config: TrainConfig) -> TrainConfig:
@@ -180,7 +197,7 @@ def with_validation_part(config: TrainConfig) -> TrainConfig:
 
 
 def _run_session(
-    engine: Engine, progress: Progress, folder: Path, precision: Decision, told: Sequence[str] = ()
+    engine: Engine, progress: Progress, folder: Path, chosen: Chosen, told: Sequence[str] = ()
 ) -> Outcome:
     accelerator = engine.accelerator
     settings = {
@@ -198,7 +215,7 @@ def _run_session(
         StopRequest() as stop,
         together(accelerator, log_of) as log,
     ):
-        _announce(engine, precision, console)
+        _announce(engine, chosen, console)
         for line in told:
             console.say(line)
         vote = Vote(accelerator, stop, progress.step)
@@ -208,18 +225,21 @@ def _run_session(
                 train(session)
         except Interrupted as interrupted:
             signal_name = str(interrupted)
+        finally:
+            if engine.graphs is not None:
+                engine.graphs.forget()
         on_main(accelerator, lambda: finish(folder, stored_checksum(folder / WEIGHTS) != before))
     return _outcome(folder, engine, progress, signal_name)
 
 
-def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> None:
+def _announce(engine: Engine, chosen: Chosen, console: TrainingConsole) -> None:
     model, accelerator = engine.trained.model, engine.accelerator
     parameters = sum(parameter.numel() for parameter in model.parameters())
     console.say(
         f"{type(model).__name__} {model.config.network}, {parameters:,} parameters; "
         f"{len(engine.train_images):,} {model.domain.told}, "
         f"{counted(model.attributes)}; {accelerator.device.type} x "
-        f"{accelerator.num_processes}, precision {precision}; "
+        f"{accelerator.num_processes}, precision {chosen.precision}, capture {chosen.capture}; "
         f"{engine.total_steps:,} steps of {engine.config.optim.batch} {model.domain.examples}, "
         f"{engine.steps_per_epoch:,} an epoch"
     )
@@ -230,8 +250,8 @@ def _announce(engine: Engine, precision: Decision, console: TrainingConsole) -> 
     notes = unsharded(accelerator.num_processes), scaled_rate(optim), engine.train_images.note
     for line in filter(None, notes):
         console.say(line)
-    if precision.warning:
-        console.say(precision.warning, style="yellow")
+    if chosen.precision.warning:
+        console.say(chosen.precision.warning, style="yellow")
 
 
 def _length(asked: TrainConfig, engine: Engine) -> list[str]:

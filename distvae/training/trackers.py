@@ -71,11 +71,10 @@ class MetricsLog:
     ) -> None:
         if self._file is not None:
             self._file.close()
-        if error is None:
-            self._accelerator.end_training()
-        else:  # the other processes may be gone
-            for tracker in self._accelerator.trackers:
-                tracker.finish()
+        # Accelerate would end the process group as well: other processes may be gone, and NCCL waits
+        # for graphs that hold an exchange
+        for tracker in self._accelerator.trackers:
+            tracker.finish()
 
     def write(self, step: int, epoch: float, split: str, values: dict[str, float]) -> None:
         """One line: step, epoch, split and the named values (nats per image, images/s).
