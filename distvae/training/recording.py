@@ -3,6 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 
+import torch
+
 from distvae.training.capture import CudaRecorder, Graphs, Recorder, refusal
 from distvae.training.engine import Engine
 from distvae.training.sharding import is_sharded
@@ -30,14 +32,18 @@ class Captured:
         return f"{self.taken} ({self.asked}: {self.why})" if self.why else self.taken
 
 
-def captured(engine: Engine, recorder: Recorder | None = None) -> tuple[Engine, Captured]:
+def recorder_of(device: torch.device) -> Recorder | None:
+    """What records steps on a device; None where they are never recorded."""
+    return CudaRecorder() if device.type == "cuda" else None
+
+
+def captured(engine: Engine) -> tuple[Engine, Captured]:
     """The engine with its steps captured, where its settings ask for it and nothing is in the way.
 
     A captured step computes what its program would, so a run that is gone on with decides anew.
 
     Args:
         engine: compiled or not, as it will train.
-        recorder: of its device; left out: that of CUDA, where it is one.
 
     Raises:
         DistvaeError: ``--capture on``, and something is in the way.
@@ -45,8 +51,7 @@ def captured(engine: Engine, recorder: Recorder | None = None) -> tuple[Engine, 
     asked = engine.config.optim.capture
     if asked == OFF:
         return engine, Captured(asked, OFF)
-    if recorder is None and engine.accelerator.device.type == "cuda":
-        recorder = CudaRecorder()
+    recorder = recorder_of(engine.accelerator.device)
     why = "; ".join(obstacles(engine))
     if recorder is None:
         why = "; ".join(filter(None, ["only CUDA has graphs of kernels", why]))

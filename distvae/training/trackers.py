@@ -71,8 +71,8 @@ class MetricsLog:
     ) -> None:
         if self._file is not None:
             self._file.close()
-        # Accelerate would end the process group as well: other processes may be gone, and NCCL waits
-        # for graphs that hold an exchange
+        # Accelerate would end the process group as well: other processes may be gone, and NCCL
+        # waits for graphs that hold an exchange
         for tracker in self._accelerator.trackers:
             tracker.finish()
 
