@@ -210,7 +210,8 @@ def written_out(context: Context | None, shape: ContextShape, like: Tensor) -> T
     assert context is not None
     columns = []
     if context.rows is not None:
-        ones = F.one_hot(context.rows, shape.rows)
+        # one_hot reads the device on some of them
+        ones = context.rows.unsqueeze(-1) == torch.arange(shape.rows, device=like.device)
         columns.append(ones if context.rows.dim() == 1 else ones.sum(1))
     if context.numbers is not None:
         columns.append(context.numbers)

@@ -56,7 +56,10 @@ class DiagonalGaussian(NamedTuple):
 
 def log_normal(x: Tensor, mean: Tensor | float, log_variance: Tensor | float) -> Tensor:
     """Elementwise log-density of N(mean, exp(log_variance)), nats, in the shape of ``x``."""
-    log_variance = torch.as_tensor(log_variance, dtype=x.dtype, device=x.device)
+    if isinstance(log_variance, Tensor):
+        log_variance = log_variance.to(x.dtype)
+    else:  # a kernel makes it, and nothing goes over from the host
+        log_variance = x.new_full((), log_variance)
     return -0.5 * (LOG_TWO_PI + log_variance + (x - mean).square() * torch.exp(-log_variance))
 
 

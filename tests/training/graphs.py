@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from distvae.training.capture import NotCaptured
+
 READS = {
     "_local_scalar_dense",
     "item",
@@ -32,7 +34,7 @@ COPIES = {"lift_fresh", "lift_fresh_copy"}
 """Operations that bring a number of the host."""
 
 
-class ReadByHost(RuntimeError):
+class ReadByHost(NotCaptured):
     """A step that is recorded reads its device."""
 
 
@@ -53,13 +55,12 @@ class _Call:
 class Recorder:
     """Records steps; see :class:`distvae.training.capture.Recorder`."""
 
-    warm_up = 1
-
     def __init__(self) -> None:
         self.recorded = 0
         self.operations: list[str] = []
 
     def record(self, step: Callable[[], object]) -> Callable[[], None]:
+        step()  # what is made once is there afterwards
         noting = _Noting()
         with noting:
             step()

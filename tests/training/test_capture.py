@@ -1,0 +1,161 @@
+"""Runs whose steps are recorded and repeated, by a recorder that needs no GPU."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from distvae.draws import steps
+from distvae.errors import DistvaeError
+from distvae.objectives import OBJECTIVES
+from distvae.runs import checkpoints
+from distvae.tensors import read_tensors
+from distvae.training import recording, stopping
+from distvae.training.capture import NotCaptured
+from distvae.training.run import run_training
+from tests.training.conftest import Settings, lines, losses, trained
+from tests.training.graphs import Recorder
+from tests.training.test_advance import FACTOR, built, everything, take
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """What records the steps of all runs, whose noise is drawn as on another device than a CPU."""
+    found = Recorder()
+    monkeypatch.setattr(steps, "BY_NUMPY", "another")
+    monkeypatch.setattr(recording, "recorder_of", lambda device: found)
+    monkeypatch.setattr(stopping, "ALONE_SECONDS", 1e9)
+    return found
+
+
+def files(run: Path) -> dict[str, dict[str, Tensor]]:
+    """All tensors of a run's newest checkpoint, by file."""
+    folder = checkpoints(run)[-1]
+    return {path.name: read_tensors(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def check_same(one: Path, other: Path) -> None:
+    assert losses(one) == losses(other)
+    assert losses(one, "test") == losses(other, "test")
+    for name, tensors in files(one).items():
+        for key, value in tensors.items():
+            assert torch.equal(value, files(other)[name][key]), key
+
+
+@pytest.mark.parametrize(
+    ("changes", "recorded"),
+    [({"ema": 0.9, "binarize": "dynamic"}, 1), (FACTOR, 2)],
+    ids=["averaged", "a player that joins later"],
+)
+def test_a_captured_run_is_the_run(
+    settings: Settings, here: Path, recorder: Recorder, changes: dict[str, Any], recorded: int
+) -> None:
+    """Also one that is gone on with in the midst of what was a block."""
+    each = {"epochs": 3, "eval_every": 3, "sample_every": 3, **changes}
+    eager = trained(settings(capture="off", **each), here / "eager")
+    assert recorder.recorded == 0
+    run = trained(settings(checkpoint_every=13, keep=9, **each), here / "captured")
+    assert recorder.recorded == recorded
+    check_same(eager, run)
+    for checkpoint in checkpoints(run)[1:]:
+        shutil.rmtree(checkpoint)
+    assert run_training(settings(**each), run, resume=True).finished
+    check_same(eager, run)
+    written = json.loads((run / "config.json").read_text())
+    assert written["capture"] == {"asked": "auto", "taken": "on", "why": ""}
+
+
+def test_blocks_of_1_7_and_50_steps_are_the_same_bytes(
+    settings: Settings, here: Path, recorder: Recorder
+) -> None:
+    engines = [built(settings(epochs=6, hidden=[4]), here) for _ in range(4)]
+    engines[1:] = [recording.captured(engine)[0] for engine in engines[1:]]
+    blocks = zip(engines, (50, 1, 7, 50), strict=True)
+    found = [take(engine, 0, 57, at_once) for engine, at_once in blocks]
+    assert found[0] == found[1] == found[2] == found[3]
+    for first, *others in zip(*map(everything, engines), strict=True):
+        assert all(torch.equal(first, other) for other in others)
+    assert recorder.recorded == 3, "one for each engine, whatever its blocks"
+
+
+def no_room(step: Callable[[], None]) -> Callable[[], None]:
+    step()
+    raise NotCaptured("out of memory: 1 MiB is free")
+
+
+def test_a_step_for_which_there_is_no_room_is_taken_by_its_program(
+    settings: Settings,
+    here: Path,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is said once, and what was done for the recording leaves no trace."""
+    each = {"epochs": 2, "accumulate": 2, "ema": 0.9}
+    eager = trained(settings(capture="off", **each), here / "eager")
+    monkeypatch.setattr(recorder, "record", no_room)
+    capsys.readouterr()
+    run = trained(settings(**each), here / "run")
+    assert capsys.readouterr().out.count("out of memory: 1 MiB is free") == 1
+    check_same(eager, run)
+    with pytest.raises(DistvaeError, match="--capture on: the steps of this run cannot be"):
+        trained(settings(capture="on", **each), here / "insists")
+    assert not lines(here / "insists")
+
+
+def test_a_step_that_reads_the_device_is_found_out(
+    settings: Settings, here: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = built(settings(), here)
+    update = engine.update
+
+    def reads(*arguments: Any) -> Any:
+        found = update(*arguments)
+        found.values.sum().item()
+        return found
+
+    engine, decision = recording.captured(dataclasses.replace(engine, update=reads))
+    assert str(decision) == "on"
+    take(engine, 0, 3, 3)
+    assert engine.graphs is not None
+    assert "not permitted when stream is capturing" in engine.graphs.news()
+    assert engine.graphs.news() == ""
+
+
+@pytest.mark.usefixtures("recorder")
+def test_what_is_in_the_way_is_named(
+    settings: Settings, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = built(settings(), here)
+    engine.accelerator.scaler = torch.amp.GradScaler("cpu")
+    monkeypatch.setattr(OBJECTIVES["elbo"], "captures", False)
+    held = dataclasses.replace(engine.train_images, device=torch.device("meta"))  # type: ignore[type-var]
+    engine = dataclasses.replace(engine, train_images=held)
+    left, decision = recording.captured(engine)
+    assert left.graphs is None
+    assert decision.taken == "off"
+    for reason in ("images come from the host", "fp16", "--objective elbo reads the device"):
+        assert reason in str(decision)
+    insists = dataclasses.replace(
+        engine, config=engine.config.updated({"capture": "on"}, "the test")
+    )
+    with pytest.raises(DistvaeError, match="fp16"):
+        recording.captured(insists)
+    monkeypatch.setattr(recording, "is_sharded", lambda forward: True)
+    assert recording.obstacles(engine)[1].startswith("FSDP2")
+
+
+def test_a_cpu_says_that_it_captures_nothing(
+    settings: Settings, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(settings(max_steps=1), here / "run")
+    assert "capture off (auto: only CUDA has graphs of kernels); " in capsys.readouterr().out
+    with pytest.raises(DistvaeError, match="only CUDA has graphs"):
+        trained(settings(max_steps=1, capture="on"), here / "insists")
+    assert not (here / "insists").exists()
