@@ -1,14 +1,10 @@
 """From the words of a command line to settings."""
 
 import dataclasses
-import itertools
-import os
-import re
 import shlex
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from distvae.config import (
     DataConfig,
@@ -20,16 +16,15 @@ from distvae.config import (
     usual_likelihood,
 )
 from distvae.errors import DistvaeError
-from distvae.flags import parse_plainly
-from distvae.packages import is_installed
+from distvae.flags import Alone, given, parse
 from distvae.recipes import OF_DATA, launched_with, read_recipe
+from distvae.terminal import make_console, speaks
 
 if TYPE_CHECKING:
     from distvae.runs import Run
 
 NEWEST, AUTO = "newest", "auto"
-DECISIVE = ("config", "resume", "output", "init-from", "data")
-"""Flags that decide what the other flags' defaults are."""
+TRAIN = "distvae train"
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class Start:
 
     config: str | None = None
     """YAML recipe: a path, or the name of one that comes with distvae, such as `mnist-tutorial`; flags beat it."""
-    resume: str | None = None
+    resume: Annotated[str | None, Alone(NEWEST)] = None
     """Go on exactly where a run stopped: `--resume RUN`, or `--resume` alone for --output or the newest run; `--resume auto` goes on if there is a run in the output folder and starts one if not. With more --epochs or --max-steps a run becomes longer: see --schedule."""
     init_from: str | None = None
     """Start a new run from the weights of another: a run, a checkpoint, or a folder of save_pretrained. The parts of the model (without --config) and the data (without --data) are taken from there too. What belongs to a label is taken by the label's name, the rest where names and shapes agree; it is told what was left fresh."""
@@ -81,16 +76,16 @@ def training(arguments: list[str]) -> Training:
     """
     from distvae.runs import Run, default_folder, is_run
 
-    given = _given(arguments)
-    recipe, resume = given.get("config"), given.get("resume")
-    run = _run_to_resume(given) if resume not in (None, AUTO) else None
-    origin = given.get("init-from")
+    asked = given(Train, arguments, TRAIN)
+    recipe, resume = asked.get("config"), asked.get("resume")
+    run = _run_to_resume(asked) if resume not in (None, AUTO) else None
+    origin = asked.get("init_from")
     if run is not None:
         base = run.config()
     else:
-        recipe = recipe or (OF_DATA.get(given.get("data", "")) if origin is None else None)
+        recipe = recipe or (OF_DATA.get(asked.get("data", "")) if origin is None else None)
         base = read_recipe(recipe) if recipe else launched_with()
-        base = _like(origin, base, given) if origin else base
+        base = _like(origin, base, asked) if origin else base
     parsed = _parsed(arguments, base)
     config = _for_its_batch(TrainConfig(**_concerns(parsed)), base)
     folder = run.folder if run else Path(config.run.output or default_folder(config, recipe))
@@ -127,7 +122,7 @@ def _for_its_batch(config: TrainConfig, base: TrainConfig) -> TrainConfig:
     return config.updated({"lr_batch": batch}, "--lr-scale")
 
 
-def _like(origin: str, base: TrainConfig, given: dict[str, str]) -> TrainConfig:
+def _like(origin: str, base: TrainConfig, asked: dict[str, Any]) -> TrainConfig:
     """The settings with the parts of a model, unless a recipe says them, and with its data.
 
     A likelihood that it had because of its channels is left to those of the new images.
@@ -137,114 +132,35 @@ def _like(origin: str, base: TrainConfig, given: dict[str, str]) -> TrainConfig:
 
     run = find_run(origin)
     record = read_model_record(run.model)
-    if "config" in given:
+    if "config" in asked:
         return base
     model = settings_in(run.model, record.model).model
     if model.likelihood == usual_likelihood(record.image_shape[0] if record.image_shape else None):
         model = dataclasses.replace(model, likelihood=None)
     data = base.data
-    if "data" not in given and isinstance(read_model_record(run.folder), RunRecord):
+    if "data" not in asked and isinstance(read_model_record(run.folder), RunRecord):
         data = run.config().data
     return dataclasses.replace(base, model=model, data=data)
 
 
-def parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
-    """Flags to a dataclass; `256,128` makes a tuple, `--latent_dim` and `--latent-dim` are one."""
-    prog = f"distvae {_hyphenated(kind.__name__.removesuffix('Config'))}"
-    if default is None and not is_installed("tyro"):
-        return parse_plainly(kind, arguments, prog)
-    import tyro
-
-    registry = tyro.constructors.ConstructorRegistry()
-
-    @registry.primitive_rule
-    def comma_separated(
-        info: tyro.constructors.PrimitiveTypeInfo,
-    ) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
-        if typing.get_origin(info.type) is not tuple:
-            return None
-        item = typing.get_args(info.type)[0]
-        item = getattr(item, "__origin__", item)  # without the bounds of a number
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=f"{item.__name__.upper()},...",
-            instance_from_str=lambda words: tuple(
-                item(word) for word in words[0].strip("()[]").split(",") if word
-            ),
-            is_instance=lambda value: isinstance(value, tuple),
-            str_from_instance=lambda value: [",".join(map(str, value))],
-        )
-
-    @registry.primitive_rule
-    def on_or_off(
-        info: tyro.constructors.PrimitiveTypeInfo,
-    ) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
-        if set(typing.get_args(info.type)) != {bool, type(None)}:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=(0, 1),
-            metavar="[on|off]",
-            instance_from_str=_on,
-            is_instance=lambda value: value is None or isinstance(value, bool),
-            str_from_instance=lambda value: [{None: "None", True: "on", False: "off"}[value]],
-        )
-
-    shape = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    with registry:
-        return tyro.cli(
-            kind,
-            args=_with_resume_value(arguments),
-            config=shape,
-            prog=prog,
-            **({} if default is None else {"default": default}),
-        )
-
-
-def _on(words: list[str]) -> bool | None:
-    """A flag alone is on; None is what it is where it is left out."""
-    meanings = {"on": True, "true": True, "off": False, "false": False, "none": None}
-    word = words[0].lower() if words else "on"
-    if word not in meanings:
-        raise ValueError(f"expected on or off, found {words[0]}")
-    return meanings[word]
-
-
-def _hyphenated(name: str) -> str:
-    """The command of a class: `FitPrior` is `fit-prior`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
-
-
-def _given(arguments: list[str]) -> dict[str, str]:
-    """The few flags that decide what the other flags' defaults are."""
-    words = [*_with_resume_value(arguments), ""]
-    result = {}
-    for word, following in itertools.pairwise(words):
-        name, joined, value = word.partition("=")
-        name = name.removeprefix("--").replace("_", "-")
-        if word.startswith("--") and name in DECISIVE:
-            result[name] = value if joined else following
-    return result
-
-
-def _run_to_resume(given: dict[str, str]) -> "Run":
+def _run_to_resume(asked: dict[str, Any]) -> "Run":
     """The run that ``--resume`` names, or ``--output``, or the newest."""
     from distvae.runs import checkpoints, find_run
-    from distvae.terminal import make_console
 
-    named = given["resume"] != NEWEST
-    if "config" in given:
+    named = asked["resume"] != NEWEST
+    if "config" in asked:
         raise DistvaeError(
             "--resume and --config were both given",
             "a run goes on with the settings it was started with",
             "Leave one out; single flags may be changed.",
         )
-    if named and "output" in given:
+    if named and "output" in asked:
         raise DistvaeError(
-            f"--resume {given['resume']} and --output {given['output']} were both given",
+            f"--resume {asked['resume']} and --output {asked['output']} were both given",
             "a run goes on in its own folder",
             "Leave --output out.",
         )
-    chosen = given["resume"] if named else given.get("output")
+    chosen = asked["resume"] if named else asked.get("output")
     run = find_run(chosen)
     if run.model != run.folder and run.model not in checkpoints(run.folder)[-1:]:
         raise DistvaeError(
@@ -257,29 +173,12 @@ def _run_to_resume(given: dict[str, str]) -> "Run":
     return run
 
 
-def _with_resume_value(arguments: list[str]) -> list[str]:
-    """``--resume`` without a RUN means the newest."""
-    words = []
-    for number, word in enumerate(arguments):
-        words.append(word)
-        following = arguments[number + 1] if number + 1 < len(arguments) else "--"
-        if word == "--resume" and following.startswith("-"):
-            words.append(NEWEST)
-    return words
-
-
 def _parsed(arguments: list[str], base: TrainConfig) -> Train:
     """The flags of `distvae train`, on top of ``base``."""
-    parsed: Train = parse(Train, arguments, Train(Start(), **_concerns(base)))
-    return parsed
+    return parse(Train, arguments, TRAIN, Train(Start(), **_concerns(base)))
 
 
 def _concerns(config: Any) -> dict[str, Any]:
     return {
         concern.name: getattr(config, concern.name) for concern in dataclasses.fields(TrainConfig)
     }
-
-
-def speaks() -> bool:
-    """Whether this is the process that talks, among those a launcher started."""
-    return os.environ.get("RANK", "0") == "0"

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import distvae
-from distvae.arguments import parse, speaks, training
 from distvae.errors import (
     DONE,
     INTERNAL_FAILURE,
@@ -19,9 +18,10 @@ from distvae.errors import (
     LostError,
     nearest,
 )
+from distvae.flags import parse
 from distvae.packages import reporting_missing_packages
 from distvae.streams import Streams
-from distvae.terminal import PROGRESS, QUIET, make_console, progress_mode
+from distvae.terminal import PROGRESS, QUIET, make_console, progress_mode, speaks
 from distvae.text import printable, shortened
 
 PATIENCE = 5.0
@@ -55,6 +55,8 @@ Each takes --help. Let nothing else use the machine meanwhile.
 
 def train(arguments: list[str]) -> int:
     """`distvae train`."""
+    from distvae.arguments import training
+
     asked = training(arguments)
     if speaks() and (console := make_console()).is_terminal:
         console.print("loading torch")  # which may take seconds
@@ -73,7 +75,7 @@ def sample(arguments: list[str]) -> int:
     """`distvae sample`."""
     from distvae.sampling import SampleConfig, write_samples
 
-    write_samples(parse(SampleConfig, arguments))
+    write_samples(parse(SampleConfig, arguments, "distvae sample"))
     return DONE
 
 
@@ -81,7 +83,7 @@ def evaluate(arguments: list[str]) -> int:
     """`distvae evaluate`."""
     from distvae.evaluation.evaluate import EvaluateConfig, evaluate_run
 
-    evaluate_run(parse(EvaluateConfig, arguments))
+    evaluate_run(parse(EvaluateConfig, arguments, "distvae evaluate"))
     return DONE
 
 
@@ -89,7 +91,7 @@ def fit_prior(arguments: list[str]) -> int:
     """`distvae fit-prior`."""
     from distvae.fitting import FitPriorConfig, fit_prior
 
-    fit_prior(parse(FitPriorConfig, arguments))
+    fit_prior(parse(FitPriorConfig, arguments, "distvae fit-prior"))
     return DONE
 
 
@@ -97,7 +99,7 @@ def export(arguments: list[str]) -> int:
     """`distvae export`."""
     from distvae.export.command import ExportConfig, export_run
 
-    export_run(parse(ExportConfig, arguments))
+    export_run(parse(ExportConfig, arguments, "distvae export"))
     return DONE
 
 
@@ -105,7 +107,7 @@ def inspect(arguments: list[str]) -> int:
     """`distvae inspect`."""
     from distvae.inspection import InspectConfig, inspect_thing
 
-    inspect_thing(parse(InspectConfig, arguments))
+    inspect_thing(parse(InspectConfig, arguments, "distvae inspect"))
     return DONE
 
 
@@ -117,10 +119,10 @@ def bench(arguments: list[str]) -> int:
 
     what = arguments[0] if arguments else ""
     if what == "train":
-        config = parse(BenchConfig, arguments[1:])
+        config = parse(BenchConfig, arguments[1:], "distvae bench train")
         (plan if config.plan else measure)(config)
     elif what == "sample":
-        measure_sampling(parse(BenchSampleConfig, arguments[1:]))
+        measure_sampling(parse(BenchSampleConfig, arguments[1:], "distvae bench sample"))
     elif what in ("-h", "--help"):
         _say(BENCH_LINES)
     else:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.files import reporting_disk_errors
+from distvae.flags import Positional
 from distvae.ranges import check_seed
 from distvae.runs import find_run
 from distvae.terminal import make_console, progress_bar, table
@@ -36,7 +36,7 @@ class FitPriorConfig:
     it. Nothing is trained: the model stays as it is.
     """
 
-    run: Annotated[str | None, tyro.conf.Positional] = None
+    run: Annotated[str | None, Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
     data: str | None = None
     """Where the data of the run lies now, if it was moved; left out: where the run says."""

@@ -1,89 +1,248 @@
-"""Words of a command line to a flat dataclass, with tyro and, plainly, without.
+"""Words of a command line to a dataclass: each field is a flag, told by its name, type and default.
 
-Sampling from an ONNX file needs numpy, onnxruntime and pillow only. Where tyro is not installed,
-argparse reads the same flags of the same dataclass.
+A field whose type is a dataclass is a group of flags. Its help is the text below it.
 """
 
 import argparse
-import ast
 import dataclasses
-import inspect
-import types
+import shutil
+import sys
 import typing
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
-from distvae.errors import DistvaeError
-from distvae.packages import is_installed
+from distvae.errors import DistvaeError, nearest
+from distvae.values import named
 
-if TYPE_CHECKING or is_installed("tyro"):
-    from tyro.conf import Positional as Positional
-    from tyro.conf import arg as arg
-else:
-    Positional = "positional"
+HELP = ("-h", "--help")
+Positional = object()
+"""Part of the type of a field that is given by its place, without a name."""
+MEANINGS = {"on": True, "true": True, "off": False, "false": False, "none": None}
+WORDS = {int: "a whole number", float: "a number"}
+Kind = TypeVar("Kind")
 
-    def arg(aliases: list[str]) -> Any:
-        """Other names of a flag."""
-        return types.SimpleNamespace(aliases=aliases)
+
+@dataclass(frozen=True)
+class Aliases:
+    """Other names of a flag: part of the type of its field."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What a flag without a value means: part of the type of its field."""
+
+    value: str
+
+
+class Form(NamedTuple):
+    """How the value of a flag is written."""
+
+    shown: str
+    read: Callable[[str], Any]
+    alone: str | None = None
+    """The value that is meant where none is given; None where one is needed."""
+
+
+class Flag(NamedTuple):
+    """A field of a dataclass as a command line has it."""
+
+    field: str
+    names: tuple[str, ...]
+    """With their hyphens; of a positional one none."""
+    default: Any
+    form: Form | None
+    """None of a switch, which takes no value."""
+
+
+class Group(NamedTuple):
+    """Flags that belong together."""
+
+    field: str
+    """Of the whole dataclass, which holds them; empty for its own."""
+    holder: Any
+    """The dataclass with their defaults."""
+    flags: tuple[Flag, ...]
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise DistvaeError(f"{self.prog}: {message}", "", f"{self.prog} --help lists the flags.")
+        _refuse(self.prog, message.removeprefix("argument "))
 
 
-def parse_plainly(kind: Any, arguments: list[str], prog: str) -> Any:
-    """Flags to a dataclass of texts, numbers and choices, by argparse.
+def parse(
+    kind: type[Kind], arguments: Sequence[str], prog: str, default: Kind | None = None
+) -> Kind:
+    """Flags to a dataclass; `256,128` makes a tuple, `--latent_dim` and `--latent-dim` are one.
 
     Args:
-        kind: the dataclass; what stands under a field is its help.
+        kind: the dataclass, in which every field has a default.
         arguments: words of the command line.
         prog: the command, for help and errors.
+        default: the settings that the flags change; left out: those of ``kind``.
 
     Raises:
         DistvaeError: unknown flags or wrong values.
         SystemExit: after ``--help``.
     """
-    parser = _Parser(prog=prog, description=inspect.getdoc(kind), allow_abbrev=False)
-    helps, hints = _helps(kind), typing.get_type_hints(kind, include_extras=True)
-    for field in dataclasses.fields(kind):
-        hint = hints[field.name]
-        marks = getattr(hint, "__metadata__", ())
-        base = typing.get_args(hint)[0] if marks else hint
-        shared = {**_value(base), "default": field.default, "help": helps[field.name]}
-        if Positional in marks:
-            parser.add_argument(field.name, nargs="?", **shared)
-        else:
-            aliases = [name for mark in marks for name in getattr(mark, "aliases", None) or ()]
-            parser.add_argument(f"--{field.name.replace('_', '-')}", *aliases, **shared)
-    return kind(**vars(parser.parse_args(_hyphenated(arguments))))
+    whole: Any = kind() if default is None else default
+    groups = list(_groups(whole))
+    if any(word in HELP for word in arguments):
+        from distvae.usage import usage
 
-
-def _value(kind: Any) -> dict[str, Any]:
-    """How argparse reads a value of a type."""
-    options = typing.get_args(kind)
-    if typing.get_origin(kind) is typing.Literal:
-        return {"choices": options}
-    if isinstance(kind, types.UnionType):
-        kind = next(option for option in options if option is not type(None))
-    return {"type": kind, "metavar": kind.__name__.upper()}
-
-
-def _helps(kind: Any) -> dict[str, str]:
-    """The text under each field of a dataclass, by name."""
-    (node,) = ast.parse(inspect.getsource(kind)).body
-    assert isinstance(node, ast.ClassDef)
-    result = {}
-    for field, text in zip(node.body, node.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-            name = ast.unparse(field.target)
-            result[name] = str(ast.literal_eval(text.value)).replace("%", "%%")
+        encoding, width = sys.stdout.encoding, shutil.get_terminal_size().columns
+        sys.stdout.write(f"{usage(prog, kind, groups, width, encoding)}\n")
+        raise SystemExit(0)
+    found = _found(prog, groups, arguments)
+    for group in groups:
+        changed = {
+            flag.field: found[place]
+            for flag in group.flags
+            if (place := _place(group, flag)) in found
+        }
+        holder = dataclasses.replace(group.holder, **changed)
+        whole = dataclasses.replace(whole, **{group.field: holder}) if group.field else holder
+    result: Kind = whole
     return result
 
 
-def _hyphenated(arguments: list[str]) -> list[str]:
+def _place(group: Group, flag: Flag) -> str:
+    return f"{group.field}.{flag.field}"
+
+
+def given(kind: type[Any], arguments: Sequence[str], prog: str) -> dict[str, Any]:
+    """The values of the flags that stand on a command line, by field.
+
+    Args:
+        kind: the dataclass, in which no two groups have a field of the same name.
+        arguments: words of the command line, in which ``--help`` is passed over.
+        prog: the command, for errors.
+
+    Raises:
+        DistvaeError: unknown flags or wrong values.
+    """
+    words = [word for word in arguments if word not in HELP]
+    found = _found(prog, _groups(kind()), words)
+    return {place.rpartition(".")[2]: value for place, value in found.items()}
+
+
+def _found(prog: str, groups: Iterable[Group], arguments: Iterable[str]) -> dict[str, Any]:
+    """What stands on the command line, by the place of its flag."""
+    parser = _Parser(prog=prog, add_help=False, allow_abbrev=False)
+    known: list[str] = []
+    for group in groups:
+        for flag in group.flags:
+            _add(parser, flag, _place(group, flag))
+            known += flag.names
+    found, rest = parser.parse_known_args(list(map(_hyphenated, arguments)))
+    if rest:
+        strange = next((word for word in rest if word.startswith("-")), rest[0])
+        _refuse(prog, f"{' '.join(rest)} is not known", nearest(strange.partition("=")[0], known))
+    return vars(found)
+
+
+def _add(parser: argparse.ArgumentParser, flag: Flag, place: str) -> None:
+    """A flag, of which nothing is known where it is left out."""
+    nothing: Any = argparse.SUPPRESS
+    if flag.form is None:
+        switch = argparse.BooleanOptionalAction
+        parser.add_argument(*flag.names, action=switch, dest=place, default=nothing)
+    elif not flag.names:
+        parser.add_argument(place, nargs="?", type=flag.form.read, default=nothing)
+    elif flag.form.alone is None:
+        parser.add_argument(*flag.names, type=flag.form.read, dest=place, default=nothing)
+    else:
+        read, alone = flag.form.read, flag.form.alone
+        parser.add_argument(
+            *flag.names, type=read, dest=place, default=nothing, nargs="?", const=alone
+        )
+
+
+def _refuse(prog: str, thing: str, hint: str = "") -> NoReturn:
+    raise DistvaeError(f"{prog}: {thing}", "", f"{hint} {prog} --help lists the flags.".strip())
+
+
+def _groups(whole: Any) -> Iterator[Group]:
+    """The flags of a dataclass by group, its own first."""
+    hints = typing.get_type_hints(type(whole), include_extras=True)
+    holders = {name: getattr(whole, name) for name, kind in hints.items() if _is_group(kind)}
+    own = [(name, kind) for name, kind in hints.items() if name not in holders]
+    yield Group("", whole, tuple(_flag(name, kind, getattr(whole, name)) for name, kind in own))
+    for field, holder in holders.items():
+        inner = typing.get_type_hints(type(holder), include_extras=True).items()
+        flags = tuple(_flag(name, kind, getattr(holder, name)) for name, kind in inner)
+        yield Group(field, holder, flags)
+
+
+def _is_group(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+
+
+def _flag(field: str, kind: Any, default: Any) -> Flag:
+    marks = getattr(kind, "__metadata__", ())
+    other = [name for mark in marks if isinstance(mark, Aliases) for name in mark.names]
+    names = () if Positional in marks else (f"--{field.replace('_', '-')}", *other)
+    form = None if kind is bool else _form(kind)
+    alone = next((mark.value for mark in marks if isinstance(mark, Alone)), None)
+    return Flag(field, names, default, form._replace(alone=alone) if form and alone else form)
+
+
+def _form(kind: Any) -> Form:
+    """How a value of a type is written; None is the word, too."""
+    kind = _bare(kind)
+    optional = type(None) in typing.get_args(kind)
+    kind = _bare(named(kind))
+    if kind is bool:
+        return Form("[on|off]", _on, alone="on")
+    shown, read = _plain(kind)
+    if not optional:
+        return Form(shown, read)
+    return Form(shown, lambda word: None if word == "None" else read(word))
+
+
+def _plain(kind: Any) -> tuple[str, Callable[[str], Any]]:
+    """How a value of a type without None is written, and what reads it."""
+    if typing.get_origin(kind) is Literal:
+        options = {str(option): option for option in typing.get_args(kind)}
+        return f"{{{','.join(options)}}}", lambda word: _one_of(options, word)
+    if typing.get_origin(kind) is tuple:
+        shown, read = _plain(_bare(typing.get_args(kind)[0]))
+        return f"{shown},...", lambda word: tuple(
+            read(part) for part in word.strip("()[]").split(",") if part
+        )
+    return kind.__name__.upper(), lambda word: _number(kind, word)
+
+
+def _bare(kind: Any) -> Any:
+    """A type without the bounds of its values."""
+    return kind.__origin__ if hasattr(kind, "__metadata__") else kind
+
+
+def _number(kind: Any, word: str) -> Any:
+    """A word as a whole number, a number or a text."""
+    try:
+        return kind(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{word!r} is not {WORDS[kind]}") from None
+
+
+def _one_of(options: dict[str, Any], word: str) -> Any:
+    if word not in options:
+        found = f"{word!r} is none of {', '.join(options)}. {nearest(word, options)}"
+        raise argparse.ArgumentTypeError(found.rstrip(". "))
+    return options[word]
+
+
+def _on(word: str) -> bool | None:
+    """A flag alone is on; None is what it is where it is left out."""
+    if word.lower() not in MEANINGS:
+        raise argparse.ArgumentTypeError(f"expected on or off, found {word!r}")
+    return MEANINGS[word.lower()]
+
+
+def _hyphenated(word: str) -> str:
     """`--latent_dim` and `--latent-dim` are one."""
-    words = []
-    for word in arguments:
-        flag, equals, value = word.partition("=")
-        words.append(f"{flag.replace('_', '-')}{equals}{value}" if flag.startswith("--") else word)
-    return words
+    flag, equals, value = word.partition("=")
+    return f"{flag.replace('_', '-')}{equals}{value}" if flag.startswith("--") else word

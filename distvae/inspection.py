@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from distvae.attributes import Attribute, is_label, label_attribute, values_of
 from distvae.card import NOT_MEASURED, best, check_log, last_metrics, numbers_of
 from distvae.config import DataConfig, refuse_out_of_range
 from distvae.errors import DistvaeError
 from distvae.figures import ERROR
+from distvae.flags import Positional
 from distvae.headers import read_header
 from distvae.records import ModelRecord
 from distvae.runs import RUNS, Run, checkpoints, find_run, is_run, read_model_record
@@ -30,7 +29,7 @@ MOST_LABELS = 100
 class InspectConfig:
     """Show what a run, an ONNX file or a data set is."""
 
-    thing: Annotated[str | None, tyro.conf.Positional] = None
+    thing: Annotated[str | None, Positional] = None
     """A run folder, a checkpoint, an ONNX file, or a data name or path as `--data` takes it, to see just what `distvae train` would with the same flags; left out: --data if that is given, else the newest run."""
     output: str | None = None
     """For data: PNG file for a sheet of examples; left out: NAME-examples.png in the folder of decoded data."""

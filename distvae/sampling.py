@@ -15,7 +15,7 @@ from distvae.attributes import Attribute
 from distvae.drawings import TABLES, WRITERS, Drawing, Examples
 from distvae.errors import DistvaeError, shown
 from distvae.files import reporting_disk_errors
-from distvae.flags import Positional, arg
+from distvae.flags import Aliases, Positional
 from distvae.headers import stored_checksum
 from distvae.labels import numbers_of, parse_labels
 from distvae.ranges import check_seed
@@ -38,7 +38,7 @@ class SampleConfig:
 
     run: Annotated[str | None, Positional] = None
     """Run folder, one of its checkpoints, or an ONNX file, which needs no PyTorch; left out: the newest run."""
-    label: Annotated[str | None, arg(aliases=["--labels"])] = None
+    label: Annotated[str | None, Aliases(("--labels",))] = None
     """Labels by number, name, range or list: `7`, `shirt`, `0-9`, `3,1,4`; left out: every label. Of several attributes by name, `digit=7,colour=red` or `digit=0-9,colour=red,blue,angle=30.5`: every combination is drawn, and an attribute that is left out is not known. Where all names are whole numbers, a number is a name. In a list, a name with a comma, a dash or spaces around it may stand in double quotes: `'"red, dark",blue'`."""
     count: int = 10
     """Images for each label."""

@@ -45,6 +45,11 @@ def in_notebook() -> bool:
     return of_kernel or (os.environ.get("TERM") == "xterm-color" and pagers == ("cat", "cat"))
 
 
+def speaks() -> bool:
+    """Whether this is the process that talks, among those a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class Lines:
     """Lines of text where rich is not installed."""
 

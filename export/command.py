@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
-
 from distvae.asking import example_flag
 from distvae.errors import DistvaeError
 from distvae.export.check import check, verified
 from distvae.files import new_folder, reporting_disk_errors
+from distvae.flags import Positional
 from distvae.labels import label_flag
 from distvae.runs import ONNX, Run, find_run, without_folders
 from distvae.terminal import make_console, progress_bar, warn
@@ -39,7 +38,7 @@ class ExportConfig:
     earlier export in the folder is replaced as a whole.
     """
 
-    run: Annotated[str | None, tyro.conf.Positional] = None
+    run: Annotated[str | None, Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
     onnx: bool = False
     """Write ONNX: the one format there is, so this may be left out."""

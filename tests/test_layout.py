@@ -22,6 +22,7 @@ FLOORS = [
         "attributes",
         "lengths",
         "usual",
+        "usage",
         "ranges",
         "values",
         "packages",
@@ -110,6 +111,7 @@ LIGHT = [
     "card",
     "figures",
     "flags",
+    "usage",
     "packages",
 ]
 EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sampler"]
@@ -290,7 +292,7 @@ print(*(name for name in {HEAVY} if name in sys.modules))
 def test_the_sampler_needs_numpy_and_onnxruntime_only() -> None:
     code = """
 import sys
-for name in ("torch", "onnx", "PIL", "rich", "tyro", "safetensors"):
+for name in ("torch", "onnx", "PIL", "rich", "safetensors"):
     sys.modules[name] = None
 from distvae.export import Encoder, Sampler
 """

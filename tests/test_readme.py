@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from distvae.arguments import Train
-from distvae.arguments import parse as parse_flags
 from distvae.bench.sample import BenchSampleConfig
 from distvae.bench.train import BenchConfig
 from distvae.config import TrainConfig
 from distvae.evaluation.evaluate import EvaluateConfig
 from distvae.evaluation.metrics import METRICS
 from distvae.export.command import ExportConfig
+from distvae.flags import parse as parse_flags
 from distvae.inspection import InspectConfig
 from distvae.recipes import read_recipe
 from distvae.sampling import SampleConfig
@@ -68,7 +68,8 @@ def parse(line: str) -> Any:
     """The settings of a command line, by the real parser and its checks."""
     start = max((start for start in STARTS if line.startswith(start)), key=len)
     flags = [PLACEHOLDERS.get(word, word) for word in shlex.split(line.removeprefix(start))]
-    parsed = parse_flags(KINDS[STARTS[start]], [word for word in flags if word])
+    kind: type[Any] = KINDS[STARTS[start]]
+    parsed = parse_flags(kind, [word for word in flags if word], start)
     if isinstance(parsed, Train):
         TrainConfig(parsed.data, parsed.model, parsed.objective, parsed.optim, parsed.run)
         recipe = parsed.start.config

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import tyro
 from rich.table import Table
 
 from distvae.bench.machine import SIDE, matrix_product_peak
 from distvae.errors import DistvaeError, nearest, shown
+from distvae.flags import Positional
 from distvae.labels import numbers_of
 from distvae.runs import CONFIG, ONNX, WEIGHTS, Run, find_run
 from distvae.terminal import make_console, progress_bar
@@ -48,7 +48,7 @@ class BenchSampleConfig:
     the start of the process to the PNG.
     """
 
-    run: Annotated[str | None, tyro.conf.Positional] = None
+    run: Annotated[str | None, Positional] = None
     """Run folder with an export; left out: the newest run."""
     variants: tuple[str, ...] = (EAGER, "onnx")
     """What to compare with the first of them: `eager` (torch), `onnx`, `fp16`, `int8`."""

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from distvae.attributes import main_label
 from distvae.card import (
     CARD,
@@ -26,6 +24,7 @@ from distvae.declarations import explained, usual
 from distvae.errors import DistvaeError, nearest
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import reporting_disk_errors, write_json
+from distvae.flags import Positional
 from distvae.ranges import check_seed
 from distvae.records import Scalar
 from distvae.runs import Run, find_run
@@ -56,7 +55,7 @@ class EvaluateConfig:
     evaluate RUN`) metrics that look at images one by one take their shares of them.
     """
 
-    run: Annotated[str | None, tyro.conf.Positional] = None
+    run: Annotated[str | None, Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
     data: str | None = None
     """Where the data of the run lies now, if it was moved; left out: where the run says."""

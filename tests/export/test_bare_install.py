@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from distvae.export import Sampler
-from distvae.flags import parse_plainly
 from distvae.packages import reporting_missing_packages
-from distvae.sampling import SampleConfig
 from tests.conftest import CHECKOUT, Command, Ended, assert_refused, run_process
 from tests.export.conftest import Tiny
 
@@ -117,19 +115,3 @@ def test_only_whole_packages_are_told() -> None:
             reporting_missing_packages("train"),
         ):
             raise ModuleNotFoundError("as it is", name=name)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        [],
-        ["decoder.onnx"],
-        ["--label", "7", "decoder.onnx", "--temperature", "0.5"],
-        ["--labels=a-b,0", "--provider", "cuda", "--verify=off", "--seed", "5", "--count", "1"],
-        ["--output", "a_b.png", "--prior", "fitted"],
-    ],
-)
-def test_both_parsers_read_the_same(words: list[str]) -> None:
-    from distvae.arguments import parse
-
-    assert parse_plainly(SampleConfig, words, "distvae sample") == parse(SampleConfig, words)
