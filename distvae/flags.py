@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
-from distvae.errors import DistvaeError, nearest
+from distvae.errors import DistvaeError, nearest, shown
 from distvae.values import named
 
 HELP = ("-h", "--help")
 Positional = object()
 """Part of the type of a field that is given by its place, without a name."""
-MEANINGS = {"on": True, "true": True, "off": False, "false": False, "none": None}
-WORDS = {int: "a whole number", float: "a number"}
+SWITCH = {"on": True, "true": True, "off": False, "false": False, "none": None}
+WORDS = {int: "a whole number", float: "a number", str: "a text"}
 Kind = TypeVar("Kind")
 
 
@@ -40,8 +40,12 @@ class Alone:
 class Form(NamedTuple):
     """How the value of a flag is written."""
 
-    shown: str
+    metavar: str
     read: Callable[[str], Any]
+    """Raises ValueError where a word is none."""
+    expected: str
+    options: tuple[str, ...] = ()
+    """All words, where there are but a few."""
     alone: str | None = None
     """The value that is meant where none is given; None where one is needed."""
 
@@ -69,7 +73,8 @@ class Group(NamedTuple):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        _refuse(self.prog, message.removeprefix("argument "))
+        thing, _, trouble = message.removeprefix("argument ").partition(": ")
+        raise _wrong(self.prog, thing, trouble)
 
 
 def parse(
@@ -108,10 +113,6 @@ def parse(
     return result
 
 
-def _place(group: Group, flag: Flag) -> str:
-    return f"{group.field}.{flag.field}"
-
-
 def given(kind: type[Any], arguments: Sequence[str], prog: str) -> dict[str, Any]:
     """The values of the flags that stand on a command line, by field.
 
@@ -129,39 +130,53 @@ def given(kind: type[Any], arguments: Sequence[str], prog: str) -> dict[str, Any
 
 
 def _found(prog: str, groups: Iterable[Group], arguments: Iterable[str]) -> dict[str, Any]:
-    """What stands on the command line, by the place of its flag."""
+    """What stands on a command line, by the place of its flag."""
     parser = _Parser(prog=prog, add_help=False, allow_abbrev=False)
-    known: list[str] = []
-    for group in groups:
-        for flag in group.flags:
-            _add(parser, flag, _place(group, flag))
-            known += flag.names
+    flags = {_place(group, flag): flag for group in groups for flag in group.flags}
+    for place, flag in flags.items():
+        _add(parser, flag, place)
     found, rest = parser.parse_known_args(list(map(_hyphenated, arguments)))
     if rest:
         strange = next((word for word in rest if word.startswith("-")), rest[0])
-        _refuse(prog, f"{' '.join(rest)} is not known", nearest(strange.partition("=")[0], known))
-    return vars(found)
+        known = [name for flag in flags.values() for name in flag.names]
+        hint = nearest(strange.partition("=")[0], known)
+        raise _wrong(prog, f"{' '.join(rest)} is not known", hint=hint)
+    return {place: _read(prog, flags[place], word) for place, word in vars(found).items()}
+
+
+def _place(group: Group, flag: Flag) -> str:
+    return f"{group.field}.{flag.field}"
 
 
 def _add(parser: argparse.ArgumentParser, flag: Flag, place: str) -> None:
-    """A flag, of which nothing is known where it is left out."""
+    """A flag, of which nothing is found where it is left out."""
     nothing: Any = argparse.SUPPRESS
     if flag.form is None:
         switch = argparse.BooleanOptionalAction
         parser.add_argument(*flag.names, action=switch, dest=place, default=nothing)
     elif not flag.names:
-        parser.add_argument(place, nargs="?", type=flag.form.read, default=nothing)
+        parser.add_argument(place, nargs="?", default=nothing)
     elif flag.form.alone is None:
-        parser.add_argument(*flag.names, type=flag.form.read, dest=place, default=nothing)
+        parser.add_argument(*flag.names, dest=place, default=nothing)
     else:
-        read, alone = flag.form.read, flag.form.alone
-        parser.add_argument(
-            *flag.names, type=read, dest=place, default=nothing, nargs="?", const=alone
-        )
+        alone = flag.form.alone
+        parser.add_argument(*flag.names, dest=place, default=nothing, nargs="?", const=alone)
 
 
-def _refuse(prog: str, thing: str, hint: str = "") -> NoReturn:
-    raise DistvaeError(f"{prog}: {thing}", "", f"{hint} {prog} --help lists the flags.".strip())
+def _read(prog: str, flag: Flag, word: Any) -> Any:
+    """The value of a flag; of a switch it is there already."""
+    if flag.form is None:
+        return word
+    try:
+        return flag.form.read(word)
+    except ValueError:
+        thing = f"{flag.names[0] if flag.names else flag.field.upper()} is {shown(word)}"
+        hint = nearest(word, flag.form.options)
+        raise _wrong(prog, thing, f"expected {flag.form.expected}", hint) from None
+
+
+def _wrong(prog: str, thing: str, expected: str = "", hint: str = "") -> DistvaeError:
+    return DistvaeError(thing, expected, f"{hint} {prog} --help lists the flags.".strip())
 
 
 def _groups(whole: Any) -> Iterator[Group]:
@@ -195,24 +210,28 @@ def _form(kind: Any) -> Form:
     optional = type(None) in typing.get_args(kind)
     kind = _bare(named(kind))
     if kind is bool:
-        return Form("[on|off]", _on, alone="on")
-    shown, read = _plain(kind)
+        return Form("[on|off]", lambda word: _one_of(SWITCH, word.lower()), "on or off", alone="on")
+    form = _plain(kind)
     if not optional:
-        return Form(shown, read)
-    return Form(shown, lambda word: None if word == "None" else read(word))
+        return form
+    return form._replace(read=lambda word: None if word == "None" else form.read(word))
 
 
-def _plain(kind: Any) -> tuple[str, Callable[[str], Any]]:
-    """How a value of a type without None is written, and what reads it."""
+def _plain(kind: Any) -> Form:
+    """How a value of a type without None is written."""
     if typing.get_origin(kind) is Literal:
         options = {str(option): option for option in typing.get_args(kind)}
-        return f"{{{','.join(options)}}}", lambda word: _one_of(options, word)
+        words, expected = tuple(options), f"one of {', '.join(options)}"
+        return Form(f"{{{','.join(words)}}}", lambda word: _one_of(options, word), expected, words)
     if typing.get_origin(kind) is tuple:
-        shown, read = _plain(_bare(typing.get_args(kind)[0]))
-        return f"{shown},...", lambda word: tuple(
-            read(part) for part in word.strip("()[]").split(",") if part
+        item = _plain(_bare(typing.get_args(kind)[0]))
+        read = item.read
+        return Form(
+            f"{item.metavar},...",
+            lambda text: tuple(read(word) for word in text.strip("()[]").split(",") if word),
+            f"{item.expected}, or several with commas between them",
         )
-    return kind.__name__.upper(), lambda word: _number(kind, word)
+    return Form(kind.__name__.upper(), kind, WORDS[kind])
 
 
 def _bare(kind: Any) -> Any:
@@ -220,26 +239,10 @@ def _bare(kind: Any) -> Any:
     return kind.__origin__ if hasattr(kind, "__metadata__") else kind
 
 
-def _number(kind: Any, word: str) -> Any:
-    """A word as a whole number, a number or a text."""
-    try:
-        return kind(word)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{word!r} is not {WORDS[kind]}") from None
-
-
 def _one_of(options: dict[str, Any], word: str) -> Any:
     if word not in options:
-        found = f"{word!r} is none of {', '.join(options)}. {nearest(word, options)}"
-        raise argparse.ArgumentTypeError(found.rstrip(". "))
+        raise ValueError
     return options[word]
-
-
-def _on(word: str) -> bool | None:
-    """A flag alone is on; None is what it is where it is left out."""
-    if word.lower() not in MEANINGS:
-        raise argparse.ArgumentTypeError(f"expected on or off, found {word!r}")
-    return MEANINGS[word.lower()]
 
 
 def _hyphenated(word: str) -> str:

@@ -140,21 +140,18 @@ def test_a_recipe_that_is_refused(
 
 
 REFUSED_FLAGS = {
-    "flag": ("train --latnet-dim 5", "--latent-dim"),
-    "flag of sample": ("sample --cuont 3", "--count"),
-    "number": ("train --epochs many", "--epochs"),
-    "widths": ("train --hidden a,b", "--hidden"),
-    "choice": ("train --network cnn", "'resnet'"),
-    "no value": ("train --epochs", "--epochs"),
+    "flag": ("train --latnet-dim 5", "--latnet-dim", "Did you mean --latent-dim?"),
+    "flag of sample": ("sample --cuont 3", "--cuont", "Did you mean --count?"),
+    "number": ("train --epochs many", "--epochs is 'many'", "expected a whole number"),
+    "widths": ("train --hidden a,b", "--hidden is 'a,b'", "expected a whole number, or several"),
+    "choice": ("train --network cnn", "--network is 'cnn'", "expected one of conv, mlp, resnet"),
+    "no value": ("train --epochs", "--epochs", "distvae train --help"),
 }
 
 
-@pytest.mark.parametrize(("line", "word"), REFUSED_FLAGS.values(), ids=REFUSED_FLAGS)
-def test_flags_that_are_refused(command: Command, here: Path, line: str, word: str) -> None:
-    ended = command(*line.split())
-    assert ended.code == 2
-    assert word in ended.err
-    assert "Traceback" not in ended.err
+@pytest.mark.parametrize(("line", *"ab"), REFUSED_FLAGS.values(), ids=REFUSED_FLAGS)
+def test_flags_that_are_refused(command: Command, here: Path, line: str, a: str, b: str) -> None:
+    assert_refused(command(*line.split()), a, b)
     assert not list(here.iterdir())
 
 

@@ -12,6 +12,7 @@ from distvae.arguments import Train
 from distvae.bench.sample import BenchSampleConfig
 from distvae.bench.train import BenchConfig
 from distvae.config import TrainConfig
+from distvae.errors import DistvaeError
 from distvae.evaluation.evaluate import EvaluateConfig
 from distvae.evaluation.metrics import METRICS
 from distvae.export.command import ExportConfig
@@ -92,7 +93,7 @@ def test_command_lines_were_found() -> None:
     }
     assert parse("distvae sample --label 7 --count 64") == SampleConfig(label="7", count=64)
     for wrong in ("distvae sample --lable 7", "distvae train --config=mine.yaml --epoch 5"):
-        with pytest.raises(SystemExit):
+        with pytest.raises(DistvaeError, match="is not known"):
             parse(wrong)
 
 
