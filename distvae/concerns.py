@@ -16,6 +16,7 @@ from distvae.values import Count, Decay, NotNegative, Positive, Widths, Within
 Seed = Annotated[int, Within(-(2**63), 2**63 - 1)]
 ActivationName = Literal["relu", "silu", "gelu", "tanh"]
 KLScheduleName = Literal["constant", "linear", "cyclical"]
+MatmulName = Literal["float32", "tf32"]
 RateScaleName = Literal["off", "sqrt", "linear"]
 LearningRateScheduleName = Literal["constant", "cosine", "burda"]
 
@@ -184,7 +185,9 @@ class OptimConfig:
     ema: Decay = 0.998
     """Decay of the exponential moving average of the weights, which is then what is evaluated and saved; 0 is no average."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    """Arithmetic of the networks; likelihood and KL are always float32. `no` is float32; `auto` takes bf16 where the machine has it and a few steps of this run are at least 1.3 times as fast in it, else `no`. The decision is recorded and stands when the run is gone on with."""
+    """Arithmetic of the networks; likelihood and KL are always float32. `no` is float32; `auto` takes bf16 on a GPU that has it, and on a CPU that has it where a few steps of this run are at least 1.3 times as fast in it, else `no`. The decision is recorded and stands when the run is gone on with."""
+    matmul: MatmulName = "float32"
+    """What a GPU multiplies and convolves float32 in, with --mixed-precision no: `float32`, or `tf32`, which rounds the operands to 11 significant bits and is several times as fast where the layers are wide. Refused where no GPU has it; kept for `distvae evaluate`."""
     compile: Literal["off", "on", "auto"] = "off"
     """torch.compile: `auto` compiles when the run is long enough to win back the compilation time."""
     capture: Literal["auto", "on", "off"] = "auto"

@@ -40,6 +40,7 @@ FLOORS = [
         "yaml_files",
         "terminal",
         "platform",
+        "tensor_cores",
         "blocks",
         "streams",
         "flags",

@@ -85,6 +85,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
     from distvae.evaluation.metrics import METRICS, Subject
     from distvae.models import VAE
     from distvae.platform import prepare
+    from distvae.tensor_cores import as_trained
 
     _check(config)
     run = find_run(config.run)
@@ -95,6 +96,8 @@ def evaluate_run(config: EvaluateConfig) -> None:
     console = make_console(quiet=share.rank > 0)
     if config.run is None:
         console.print(f"newest run: {run.folder}")
+    for note in as_trained(run.settings().optim.matmul, device):
+        console.print(note)
     model = VAE.from_pretrained(run.model).to(device)
     data = open_recorded(run, config.data, progress_bar, quiet=share.rank > 0)
     images = ResidentImages.from_split(data.test).to(device)

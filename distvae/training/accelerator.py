@@ -13,6 +13,7 @@ from accelerate.utils import (
 
 from distvae.config import TrainConfig
 from distvae.errors import DistvaeError, LostError
+from distvae.tensor_cores import multiply_in
 from distvae.training.topology import asked
 
 GRADIENTS = DistributedDataParallelKwargs()
@@ -23,7 +24,8 @@ def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
     """Accelerate for these settings.
 
     Raises:
-        DistvaeError: the device cannot do the precision asked for, or a tracker is not installed.
+        DistvaeError: the device cannot do the precision or the products asked for, or a tracker is
+            not installed.
         LostError: not all processes came.
     """
     optim = config.optim
@@ -39,6 +41,7 @@ def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
                 kwargs_handlers=[GRADIENTS, wait],
             )
         _check_precision(optim.mixed_precision, accelerator.device.type)
+        multiply_in(optim.matmul, accelerator.device)  # Accelerate may have set it otherwise
         return accelerator
     except torch.distributed.DistError as error:
         raise LostError(

@@ -4,6 +4,8 @@ import json
 import os
 import platform
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,9 @@ from distvae.conditions import Conditions
 from distvae.objectives import OBJECTIVES, Pressure
 from distvae.recipes import launched_with
 from distvae.training import precision
-from distvae.training.precision import FEWEST_STEPS, decided
+from distvae.training.precision import FEWEST_STEPS, decided, without_timing
 from distvae.training.probing import step_seconds
-from tests.conftest import Command
+from tests.conftest import SMALL, Command, assert_refused
 from tests.training.conftest import Settings, lines, losses, take_steps, trained, watched
 from tests.training.recorder import launch, refusals, seen
 
@@ -324,3 +326,58 @@ def test_compiled_steps_agree_with_eager_ones(
     eager = trained(settings(max_steps=12, clip=40.0, **changes), here / "eager")
     assert losses(here / "compiled") == pytest.approx(losses(eager), rel=1e-3)
     assert losses(here / "compiled", "test") == pytest.approx(losses(eager, "test"), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("device", "native", "taken"),
+    [("cuda", True, "bf16"), ("cuda", False, "no"), ("cpu", False, "no"), ("cpu", True, None)],
+)
+def test_what_is_known_without_timing(device: str, native: bool, taken: str | None) -> None:
+    known = without_timing(device, native)
+    assert (known and known[0]) == taken
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU may do tf32")
+def test_tf32_without_a_gpu(command: Command, shapes: Path, here: Path) -> None:
+    flags = ("train", "--data", shapes, *SMALL)
+    told = command(*flags, "--matmul", "tf32", "--output", "run")
+    assert_refused(told, "the device is a CPU", "compute capability 8.0", "--matmul float32")
+    assert not (here / "run").exists()
+    assert command(*flags, "--output", "run").code == 0
+    path = here / "run" / "config.json"
+    record = json.loads(path.read_text())
+    assert record["settings"]["matmul"] == "float32"
+    # as if it came from a machine with a GPU
+    record["settings"]["matmul"] = "tf32"
+    del record["sha256"]
+    path.write_text(json.dumps(record))
+    told = command("evaluate", "run", "--metrics", "elbo")
+    assert told.code == 0, told.err
+    assert "trained with --matmul tf32, measured in float32" in told.out
+    told = command("train", "--resume", "run", "--max-steps", 4)
+    assert_refused(told, "--matmul tf32", "--matmul float32")
+    assert command("train", "--resume", "run", "--max-steps", 4, "--matmul", "float32").code == 0
+
+
+SWITCH = """
+import torch
+from distvae.platform import prepare
+from distvae.tensor_cores import _switch
+prepare(1)
+matrices = torch.backends.mkldnn.matmul.fp32_precision
+cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+for on in (False, True, True, False):
+    _switch(on)
+    for switch in (cuda, cudnn.conv, cudnn.rnn):
+        assert (switch.fp32_precision == "tf32") == on
+    # what reads the older switches, as TorchDynamo does, must not find them at odds
+    assert (cuda.allow_tf32, cudnn.allow_tf32) == (on, on)
+    assert torch.backends.mkldnn.matmul.fp32_precision == matrices, "a CPU's are its own"
+"""
+
+
+def test_the_switches_of_both_kinds_agree() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SWITCH], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
