@@ -131,15 +131,34 @@ def _export(
             tuple(inputs.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=list(inputs),
-            output_names=outputs,
             dynamic_shapes=dynamic,
             external_data=False,
             verbose=False,
         )
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
+    _name(proto.graph, [*inputs, *outputs])
     return clean(proto)
+
+
+def _name(graph: onnx.GraphProto, names: list[str]) -> None:
+    """Name inputs and outputs; what is called so within the graph gets another name.
+
+    An attribute may be called as the exporter calls its values: ``cat``, ``exp``, ``linear``.
+    """
+    ends = [value.name for value in (*graph.input, *graph.output)]
+    changes = dict(zip(ends, names, strict=True))
+    inner = {name for node in graph.node for name in node.output}
+    inner |= {tensor.name for tensor in graph.initializer}
+    prefix = "inner."
+    while any(name.startswith(prefix) for name in names):
+        prefix += "."
+    changes |= {name: prefix + name for name in inner.intersection(names).difference(ends)}
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = changes.get(value.name, value.name)
+    for node in graph.node:
+        for values in (node.input, node.output):
+            values[:] = [changes.get(name, name) for name in values]
 
 
 def clean(proto: onnx.ModelProto) -> onnx.ModelProto:

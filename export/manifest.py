@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -83,9 +83,9 @@ class Manifest:
         """
         if self.label_names:
             return {"label": "int64"}
-        return {
-            input_name(each.name): "int64" if each.labels else "float32" for each in self.attributes
-        }
+        kinds = ["int64" if each.labels else "float32" for each in self.attributes]
+        names = input_names([each.name for each in self.attributes])
+        return dict(zip(names, kinds, strict=True))
 
     @property
     def posteriors(self) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -136,10 +136,16 @@ class Manifest:
         return json.dumps(facts, sort_keys=True, ensure_ascii=False)
 
 
-def input_name(attribute: str) -> str:
-    """What the input of an attribute is called: as itself, unless other tensors are called so."""
-    of_level = attribute.startswith(tuple(f"{name}." for name in POSTERIOR))
-    return f"attribute_{attribute}" if attribute in RESERVED or of_level else attribute
+def input_names(attributes: Sequence[str]) -> list[str]:
+    """What the input of each attribute is called: as itself, unless other tensors are called so."""
+    of_levels = tuple(f"{name}." for name in POSTERIOR)
+    result: list[str] = []
+    for attribute in attributes:
+        name, taken = attribute, {*RESERVED, *({*attributes} - {attribute}), *result}
+        while name in taken or name.startswith(of_levels):
+            name = f"attribute_{name}"
+        result.append(name)
+    return result
 
 
 def parse_manifest(text: str | None, source: str) -> Manifest:
@@ -176,7 +182,7 @@ def parse_manifest(text: str | None, source: str) -> Manifest:
         raise _damaged(source, "two of label_names are the same")
     if manifest.label_names and manifest.attributes:
         raise _damaged(source, "expected one of label_names and attributes")
-    if len(manifest.given) < len(manifest.attributes):
+    if len({each.name for each in manifest.attributes}) < len(manifest.attributes):
         raise _damaged(source, "two of attributes have the same name")
     if len({level.name for level in manifest.levels}) < len(manifest.levels):
         raise _damaged(source, "two of levels have the same name")

@@ -89,3 +89,27 @@ def test_values_that_there_are_not_are_refused(tmp_path: Path) -> None:
     for place, colour in ((2, 0), (-2, 0), (0, 3), (0, -1)):
         with pytest.raises(Exception, match="out of"):
             run(place, colour)
+
+
+def test_attributes_may_be_called_as_tensors_of_the_graph_are(tmp_path: Path) -> None:
+    def built(*names: str) -> VAE:
+        torch.manual_seed(0)
+        attributes = [Attribute(name, ("x", "y"), missing=True) for name in names]
+        config = ModelConfig(hidden=(8,), latent_dim=2)
+        return build_model(config, SHAPE, (), attributes=attributes).eval()
+
+    graph = decoder_graph(built("a", "b", "c"), ORIGIN).graph
+    of_weights, of_values = graph.initializer[0].name, graph.node[-3].output[0]
+    for names in (
+        (of_weights, of_values, "inner." + of_values),
+        ("noise", "attribute_noise", "mean.z1"),
+        ("a=b", "größe: 1/2", " x "),
+    ):
+        model, path = built(*names), tmp_path / "decoder.onnx"
+        write_graph(decoder_graph(model, ORIGIN), path)
+        assert verify(path, model).error < TOLERANCE
+        sampler = Sampler(path)
+        assert [each.name for each in sampler.attributes] == list(names)
+        asked = dict(zip(names, ["y", None, "x"], strict=True))
+        drawn, expected = sampler.sample(labels=asked), model.sample(labels=asked).numpy()
+        np.testing.assert_allclose(drawn / 255, expected, atol=0.51 / 255)
