@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from distvae.gradients import rate_of_standard_normal
+
 LOG_TWO_PI = math.log(2.0 * math.pi)
 LOG_SCALE = 10.0
 """Bound of the logarithm of a scale in the latents, be it learned or what an encoder gives.
@@ -50,8 +52,7 @@ class DiagonalGaussian(NamedTuple):
 
     def kl_to_standard_normal(self) -> Tensor:
         """KL to N(0, 1) by dimension, nats ``[B, Z]`` (Kingma and Welling 2014, appendix B)."""
-        variance = torch.exp(self.log_variance)
-        return 0.5 * (torch.addcmul(variance - self.log_variance, self.mean, self.mean) - 1.0)
+        return rate_of_standard_normal(self.mean, self.log_variance)
 
 
 def log_normal(x: Tensor, mean: Tensor | float, log_variance: Tensor | float) -> Tensor:

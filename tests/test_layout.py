@@ -53,7 +53,7 @@ FLOORS = [
     ["card", "hub", "attribute_values"],
     ["asking"],
     ["drawings", "marginals"],
-    ["conditions"],
+    ["conditions", "gradients"],
     ["batch", "domains"],
     ["draws"],
     ["data"],

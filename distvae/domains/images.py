@@ -70,8 +70,8 @@ class Images(Domain):
         if self.binarize == "threshold":
             return (stored >= LEVELS // 2).float()
         assert uniforms is not None
-        thresholds = stored.float().mul_(65536.0 / WHITE).sub_(32768.0)
-        return (uniforms.float() < thresholds).float()
+        thresholds = torch.mul(stored, 65536.0 / WHITE).sub_(32768.0)
+        return thresholds.gt_(uniforms)  # 1 where a uniform is below
 
     def to_expected_input(self, stored: Tensor) -> Tensor:
         """The mean of the input ``[B, C, H, W]``: where it is drawn, the level itself."""

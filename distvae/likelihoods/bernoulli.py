@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distvae.gradients import bernoulli_log_prob
 from distvae.likelihoods.base import Likelihood
 from distvae.parts import EVEN_LEVELS, Part
 
@@ -33,8 +34,7 @@ class Bernoulli(Likelihood):
 
     def log_prob(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Log p(x|z) = sum over pixels of x l - log(1 + e^l), nats per image ``[B]``."""
-        loss = F.binary_cross_entropy_with_logits(parameters, images, reduction="none")
-        return -loss.flatten(1).sum(1)
+        return bernoulli_log_prob(images, parameters)
 
     def log_prob_of_draws(self, images: Tensor, parameters: Tensor) -> Tensor:
         """The same of K draws for each image, ``[B, K]``, without an image for each draw."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from distvae.conditions import NOTHING, Context, ContextShape, summed, written_out
 from distvae.config import ModelConfig
+from distvae.gradients import modulated
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -47,10 +48,7 @@ class Modulation(nn.Module):
             None if self.table is None else self.table.weight,
             None if self.linear is None else self.linear.weight,
         )
-        scale, shift = found.chunk(2, dim=1)
-        if features.dim() == 4:
-            scale, shift = scale[:, :, None, None], shift[:, :, None, None]
-        return torch.addcmul(features + shift, features, scale)
+        return modulated(features, found)
 
     def simplified(self) -> nn.Module:
         """With finished tables, where one label decides."""

@@ -65,19 +65,17 @@ class LabelPrior(Prior):
         """
         if not isinstance(posterior, DiagonalGaussian):
             return None
-        log_diagonal = self._held()
-        distance = self._whitened(posterior.mean, context, log_diagonal)
-        spread = summed(context, self._whitening(log_diagonal).square())
-        variance = torch.bmm(spread, posterior.log_variance.exp().unsqueeze(2))
-        own = summed(context, log_diagonal)
-        log_determinant = 2.0 * own + posterior.log_variance
+        mean, log_diagonal, whitening = self._of(context)
+        distance = torch.bmm(whitening, (posterior.mean - mean).unsqueeze(2)).squeeze(2)
+        variance = torch.bmm(whitening.square(), posterior.log_variance.exp().unsqueeze(2))
+        log_determinant = 2.0 * log_diagonal + posterior.log_variance
         return 0.5 * (variance.squeeze(2) + distance.square() - 1.0 - log_determinant)
 
     def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
         """Nats ``[B]``."""
-        log_diagonal = self._held()
-        noise = self._whitened(z, context, log_diagonal)
-        return (log_normal(noise, 0.0, 0.0) + summed(context, log_diagonal)).sum(1)
+        mean, log_diagonal, whitening = self._of(context)
+        noise = torch.bmm(whitening, (z - mean).unsqueeze(2)).squeeze(2)
+        return (log_normal(noise, 0.0, 0.0) + log_diagonal).sum(1)
 
     def transform(self, noise: Tensor, context: Context | None) -> Tensor:
         """``mean[y] + inverse(W[y]) noise`` ``[B, Z]``."""
@@ -95,18 +93,21 @@ class LabelPrior(Prior):
 
     def whiten(self, z: Tensor, context: Context | None) -> Tensor:
         """``W[y] (z - mean[y])`` ``[B, Z]``."""
-        return self._whitened(z, context, self._held())
+        mean, _, whitening = self._of(context)
+        return torch.bmm(whitening, (z - mean).unsqueeze(2)).squeeze(2)
+
+    def _of(self, context: Context | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and logarithm of the diagonal of W ``[B, Z]``, and W ``[B, Z, Z]``."""
+        log_diagonal = self._held()
+        whitening = self._whitening(log_diagonal).flatten(1)
+        found = summed(context, torch.cat([self.means, log_diagonal, whitening], dim=1))
+        dim = self.noise_dim
+        mean, log_diagonal, whitening = found.tensor_split((dim, 2 * dim), dim=1)
+        return mean, log_diagonal, whitening.view(-1, dim, dim)
 
     def _held(self) -> Tensor:
-        """Logarithm of the diagonal of W ``[L, Z]``.
-
-        Once for all that a density takes it for, so that its bound sees their gradients as one.
-        """
+        """Logarithm of the diagonal of W ``[L, Z]``."""
         return held(self.log_diagonals, LOG_SCALE)
-
-    def _whitened(self, z: Tensor, context: Context | None, log_diagonal: Tensor) -> Tensor:
-        offset = (z - summed(context, self.means)).unsqueeze(2)
-        return torch.bmm(summed(context, self._whitening(log_diagonal)), offset).squeeze(2)
 
     def _whitening(self, log_diagonal: Tensor) -> Tensor:
         """W ``[L, Z, Z]``."""
@@ -142,32 +143,11 @@ class AttributesPrior(LabelPrior):
         slopes = torch.zeros(2 * config.latent_dim, given.numbers)
         self.slopes = nn.Parameter(slopes) if given.numbers else None
 
-    def kl(self, posterior: Posterior, context: Context | None) -> Tensor | None:
-        """Nats ``[B, Z]`` of a Gaussian: one column for each whitened dimension."""
-        if not isinstance(posterior, DiagonalGaussian):
-            return None
-        mean, log_diagonal, whitening = self._of(context)
-        distance = torch.bmm(whitening, (posterior.mean - mean).unsqueeze(2)).squeeze(2)
-        variance = torch.bmm(whitening.square(), posterior.log_variance.exp().unsqueeze(2))
-        log_determinant = 2.0 * log_diagonal + posterior.log_variance
-        return 0.5 * (variance.squeeze(2) + distance.square() - 1.0 - log_determinant)
-
-    def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
-        """Nats ``[B]``."""
-        mean, log_diagonal, whitening = self._of(context)
-        noise = torch.bmm(whitening, (z - mean).unsqueeze(2)).squeeze(2)
-        return (log_normal(noise, 0.0, 0.0) + log_diagonal).sum(1)
-
     def transform(self, noise: Tensor, context: Context | None) -> Tensor:
         """``mean + inverse(W) noise`` ``[B, Z]``."""
         mean, log_diagonal, whitening = self._of(context)
         colouring = self._inverse(whitening, log_diagonal)
         return mean + torch.bmm(colouring, noise.unsqueeze(2)).squeeze(2)
-
-    def whiten(self, z: Tensor, context: Context | None) -> Tensor:
-        """``W (z - mean)`` ``[B, Z]``."""
-        mean, _, whitening = self._of(context)
-        return torch.bmm(whitening, (z - mean).unsqueeze(2)).squeeze(2)
 
     def simplified(self) -> nn.Module:
         """As it is: there is no table of all combinations."""
