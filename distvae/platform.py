@@ -1,15 +1,19 @@
 """What torch is told about the machine before long work."""
 
+import contextlib
 import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 EXACT = 1e-6
+ONEDNN, BLAS = "onednn", "blas"
+"""Who can multiply float32 matrices on a CPU: oneDNN, or what torch was built with, mostly MKL."""
 
 
 def prepare(threads: int | None) -> int:
@@ -71,25 +75,60 @@ def flush_denormals() -> None:
 
 
 def fast_exact_matmul() -> bool:
-    """Let oneDNN multiply float32 matrices where that is still float32; returns whether it does.
+    """Let oneDNN multiply float32 matrices where that is fast and float32; whether it does.
 
-    Torch's default, MKL, leaves AVX-512 unused on processors that are not Intel's. oneDNN uses it,
-    but is reached by a switch that permits bfloat16, and on processors with AMX it then really
-    rounds. So the product is checked against float64, and the switch is kept only where the error
-    is that of float32.
+    Torch's default, MKL, leaves AVX-512 unused on processors that are not Intel's.
     """
-    if "GenuineIntel" in _processor() or not hasattr(torch.backends.mkldnn, "matmul"):
+    fast = "GenuineIntel" not in _processor() and onednn_is_exact()
+    multiply_by(ONEDNN if fast else BLAS)
+    return fast
+
+
+def onednn_is_exact() -> bool:
+    """Whether oneDNN multiplies float32 matrices in float32 on this processor.
+
+    It is reached by a switch that permits bfloat16, and on processors with AMX it then really
+    rounds. So a product is checked against float64.
+    """
+    if not hasattr(torch.backends.mkldnn, "matmul"):
         return False
     generator = torch.Generator().manual_seed(0)
     left = torch.randn(128, 512, generator=generator)
     right = torch.randn(512, 256, generator=generator)
     exact = left.double() @ right.double()
-    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-    error = ((left @ right).double() - exact).abs().max() / exact.abs().max()
-    if error <= EXACT:
-        return True
-    torch.backends.mkldnn.matmul.fp32_precision = "ieee"
-    return False
+    with multiplying_by(ONEDNN):
+        error = ((left @ right).double() - exact).abs().max() / exact.abs().max()
+    return bool(error <= EXACT)
+
+
+def multiply_by(library: str) -> None:
+    """Let a library multiply float32 matrices on the CPU from now on: ``onednn`` or ``blas``."""
+    if hasattr(torch.backends.mkldnn, "matmul"):
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16" if library == ONEDNN else "ieee"
+
+
+@contextlib.contextmanager
+def multiplying_by(library: str) -> Iterator[None]:
+    """The same for what is inside."""
+    before = multiplies()
+    multiply_by(library)
+    try:
+        yield
+    finally:
+        multiply_by(before)
+
+
+def multiplies() -> str:
+    """The library that multiplies float32 matrices on the CPU: ``onednn`` or ``blas``."""
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)
+    return ONEDNN if matmul is not None and matmul.fp32_precision == "bf16" else BLAS
+
+
+def library_name() -> str:
+    """The same as a person knows it."""
+    if multiplies() == ONEDNN:
+        return "oneDNN"
+    return "MKL" if torch.backends.mkl.is_available() else "BLAS"  # type: ignore[no-untyped-call]
 
 
 def native_bf16(device_type: str) -> bool:

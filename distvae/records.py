@@ -109,6 +109,8 @@ class WorldRecord:
     device: str = "cpu"
     processes: Annotated[int, Within(1)] = 1
     threads: Annotated[int, Within(1)] = 1
+    library: str | None = None
+    """What multiplies matrices on a CPU; earlier versions did not say."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from distvae.card import EVALUATION, TABLE, write_card
 from distvae.config import TrainConfig
 from distvae.errors import DistvaeError
 from distvae.files import LOCK, TEMPORARY, reporting_disk_errors, write_json
+from distvae.platform import multiplies
 from distvae.records import DataRecord
 from distvae.runs import CONFIG, Run, find_run, is_run
 from distvae.training.continuation import SCHEDULE, recorded
@@ -125,6 +126,7 @@ def record_of(
             "device": engine.accelerator.device.type,
             "processes": engine.accelerator.num_processes,
             "threads": torch.get_num_threads(),
+            **({"library": multiplies()} if engine.accelerator.device.type == "cpu" else {}),
         },
     }
 

@@ -18,9 +18,9 @@ from distvae.data.store import ImageData
 from distvae.data.validation import AUTO
 from distvae.headers import stored_checksum
 from distvae.lengths import few_steps
-from distvae.platform import prepare
+from distvae.platform import library_name, prepare
 from distvae.priors.vamp import VampPart
-from distvae.records import PrecisionRecord
+from distvae.records import RunRecord
 from distvae.runs import WEIGHTS
 from distvae.schedules import scaled_rate
 from distvae.training.accelerator import build_accelerator
@@ -42,6 +42,7 @@ from distvae.training.loop import train
 from distvae.training.opening import open_together
 from distvae.training.peers import watched_peers
 from distvae.training.precision import PRECISION, Decision, decided
+from distvae.training.products import choose_library
 from distvae.training.recording import CAPTURE, Captured, captured
 from distvae.training.session import Session
 from distvae.training.sharding import check_sharding, unsharded
@@ -175,16 +176,17 @@ def _go_on(
         return dataclasses.replace(idle, total_steps=end)
     refuse_other_numbers(found.checkpoint, progress)
     on_main(accelerator, lambda: found.settle(folder))
-    engine, chosen = _prepared(engine, earlier.record.precision)
+    engine, chosen = _prepared(engine, earlier.record)
     same = data_record(data, folder, earlier.record.data)
     record = record_of(same, engine, chosen.recorded(), earlier.transferred)
     on_main(accelerator, lambda: begin(folder, True, record))
     return _run_session(engine, progress, folder, chosen, [*_judge(data, engine), *other, *lines])
 
 
-def _prepared(engine: Engine, earlier: PrecisionRecord | None = None) -> tuple[Engine, Chosen]:
-    """The engine as it trains: its precision, its compiled step, its steps captured."""
-    engine, precision = decided(engine, earlier)
+def _prepared(engine: Engine, earlier: RunRecord | None = None) -> tuple[Engine, Chosen]:
+    """The engine as it trains: its products, precision, compiled step, its steps captured."""
+    choose_library(engine, earlier.world if earlier else None)
+    engine, precision = decided(engine, earlier.precision if earlier else None)
     engine, capture = captured(compiled(engine))
     return engine, Chosen(precision, capture)
 
@@ -235,13 +237,14 @@ def _run_session(
 def _announce(engine: Engine, chosen: Chosen, console: TrainingConsole) -> None:
     model, accelerator = engine.trained.model, engine.accelerator
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    products = f"; products by {library_name()}" if accelerator.device.type == "cpu" else ""
     console.say(
         f"{type(model).__name__} {model.config.network}, {parameters:,} parameters; "
         f"{len(engine.train_images):,} {model.domain.told}, "
         f"{counted(model.attributes)}; {accelerator.device.type} x "
         f"{accelerator.num_processes}, precision {chosen.precision}, capture {chosen.capture}; "
         f"{engine.total_steps:,} steps of {engine.config.optim.batch} {model.domain.examples}, "
-        f"{engine.steps_per_epoch:,} an epoch"
+        f"{engine.steps_per_epoch:,} an epoch{products}"
     )
     optim = engine.config.optim
     few = few_steps(engine.total_steps, len(engine.train_images), optim.batch)
