@@ -113,7 +113,10 @@ def test_every_metric_takes_attributes_or_says_why_not(
         assert (here / "run" / f"confusion-{name}.png").is_file()
     table = " ".join(ended.out.split())
     assert "colour: judge accuracy on generated images" in table
-    assert "left out: light: judge: it is a number" in table
+    assert "light: correlation of the number asked for and what is read from an image" in table
+    assert found["light: number_test_correlation"] > 0.8
+    assert 0.0 < found["light: number_test_error"] < 0.1
+    assert -1.0 <= found["light: number_correlation"] <= 1.0
     assert "--metrics marginal sums over the labels of one attribute" in table
     assert "confusion-colour.png" in (here / "run" / "evaluation.md").read_text(encoding="utf-8")
     assert {"bayes_accuracy", "copies"} <= found.keys()

@@ -98,7 +98,7 @@ def get_judges(
     path = cache_dir / f"judges-v{VERSION}-{data.fingerprint}-{_digest(str(identity))[:8]}"
     if result := load_ensemble(path, identity, device):
         return result
-    steps = min(STEPS, max(LEAST_STEPS, PASSES * len(data.train) // BATCH))
+    steps = steps_for(data)
     watch = progress("training the judges", JUDGES * steps * BATCH) if progress else None
     try:
         with new_folder(path) as folder:
@@ -124,6 +124,11 @@ def get_judges(
     trained = load_ensemble(path, identity, device)
     assert trained is not None
     return trained
+
+
+def steps_for(data: ImageData) -> int:
+    """Of ``BATCH`` images each, in which a judge is trained."""
+    return min(STEPS, max(LEAST_STEPS, PASSES * len(data.train) // BATCH))
 
 
 def write_ensemble(

@@ -44,9 +44,9 @@ def train_networks(
     the last bits.
 
     Args:
-        images: with labels, on the CPU.
+        images: with labels on the CPU, -1 where not known; or numbers of 0 and more, else NaN.
         domain: of them.
-        num_labels: more than the largest label.
+        num_labels: more than the largest label; of numbers 1.
         steps: of each.
         batch: images of a step.
         seeds: of the first weights, the order of the images and their shifts.
@@ -101,7 +101,9 @@ def _train(
 
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """What a judge is trained on, a mean over ``logits [B, L]``."""
+    """What a judge is trained on, a mean over ``logits [B, L]``; of numbers L is 1."""
+    if labels.is_floating_point():
+        return functional.mse_loss(logits.squeeze(1), labels)
     return functional.cross_entropy(logits, labels, label_smoothing=0.1)
 
 

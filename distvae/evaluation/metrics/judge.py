@@ -10,6 +10,13 @@ from distvae.evaluation.confusion import write_confusion
 from distvae.evaluation.generation import generation_metrics, images_per_label
 from distvae.evaluation.metrics.base import Metric, Subject, Values
 from distvae.evaluation.metrics.needs import conditional, two_labels
+from distvae.evaluation.numbers import (
+    EXAMPLES,
+    number_metrics,
+    readings,
+    trained_readers,
+    varies,
+)
 from distvae.models import VAE
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
@@ -41,12 +48,17 @@ class JudgePart(MetricPart):
         "diversity_pixels": "  the same between pixels",
         "label_adherence_swapped_z": "label obeyed under swapped z",
         "label_adherence_swapped_noise": "label obeyed under swapped noise",
+        "number_correlation": "correlation of the number asked for and what is read from an image",
+        "number_error": "  mean absolute difference",
+        "number_test_correlation": "  correlation on real test images",
+        "number_test_error": "  mean absolute difference there",
     }
+    lower_is_better = ("number_error", "number_test_error")
 
 
 def labels_to_tell_apart(name: str, model: VAE, data: ImageData) -> None:
-    """An attribute of two labels at least."""
-    if not _told_apart(data) or not data.attributes:
+    """An attribute of two labels at least, or a number that varies."""
+    if not _numbers(data) and (not _told_apart(data) or not data.attributes):
         two_labels(name, model, data)
 
 
@@ -74,10 +86,13 @@ class Judge(Metric):
             picture = f"confusion-{file_name(name)}.png"
             for figure, value in _figures(subject, place, picture, leave):
                 yield _of_attribute(name, figure), value
-        for each in subject.data.attributes:
-            if len(each.labels) < 2:
-                what = "a single label" if each.labels else "a number"
-                subject.leave(f"{each.name}: judge", f"it is {what}, and judges tell labels apart")
+        for place in _numbers(subject.data):
+            yield from _figures_of_number(subject, place)
+        judged = {*_told_apart(subject.data), *_numbers(subject.data)}
+        for place, each in enumerate(subject.data.attributes):
+            if place not in judged:
+                what = "label" if each.labels else "number"
+                subject.leave(f"{each.name}: judge", f"its training images have a single {what}")
 
     def images(self, subject: Subject) -> str:
         """Generated ones and, for the diversity, test images."""
@@ -85,7 +100,10 @@ class Judge(Metric):
         sizes = [images_per_label(len(data.given[place].labels)) for place in _told_apart(data)]
         each = " or ".join(f"{size:,}" for size in dict.fromkeys(sizes))
         what = data.examples
-        return f"{each} generated {what} of each label, {len(data.test):,} test {what}"
+        parts = [f"{each} generated {what} of each label"] if sizes else []
+        if _numbers(data):
+            parts.append(f"up to {EXAMPLES:,} generated {what} of numbers asked for")
+        return ", ".join([*parts, f"{len(data.test):,} test {what}"])
 
 
 def _judged(subject: Subject) -> Subject:
@@ -98,10 +116,26 @@ def _told_apart(data: ImageData) -> list[int]:
     return [place for place, each in enumerate(data.given) if len(each.labels) > 1]
 
 
+def _numbers(data: ImageData) -> list[int]:
+    """The attributes that are numbers, and not the same of all."""
+    numbers = [place for place, each in enumerate(data.attributes) if not each.labels]
+    return [place for place in numbers if varies(data, place)]
+
+
 def _of_attribute(name: str, figure: str) -> str:
     """What a figure of one attribute is called: it comes first, or before the label."""
     kind, slash, label = figure.partition("/")
     return f"{kind}/{name}: {label}" if slash else f"{name}: {kind}"
+
+
+def _figures_of_number(subject: Subject, place: int) -> Values:
+    """How well a number is carried."""
+    data, device = subject.data, subject.images.device
+    name = data.attributes[place].name.replace("/", "_")
+    with progress_bar(f"training readers of {name}", readings(data)) as advance:
+        readers = trained_readers(data, place, device, advance)
+    for figure, value in number_metrics(subject.model, data, readers, place, subject.seed):
+        yield _of_attribute(name, figure), value
 
 
 def _figures(
