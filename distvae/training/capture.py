@@ -5,7 +5,9 @@ the step is told once: its kernels, with the memory they read and write. Whateve
 to step must therefore lie in memory of the device that stays where it is: see ``plan.py``.
 """
 
-from collections.abc import Callable, Hashable
+import contextlib
+import warnings
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -49,6 +51,8 @@ class CudaRecorder:
         before = torch.cuda.memory_allocated()
         try:
             for _ in range(WARM_UP_BETWEEN_PROCESSES if _between_processes() else WARM_UP):
+                step()
+            with _waiting_refused():  # a recording that fails half-way leaves its memory behind
                 step()
             torch.cuda.synchronize()
             self._check_room(torch.cuda.max_memory_allocated() - before)
@@ -156,6 +160,19 @@ def use_own_stream(device: torch.device) -> None:
         own = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         own.wait_stream(default)
         torch.cuda.set_stream(own)
+
+
+@contextlib.contextmanager
+def _waiting_refused() -> Iterator[None]:
+    """Inside, what makes the host wait for the device, which no recording can hold, is an error."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is a prototype
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def _between_processes() -> bool:

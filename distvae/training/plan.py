@@ -137,7 +137,7 @@ class State:
         """The table with these values ``[n, X]``, a new one where there is none of this width."""
         if table is None or table.shape[1:] != values.shape[1:]:
             # also for the steps that are taken before one is recorded
-            room = max(len(values), most_steps(values.shape[1]), WARM_UP_BETWEEN_PROCESSES + 1)
+            room = max(len(values), most_steps(values.shape[1]), WARM_UP_BETWEEN_PROCESSES + 2)
             table = values.new_zeros(room, *values.shape[1:], device=self.cursor.device)
         table[: len(values)].copy_(values)
         return table
