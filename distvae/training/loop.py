@@ -10,6 +10,7 @@ from distvae.files import reporting_disk_errors
 from distvae.runs import WEIGHTS, go_on
 from distvae.tensors import write_tensors
 from distvae.training.advance import advance
+from distvae.training.capture import Graphs
 from distvae.training.judging import (
     draw,
     evaluate,
@@ -19,8 +20,8 @@ from distvae.training.judging import (
     stopped_early,
 )
 from distvae.training.losses import StepLoss, check_losses
-from distvae.training.plan import most_steps
-from distvae.training.planning import make_plan, scheduled
+from distvae.training.plan import Plan, most_steps
+from distvae.training.planning import following, make_plan, scheduled
 from distvae.training.session import Session, Window, went_wrong
 from distvae.training.sharding import whole_model, whole_state
 from distvae.training.stopping import Interrupted
@@ -70,15 +71,15 @@ def take_steps(session: Session, steps: int) -> None:
     """Take so many steps, or fewer where another player joins in between, and log their lines."""
     engine, progress = session.engine, session.progress
     started = time.perf_counter()
-    plan = make_plan(engine, progress.step, steps)
+    plan = _next_plan(session, steps)
     advance(engine, plan)
-    if engine.graphs is not None and (news := engine.graphs.news()):
-        session.console.say(news, style="yellow")
+    if engine.graphs is not None:
+        _use_the_wait(session, plan, engine.graphs)
     found = engine.state.found(plan.steps)  # waits for the device
     each = (time.perf_counter() - started) / plan.steps
-    every, end = engine.config.run.log_every, plan.first + plan.steps
-    while progress.step < end:
-        step = min(end, progress.step - progress.step % every + every)
+    every = engine.config.run.log_every
+    while progress.step < plan.end:
+        step = min(plan.end, progress.step - progress.step % every + every)
         part = found[progress.step - plan.first : step - plan.first]
         session.window.found.append(part)
         session.window.seconds += each * len(part)
@@ -86,6 +87,23 @@ def take_steps(session: Session, steps: int) -> None:
         if step % every == 0 or step == engine.total_steps:
             log_window(session)
     session.console.moved(progress.step)
+
+
+def _next_plan(session: Session, steps: int) -> Plan:
+    """The plan of so many steps or fewer, made already or now."""
+    engine, step, ahead = session.engine, session.progress.step, session.ahead
+    if ahead is None or ahead.first != step:
+        return make_plan(engine, step, steps)
+    plan, session.ahead = ahead.divided(steps)
+    return plan
+
+
+def _use_the_wait(session: Session, plan: Plan, graphs: Graphs) -> None:
+    """While a device repeats the steps of a plan by itself, make the next one."""
+    if news := graphs.news():
+        session.console.say(news, style="yellow")
+    if session.ahead is None and not graphs.refused:
+        session.ahead = following(session.engine, plan)
 
 
 def log_window(session: Session) -> None:

@@ -7,8 +7,9 @@ Legend: n steps, S numbers of a step, M micro-batches of a process, F numbers of
 batch.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -95,11 +96,31 @@ class Plan:
     """Of the images that they see."""
     numbers: Tensor
     """``[n, S]``: of each step what :func:`numbers_of` names."""
+    counts: Mapping[str, int]
+    """Steps that each player has taken before them."""
 
     @property
     def steps(self) -> int:
         """N."""
         return len(self.numbers)
+
+    @property
+    def end(self) -> int:
+        """Steps taken after them."""
+        return self.first + self.steps
+
+    def counts_at(self, number: int) -> dict[str, int]:
+        """Steps that each player has taken before one of these, or after all of them."""
+        moves = Counter(name for turn in self.turns for name in turn)
+        return {name: count + number * moves[name] for name, count in self.counts.items()}
+
+    def divided(self, steps: int) -> "tuple[Plan, Plan | None]":
+        """The plan of the first so many steps, and that of the others where some are left."""
+        if steps >= self.steps:
+            return self, None
+        first = replace(self, rows=self.rows[:steps], numbers=self.numbers[:steps])
+        rest = self.rows[steps:], self.numbers[steps:], self.counts_at(steps)
+        return first, Plan(self.first + steps, self.turns, *rest)
 
 
 class State:

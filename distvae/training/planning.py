@@ -3,7 +3,7 @@
 Legend: n steps, S numbers of a step, B global batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,22 +15,42 @@ from distvae.training.plan import Plan, Rows, table_of
 from distvae.training.players import Turn, heard, learning_rates, same_turns, turns
 
 
-def make_plan(engine: Engine, first: int, steps: int, rows: Rows | None = None) -> Plan:
+def make_plan(
+    engine: Engine,
+    first: int,
+    steps: int,
+    rows: Rows | None = None,
+    counts: Mapping[str, int] | None = None,
+) -> Plan:
     """The plan of the next steps, or of the first of them where another player joins in between.
 
     Args:
-        engine: whose optimizer has taken all steps before these.
+        engine: what a step is made of.
         first: steps taken before.
         steps: n, of as many epochs as they reach into.
         rows: of the images to see; left out: those of each epoch's order.
+        counts: steps that each player will have taken before these; left out: as many as it has,
+            which waits for the device.
     """
     players = engine.training.objective.players
     steps = min(steps, same_turns(players, first))
     taken = tuple(turns(players, first))
-    counts = engine.wrapped.optimizer.counts()
-    table = [list(_numbers(engine, step, taken, counts)) for step in range(first, first + steps)]
+    before = engine.wrapped.optimizer.counts() if counts is None else counts
+    counting = dict(before)
+    table = [list(_numbers(engine, step, taken, counting)) for step in range(first, first + steps)]
     numbers = table_of(table, engine.accelerator.device)
-    return Plan(first, taken, _rows(engine, first, steps) if rows is None else rows, numbers)
+    rows = _rows(engine, first, steps) if rows is None else rows
+    return Plan(first, taken, rows, numbers, before)
+
+
+def following(engine: Engine, plan: Plan) -> Plan | None:
+    """The plan after another one, as long as it, made before that is done; None at the run's end.
+
+    For steps that always count: fp16, where some do not, is never captured.
+    """
+    steps = min(plan.steps, engine.total_steps - plan.end)
+    counts = plan.counts_at(plan.steps)
+    return make_plan(engine, plan.end, steps, counts=counts) if steps > 0 else None
 
 
 def _rows(engine: Engine, first: int, steps: int) -> Rows:

@@ -10,6 +10,7 @@ from distvae.errors import DistvaeError
 from distvae.runs import checkpoint_path, checkpoints
 from distvae.training.console import TrainingConsole
 from distvae.training.engine import Engine
+from distvae.training.plan import Plan
 from distvae.training.stopping import Vote
 from distvae.training.trackers import MetricsLog
 
@@ -39,6 +40,8 @@ class Session:
     """Whether the collapse of the latents has been told."""
     high: int = 0
     """Steps in a row whose loss lies far above the lowest."""
+    ahead: Plan | None = None
+    """Of the coming steps, where it was made while the device was busy."""
 
     @property
     def epoch(self) -> float:
