@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from distvae.bench.plan import (
+from distvae.bench.links import (
+    KNOWN,
     Links,
-    Step,
     all_reduce_seconds,
-    layouts,
     measure_links,
     ring_seconds,
 )
+from distvae.bench.plan import Outlook, layouts
+from distvae.bench.steps import Step, StepTimes, read_timed
 from distvae.config import ModelConfig
+from distvae.errors import DistvaeError
 from distvae.models import build_model
 from tests.conftest import Command, assert_refused
 
@@ -128,14 +130,14 @@ def test_a_model_without_a_run_is_timed_too(distvae: Command, tmp_path: Path) ->
         (1, 1, 0.0),
         (2, 1, 4.0 / 8.0 + 2 * 0.01),  # each sends half of 4 MB twice
         (8, 1, 7.0 / 8.0 + 14 * 0.01),  # 7 of 8 parts of 4 MB, twice, in 14 messages
-        (8, 4, 7.0 / 8.0 + 14 * 0.01 + 6.0 / 1.0 + 6 * 0.01),  # and 3 of 4 parts, twice, over nodes
-        (1, 4, 6.0 / 1.0 + 6 * 0.01),
+        (8, 4, 7.0 / 8.0 + 14 * 0.01 + 6.0 / 1.0 + 6 * 0.02),  # and 3 of 4 parts, twice, over nodes
+        (1, 4, 6.0 / 1.0 + 6 * 0.02),
     ],
 )
 def test_an_all_reduce_costs_what_the_ring_sends(
     devices: int, nodes: int, milliseconds: float
 ) -> None:
-    links = Links(device=8e9, node=1e9, latency=1e-5)
+    links = Links(device=8e9, node=1e9, latency=1e-5, node_latency=2e-5)
     assert all_reduce_seconds(4e6, devices, nodes, links) == pytest.approx(milliseconds / 1e3)
 
 
@@ -168,6 +170,33 @@ def test_a_step_of_any_share_lies_on_the_line_through_two() -> None:
     assert noisy.seconds(4) == noisy.seconds(128) == pytest.approx(1.0)
 
 
+def test_steps_lie_on_lines_between_those_that_were_timed() -> None:
+    times = StepTimes.of(read_timed("4096:5,16:1,128:1.5"))
+    found = [1e3 * times.seconds(images) for images in (16, 72, 128, 2112, 4096, 8064)]
+    assert found == pytest.approx([1.0, 1.25, 1.5, 3.25, 5.0, 8.5])
+    assert 1e3 * times.seconds(0) == pytest.approx(1 - 0.5 * 16 / 112)
+    for wrong in ("128", "128:1", "128:x,3:4", "0:1,2:3", "1:0,2:3"):
+        with pytest.raises(DistvaeError, match="--measured is"):
+            read_timed(wrong)
+
+
+def test_more_devices_help_where_the_arithmetic_says_so() -> None:
+    links = Links(device=1e9, node=1e9, latency=0.0, node_latency=0.0)
+    # a step of 1 ms and 1 us an image; two devices exchange 1 MB in 1 ms
+    outlook = Outlook(128, StepTimes.of(read_timed("1000:2,2000:3")), 1e6, links, "")
+    assert outlook.efficiency(4000, 1, 1) == pytest.approx(1)
+    # 1 + 4 ms alone; 1 + 2 + 1 ms on two
+    assert outlook.efficiency(4000, 2, 1) == pytest.approx(5 / 4 / 2)
+    assert outlook.efficiency(2000, 2, 1) == pytest.approx(3 / 3 / 2), "as fast as one"
+
+
+def test_the_links_of_a_dgx_h100() -> None:
+    links = KNOWN["h100"]
+    assert (links.device, links.node) == (900e9 / 2, 8 * 400e9 / 8)
+    assert links.changed({"device": 300.0, "node": None}).device == 300e9
+    assert links.changed({"device": 300.0}).node == links.node
+
+
 @pytest.mark.slow
 def test_two_processes_on_this_machine_are_measured() -> None:
     links = measure_links(4_000_000)
@@ -194,6 +223,7 @@ def test_the_plan_adds_the_all_reduce_to_measured_steps(
     assert "nothing overlaps" in ended.out
     lines = [line.split("│") for line in ended.out.splitlines() if line.startswith("│")]
     rows = [[cell.strip() for cell in line[1:-1]] for line in lines]
+    rows, by_batch = rows[:7], rows[7:]
     assert [row[0] for row in rows] == ["1", "2", "4", *("1", "2", "4", "8")], "8 divides no 20"
     layers = [(64, 12), (12, 6), (6, 4), (2, 6), (6, 12), (12, 64)]
     size = 4 * sum(a * b + b for a, b in layers)
@@ -208,5 +238,8 @@ def test_the_plan_adds_the_all_reduce_to_measured_steps(
         assert step - steps[3] == pytest.approx(cost, abs=2e-3)
         assert float(row[6].replace(",", "")) == pytest.approx(20e3 * int(row[0]) / step, rel=1e-2)
         assert float(row[7].rstrip("%")) == pytest.approx(100 * steps[3] / step, abs=0.1)
+    assert [row[0] for row in by_batch[:3]] == ["20", "40", "80"]
+    assert by_batch[0][3] == "-", "8 divides no 20"
+    assert "8 devices are faster than one from a global batch of" in ended.out
     assert steps[0] == steps[3]
     assert all(steps[n] <= steps[n + 3] for n in (1, 2)), "a share takes no longer than the whole"

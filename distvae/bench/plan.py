@@ -9,74 +9,55 @@ all-reduce of the gradients, S bytes, 4 for each parameter:
 
 Every device is taken to be as fast as the one that is measured, and to hold the whole model (DDP).
 Nothing is assumed to overlap: the all-reduce waits for the whole backward pass. Real runs send the
-last layers' gradients while the first layers' are computed, so this errs on the slow side. A share
-of b images takes a + c b seconds; a and c come from two measured batches.
+last layers' gradients while the first layers' are computed, so this errs on the slow side. Between
+the batches that were timed a step's time is a line.
 """
 
-import json
 import os
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
-from distvae.bench.train import BenchConfig, check, probed, time_run
-from distvae.errors import DistvaeError
+from distvae.bench.links import FLOAT32, KNOWN, Links, all_reduce_seconds
+from distvae.bench.steps import StepTimes, read_timed
+from distvae.bench.train import FEWEST_STEPS, BenchConfig, check, probed, time_run
+from distvae.errors import DistvaeError, nearest
 from distvae.runs import Run
 from distvae.terminal import make_console, progress_bar
 
-GIGA, MICRO = 1e9, 1e-6
-FLOAT32 = 4
-CALLS = 30
+LARGE = 16
+"""How many times the recipe's batch is timed as well, as far as there are images."""
+LARGEST_BATCH = 65_536
+GOOD = 0.5
+"""Share of a device's time that is well spent."""
 
 
 @dataclass(frozen=True)
-class Links:
-    """What joins the devices, bytes per second and seconds."""
+class Outlook:
+    """What a prediction is made of."""
 
-    device: float
-    """Bandwidth between the devices of a node."""
-    node: float
-    """Bandwidth between nodes."""
-    latency: float
-    """Of one message."""
+    batch: int
+    """The recipe's, global."""
+    times: StepTimes
+    size: float
+    """Bytes of the gradients."""
+    links: Links
+    told: str
+    """Where the times are from."""
 
+    def seconds(self, batch: int, devices: int, nodes: int) -> float:
+        """Of a step on a global batch, which all devices share."""
+        count = devices * nodes
+        reduced = all_reduce_seconds(self.size, devices, nodes, self.links)
+        return self.times.seconds(batch / count) + reduced
 
-@dataclass(frozen=True)
-class Step:
-    """Seconds of a step of b images on one device: ``fixed + each * b``."""
-
-    fixed: float
-    each: float
-
-    @classmethod
-    def through(cls, first: tuple[int, float], second: tuple[int, float]) -> "Step":
-        """The line through two measured (images, seconds), of which none is negative."""
-        (many, long), (few, short) = first, second
-        each = (long - short) / (many - few) if many != few else long / many
-        each = min(max(each, 0.0), long / many)
-        return cls(long - each * many, each)
-
-    def seconds(self, images: float) -> float:
-        """Of so many images."""
-        return self.fixed + self.each * images
-
-
-def ring_seconds(size: float, devices: int, bandwidth: float, latency: float) -> float:
-    """All-reduce of ``size`` bytes in a ring; bytes per second, seconds."""
-    others = devices - 1
-    return 2 * others / devices * size / bandwidth + 2 * others * latency
-
-
-def all_reduce_seconds(size: float, devices: int, nodes: int, links: Links) -> float:
-    """All-reduce of ``size`` bytes over ``nodes`` of ``devices`` each."""
-    within = ring_seconds(size, devices, links.device, links.latency)
-    return within + ring_seconds(size, nodes, links.node, links.latency)
+    def efficiency(self, batch: int, devices: int, nodes: int) -> float:
+        """Images/s of one of the devices, over those of one that has the whole batch alone."""
+        alone = self.times.seconds(batch)
+        return alone / (devices * nodes) / self.seconds(batch, devices, nodes)
 
 
 def layouts(gpus: int, nodes: int) -> list[tuple[int, int]]:
@@ -91,96 +72,79 @@ def plan(config: BenchConfig) -> None:
         DistvaeError: an unknown variant, a number too small, or a run that failed.
     """
     check(config)
-    _check(config)
+    links = _links(config)
+    timed = read_timed(config.measured) if config.measured else {}
+    outlook = _measured(config, links, timed)
     console = make_console()
-    load = f", load average before {os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else ""
-    variant = config.variants[0]
-    with progress_bar("measuring", 2) as advance, tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch, "whole")
-        whole = time_run(config.config, variant, config.steps, folder).images_per_second
-        record = Run(folder, folder).config()
-        batch = record.optim.batch
-        few = max(1, batch // (config.gpus * config.nodes))
-        advance(1)
-        share = time_run(
-            config.config, variant, config.steps, Path(scratch, "few"), f"--batch-size={few}"
-        ).images_per_second
-        advance(1)
-        probe = probed(folder)
-    step = Step.through((batch, batch / whole), (few, few / share))
-    size = probe.parameters * FLOAT32
-    links = Links(config.bandwidth * GIGA, config.node_bandwidth * GIGA, config.latency * MICRO)
-    console.print(
-        f"measured on one {probe.device}, {variant}{load}: {1e3 * batch / whole:,.3f} ms a step "
-        f"of {batch} images, {1e3 * few / share:,.3f} ms of {few}\n"
-        f"all-reduce of S = {size / 1e6:,.2f} MB of gradients over n devices in each of m nodes: "
-        f"2(n-1)/n S / {config.bandwidth:g} GB/s + 2(n-1) {config.latency:g} us, plus "
-        f"2(m-1)/m S / {config.node_bandwidth:g} GB/s + 2(m-1) {config.latency:g} us\n"
-        "assumed: every device is as fast as this one and holds the whole model (DDP); nothing "
-        "overlaps, the all-reduce waits for the whole backward pass\n"
-        "efficiency: images/s of one of the devices, over those of a device alone"
-    )
-    if few < batch and step.each == 0:
+    for line in _premises(outlook):
+        console.print(line)
+    few, usual = min(outlook.times.timed), outlook.times.seconds(outlook.batch)
+    if few[0] < outlook.batch and few[1] >= usual and not timed:
         console.print(
-            f"{few} images took as long as {batch}: something else used the machine, or a step "
-            "costs the same whatever it holds; the first table then shows no gain",
+            f"{few[0]} images took as long as {outlook.batch}: something else used the machine, or "
+            "a step costs the same whatever it holds; the first table then shows no gain",
             style="yellow",
         )
     for on_each in (False, True):
-        console.print(_sheet(config, step, batch, size, links, on_each))
+        console.print(_sheet(config, outlook, on_each))
+    console.print(_by_batch(config, outlook))
+    for line in _worth(config, outlook):
+        console.print(line)
 
 
-def measure_links(size: int) -> Links:
-    """Of two gloo processes on this machine, from all-reduces of one number and of ``size`` bytes.
-
-    Latency is half the time of the smallest all-reduce, as the ring's formula has it for two.
-    """
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", __name__]
-    outcome = subprocess.run(
-        [sys.executable, *words, str(size)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        check=True,
+def _premises(outlook: Outlook) -> Iterator[str]:
+    links = outlook.links
+    yield outlook.told
+    yield f"links: {links.source}"
+    yield (
+        f"all-reduce of S = {outlook.size / 1e6:,.2f} MB of gradients over n devices in each of m "
+        f"nodes: 2(n-1)/n S / {links.device / 1e9:g} GB/s + 2(n-1) {1e6 * links.latency:g} us, "
+        f"plus 2(m-1)/m S / {links.node / 1e9:g} GB/s + 2(m-1) {1e6 * links.node_latency:g} us"
     )
-    small, large = json.loads(outcome.stdout)
-    bandwidth = size / max(large - small, 1e-9)
-    return Links(bandwidth, bandwidth, small / 2)
+    yield (
+        "assumed: every device is as fast as this one and holds the whole model (DDP); nothing "
+        "overlaps, the all-reduce waits for the whole backward pass"
+    )
+    yield "efficiency: images/s of one of the devices, over those of a device alone"
 
 
-def time_all_reduces(size: int) -> None:
-    """One of the processes: median seconds of both sizes of all-reduce, as a line of JSON."""
-    import torch
-    from torch import distributed
+def _measured(config: BenchConfig, links: Links, timed: dict[int, float]) -> Outlook:
+    """The times of steps, of this machine where none were given, and the gradients' bytes."""
+    variant, steps = config.variants[0], config.steps
+    with tempfile.TemporaryDirectory() as scratch, progress_bar("measuring", 3) as advance:
+        folder = Path(scratch, "whole")
+        speed = time_run(config.config, variant, 1 if timed else steps, folder).images_per_second
+        advance(1)
+        run = Run(folder, folder)
+        batch = run.config().optim.batch
+        there = max(1, min(LARGE, run.record().data.train_images // batch))
+        found = timed or {batch: batch / speed}
+        if not timed:
+            few = max(1, batch // (config.gpus * config.nodes))
+            for other in {few, there * batch} - {batch}:
+                count = max(FEWEST_STEPS, steps * batch // max(batch, other))
+                where, flag = Path(scratch, str(other)), f"--batch-size={other}"
+                speed = time_run(config.config, variant, count, where, flag).images_per_second
+                found[other] = other / speed
+                advance(1)
+        probe = probed(folder)
+    load = f", load average {os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else ""
+    told = "given by --measured" if timed else f"measured on one {probe.device}, {variant}{load}"
+    steps_told = ", ".join(f"{1e3 * found[size]:,.3f} ms of {size}" for size in sorted(found))
+    told = f"{told}: a step takes {steps_told} images"
+    return Outlook(batch, StepTimes.of(found), probe.parameters * FLOAT32, links, told)
 
-    distributed.init_process_group("gloo")
-    medians = []
-    for count in (1, max(1, size // FLOAT32)):
-        numbers = torch.zeros(count)
-        seconds = []
-        for _ in range(CALLS):
-            distributed.barrier()
-            started = time.perf_counter()
-            distributed.all_reduce(numbers)
-            seconds.append(time.perf_counter() - started)
-        medians.append(statistics.median(seconds))
-    if distributed.get_rank() == 0:
-        sys.stdout.write(json.dumps(medians))
-    distributed.destroy_process_group()
 
-
-def _sheet(
-    config: BenchConfig, step: Step, batch: int, size: float, links: Links, on_each: bool
-) -> Table:
+def _sheet(config: BenchConfig, outlook: Outlook, on_each: bool) -> Table:
     """A row for each layout: that batch on each device, or one batch shared by all."""
+    batch = outlook.batch
     title = f"batch {batch} {'on each device' if on_each else 'shared by all devices'}"
     sheet = Table(title=f"{config.config}, {title}", title_justify="left", caption_justify="left")
     for column in ("devices", "nodes", "global batch", "on each", "all-reduce, ms", "step, ms"):
         sheet.add_column(column, justify="right", no_wrap=True)
     for column in ("images/s", "efficiency"):
         sheet.add_column(column, justify="right", no_wrap=True)
-    alone = batch / step.seconds(batch)
+    alone = batch / outlook.times.seconds(batch)
     uneven = []
     for devices, nodes in layouts(config.gpus, config.nodes):
         count = devices * nodes
@@ -188,17 +152,65 @@ def _sheet(
             uneven.append(str(count))
             continue
         local = batch if on_each else batch // count
-        reduce = all_reduce_seconds(size, devices, nodes, links)
-        seconds = step.seconds(local) + reduce
+        reduced = all_reduce_seconds(outlook.size, devices, nodes, outlook.links)
+        seconds = outlook.seconds(local * count, devices, nodes)
         speed = local * count / seconds
         sheet.add_row(
             *(str(count), str(nodes), f"{local * count:,}", f"{local:,}"),
-            *(f"{1e3 * reduce:,.3f}", f"{1e3 * seconds:,.3f}"),
+            *(f"{1e3 * reduced:,.3f}", f"{1e3 * seconds:,.3f}"),
             *(f"{speed:,.0f}", f"{speed / count / alone:.1%}"),
         )
     if uneven:
         sheet.caption = f"left out: {', '.join(uneven)} devices, which cannot share {batch} equally"
     return sheet
+
+
+def _by_batch(config: BenchConfig, outlook: Outlook) -> Table:
+    """A row for each global batch: how many times as fast as one device the others are."""
+    title = f"{config.config}, times as fast as one device, and efficiency, by nodes x devices"
+    sheet = Table(title=title, title_justify="left")
+    sheet.add_column("batch", justify="right", no_wrap=True)
+    shown = [each for each in layouts(config.gpus, config.nodes) if each != (1, 1)]
+    for devices, nodes in shown:
+        sheet.add_column(f"{nodes} x {devices}", justify="right", no_wrap=True)
+    for batch in _batches(outlook.batch, LARGEST_BATCH):
+        cells = []
+        for devices, nodes in shown:
+            share = outlook.efficiency(batch, devices, nodes)
+            even = batch % (devices * nodes) == 0
+            cells.append(f"{share * devices * nodes:.2f} {share:.0%}" if even else "-")
+        sheet.add_row(f"{batch:,}", *cells)
+    return sheet
+
+
+def _worth(config: BenchConfig, outlook: Outlook) -> Iterator[str]:
+    """From which global batch on each number of devices helps: a line for each."""
+    for devices, nodes in layouts(config.gpus, config.nodes):
+        count = devices * nodes
+        if count == 1:
+            continue
+        faster, good = (
+            next(
+                (
+                    f"{batch:,}"
+                    for batch in _batches(outlook.batch, 2**30)
+                    if outlook.efficiency(batch, devices, nodes) > least
+                ),
+                "none",
+            )
+            for least in (1 / count, GOOD)
+        )
+        yield (
+            f"{count} devices are faster than one from a global batch of {faster} on, and at least "
+            f"{GOOD:.0%} efficient from {good} on"
+        )
+
+
+def _batches(first: int, last: int) -> Iterator[int]:
+    """Global batches, each twice the one before."""
+    while first <= last:
+        yield first
+        first *= 2
 
 
 def _doubled(most: int) -> list[int]:
@@ -207,14 +219,29 @@ def _doubled(most: int) -> list[int]:
     return [*powers, most]
 
 
-def _check(config: BenchConfig) -> None:
+def _links(config: BenchConfig) -> Links:
+    """What joins the devices.
+
+    Raises:
+        DistvaeError: an unknown name, or a number that is too small.
+    """
+    if config.links not in KNOWN:
+        expected = f"expected one of {', '.join(KNOWN)}"
+        raise DistvaeError(f"--links is {config.links}", expected, nearest(config.links, KNOWN))
     for name in ("gpus", "nodes", "bandwidth", "node_bandwidth"):
-        if not getattr(config, name) > 0:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
             flag = name.replace("_", "-")
-            raise DistvaeError(f"--{flag} is {getattr(config, name)}", "expected more than 0")
-    if config.latency < 0:
-        raise DistvaeError(f"--latency is {config.latency}", "expected 0 or more")
-
-
-if __name__ == "__main__":
-    time_all_reduces(int(sys.argv[1]))
+            raise DistvaeError(f"--{flag} is {value}", "expected more than 0")
+    for name in ("latency", "node_latency"):
+        value = getattr(config, name)
+        if value is not None and not value >= 0:
+            raise DistvaeError(f"--{name.replace('_', '-')} is {value}", "expected 0 or more")
+    return KNOWN[config.links].changed(
+        {
+            "device": config.bandwidth,
+            "node": config.node_bandwidth,
+            "latency": config.latency,
+            "node_latency": config.latency if config.node_latency is None else config.node_latency,
+        }
+    )

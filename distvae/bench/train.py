@@ -54,12 +54,18 @@ class BenchConfig:
     """With --plan: devices in a node."""
     nodes: int = 1
     """With --plan: nodes."""
-    bandwidth: float = 20.0
-    """With --plan: GB/s between the devices of a node; 20 is PCIe 4.0, NVLink has 200 and more."""
-    node_bandwidth: float = 10.0
-    """With --plan: GB/s between nodes; 10 is Ethernet of 100 Gbit/s."""
-    latency: float = 20.0
-    """With --plan: microseconds from a message's start to its arrival."""
+    links: str = "pcie"
+    """With --plan: what joins the devices, `pcie` (PCIe 4.0, Ethernet of 100 Gbit/s between nodes) or `h100` (NVLink 4 and 8 InfiniBand ports of 400 Gbit/s a node, as NVIDIA's DGX H100)."""
+    bandwidth: float | None = None
+    """With --plan: GB/s each way between the devices of a node; left out: that of --links."""
+    node_bandwidth: float | None = None
+    """With --plan: GB/s each way between nodes; left out: that of --links."""
+    latency: float | None = None
+    """With --plan: microseconds from a message's start to its arrival; left out: that of --links."""
+    node_latency: float | None = None
+    """With --plan: the same between nodes; left out: --latency, else that of --links."""
+    measured: str = ""
+    """With --plan: steps that were timed on one such device elsewhere, images:milliseconds, as in `128:0.43,4096:5.1`; left out: they are timed here."""
 
 
 @dataclass(frozen=True)

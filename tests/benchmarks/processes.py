@@ -102,7 +102,7 @@ def gradient_bytes(folder: Path) -> int:
 
 def main() -> None:
     """Measure in rounds and print one table for each workload."""
-    from distvae.bench.plan import measure_links, ring_seconds
+    from distvae.bench.links import measure_links, ring_seconds
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
