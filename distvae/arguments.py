@@ -18,7 +18,7 @@ from distvae.config import (
 from distvae.errors import DistvaeError
 from distvae.flags import Alone, given, parse
 from distvae.recipes import OF_DATA, launched_with, read_recipe
-from distvae.terminal import make_console, speaks
+from distvae.terminal import say, speaks
 
 if TYPE_CHECKING:
     from distvae.runs import Run
@@ -169,7 +169,7 @@ def _run_to_resume(asked: dict[str, Any]) -> "Run":
             f"Name the run: --resume {shlex.quote(str(run.folder))}",
         )
     if chosen is None and speaks():
-        make_console().print(f"newest run: {run.folder}")
+        say(f"newest run: {run.folder}")
     return run
 
 

@@ -21,7 +21,7 @@ from distvae.errors import (
 from distvae.flags import parse
 from distvae.packages import reporting_missing_packages
 from distvae.streams import Streams
-from distvae.terminal import PROGRESS, QUIET, make_console, progress_mode, speaks
+from distvae.terminal import PROGRESS, QUIET, is_terminal, progress_mode, say, speaks
 from distvae.text import printable, shortened
 
 PATIENCE = 5.0
@@ -58,8 +58,8 @@ def train(arguments: list[str]) -> int:
     from distvae.arguments import training
 
     asked = training(arguments)
-    if speaks() and (console := make_console()).is_terminal:
-        console.print("loading torch")  # which may take seconds
+    if speaks() and is_terminal(sys.stdout):
+        say("loading torch")  # which may take seconds
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # stack traces for a peer that is gone
     from distvae.training.report import report

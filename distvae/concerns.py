@@ -9,18 +9,19 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from distvae.choices import (
+    ActivationName,
+    Binarization,
+    KLScheduleName,
+    LearningRateScheduleName,
+    MatmulName,
+    RateScaleName,
+)
 from distvae.composed import Composed, choice, composed
 from distvae.declarations import declared
 from distvae.values import Count, Decay, NotNegative, Positive, Widths, Within
 
 Seed = Annotated[int, Within(-(2**63), 2**63 - 1)]
-ActivationName = Literal["relu", "silu", "gelu", "tanh"]
-KLScheduleName = Literal["constant", "linear", "cyclical"]
-MatmulName = Literal["float32", "tf32"]
-RateScaleName = Literal["off", "sqrt", "linear"]
-LearningRateScheduleName = Literal["constant", "cosine", "burda"]
-
-Binarization = Literal["none", "dynamic", "threshold"]
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from distvae.combinations import misfit, refuse_misfits
-from distvae.concerns import (
+from distvae.choices import (
     ActivationName,
     Binarization,
-    DataConfig,
     KLScheduleName,
     LearningRateScheduleName,
+)
+from distvae.combinations import misfit, refuse_misfits
+from distvae.concerns import (
+    DataConfig,
     ModelConfig,
     ObjectiveConfig,
     OptimConfig,

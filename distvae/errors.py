@@ -1,6 +1,5 @@
 """The exceptions meant for users, and the exit codes of the command line."""
 
-import difflib
 import itertools
 import reprlib
 from collections.abc import Iterable
@@ -96,6 +95,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("latnet_dim", ["latent_dim", "beta"])
     'Did you mean latent_dim?'
     """
+    import difflib
+
     among = [word for word in itertools.islice(known, 1000) if len(word) <= 100]
     matches = difflib.get_close_matches(name[:100], among, n=1, cutoff=0.5)
     return f"Did you mean {matches[0]}?" if matches else ""

@@ -58,7 +58,8 @@ def save_png(path: Path, image: NDArray[np.uint8]) -> None:
     """Write one image ``[C, H, W]``, grey (C = 1) or colour (C = 3), whole or not at all."""
     picture = Image.fromarray(image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0))
     with replacing_file(path) as temporary:
-        picture.save(temporary, format="PNG")
+        # by its name, of all formats that of the name alone is imported
+        picture.save(temporary, format=None if path.suffix == ".png" else "PNG")
 
 
 def save_grid(

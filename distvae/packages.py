@@ -1,7 +1,6 @@
 """Packages that a command needs and that are not installed, told in one line."""
 
 import contextlib
-import importlib.metadata
 import importlib.util
 import re
 import shlex
@@ -50,6 +49,8 @@ def reporting_missing_packages(command: str) -> Iterator[None]:
 
 def _requirements() -> dict[str, str]:
     """Each package that distvae needs, with the versions it takes, as far as that is known."""
+    import importlib.metadata
+
     try:
         lines = importlib.metadata.requires("distvae") or []
     except importlib.metadata.PackageNotFoundError:
@@ -60,6 +61,8 @@ def _requirements() -> dict[str, str]:
 
 def _is_there(name: str) -> bool:
     """Whether a package is installed, by the name under which it is."""
+    import importlib.metadata
+
     try:
         return bool(importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:

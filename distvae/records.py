@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from distvae.attributes import Attribute, label_attribute
-from distvae.config import Binarization
+from distvae.choices import Binarization
 from distvae.errors import DistvaeError
 from distvae.fields import EXAMPLES, IMAGES, VALUES
 from distvae.schedules import Part

@@ -6,13 +6,15 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from distvae.config import TrainConfig
 from distvae.errors import DistvaeError, nearest
 from distvae.reading import read_json
 from distvae.records import ModelRecord, RunRecord
 from distvae.values import coerce
+
+if TYPE_CHECKING:
+    from distvae.config import TrainConfig
 
 RUNS = Path("runs")
 CONFIG = "config.json"
@@ -33,7 +35,7 @@ class Run:
     model: Path
     """Where model.safetensors is: the run folder or one of its checkpoints."""
 
-    def config(self) -> TrainConfig:
+    def config(self) -> "TrainConfig":
         """The settings the run was started with."""
         return settings_in(self.folder, self.record().settings)
 
@@ -42,7 +44,7 @@ class Run:
         """Whether it is but a model, saved by ``save_pretrained``, and says nothing of a run."""
         return not isinstance(read_model_record(self.folder), RunRecord)
 
-    def settings(self) -> TrainConfig:
+    def settings(self) -> "TrainConfig":
         """The settings of a run; of a bare model its own, and of its images what it takes.
 
         What a bare model was trained with is not known: the rest is as it is by default.
@@ -88,12 +90,14 @@ def read_model_record(folder: Path) -> ModelRecord:
     return result
 
 
-def settings_in(folder: Path, settings: Mapping[str, Any]) -> TrainConfig:
+def settings_in(folder: Path, settings: Mapping[str, Any]) -> "TrainConfig":
     """The settings of a config.json.
 
     Raises:
         DistvaeError: one is unknown, of another type, out of range or does not fit another.
     """
+    from distvae.config import TrainConfig
+
     try:
         return TrainConfig().updated(settings, CONFIG)
     except DistvaeError as error:
@@ -115,7 +119,7 @@ def binarization(folder: Path, record: ModelRecord) -> str:
     return settings_in(folder, settings).data.binarize or "none"
 
 
-def default_folder(config: TrainConfig, recipe: str | None) -> Path:
+def default_folder(config: "TrainConfig", recipe: str | None) -> Path:
     """Where a run goes that was not told: runs/RECIPE, else runs/DATA-MODEL."""
     if recipe is not None:
         return RUNS / Path(recipe).stem

@@ -20,7 +20,7 @@ from distvae.headers import stored_checksum
 from distvae.labels import numbers_of, parse_labels
 from distvae.ranges import check_seed
 from distvae.runs import ONNX, SAMPLES, find_run, is_run
-from distvae.terminal import make_console
+from distvae.terminal import say
 from distvae.text import file_name
 
 if TYPE_CHECKING:
@@ -95,12 +95,11 @@ def write_samples(config: SampleConfig) -> None:
         )
     with reporting_disk_errors(f"the {what} cannot be written to {output}", output.parent):
         writers[output.suffix](output, drawing)
-    console = make_console()
     if config.run is None:
-        console.print(f"newest run: {source.folder}")
+        say(f"newest run: {source.folder}")
     if source.remark:
-        console.print(source.remark)
-    console.print(f"{drawing.total} {what} from {source.weights} in {output}")
+        say(source.remark)
+    say(f"{drawing.total} {what} from {source.weights} in {output}")
 
 
 def find_source(name: str | None, fitted: bool = False) -> Source:
@@ -182,7 +181,7 @@ def _from_onnx(config: SampleConfig, path: Path) -> Drawing:
     verify = {"auto": None, "on": True, "off": False}[config.verify]
     sampler = Sampler(path, config.provider, verify=verify)
     if sampler.spared:
-        make_console().print(f"{path} is large: not compared with its checksum; --verify on does")
+        say(f"{path} is large: not compared with its checksum; --verify on does")
     shape, columns = sampler.manifest.example.shape, sampler.manifest.columns
     if sampler.attributes:
         return _of_attributes(
@@ -258,7 +257,7 @@ def _of_attributes(
     if config.label is not None:
         asked = parse_asked(config.label, attributes)
     for note in asked.notes:
-        make_console().print(note)
+        say(note)
     given, rows = asked.given(config.count), list(range(len(asked.rows)))
     batches = partial(draw, config.count * len(rows), given)
     drawing = Drawing(shape, asked.names, rows, config.count, batches, columns)

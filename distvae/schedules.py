@@ -5,16 +5,19 @@ Progress is counted in steps from the start of the run, so a resumed run needs n
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from distvae.config import LearningRateScheduleName, ObjectiveConfig, OptimConfig
+from distvae.choices import LearningRateScheduleName
 from distvae.values import Within
+
+if TYPE_CHECKING:
+    from distvae.config import ObjectiveConfig, OptimConfig
 
 LEAST_SHARE = 0.1
 """Of --learning-rate, with which a run goes on whose rate has fallen below it."""
 
 
-def kl_weight(config: ObjectiveConfig, step: int, steps_per_epoch: int) -> float:
+def kl_weight(config: "ObjectiveConfig", step: int, steps_per_epoch: int) -> float:
     """Weight of the KL term at a step.
 
     Linear warm-up is that of Bowman et al. 2016 (arXiv:1511.06349); the cyclical one restarts it
@@ -37,7 +40,7 @@ def kl_weight(config: ObjectiveConfig, step: int, steps_per_epoch: int) -> float
     return config.kl_start + (beta - config.kl_start) * progress
 
 
-def capacity(config: ObjectiveConfig, step: int, steps_per_epoch: int) -> float:
+def capacity(config: "ObjectiveConfig", step: int, steps_per_epoch: int) -> float:
     """Nats at which the KL term is held: a line from zero over ``capacity_epochs``, then level.
 
     Burgess et al. 2018 (arXiv:1804.03599), section 5. Zero where there is no capacity.
@@ -88,7 +91,7 @@ class Part:
 Parts = tuple[Part, ...]
 
 
-def scaled_rate(config: OptimConfig) -> str:
+def scaled_rate(config: "OptimConfig") -> str:
     """What to say of a learning rate that was made for another batch; empty of any other."""
     if config.lr_scale == "off":
         return ""
@@ -100,13 +103,13 @@ def scaled_rate(config: OptimConfig) -> str:
     )
 
 
-def steps_of(config: OptimConfig, steps_per_epoch: int) -> int:
+def steps_of(config: "OptimConfig", steps_per_epoch: int) -> int:
     """Steps that a run takes which is not stopped early."""
     steps = config.passes * steps_per_epoch
     return min(steps, config.max_steps or steps)
 
 
-def whole(config: OptimConfig, total_steps: int, steps_per_epoch: int) -> Parts:
+def whole(config: "OptimConfig", total_steps: int, steps_per_epoch: int) -> Parts:
     """The one part of a run that starts at the beginning."""
     warmup = config.warmup_epochs * steps_per_epoch
     return (Part(0, total_steps, config.peak_rate, config.schedule, warmup),)
@@ -130,7 +133,12 @@ def learning_rate(
 
 
 def gone_on(
-    parts: Parts, before: OptimConfig, now: OptimConfig, step: int, total_steps: int, per_epoch: int
+    parts: Parts,
+    before: "OptimConfig",
+    now: "OptimConfig",
+    step: int,
+    total_steps: int,
+    per_epoch: int,
 ) -> Parts:
     """The parts of a run that is gone on with.
 

@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from distvae.errors import DistvaeError
 from distvae.packages import is_installed
@@ -13,6 +15,7 @@ from distvae.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
     from rich.table import Table
 
 PATIENCE = 1.0
@@ -50,6 +53,32 @@ def speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def is_terminal(stream: TextIO) -> bool:
+    """Whether what is written there is read on a terminal, or shall be as if it were."""
+    return {AUTO: stream.isatty(), BARS: True}.get(progress_mode(), False)
+
+
+def is_silent(stderr: bool) -> bool:
+    """Whether --quiet asked for nothing there."""
+    return not stderr and os.environ.get(QUIET) == "1"
+
+
+def say(text: str, stderr: bool = False) -> None:
+    """A line as it is, wrapped between words on a terminal; without rich, whose import takes long.
+
+    Args:
+        text: of one line.
+        stderr: whether it belongs on standard error; with --quiet the other one shows nothing.
+    """
+    if is_silent(stderr):
+        return
+    stream, line = sys.stderr if stderr else sys.stdout, printable(text)
+    if is_terminal(stream):
+        width = shutil.get_terminal_size().columns
+        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) or line
+    print(line, file=stream)
+
+
 class Lines:
     """Lines of text where rich is not installed."""
 
@@ -61,7 +90,7 @@ class Lines:
     def print(self, text: str, **style: Any) -> None:
         """Print one line, without its style."""
         if not self.quiet:
-            print(printable(text), file=sys.stderr if self.stderr else sys.stdout)
+            say(text, self.stderr)
 
 
 def make_console(quiet: bool = False, stderr: bool = False) -> "Console":
@@ -70,7 +99,7 @@ def make_console(quiet: bool = False, stderr: bool = False) -> "Console":
     Lines are wrapped between words on a terminal, elsewhere not at all. With --quiet standard
     output shows nothing.
     """
-    quiet = quiet or (not stderr and os.environ.get(QUIET) == "1")
+    quiet = quiet or is_silent(stderr)
     if not is_installed("rich"):
         return cast("Console", Lines(quiet, stderr))
     from distvae.consoles import PlainConsole
@@ -87,7 +116,7 @@ def make_console(quiet: bool = False, stderr: bool = False) -> "Console":
 
 def warn(text: str) -> None:
     """Say on standard error what went another way than was asked."""
-    make_console(stderr=True).print(f"warning: {text}")
+    say(f"warning: {text}", stderr=True)
 
 
 def table(title: str, rows: Sequence[Sequence[str]], header: bool = False) -> "Table":
@@ -105,10 +134,25 @@ def table(title: str, rows: Sequence[Sequence[str]], header: bool = False) -> "T
 @contextlib.contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on standard error for what takes more than a second; nothing without a terminal."""
-    console = make_console(stderr=True)
-    if not console.is_terminal:
+    if not is_terminal(sys.stderr) or not is_installed("rich"):
         yield lambda count: None
         return
+    patient, done = time.monotonic() + PATIENCE, 0
+    bar: Progress | None = None
+    with contextlib.ExitStack() as stack:
+
+        def advance(count: int) -> None:
+            nonlocal bar, done
+            done += count
+            if bar is None and time.monotonic() > patient:
+                bar = stack.enter_context(_bar(description, total))
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=done)
+
+        yield advance
+
+
+def _bar(description: str, total: int) -> "Progress":
     from rich.progress import (
         BarColumn,
         Progress,
@@ -122,16 +166,8 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
-        console=console,
+        console=make_console(stderr=True),
         transient=True,
     )
-    task = bar.add_task(printable(description), total=total)
-    patient = time.monotonic() + PATIENCE
-    with contextlib.ExitStack() as stack:
-
-        def advance(count: int) -> None:
-            if not bar.live.is_started and time.monotonic() > patient:
-                stack.enter_context(bar)
-            bar.advance(task, count)
-
-        yield advance
+    bar.add_task(printable(description), total=total)
+    return bar

@@ -20,6 +20,7 @@ FLOORS = [
     ["distvae", "errors", "text"],
     [
         "attributes",
+        "choices",
         "lengths",
         "usual",
         "usage",

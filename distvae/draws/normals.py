@@ -3,10 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.draws.philox import WORDS, Source, Words
+from distvae.draws.philox import WORDS, Source, Words, words_of_samples
 
+UNUSED = np.uint64(11)
 STEP = 2.0**-53  # of a word's 64 bits a float64 holds 53
 HALF_STEP = 2.0**-32
+WHOLE_TURN = 2.0 * np.pi
 TURN = 2.0 * np.pi * HALF_STEP
 CHUNK = 8192
 """Words that are drawn and transformed at a time, so that all of it stays in the cache."""
@@ -28,15 +30,18 @@ def standard_normal(seed: int, start: int, count: int, dim: int) -> NDArray[np.f
         float32 ``[count, dim]``, independent N(0, 1). Two words make two numbers.
     """
     counts = -(-dim // WORDS)
-    stream = np.random.Philox(key=seed, counter=start * counts)
-    words = stream.random_raw(count * counts * WORDS)
-    uniform = ((words >> np.uint64(11)) * STEP).reshape(count, counts * 2, 2)  # in [0, 1)
-    radius = np.sqrt(-2.0 * np.log(uniform[..., 0] + STEP))
-    angle = 2.0 * np.pi * uniform[..., 1]
+    words = words_of_samples(seed, start * counts, count * counts)
+    uniform = ((words >> UNUSED) * STEP).reshape(-1, 2)  # in [0, 1)
+    radius = uniform[:, 0] + STEP
+    np.log(radius, out=radius)
+    radius *= -2.0
+    np.sqrt(radius, out=radius)
+    angle = uniform[:, 1] * WHOLE_TURN
     pairs = np.empty(uniform.shape, np.float32)
-    np.multiply(radius, np.cos(angle), out=pairs[..., 0], casting="same_kind")
-    np.multiply(radius, np.sin(angle), out=pairs[..., 1], casting="same_kind")
-    return np.ascontiguousarray(pairs.reshape(count, counts * WORDS)[:, :dim])
+    np.multiply(radius, np.cos(angle), out=pairs[:, 0], casting="same_kind")
+    np.multiply(radius, np.sin(angle), out=pairs[:, 1], casting="same_kind")
+    vectors = pairs.reshape(count, counts * WORDS)
+    return vectors if vectors.shape[1] == dim else np.ascontiguousarray(vectors[:, :dim])
 
 
 def quick_normals(words: Words) -> NDArray[np.float32]:
