@@ -4,7 +4,6 @@ Legend: N images, Z latent dimensions, M components, G sets of them: one for eac
 """
 
 import shlex
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,13 +18,11 @@ from distvae.runs import find_run
 from distvae.terminal import make_console, progress_bar, table
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from distvae.data.store import ImageData
     from distvae.models import VAE
     from distvae.priors.fitted import FittedPrior
-
-MOST_STEPS = 200
-REGULARIZATION = 1e-6
-"""Added to every variance, so that a latent that never changes has one."""
 
 
 @dataclass(frozen=True)
@@ -102,54 +99,44 @@ def _groups(model: "VAE", data: "ImageData", components: int) -> dict[str, NDArr
     return groups
 
 
-def _latents(model: "VAE", data: "ImageData", seed: int) -> NDArray[np.float64]:
-    """One draw from the posterior of each training image ``[N, Z]``."""
+def _latents(model: "VAE", data: "ImageData", seed: int) -> "Tensor":
+    """One draw from the posterior of each training image ``[N, Z]``, float64."""
     import torch
 
-    from distvae.blocks import fastest_device
+    from distvae.blocks import fastest_device, for_doubles
     from distvae.data.batches import ResidentImages
-    from distvae.evaluation.passes import Block, Pass, gathered, through
+    from distvae.evaluation.passes import Block, Pass, through
+    from distvae.tensor_cores import FLOAT32, multiply_in
 
     device = fastest_device()
+    multiply_in(FLOAT32, device)
     model, images = model.to(device), ResidentImages.from_split(data.train).to(device)
 
-    def drawn(block: Block) -> tuple[torch.Tensor]:
+    def drawn(block: Block) -> torch.Tensor:
         context = model.conditioner(block.batch.conditions)
         (z,) = model.drawn(model.inputs_of(block.batch), context, block.batch.noise)
-        return (z,)
+        return z
 
     with progress_bar("encoding", len(data.train)) as advance, torch.no_grad():
-        (z,) = gathered(through(drawn, Pass(model, images, seed), advance=advance))
-    latents: NDArray[np.float64] = z.double().numpy()
-    return latents
+        parts = list(through(drawn, Pass(model, images, seed), advance=advance))
+        return torch.cat(parts).to(for_doubles(device)).double()
 
 
 def _fitted(
-    latents: NDArray[np.float64], groups: dict[str, NDArray[np.int64]], config: FitPriorConfig
+    latents: "Tensor", groups: dict[str, NDArray[np.int64]], config: FitPriorConfig
 ) -> tuple["FittedPrior", dict[str, float]]:
     """The prior, and the mean log-density of each label's latents under it."""
     import torch
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
 
+    from distvae.gaussians import fit_gaussians
     from distvae.priors.fitted import FittedPrior
 
     fits, gains = [], {}
-    with progress_bar("fitting", len(groups)) as advance, warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the fit is good all the same
+    with progress_bar("fitting", len(groups)) as advance:
         for name, rows in groups.items():
-            mixture = GaussianMixture(
-                config.components,
-                max_iter=MOST_STEPS,
-                reg_covar=REGULARIZATION,
-                random_state=config.seed,
-            ).fit(latents[rows])
-            fits.append(mixture)
-            gains[name] = float(mixture.score(latents[rows]))
+            points = latents[torch.from_numpy(rows).to(latents.device)]
+            fits.append(fit := fit_gaussians(points, config.components, config.seed))
+            gains[name] = float(fit.log_prob(points).mean())
             advance(1)
-    mean, covariance, weights = (
-        np.stack([getattr(fit, part) for fit in fits])
-        for part in ("means_", "covariances_", "weights_")
-    )
-    tensors = mean, np.linalg.cholesky(covariance), np.log(np.maximum(weights, 1e-12))
-    return FittedPrior(*(torch.from_numpy(part).float() for part in tensors)), gains
+    weights, means, factors = (torch.stack(part).float().cpu() for part in zip(*fits, strict=True))
+    return FittedPrior(means, factors, weights.clamp_min(1e-12).log()), gains

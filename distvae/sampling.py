@@ -208,13 +208,16 @@ def _from_weights(config: SampleConfig, path: Path) -> Drawing:
     from distvae.models import VAE
     from distvae.platform import prepare
     from distvae.priors.fitted import FittedPrior
+    from distvae.tensor_cores import FLOAT32, multiply_in
 
     prepare(None)
     model = VAE.from_pretrained(path.parent)
 
     def stored(total: int, parts: "Iterator[Tensor]") -> Iterator[Examples]:
         if total >= MANY:
-            model.to(fastest_device())
+            device = fastest_device()
+            multiply_in(FLOAT32, device)
+            model.to(device)
         for part in parts:  # the first is drawn now
             yield model.domain.to_stored(part).cpu().numpy()
 

@@ -59,7 +59,7 @@ FLOORS = [
     ["draws"],
     ["data"],
     ["distributions", "networks", "checks", "inference"],
-    ["flows"],
+    ["flows", "gaussians"],
     ["posteriors", "likelihoods"],
     ["priors"],
     ["latents"],
