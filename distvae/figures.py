@@ -1,7 +1,8 @@
 """Measured figures as tables: those of all images, and those of each label. No torch."""
 
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from distvae.declarations import declared
@@ -11,8 +12,14 @@ ERROR, OF_LATENT, REAL, SPREAD = "_standard_error", "rate_latent_", "_real", "_s
 OF_LEVEL = "_level_"
 """Between the name of a figure and that of the level of latents it is of."""
 BETWEEN, CERTAINTY = "_between_judges", "_certainty"
-LATENTS, LABELS = 10, 20
+LATENTS, LABELS, MOST_DECIMALS = 10, 20, 6
 """Shown at most."""
+BESIDE = {
+    REAL: "of real images",
+    SPREAD: "best label less worst (bias taken off)",
+    BETWEEN: "deviation of one judge",
+}
+"""What figures are whose names end so, beside the one that is named before."""
 UNSHOWN = "judge_confusion"
 """By label: that is a picture."""
 
@@ -69,7 +76,7 @@ def _of(name: str, examples: str) -> str:
 def rows_by_label(values: Mapping[str, float]) -> list[tuple[str, ...]]:
     """A header and a row for each label, the one served worst by the first figure above; or [].
 
-    Of many labels those served best are left out.
+    A column has equal decimals. Of many labels those served best are left out.
     """
     parts = [key.split("/", 1) for key in values if "/" in key and not key.endswith(ERROR)]
     figures = dict.fromkeys(
@@ -82,12 +89,10 @@ def rows_by_label(values: Mapping[str, float]) -> list[tuple[str, ...]]:
     labels = sorted(
         {label for figure, label in parts if figure in figures},
         key=lambda label: sign * values.get(f"{first}/{label}", float("inf")),
-    )
-    rows = [
-        (label, *(_figure(f"{figure}/{label}", values) for figure in figures))
-        for label in labels[:LABELS]
-    ]
-    return [("label", *figures), *rows]
+    )[:LABELS]
+    columns = [_column([f"{figure}/{label}" for label in labels], values) for figure in figures]
+    header = ("label", *(figure.replace("_", " ") for figure in figures))
+    return [header, *zip(labels, *columns, strict=True)]
 
 
 def percent(share: float) -> str:
@@ -100,17 +105,14 @@ def percent(share: float) -> str:
 
 
 def _shown(key: str) -> str:
-    if key.endswith(REAL):
-        return "  of real images"
-    if key.endswith(SPREAD):
-        return "  between labels, best to worst, less the bias of the choice"
-    if key.endswith(BETWEEN):
-        return "  between judges, deviation of one"
+    """What a figure is, in words that need no row above them."""
+    for ending, words in BESIDE.items():
+        if key.endswith(ending):
+            return f"{_shown(key.removesuffix(ending)).partition(',')[0]}: {words}"
     attribute, named = _parts(key)
     figure, of_level, level = named.partition(OF_LEVEL)
-    return (
-        attribute + known().meanings.get(figure, figure) + (f", level {level}" if of_level else "")
-    )
+    meaning = known().meanings.get(figure, figure.replace("_", " "))
+    return attribute + meaning + (f", level {level}" if of_level else "")
 
 
 def _parts(key: str) -> tuple[str, str]:
@@ -120,10 +122,39 @@ def _parts(key: str) -> tuple[str, str]:
 
 
 def _figure(key: str, values: Mapping[str, float]) -> str:
-    if key not in values:
-        return ""
-    share = _parts(key)[1].startswith(known().shares)
-    rounded = percent(values[key]) if share else f"{values[key]:.5g}"
-    if (error := values.get(key + ERROR)) is None:
-        return rounded
-    return f"{rounded} ± {percent(error) if share else f'{error:.2g}'}"
+    return _column([key], values)[0]
+
+
+def _column(keys: Sequence[str], values: Mapping[str, float]) -> list[str]:
+    """Figures below each other, empty where there is none.
+
+    The least error has two digits that count, and every figure and error as many decimals; without
+    errors the largest figure has five digits.
+    """
+    found = [values[key] for key in keys if key in values]
+    errors = [values[key + ERROR] for key in keys if values.get(key + ERROR, 0.0) > 0.0]
+    if not found:
+        return [""] * len(keys)
+    if any(_parts(key)[1].startswith(known().shares) for key in keys):
+        decimals, factor, unit = 2, 100.0, " %"
+    elif errors:
+        decimals, factor, unit = 1 - _power(min(errors)), 1.0, ""
+    elif all(value == int(value) for value in found):
+        decimals, factor, unit = 0, 1.0, ""
+    else:
+        decimals, factor, unit = 4 - _power(max(map(abs, found))), 1.0, ""
+
+    def written(value: float) -> str:
+        return f"{factor * value:,.{max(0, min(decimals, MOST_DECIMALS))}f}"
+
+    column = []
+    for key in keys:
+        error = values.get(key + ERROR)
+        beside = "" if error is None else f" ± {written(error)}"
+        column.append(written(values[key]) + beside + unit if key in values else "")
+    return column
+
+
+def _power(value: float) -> int:
+    """The power of ten of the first digit of a number."""
+    return math.floor(math.log10(value)) if value else 0

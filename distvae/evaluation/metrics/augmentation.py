@@ -26,9 +26,9 @@ class AugmentationPart(MetricPart):
         "augmentation_real_images": "real images, a few",
         "augmentation_generated_images": "generated images",
         "augmentation_real_accuracy": "a classifier trained on these few real images",
-        "augmentation_both_accuracy": "  on these and the generated ones",
-        "augmentation_generated_accuracy": "  on the generated ones alone",
-        "augmentation_gain": "  gained by generated images",
+        "augmentation_both_accuracy": "the classifier trained on these and the generated ones",
+        "augmentation_generated_accuracy": "the classifier trained on the generated ones alone",
+        "augmentation_gain": "gained by the generated images",
     }
 
 

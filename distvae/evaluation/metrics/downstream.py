@@ -27,12 +27,12 @@ class DownstreamPart(MetricPart):
     lower_is_better = ("label_leakage",)
     meanings: ClassVar[dict[str, str]] = {
         "ari": "adjusted Rand index of clusters of latents and labels",
-        "nmi": "  normalized mutual information",
+        "nmi": "normalized mutual information of clusters of latents and labels",
         "linear_probe_accuracy": "labels told by a linear probe of the latents",
         "knn_accuracy": "labels told by the nearest latents",
         "bayes_accuracy": "labels told by Bayes' rule, from the elbo under each",
         "label_leakage": "labels told by a linear probe of latents given the label",
-        "label_leakage_chance": "  at which nothing leaks",
+        "label_leakage_chance": "share told at which nothing leaks into the latents",
         "linear_probe_pixels_accuracy": "labels told by a linear probe of pixels",
         "knn_pixels_accuracy": "labels told by the nearest pixels",
     }

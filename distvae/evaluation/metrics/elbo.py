@@ -24,7 +24,7 @@ class ElboPart(MetricPart):
         "rate": "rate, nats per image",
         "bits_per_dim": "bits per pixel and channel",
         "active_units": "active latents",
-        "latent_dim": "  of",
+        "latent_dim": "latents in all",
     }
 
 

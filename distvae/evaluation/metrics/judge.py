@@ -41,11 +41,11 @@ class JudgePart(MetricPart):
     )
     meanings: ClassVar[dict[str, str]] = {
         "judge_accuracy": "judge accuracy on generated images",
-        "judge_accuracy_worst_label": "  of the label served worst, less the bias of the choice",
-        "judge_accuracy_worst_label_certainty": "    which of all labels it is, how surely",
-        "judge_test_accuracy": "  on real test images",
+        "judge_accuracy_worst_label": "judge accuracy on the label served worst (bias taken off)",
+        "judge_accuracy_worst_label_certainty": "how sure it is which label is served worst",
+        "judge_test_accuracy": "judge accuracy on real test images",
         "diversity": "diversity of generated images (real ones: 100 %)",
-        "diversity_pixels": "  the same between pixels",
+        "diversity_pixels": "diversity of generated images between pixels",
         "label_adherence_swapped_z": "label obeyed under swapped z",
         "label_adherence_swapped_noise": "label obeyed under swapped noise",
         "number_correlation": "correlation of the number asked for and what is read from an image",

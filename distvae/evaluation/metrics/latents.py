@@ -20,10 +20,10 @@ class LatentsPart(MetricPart):
     usual = True
     meanings: ClassVar[dict[str, str]] = {
         "mutual_information_lower": "mutual information of image and latents, nats, at least",
-        "mutual_information_limit": "  which so few images limit to",
-        "mutual_information_upper": "  at most",
+        "mutual_information_limit": "most mutual information that so few images can show, nats",
+        "mutual_information_upper": "mutual information of image and latents, nats, at most",
         "aggregate_kl_lower": "KL of the aggregate posterior to the prior, nats, at least",
-        "aggregate_kl_upper": "  at most, too high by what the limit above leaves out",
+        "aggregate_kl_upper": "the same KL, nats, at most (too high by what images cannot show)",
     }
 
 

@@ -28,8 +28,8 @@ class LikelihoodPart(MetricPart):
     builds = "Likelihood"
     meanings: ClassVar[dict[str, str]] = {
         "log_likelihood": "log-likelihood of an image, given its label where the model is, nats",
-        "log_likelihood_draws": "draws for an image",
-        "log_likelihood_effective_draws": "  worth so many of even weight (median)",
+        "log_likelihood_draws": "draws for an image of the log-likelihood",
+        "log_likelihood_effective_draws": "draws of even weight that these are worth (median)",
     }
 
 

@@ -20,8 +20,8 @@ class MarginalPart(MetricPart):
     builds = "Marginal"
     meanings: ClassVar[dict[str, str]] = {
         "log_marginal": "log p(x), summed over labels, nats",
-        "log_marginal_draws": "draws for an image",
-        "log_marginal_effective_draws": "  worth so many of even weight (median)",
+        "log_marginal_draws": "draws for an image and a label of log p(x)",
+        "log_marginal_effective_draws": "draws of even weight that these are worth (median)",
     }
 
 
