@@ -111,7 +111,7 @@ def _shown(key: str) -> str:
             return f"{_shown(key.removesuffix(ending)).partition(',')[0]}: {words}"
     attribute, named = _parts(key)
     figure, of_level, level = named.partition(OF_LEVEL)
-    meaning = known().meanings.get(figure, figure.replace("_", " "))
+    meaning = known().meanings.get(figure, figure)
     return attribute + meaning + (f", level {level}" if of_level else "")
 
 

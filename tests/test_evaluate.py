@@ -140,7 +140,7 @@ def test_two_processes_measure_what_one_does(run: Path, command: Command) -> Non
         capture_output=True, text=True, check=False, timeout=HANG,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("likelihood of an image") == 1
+    assert ended.stdout.count("log-likelihood of an image, given") == 1
     assert measured(run) == pytest.approx(alone, rel=1e-6)
 
 
