@@ -28,6 +28,7 @@ from distvae.terminal import make_console, progress_bar
 VARIANTS = {
     "eager": ("--compile", "off", "--mixed-precision", "no"),
     "compile": ("--compile", "on", "--mixed-precision", "no"),
+    "uncaptured": ("--compile", "off", "--mixed-precision", "no", "--capture", "off"),
     "bf16": ("--compile", "off", "--mixed-precision", "bf16"),
     "compile-bf16": ("--compile", "on", "--mixed-precision", "bf16"),
 }
@@ -43,7 +44,7 @@ class BenchConfig:
     config: str = "mnist-tutorial"
     """YAML recipe: a path, or the name of one that comes with distvae."""
     variants: tuple[str, ...] = ("eager", "compile")
-    """What to compare with the first of them: `eager`, `compile`, `bf16`, `compile-bf16`."""
+    """What to compare with the first of them: `eager`, `compile`, `uncaptured` (on CUDA launched kernel by kernel), `bf16`, `compile-bf16`."""
     rounds: int = 3
     """Runs of each variant; the variants take turns."""
     steps: int = 1500

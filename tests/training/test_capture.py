@@ -13,11 +13,15 @@ from torch import Tensor
 
 from distvae.draws import steps
 from distvae.errors import DistvaeError
+from distvae.likelihoods import LIKELIHOODS
 from distvae.objectives import OBJECTIVES
+from distvae.priors import PRIORS
 from distvae.runs import checkpoints
 from distvae.tensors import read_tensors
-from distvae.training import recording, stopping
+from distvae.training import recording, stopping, whole_step
+from distvae.training.advance import take_step
 from distvae.training.capture import NotCaptured
+from distvae.training.planning import make_plan
 from distvae.training.run import run_training
 from tests.training.conftest import Settings, lines, losses, trained
 from tests.training.graphs import Recorder
@@ -82,6 +86,47 @@ def test_blocks_of_1_7_and_50_steps_are_the_same_bytes(
     for first, *others in zip(*map(everything, engines), strict=True):
         assert all(torch.equal(first, other) for other in others)
     assert recorder.recorded == 3, "one for each engine, whatever its blocks"
+
+
+PLAIN: dict[str, Any] = {"model": "vae", "prior": "normal"}
+PARTS: list[dict[str, Any]] = [
+    *({"objective": name, **PLAIN} for name in OBJECTIVES),
+    *({"prior": name} for name in PRIORS),
+    *({"likelihood": name} for name in LIKELIHOODS),
+    *({"network": name, "hidden": None} for name in ("conv", "resnet")),
+    {"posterior": "flow"},
+    {"mixed_precision": "bf16"},
+    {"clip": 1.0, "free_bits": 0.1, "binarize": "dynamic"},
+]
+
+
+@pytest.mark.parametrize("changes", PARTS, ids=lambda changes: "-".join(map(str, changes.values())))
+def test_no_part_looks_at_its_device_in_a_step(
+    settings: Settings, here: Path, recorder: Recorder, changes: dict[str, Any]
+) -> None:
+    engine = built(settings(**changes), here)
+    assert recording.obstacles(engine) == []
+    take(engine, 0, 1, 1)
+    plan = make_plan(engine, 1, 2)
+    engine.state.begin(plan)
+    recorder.record(lambda: take_step(engine, plan, 0))
+
+
+def test_the_step_that_is_compiled_can_be_captured(
+    settings: Settings, here: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its program, as it is given to the compiler."""
+    monkeypatch.setattr(whole_step, "compile_step", lambda program: program)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    engines = [built(settings(**FACTOR), here) for _ in range(2)]
+    for number, engine in enumerate(engines):
+        update = whole_step.compiled_update(engine.wrapped, engine.loss_of)
+        engines[number] = dataclasses.replace(engine, update=update)
+    engines[1], _ = recording.captured(engines[1])
+    assert take(engines[0], 0, 12, 12) == take(engines[1], 0, 12, 12)
+    assert recorder.recorded == 2
+    for one, other in zip(*map(everything, engines), strict=True):
+        assert torch.equal(one, other)
 
 
 def no_room(step: Callable[[], None]) -> Callable[[], None]:
