@@ -38,6 +38,7 @@ from distvae.priors import Prior
 from distvae.records import RunRecord
 from distvae.runs import CONFIG, WEIGHTS, read_model_record, settings_in
 from distvae.tensors import check_weights, load_weights, write_tensors
+from distvae.weightless import weightless
 
 __all__ = ["VAE", "ConditionalVAE", "Terms", "build_model", "load_model"]
 
@@ -289,7 +290,7 @@ def load_model(folder: Path) -> VAE:
         )
     config = settings_in(folder, record.model).model
     parts = config, domain_recorded(folder, record), record.label_names, "none", record.attributes
-    with torch.device("meta"):
+    with weightless():
         check_weights(build_model(*parts), folder / WEIGHTS)
     model = build_model(*parts)
     load_weights(model, folder / WEIGHTS)

@@ -49,7 +49,7 @@ FLOORS = [
     ],
     ["schedules"],
     ["records", "weight_names"],
-    ["labels", "images", "runs", "tensors", "figures"],
+    ["labels", "images", "runs", "tensors", "weightless", "figures"],
     ["curves"],
     ["card", "hub", "attribute_values"],
     ["asking"],

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from distvae.card import CARD, write_card
@@ -27,6 +26,7 @@ from distvae.training.engine import Engine
 from distvae.training.sharding import fill_parts, whole_state
 from distvae.training.transfer import Origin
 from distvae.training.world import gathered, on_main, together
+from distvae.weightless import weightless
 
 SCRATCH = (f"{TEMPORARY}*", ".tmp??????")
 """What a killed process may leave: our unfinished files, and those of safetensors."""
@@ -193,7 +193,7 @@ def check_architecture(folder: Path, config: TrainConfig, data: ImageData) -> No
     Raises:
         MismatchError: they are of another architecture.
     """
-    with torch.device("meta"):
+    with weightless():
         model = build_model(config.model, domain_of_data(data), (), attributes=data.given)
     for path in reversed(checkpoints(folder)):
         try:

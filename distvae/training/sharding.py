@@ -20,6 +20,7 @@ from distvae.config import TrainConfig
 from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
 from distvae.training.topology import FSDP, asked
+from distvae.weightless import weightless
 
 Named = tuple[str, nn.Parameter]
 SWITCHES = {
@@ -113,7 +114,7 @@ def whole_model(model: VAE, device: str | None = None) -> VAE:
     if not is_sharded(model):
         return model
     parts = model.state_dict()
-    with torch.device("meta"):
+    with weightless():
         whole = build_model(
             model.config, model.domain, model.label_names, attributes=model.attributes
         )

@@ -16,6 +16,7 @@ from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
 from distvae.runs import find_run
 from distvae.tensors import checksum
+from distvae.weightless import weightless
 
 INIT_FROM = "init_from"
 """Under this key config.json tells where the weights came from."""
@@ -168,7 +169,7 @@ def label_axes(model: VAE) -> dict[str, LabelAxis]:
     if not model.label_names:
         return {}
     longer = (*model.label_names, "".join(model.label_names) + "more")
-    with torch.device("meta"):
+    with weightless():
         other = build_model(model.config, model.domain, longer).state_dict()
     axes = {}
     for name, tensor in model.state_dict().items():
@@ -191,7 +192,7 @@ def _of_other_attributes(old: VAE, new: VAE) -> set[str]:
             more = (*model.attributes, Attribute("".join(each.name for each in model.attributes)))
             more = (*more, Attribute(more[-1].name + "label", ("only",)))
             config = dataclasses.replace(model.config, prior="normal")
-            with torch.device("meta"):
+            with weightless():
                 sizes = [
                     build_model(config, model.domain, (), attributes=attributes).state_dict()
                     for attributes in (model.attributes, more)
