@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from distvae.errors import shortened
 from distvae.files import replacing_file
@@ -90,6 +90,8 @@ def _labelled(
     sheet: NDArray[np.uint8], step: int, names: Sequence[str], caption: str
 ) -> NDArray[np.uint8]:
     """A sheet ``[C, H, W]`` with names at the left of its rows, which are ``step`` pixels apart."""
+    from PIL import ImageDraw, ImageFont
+
     shown = [shortened(printable(name), LETTERS) for name in names]
     font = ImageFont.load_default(max(9.0, min(18.0, 0.6 * step)))
     left = max((GAP + int(font.getlength(name)) + GAP for name in shown), default=0)

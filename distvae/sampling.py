@@ -16,7 +16,6 @@ from distvae.drawings import TABLES, WRITERS, Drawing, Examples
 from distvae.errors import DistvaeError, shown
 from distvae.files import reporting_disk_errors
 from distvae.flags import Aliases, Positional
-from distvae.headers import stored_checksum
 from distvae.labels import numbers_of, parse_labels
 from distvae.ranges import check_seed
 from distvae.runs import ONNX, SAMPLES, find_run, is_run
@@ -135,6 +134,7 @@ def find_source(name: str | None, fitted: bool = False) -> Source:
 def _unfit(decoder: Path, weights: Path) -> str:
     """Why the exported file of a run does not stand for its weights; empty if it does."""
     from distvae.export.session import read_manifest
+    from distvae.headers import stored_checksum
 
     try:
         manifest = read_manifest(decoder)
