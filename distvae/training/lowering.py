@@ -77,7 +77,35 @@ class TableGradients(CustomGraphPass):
         return get_hash_for_files((__file__,))
 
 
-OPTIONS: dict[str, Any] = {"post_grad_custom_pre_pass": TableGradients()}
+class SeparateBias(CustomGraphPass):
+    """A dense layer on a CPU as a product and a sum, which is fused with what follows.
+
+    The library that multiplies copies the bias into every row first.
+    """
+
+    def __call__(self, graph: fx.Graph) -> None:
+        """Divide every layer in two."""
+        for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
+            if node.kwargs or node.meta["val"].device.type != "cpu":
+                continue
+            bias, left, right = node.args
+            with graph.inserting_before(node):
+                product = graph.call_function(aten.mm.default, (left, right))
+                product.meta["val"] = node.meta["val"]
+                total = graph.call_function(aten.add.Tensor, (product, bias))
+                total.meta.update(node.meta)
+            node.replace_all_uses_with(total)
+            graph.erase_node(node)
+
+    def uuid(self) -> Any:
+        """What compiled code is kept under."""
+        return get_hash_for_files((__file__,))
+
+
+OPTIONS: dict[str, Any] = {
+    "post_grad_custom_pre_pass": TableGradients(),
+    "post_grad_custom_post_pass": SeparateBias(),  # before, the two would be joined again
+}
 """What is asked of inductor wherever something is compiled."""
 
 

@@ -3,6 +3,7 @@
 Legend: M micro-batches of a process, F numbers of a loss, S numbers of a step.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -65,11 +66,32 @@ def update_by(take_turn: TakeTurn, wrapped: Wrapped) -> Update:
 
 def _follow(averages: list[Tensor], weights: list[Tensor], share: Tensor) -> None:
     """Move each average by this share of its way to the weight."""
-    if torch.compiler.is_compiling():  # then each goes into the kernel that makes its weight
-        for average, weight in zip(averages, weights, strict=False):
-            average.lerp_(weight, share)
+    if averages and torch.compiler.is_compiling():  # it goes into the kernels that make the weights
+        for part in together(weights):
+            ways = torch._foreach_mul(torch._foreach_sub(weights[part], averages[part]), share)
+            torch._foreach_add_(averages[part], ways)
     elif averages:
         torch._foreach_lerp_(averages, weights, [share] * len(averages))
+
+
+def together(tensors: Sequence[Tensor], paces: Sequence[object] | None = None) -> list[slice]:
+    """Which tensors a compiled step changes at once.
+
+    On a GPU those of one pace are one kernel. On a CPU each is a loop of its own, right after its
+    gradient, which is then still in the cache.
+
+    Args:
+        tensors: that are changed alike, on one device.
+        paces: what differs between them; left out, nothing does. Equal ones follow each other.
+    """
+    if tensors[0].device.type == "cpu":
+        return [slice(at, at + 1) for at in range(len(tensors))]
+    found, start = [], 0
+    for _, equal in itertools.groupby(paces or [None] * len(tensors)):
+        stop = start + len(list(equal))
+        found.append(slice(start, stop))
+        start = stop
+    return found
 
 
 def autograd_update(wrapped: Wrapped, loss_of: LossOf) -> Update:

@@ -14,7 +14,7 @@ from distvae.objectives import Loss, Pressure, Summary
 from distvae.training.lowering import compile_step
 from distvae.training.plan import Scales
 from distvae.training.players import Turn
-from distvae.training.update import LossOf, Update, update_by
+from distvae.training.update import LossOf, Update, together, update_by
 from distvae.training.wrapping import Training, Wrapped
 
 Weights = dict[str, list[Tensor]]
@@ -103,15 +103,18 @@ def _change(
         if clip is not None:
             norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
             factor = (clip / (norm + 1e-6)).clamp(max=1.0)
-            gradients = [gradient * factor for gradient in gradients]
-        for count in counts:
-            count.add_(1)
-        rows = zip(weights, gradients, means, squares, paces, strict=True)
-        for weight, gradient, mean, square, (factor, decay) in rows:
-            mean.lerp_(gradient, 1.0 - beta1)
-            square.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-            change = (mean * scales.mean) / ((square * scales.square).sqrt() + eps)
+            gradients = torch._foreach_mul(gradients, factor)  # type: ignore[assignment]
+        torch._foreach_add_(counts, 1)
+        for part in together(weights, paces):
+            (factor, decay), mean, square = paces[part][0], means[part], squares[part]
+            torch._foreach_lerp_(mean, gradients[part], 1.0 - beta1)
+            torch._foreach_mul_(square, beta2)
+            torch._foreach_addcmul_(square, gradients[part], gradients[part], 1.0 - beta2)
+            roots = torch._foreach_sqrt(torch._foreach_mul(square, scales.square))
+            changes = torch._foreach_mul(mean, scales.mean)
+            torch._foreach_div_(changes, torch._foreach_add(roots, eps))
             rate = scales.rate * factor
-            weight.copy_(weight * (1.0 - rate * decay) - rate * change)
+            torch._foreach_mul_(weights[part], 1.0 - rate * decay)
+            torch._foreach_sub_(weights[part], torch._foreach_mul(changes, rate))
 
     return change
