@@ -61,8 +61,8 @@ def declared(kind: str) -> dict[str, Declared]:
             found[one.part.name] = one
     if not found:
         raise ImportError(
-            f"{folder} holds no Python files: distvae reads from the sources of its parts what they "
-            "declare. Install it with its .py files, not compiled alone nor in an archive."
+            f"{folder} holds no Python files: distvae reads what its parts declare from their "
+            "sources. Install it with its .py files, not compiled alone nor in an archive."
         )
     return dict(sorted(found.items()))
 
