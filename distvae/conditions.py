@@ -164,6 +164,8 @@ class Conditioner(nn.Module):
 
     def of_label(self, labels: Tensor | None) -> Context | None:
         """The context of one label for each example, int64 ``[B]``, -1 where it is not known."""
+        if self.plain:
+            return Context.of_label(labels)
         context: Context | None = self(Conditions.of_labels(labels))
         return context
 
