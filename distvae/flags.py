@@ -135,12 +135,15 @@ def _found(prog: str, groups: Iterable[Group], arguments: Iterable[str]) -> dict
     flags = {_place(group, flag): flag for group in groups for flag in group.flags}
     for place, flag in flags.items():
         _add(parser, flag, place)
-    found, rest = parser.parse_known_args(list(map(_hyphenated, arguments)))
+    words = list(map(_hyphenated, arguments))
+    found, rest = parser.parse_known_args(words)
     if rest:
-        strange = next((word for word in rest if word.startswith("-")), rest[0])
-        known = [name for flag in flags.values() for name in flag.names]
-        hint = nearest(strange.partition("=")[0], known)
-        raise _wrong(prog, f"{' '.join(rest)} is not known", hint=hint)
+        from distvae.hints import hint
+
+        named = [(name, flag.form) for flag in flags.values() for name in flag.names]
+        lists = [name for name, form in named if form and form.metavar.endswith(",...")]
+        told = hint(words, rest, [name for name, _ in named], lists)
+        raise _wrong(prog, f"{' '.join(rest)} is not known", hint=told)
     return {place: _read(prog, flags[place], word) for place, word in vars(found).items()}
 
 

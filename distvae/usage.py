@@ -67,7 +67,10 @@ def _row(flag: "Flag", helps: dict[str, str]) -> Row:
     names = ", ".join(f"{name}{value}" for name in flag.names) or f"[{flag.field.upper()}]"
     if flag.form is None and flag.default is True:
         names = names.replace("--", "--no-", 1)
-    return names, f"{helps[flag.field]} (default: {_written(flag.default)})"
+    told = helps[flag.field]
+    if flag.default is None and "left out" in told.lower():
+        return names, told
+    return names, f"{told} (default: {_written(flag.default)})"
 
 
 def _written(default: Any) -> str:

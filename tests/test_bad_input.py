@@ -145,6 +145,8 @@ REFUSED_FLAGS = {
     "number": ("train --epochs many", "--epochs is 'many'", "expected a whole number"),
     "widths": ("train --hidden a,b", "--hidden is 'a,b'", "expected a whole number, or several"),
     "choice": ("train --network cnn", "--network is 'cnn'", "expected one of conv, mlp, resnet"),
+    "flag of others": ("train --lr 1e-3", "--lr", "Did you mean --learning-rate?"),
+    "its value": ("train --fp16", "--fp16", "Did you mean --mixed-precision fp16?"),
     "no value": ("train --epochs", "--epochs", "distvae train --help"),
 }
 

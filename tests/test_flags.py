@@ -109,6 +109,12 @@ def test_what_was_given_is_told_from_what_was_left_out() -> None:
         (["--names", "--dry"], "--names: expected one argument"),
         (["north", "south"], "south is not known"),
         (["--dry=yes"], "--dry"),
+        (["--shades", "5,", "4", "3", "--dry"], "A list has commas: --shades 5,4,3."),
+        (
+            ["north", "--names", "ann", "bob"],
+            "bob is not known. A list has commas: --names ann,bob",
+        ),
+        (["--gpu", "0"], "A GPU is taken where there is one"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_next_step(words: list[str], told: str) -> None:

@@ -24,6 +24,7 @@ FLOORS = [
         "lengths",
         "usual",
         "usage",
+        "hints",
         "ranges",
         "values",
         "packages",
@@ -114,6 +115,7 @@ LIGHT = [
     "figures",
     "flags",
     "usage",
+    "hints",
     "packages",
 ]
 EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sampler"]
