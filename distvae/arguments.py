@@ -128,14 +128,16 @@ def _like(origin: str, base: TrainConfig, asked: dict[str, Any]) -> TrainConfig:
     A likelihood that it had because of its channels is left to those of the new images.
     """
     from distvae.records import RunRecord
-    from distvae.runs import find_run, read_model_record, settings_in
+    from distvae.runs import domain_recorded, find_run, read_model_record, settings_in
 
     run = find_run(origin)
     record = read_model_record(run.model)
     if "config" in asked:
         return base
     model = settings_in(run.model, record.model).model
-    if model.likelihood == usual_likelihood(record.image_shape[0] if record.image_shape else None):
+    domain = domain_recorded(run.model, record)
+    channels = domain.shape[0] if len(domain.shape) > 1 else None
+    if model.likelihood == usual_likelihood(channels, domain.part.name):
         model = dataclasses.replace(model, likelihood=None)
     data = base.data
     if "data" not in asked and isinstance(read_model_record(run.folder), RunRecord):

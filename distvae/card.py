@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from distvae.attributes import LABEL, example_of, values_of
@@ -17,9 +17,12 @@ from distvae.files import write_text
 from distvae.parts import MetricPart
 from distvae.reading import read_lines, read_record
 from distvae.records import DataRecord, Evaluation, MetricsLine, RunRecord, Scalar
-from distvae.runs import METRICS, SAMPLES, Run, without_folders
+from distvae.runs import METRICS, SAMPLES, Run, domain_recorded, without_folders
 from distvae.terminal import warn
 from distvae.text import markdown, markdown_table, printable
+
+if TYPE_CHECKING:
+    from distvae.domains import Domain
 
 CARD = "README.md"
 EVALUATION = "evaluation.json"
@@ -171,7 +174,8 @@ def write_card(folder: Path) -> None:
     data, sheet = record.data, best_sheet(folder)
     picture = f"![samples](samples/{quote(sheet.name)})\n" if sheet else ""
     curves = f"\n![curves]({CURVES})\n" if (folder / CURVES).exists() else ""
-    kind = record.examples
+    domain = domain_recorded(folder, record)
+    kind = domain.examples
     conditional = settings.model.model == "cvae"
     asked = f"labels={example_of(record.given)!r}, " if conditional else ""
     write_text(
@@ -182,11 +186,11 @@ library_name: distvae
 # {markdown(folder.resolve().name)}
 
 A {"conditional " if conditional else ""}variational autoencoder ({settings.model.network},
-{settings.model.latent_dim} latents) of {record.told}.
+{settings.model.latent_dim} latents) of {domain.told}.
 
 - Data: {_source(data)}, {data.train_images} training {kind}
 - Tested on {data.test_images} {kind}: {markdown(data.test_split)}
-{_facts(folder, record, conditional)}
+{_facts(folder, record, domain, conditional)}
 {picture}
 ## Measured
 
@@ -199,7 +203,7 @@ On the test split. More, label by label too, is in evaluation.md where there is 
 from distvae import VAE
 
 model = VAE.from_pretrained({_from(folder)!r})
-{_sampled(record, f"model.sample({asked}n=16, seed=0)")}
+{domain.line(f"model.sample({asked}n=16, seed=0)")}
 ```
 
 ## Settings
@@ -210,24 +214,16 @@ model = VAE.from_pretrained({_from(folder)!r})
     )
 
 
-def _sampled(record: RunRecord, sample: str) -> str:
-    """The line of Python that draws, in the units in which people have the data."""
-    shape = f"[16, {', '.join(map(str, record.shape))}]"
-    if record.image_shape is not None:
-        return f"images = {sample}  # {shape} in [0, 1]"
-    return f"rows = model.domain.to_stored({sample})  # {shape}, columns: model.domain.columns"
-
-
-def _facts(folder: Path, record: RunRecord, conditional: bool) -> str:
+def _facts(folder: Path, record: RunRecord, domain: "Domain", conditional: bool) -> str:
     """Lines that not every run has: who judged, which weights were kept, labels."""
     data, kept = record.data, best(folder)
     lines = []
-    if record.image_shape is not None:
+    if domain.levels is not None:
         lines.append(f"Binarization: {record.settings['binarize']}")
     if data.validation_images:
         split = markdown(data.validation_split)
         lines.append(
-            f"Judged while training by {data.validation_images} other {record.examples}: {split}"
+            f"Judged while training by {data.validation_images} other {domain.examples}: {split}"
         )
     if kept:
         lines.append(f"Weights: {kept}")

@@ -106,7 +106,8 @@ class Composition(nn.Module):
         maps = self.likelihood.maps_per_channel
         self.decoder = decoder(model, self.domain.shape, given, maps, self.latents.state_shape)
         follow(self)
-        self.to(memory_format=self.domain.memory_format)  # type: ignore[call-overload]
+        if self.domain.channels_last:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def hub_config(self) -> dict[str, Any]:
         """What ``from_pretrained`` needs to build this model again."""
@@ -114,7 +115,7 @@ class Composition(nn.Module):
         return {
             "model": {**vars(self.config), "hidden": list(self.config.widths)},
             "label_names": list(self.label_names),
-            **self.domain.record(),
+            "domain": self.domain.record(),
             **({"attributes": [vars(each) for each in named]} if named else {}),
         }
 

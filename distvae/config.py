@@ -25,6 +25,7 @@ from distvae.concerns import (
     OptimConfig,
     RunConfig,
 )
+from distvae.declarations import declared
 from distvae.errors import DistvaeError, nearest, shown
 from distvae.lengths import fitting_batch, fitting_epochs
 from distvae.usual import fitting_pseudo_inputs, has_few
@@ -75,18 +76,18 @@ class TrainConfig:
         options = {name: typing.get_args(named(kind)) for _, name, kind in _settings()}
         refuse_misfits(flat, options)
 
-    def resolved(self, channels: int | None) -> "TrainConfig":
+    def resolved(self, channels: int | None, domain: str = "images") -> "TrainConfig":
         """This configuration with what depends on the examples filled in.
 
         Args:
-            channels: of the images that will be trained on; None where they are no images.
+            channels: of the examples that will be trained on; None where they have none.
+            domain: what an example is, by name.
 
         Raises:
             DistvaeError: the likelihood does not fit the images.
         """
-        domain = self.data.domain or ("vectors" if channels is None else "images")
         known = self.updated({"domain": domain}, "the data")  # refuses what does not go with it
-        likelihood = self.model.likelihood or usual_likelihood(channels)
+        likelihood = self.model.likelihood or usual_likelihood(channels, domain)
         binarize = self.data.binarize or ("dynamic" if likelihood == "bernoulli" else "none")
         if likelihood == "bernoulli" and binarize == "none" and channels != 1:
             raise DistvaeError(
@@ -173,9 +174,10 @@ class TrainConfig:
         return dataclasses.replace(self, **concerns)
 
 
-def usual_likelihood(channels: int | None) -> str:
-    """What describes images of so many channels, or no images, where nothing else is asked for."""
-    return "bernoulli" if channels == 1 else "gaussian"
+def usual_likelihood(channels: int | None, domain: str) -> str:
+    """What describes examples of a domain and so many channels, where nothing else is asked for."""
+    part: Any = declared("domain")[domain].part
+    return (part.likelihood_of_one if channels == 1 else None) or str(part.likelihood)
 
 
 def refuse_out_of_range(settings: Mapping[str, Any]) -> None:

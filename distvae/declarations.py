@@ -26,7 +26,7 @@ KINDS = {
 PACKAGES = {**KINDS, "metric": "evaluation.metrics"}
 """Of all kinds; metrics are named by a flag of `distvae evaluate`."""
 DECLARATION = re.compile(
-    r"^(?:@dataclass.*\n)?class \w+\((?:Metric)?Part\):\n(?:(?:[ \t].*)?\n)+", re.MULTILINE
+    r"^(?:@dataclass.*\n)?class \w+\((?:Metric|Domain)?Part\):\n(?:(?:[ \t].*)?\n)+", re.MULTILINE
 )
 
 
@@ -47,11 +47,7 @@ class Declared(NamedTuple):
 
 @functools.cache
 def declared(kind: str) -> dict[str, Declared]:
-    """The parts of a kind, by name in the order of the alphabet.
-
-    Raises:
-        ImportError: the package was installed without its sources.
-    """
+    """The parts of a kind, by name in the order of the alphabet."""
     package = PACKAGES[kind]
     folder = Path(__file__).parent.joinpath(*package.split("."))
     found: dict[str, Declared] = {}
@@ -59,11 +55,6 @@ def declared(kind: str) -> dict[str, Declared]:
         for one in declared_in(path, f"distvae.{package}.{path.stem}"):
             assert one.part.name not in found, f"two parts have the name {one.part.name}"
             found[one.part.name] = one
-    if not found:
-        raise ImportError(
-            f"{folder} holds no Python files: distvae reads what its parts declare from their "
-            "sources. Install it with its .py files, not compiled alone nor in an archive."
-        )
     return dict(sorted(found.items()))
 
 

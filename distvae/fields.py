@@ -20,25 +20,3 @@ class Field(NamedTuple):
         import numpy as np  # names of parts and flags do not wait for it
 
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
-
-
-IMAGES = "images"
-"""The one field of images, as :class:`distvae.domains.Images` has it."""
-
-
-VALUES = "values"
-"""The one field of vectors, as :class:`distvae.domains.Vectors` has it."""
-
-
-EXAMPLES = {IMAGES: "images", VALUES: "rows"}
-"""What people call examples of such a field."""
-
-
-def images_field(shape: tuple[int, int, int]) -> Field:
-    """Images of 8 bits ``(C, H, W)``."""
-    return Field(IMAGES, shape, "uint8")
-
-
-def values_field(columns: int) -> Field:
-    """Vectors of so many real numbers."""
-    return Field(VALUES, (columns,), "float32")

@@ -13,13 +13,19 @@ from distvae.errors import DistvaeError
 from distvae.figures import ERROR
 from distvae.flags import Positional
 from distvae.headers import read_header
-from distvae.records import ModelRecord
-from distvae.runs import RUNS, Run, checkpoints, find_run, is_run, read_model_record
+from distvae.runs import (
+    RUNS,
+    Run,
+    checkpoints,
+    domain_recorded,
+    find_run,
+    is_run,
+    read_model_record,
+)
 from distvae.terminal import make_console, progress_bar, table
 
 if TYPE_CHECKING:
     from distvae.data.image_data import ImageData
-    from distvae.export.manifest import Manifest
 
 MOST_LABELS = 100
 """Rows of the table of labels."""
@@ -76,7 +82,7 @@ def _inspect_run(run: Run) -> None:
     parts = ("model", "network", "prior", "likelihood", "objective", "latent_dim", "binarize")
     rows = [(name, str(settings[name])) for name in parts]
     rows += [
-        _example(record),
+        domain_recorded(run.folder, record).title,
         *_given(record.given),
         ("data", f"{data.source}: {data.train_images} + {data.test_images}"),
         ("parameters", _parameters(run.model)),
@@ -96,12 +102,6 @@ def _inspect_run(run: Run) -> None:
     make_console().print(table(str(run.folder), rows))
 
 
-def _example(record: ModelRecord) -> tuple[str, str]:
-    if record.image_shape is None:
-        return "example", record.told
-    return "image (C, H, W)", " x ".join(map(str, record.image_shape))
-
-
 def _given(attributes: Sequence[Attribute]) -> list[tuple[str, str]]:
     """What examples are given, a row for each attribute."""
     if not attributes or is_label(attributes):
@@ -113,7 +113,7 @@ def _inspect_model(run: Run) -> None:
     record = read_model_record(run.folder)
     rows = [
         *((name, str(value)) for name, value in record.model.items() if value is not None),
-        _example(record),
+        domain_recorded(run.folder, record).title,
         *_given(record.given),
         ("parameters", _parameters(run.model)),
         ("data and training", "not recorded: a model and not a run"),
@@ -136,7 +136,7 @@ def _inspect_onnx(path: Path) -> None:
         ("file size", f"{sum(file.stat().st_size for file in files):,} bytes"),
         *(("input", _shown(value)) for value in session.get_inputs()),
         *(("output", _shown(value)) for value in session.get_outputs()),
-        _example_of(manifest),
+        manifest.domain.title,
         ("noise, latent dimensions", f"{manifest.noise_dim}, {manifest.latent_dim}"),
         *_given(manifest.attributes or label_attribute(manifest.label_names)),
         ("network", manifest.network),
@@ -153,14 +153,6 @@ def _inspect_onnx(path: Path) -> None:
         ),
     ]
     make_console().print(table(str(path), rows))
-
-
-def _example_of(manifest: "Manifest") -> tuple[str, str]:
-    from distvae.data.sources.labels import some
-
-    if manifest.image_shape is None:
-        return "columns", some(manifest.columns, 20)
-    return "image (C, H, W)", " x ".join(map(str, manifest.image_shape))
 
 
 def _shown(value: Any) -> str:
@@ -207,7 +199,7 @@ def _inspect_data(data: "ImageData", config: InspectConfig) -> None:
             console.print(f"and {more:,} more labels")
     for note in data.notes:
         console.print(f"data: {note}")
-    if data.columns:  # there is nothing to look at
+    if not data.has("pictures"):  # there is nothing to look at
         return
     usual = cache_folder(config.data) / f"{data.name}-examples.png"
     path = Path(config.output) if config.output else usual

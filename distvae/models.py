@@ -25,7 +25,6 @@ from distvae.composition import Composition, Terms
 from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.domains import Domain
-from distvae.domains.recorded import domain_recorded
 from distvae.drawn import drawn
 from distvae.errors import DistvaeError
 from distvae.files import write_json
@@ -36,7 +35,7 @@ from distvae.memory import check_memory
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
 from distvae.records import RunRecord
-from distvae.runs import CONFIG, WEIGHTS, read_model_record, settings_in
+from distvae.runs import CONFIG, WEIGHTS, domain_recorded, read_model_record, settings_in
 from distvae.tensors import check_weights, load_weights, write_tensors
 from distvae.weightless import weightless
 

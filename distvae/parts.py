@@ -77,6 +77,22 @@ class Part:
 
 
 @dataclass(frozen=True)
+class DomainPart(Part):
+    """What an example is."""
+
+    examples: ClassVar[str] = "rows"
+    """What people call examples."""
+    material: ClassVar[Literal["pictures", "numbers"]] = "numbers"
+    """What a source has to give: pictures to decode, or numbers as they are."""
+    axes: ClassVar[int] = 1
+    """Of an example."""
+    likelihood: ClassVar[str] = "gaussian"
+    """What describes examples where nothing else is asked for."""
+    likelihood_of_one: ClassVar[str | None] = None
+    """The same of examples of one channel; None: no other."""
+
+
+@dataclass(frozen=True)
 class MetricPart(Part):
     """A family of figures."""
 
@@ -109,6 +125,7 @@ NAMES: dict[str, Any] = {
     "Annotated": Annotated,
     "Any": Any,
     "ClassVar": ClassVar,
+    "DomainPart": DomainPart,
     "Literal": Literal,
     "MetricPart": MetricPart,
     "Need": Need,

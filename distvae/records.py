@@ -1,12 +1,11 @@
 """The shape of the files of a run folder, each said once. No torch."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from distvae.attributes import Attribute, label_attribute
 from distvae.choices import Binarization
-from distvae.errors import DistvaeError
-from distvae.fields import EXAMPLES, IMAGES, VALUES
 from distvae.schedules import Part
 from distvae.values import REST, Within
 
@@ -17,47 +16,26 @@ Name = Annotated[str, Within(0, 10_000)]
 Names = Annotated[tuple[Name, ...], Within(0, 100_000)]
 
 
-Real = Annotated[float, Within(-1e300, 1e300)]
-
-
-@dataclass(frozen=True)
-class VectorsRecord:
-    """The columns of a model of vectors, and how they are standardized."""
-
-    columns: Annotated[Names, Within(1, 100_000)]
-    mean: tuple[Real, ...]
-    deviation: tuple[Real, ...]
-
-    def __post_init__(self) -> None:
-        """Refuse columns without their scale.
-
-        Raises:
-            DistvaeError: there is not one mean and one deviation above 0 for each.
-        """
-        fits = len(self.mean) == len(self.deviation) == len(self.columns) > 0
-        if not fits or min(self.deviation) <= 0:
-            raise DistvaeError(
-                "the columns of a model are damaged",
-                "expected a name, a mean and a deviation above 0 for each",
-                "Use another copy of its config.json.",
-            )
-
-
 @dataclass(frozen=True)
 class ModelRecord:
     """config.json of a bare model: what ``from_pretrained`` needs."""
 
     model: dict[str, Any]
     """Settings of :class:`distvae.config.ModelConfig`."""
-    image_shape: tuple[Annotated[int, Within(1, 1024)], Side, Side] | None
-    """Channels, height and width; None of examples that are no images."""
     label_names: Names
+    domain: dict[str, Any] | None = field(default=None, kw_only=True)
+    """What examples are, as :meth:`distvae.domains.Domain.record` tells it."""
     attributes: tuple[Attribute, ...] = field(default=(), kw_only=True)
     """Where it is given something else than one label."""
+    image_shape: tuple[Annotated[int, Within(1, 1024)], Side, Side] | None = field(
+        default=None, kw_only=True
+    )
+    """In place of ``domain`` where an earlier version wrote it: images of these channels, height
+    and width."""
     binarize: Binarization | None = field(default=None, kw_only=True)
-    """How its inputs are made of stored images; None where an earlier version wrote it."""
-    vectors: VectorsRecord | None = field(default=None, kw_only=True)
-    """Of a model of vectors."""
+    """Of such images; None where it was not written yet."""
+    vectors: dict[str, Any] | None = field(default=None, kw_only=True)
+    """The same of vectors: their columns."""
 
     @property
     def given(self) -> tuple[Attribute, ...]:
@@ -65,23 +43,25 @@ class ModelRecord:
         return self.attributes or label_attribute(self.label_names)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Of an example."""
-        if self.image_shape is not None:
-            return self.image_shape
-        return (len(self.vectors.columns),) if self.vectors else ()
+    def example(self) -> dict[str, Any]:
+        """What examples are, whichever version wrote it; empty where it is not said."""
+        return self.domain or earlier_domain(self.image_shape, self.vectors, self.binarize)
 
-    @property
-    def examples(self) -> str:
-        """What the examples are called: images or rows."""
-        return EXAMPLES[IMAGES if self.image_shape is not None else VALUES]
 
-    @property
-    def told(self) -> str:
-        """What the examples are, for people."""
-        if self.image_shape is None:
-            return f"vectors of {self.shape[0] if self.shape else 0} columns"
-        return f"{'x'.join(map(str, self.image_shape))} images"
+def earlier_domain(
+    image_shape: Sequence[int] | None,
+    vectors: Mapping[str, Any] | None,
+    binarize: str | None = None,
+) -> dict[str, Any]:
+    """What examples are by the facts of earlier versions, which knew images and vectors alone.
+
+    Empty where there are not the facts of one of them.
+    """
+    if (image_shape is None) == (vectors is None):
+        return {}
+    if vectors is not None:
+        return {"name": "vectors", **vectors}
+    return {"name": "images", "shape": image_shape, "binarize": binarize or "none"}
 
 
 @dataclass(frozen=True)

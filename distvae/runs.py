@@ -15,6 +15,7 @@ from distvae.values import coerce
 
 if TYPE_CHECKING:
     from distvae.config import TrainConfig
+    from distvae.domains import Domain
 
 RUNS = Path("runs")
 CONFIG = "config.json"
@@ -52,14 +53,8 @@ class Run:
         if not self.bare:
             return self.config()
         record = read_model_record(self.folder)
-        images: dict[str, Any] = {}
-        if record.image_shape is not None:
-            channels, height, width = record.image_shape
-            images["image_size"] = height if height == width else None
-            images["channels"] = channels if channels in (1, 3) else None
-        return settings_in(
-            self.folder, {**record.model, **images, "binarize": record.binarize or "none"}
-        )
+        domain = domain_recorded(self.folder, record)
+        return settings_in(self.folder, {**record.model, **domain.settings()})
 
     def record(self) -> RunRecord:
         """The whole of config.json.
@@ -104,17 +99,37 @@ def settings_in(folder: Path, settings: Mapping[str, Any]) -> "TrainConfig":
         raise DistvaeError(f"{folder / CONFIG} cannot be used", str(error)) from error
 
 
-def binarization(folder: Path, record: ModelRecord) -> str:
-    """How a model's inputs are made of stored images.
+def domain_recorded(folder: Path, record: ModelRecord) -> "Domain":
+    """What the examples of the model in a folder are.
 
-    A checkpoint of an earlier version does not say it; its run does. A model that was saved alone
-    then took levels as they are.
+    Raises:
+        DistvaeError: its record does not say it, or is damaged.
     """
-    if record.binarize is not None:
-        return record.binarize
+    from distvae.domains import read_domain
+
+    if not record.example:
+        raise DistvaeError(
+            f"{folder / CONFIG} does not say what the examples are",
+            "expected the entry domain",
+            "Use another copy.",
+        )
+    facts = record.example
+    if record.domain is None and facts["name"] == "images" and record.binarize is None:
+        facts = {**facts, "binarize": _binarization(folder, record)}
+    return read_domain(facts, str(folder / CONFIG))
+
+
+def _binarization(folder: Path, record: ModelRecord) -> str:
+    """How a model's inputs are made of stored images, where an earlier version did not write it.
+
+    A checkpoint does not say it; its run does. A model that was saved alone took levels as they
+    are.
+    """
     run = folder.parent.parent
     if not isinstance(record, RunRecord) and _STEP.fullmatch(folder.name) and is_run(run):
         folder, record = run, read_model_record(run)
+        if record.binarize is not None:
+            return record.binarize
     settings = record.settings if isinstance(record, RunRecord) else {}
     return settings_in(folder, settings).data.binarize or "none"
 

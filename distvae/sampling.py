@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from distvae.asking import parse_asked, usual_rows
 from distvae.attribute_values import Given
 from distvae.attributes import Attribute
-from distvae.drawings import TABLES, WRITERS, Drawing, Examples
+from distvae.domains import DOMAINS, Domain, told_endings
+from distvae.drawings import Drawing, Examples
 from distvae.errors import DistvaeError, shown
+from distvae.fields import Field
 from distvae.files import reporting_disk_errors
 from distvae.flags import Aliases, Positional
 from distvae.labels import numbers_of, parse_labels
@@ -46,7 +48,7 @@ class SampleConfig:
     temperature: float = 1.0
     """Factor of the noise; below 1 images are more typical and less diverse."""
     output: str | None = None
-    """A .png sheet, an .npz or .npy of arrays (.npy for any number: memory stays flat), or a folder of PNG files; of vectors a .csv, a row for each; left out: a sheet, or a .csv, in the run."""
+    """A .png sheet, an .npz or .npy of arrays (.npy for any number: memory stays flat), or a folder of PNG files; of the rows of a table a .csv, an .npz or an .npy; left out: a sheet, or a .csv, in the run."""
     prior: Literal["model", "fitted"] = "model"
     """Where the latents come from: the model's own prior, or the one that `distvae fit-prior` fitted to the run."""
     provider: Literal["cpu", "cuda", "tensorrt", "coreml", "openvino"] = "cpu"
@@ -84,16 +86,16 @@ def write_samples(config: SampleConfig) -> None:
             source.remark or f"{source.weights.parent} is sampled with PyTorch",
             "Export it first: distvae export --onnx",
         )
-    drawing = (_from_onnx if source.onnx else _from_weights)(config, source.weights)
-    writers, what = (TABLES, "rows of numbers") if drawing.columns else (WRITERS, "images")
-    output = _output(config, source.folder, ".csv" if drawing.columns else ".png")
-    if output.suffix not in writers:
+    domain, drawing = (_from_onnx if source.onnx else _from_weights)(config, source.weights)
+    what = domain.examples
+    output = _output(config, source.folder, next(iter(domain.writers)))
+    if output.suffix not in domain.writers:
         raise DistvaeError(
             f"--output {output} does not fit {what}",
-            "expected .csv" if drawing.columns else "expected .png, .npz, .npy or a folder",
+            f"expected {told_endings(type(domain))}",
         )
     with reporting_disk_errors(f"the {what} cannot be written to {output}", output.parent):
-        writers[output.suffix](output, drawing)
+        domain.writer(output.suffix)(output, drawing)
     if config.run is None:
         say(f"newest run: {source.folder}")
     if source.remark:
@@ -150,10 +152,11 @@ def _check_numbers(config: SampleConfig) -> None:
     check_seed(config.seed, SEED_BITS)
     if not 0 <= config.temperature < math.inf:
         raise DistvaeError(f"--temperature is {config.temperature}", "expected 0 or more")
-    if config.output is not None and Path(config.output).suffix not in {**WRITERS, **TABLES}:
+    known = {ending for domain in DOMAINS.values() for ending in domain.writers}
+    if config.output is not None and Path(config.output).suffix not in known:
         raise DistvaeError(
             f"--output {config.output} has an unknown ending",
-            "expected .png for a sheet, .npz or .npy for arrays, or a folder; .csv for vectors",
+            f"expected {told_endings(*DOMAINS.values())}",
         )
 
 
@@ -175,20 +178,19 @@ def _output(config: SampleConfig, folder: Path, usual: str = ".png") -> Path:
     return output
 
 
-def _from_onnx(config: SampleConfig, path: Path) -> Drawing:
+def _from_onnx(config: SampleConfig, path: Path) -> tuple[Domain, Drawing]:
     from distvae.export.sampler import Sampler
 
     verify = {"auto": None, "on": True, "off": False}[config.verify]
     sampler = Sampler(path, config.provider, verify=verify)
     if sampler.spared:
         say(f"{path} is large: not compared with its checksum; --verify on does")
-    shape, columns = sampler.manifest.example.shape, sampler.manifest.columns
+    domain = sampler.manifest.domain
     if sampler.attributes:
-        return _of_attributes(
+        return domain, _of_attributes(
             config,
             sampler.attributes,
-            shape,
-            columns,
+            domain.field,
             lambda total, given: sampler.stream_given(
                 total, given, config.seed, config.temperature
             ),
@@ -199,12 +201,11 @@ def _from_onnx(config: SampleConfig, path: Path) -> Drawing:
         asked = None if labels is None else numbers_of(sampler.label_names)[labels]
         return sampler.stream(asked, config.count, config.seed, config.temperature)
 
-    return Drawing(shape, sampler.label_names, labels, config.count, batches, columns)
+    return domain, Drawing(domain.field, sampler.label_names, labels, config.count, batches)
 
 
-def _from_weights(config: SampleConfig, path: Path) -> Drawing:
+def _from_weights(config: SampleConfig, path: Path) -> tuple[Domain, Drawing]:
     from distvae.blocks import fastest_device
-    from distvae.domains import Vectors
     from distvae.models import VAE
     from distvae.platform import prepare
     from distvae.priors.fitted import FittedPrior
@@ -212,6 +213,7 @@ def _from_weights(config: SampleConfig, path: Path) -> Drawing:
 
     prepare(None)
     model = VAE.from_pretrained(path.parent)
+    domain = model.domain
 
     def stored(total: int, parts: "Iterator[Tensor]") -> Iterator[Examples]:
         if total >= MANY:
@@ -219,15 +221,14 @@ def _from_weights(config: SampleConfig, path: Path) -> Drawing:
             multiply_in(FLOAT32, device)
             model.to(device)
         for part in parts:  # the first is drawn now
-            yield model.domain.to_stored(part).cpu().numpy()
+            yield domain.to_stored(part).cpu().numpy()
 
     def drawn_given(total: int, given: Given) -> Iterator[Examples]:
         return stored(total, model.sample_given(total, given, config.seed, config.temperature))
 
     names = model.label_names
-    columns = model.domain.columns if isinstance(model.domain, Vectors) else ()
     if model.attributes and not names:
-        return _of_attributes(config, model.attributes, model.domain.shape, columns, drawn_given)
+        return domain, _of_attributes(config, model.attributes, domain.field, drawn_given)
     prior = None
     if config.prior == "fitted":
         prior = FittedPrior.load(path.parent, model.config.latent_dim, len(names))
@@ -239,14 +240,13 @@ def _from_weights(config: SampleConfig, path: Path) -> Drawing:
         total = config.count * len(labels or [0])
         yield from stored(total, model.sample_batches(asked, *drawing, prior))
 
-    return Drawing(model.domain.shape, names, labels, config.count, batches, columns)
+    return domain, Drawing(domain.field, names, labels, config.count, batches)
 
 
 def _of_attributes(
     config: SampleConfig,
     attributes: tuple[Attribute, ...],
-    shape: tuple[int, ...],
-    columns: tuple[str, ...],
+    field: Field,
     draw: Callable[[int, Given], Iterator[Examples]],
 ) -> Drawing:
     """What a model of several attributes draws: a row for each combination that is asked for."""
@@ -263,7 +263,7 @@ def _of_attributes(
         say(note)
     given, rows = asked.given(config.count), list(range(len(asked.rows)))
     batches = partial(draw, config.count * len(rows), given)
-    drawing = Drawing(shape, asked.names, rows, config.count, batches, columns)
+    drawing = Drawing(field, asked.names, rows, config.count, batches)
     return dataclasses.replace(drawing, attributes=attributes, given=given)
 
 

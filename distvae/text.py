@@ -7,7 +7,8 @@ stand there, and whatever is shown or written goes through it. The standard libr
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 LONGEST = 64
 """Characters of a file's name that come from a label, before what tells it from others."""
@@ -119,3 +120,9 @@ def _is_plain(label: str) -> bool:
     tail = label.rpartition("-")[2]
     digest = len(tail) == DIGITS and set(tail) <= set("0123456789abcdef")  # or as another would be
     return folded == label and label.partition(".")[0].strip() not in _RESERVED and not digest
+
+
+def some(values: Iterable[Any] | None, most: int = 8) -> str:
+    """The first few of many values, for a message."""
+    shown = list(map(str, values if values is not None else ["numbers or text without names"]))
+    return ", ".join(shown[:most]) + (f", ... ({len(shown)})" if len(shown) > most else "")

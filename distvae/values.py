@@ -4,6 +4,7 @@ import dataclasses
 import math
 import types
 import typing
+from abc import ABCMeta
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -110,6 +111,8 @@ def coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
     if kind is float and (number := _number(value)) is not None:
         return number
     if type(value) is kind is not float:
+        return value
+    if isinstance(kind, ABCMeta) and isinstance(value, kind):  # read already
         return value
     found = f"{name} is {shown(value)} in {origin}" if name else f"{origin} holds {shown(value)}"
     raise DistvaeError(found, f"expected {_describe(kind)}")

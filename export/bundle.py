@@ -20,8 +20,6 @@ from distvae.labels import label_index, numbers_of
 from distvae.text import markdown, markdown_table, printable
 
 README = "README.md"
-TEMPLATES = {"image": "readme.md", "values": "rows.md"}
-"""By what the decoder gives."""
 SCRIPT = "sample.py"
 HEADINGS = ("file", "size", "error", "mean", "levels", "images/s", "judge")
 MNIST_LICENCE = "MNIST is by Y. LeCun, C. Cortes and C. Burges and licensed CC BY-SA 3.0."
@@ -113,7 +111,7 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
     here = Path(__file__).parent
     shutil.copyfile(here / SCRIPT, folder / SCRIPT)
     manifest = read_manifest(folder / "decoder.onnx")
-    template = Template((here / TEMPLATES[manifest.example.name]).read_text(encoding="utf-8"))
+    template = Template((here / _template(manifest)).read_text(encoding="utf-8"))
     tested = [[name, f"{value:.5g}"] for name, value in measured(run).items()]
     facts = {
         "name": markdown(run.resolve().name),
@@ -126,19 +124,25 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
     write_text(folder / README, template.substitute(_of_manifest(manifest), **facts))
 
 
+def _template(manifest: Manifest) -> str:
+    """The README of what is looked at speaks of pictures, that of other examples of numbers."""
+    return "readme.md" if "pictures" in manifest.domain.part.traits else "rows.md"
+
+
 def _of_manifest(manifest: Manifest) -> dict[str, object]:
     """What the template's words stand for, as far as the file itself tells."""
-    shape, vectors = manifest.example.shape, manifest.vectors
-    columns = list(zip(*vars(vectors).values(), strict=True)) if vectors else []
+    domain, shape = manifest.domain, manifest.example.shape
+    header, *scales = domain.scales or [()]
     bundled = manifest.data["source"] == "bundled mnist"
     return {
         "what": f"A{' conditional' if manifest.conditional else ''} variational autoencoder",
         "image": "x".join(map(str, shape)),
         "shape": ", ".join(map(str, shape)),
-        "columns": markdown_table(
-            ("column", "mean", "deviation"),
-            [(name, f"{mean:.5g}", f"{deviation:.5g}") for name, mean, deviation in columns],
-        ),
+        "columns": markdown_table(header, scales) if scales else "",
+        "examples": domain.examples,
+        "type": domain.dtype,
+        "tensor": domain.tensor,
+        "ending": next(iter(domain.writers)),
         "opset": manifest.opset,
         "noise_dim": manifest.noise_dim,
         "posterior_rows": _of_posteriors(manifest),

@@ -29,7 +29,7 @@ def check(path: Path, name: str | None) -> None:
     manifest = read_manifest(path)
     model = VAE.from_pretrained(_weights_of(path, manifest.weights_sha256, name))
     parity = verified(path, model)
-    what = "images" if manifest.image_shape else "rows"
+    what = manifest.domain.examples
     rows = [
         ("precision", manifest.precision),
         (f"{manifest.graph}: {what} compared", f"{parity.images:,}"),

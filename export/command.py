@@ -75,15 +75,15 @@ def export_run(config: ExportConfig) -> None:
 
 def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
     """Write all files or none; gives what is known of each graph."""
-    from distvae.domains import Images
     from distvae.export.bundle import write_bundle
     from distvae.models import VAE
 
     origin = origin_of(run)
     model = VAE.from_pretrained(run.model)
     taken = ""
-    if isinstance(model.domain, Images):
-        taken = f"; its encoder takes images as with --binarize {model.domain.binarize}"
+    if "pictures" in model.domain.part.traits:
+        binarize = model.domain.settings()["binarize"]
+        taken = f"; its encoder takes images as with --binarize {binarize}"
     else:
         _refuse_what_is_of_images(config, f"{run.folder}: its examples are {model.domain.told}")
     if model.attributes and not model.label_names:

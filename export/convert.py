@@ -33,7 +33,6 @@ from distvae.export.rounding import measured_probe
 from distvae.files import replacing_file
 from distvae.inference import for_inference
 from distvae.models import VAE
-from distvae.records import VectorsRecord
 from distvae.tensors import checksum
 
 OPSET = 18
@@ -180,14 +179,13 @@ def clean(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:
-    config, example = model.config, model.domain.record()
+    config = model.config
     levels = tuple(LevelRecord(level.name, level.shape) for level in model.latents.levels)
     one_vector = len(levels) == 1 and len(levels[0].shape) == 1
-    vectors = example.get("vectors")
     return Manifest(
+        domain=model.domain,
         graph=graph,
         precision="fp32",
-        image_shape=None if vectors else model.image_shape,
         noise_dim=model.latents.noise_dim,
         latent_dim=sum(level.size for level in model.latents.levels),
         label_names=model.label_names,
@@ -204,7 +202,6 @@ def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:
             "onnx": onnx.__version__,
             "onnxscript": onnxscript.__version__,
         },
-        vectors=vectors and VectorsRecord(**vectors),
         attributes=() if model.label_names else model.attributes,
         levels=() if one_vector else levels,
     )

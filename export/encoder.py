@@ -37,8 +37,8 @@ class Encoder(Opened):
         """Mean and log-variance of the latents of images, where they are of one level.
 
         Args:
-            images: uint8 ``[N, C, H, W]``, 0 to 255; or vectors float32 ``[N, F]`` in the units of
-                the data.
+            images: as the domain stores them ``[N, *S]``: uint8 ``[N, C, H, W]``, 0 to 255, or
+                rows of a table ``[N, F]`` in the units of the data.
             labels: one label for all or one for each image, by name or number; None without. Of
                 several attributes a mapping from their names, in which None is not known.
 
@@ -64,7 +64,7 @@ class Encoder(Opened):
         Takes and raises what :meth:`encode` does; a model of one level has one entry.
         """
         name, shape, dtype = self.manifest.example
-        many = "images" if self.manifest.image_shape else name
+        many = self.manifest.domain.field_name
         inputs = {name: checked_rows(images, many, np.dtype(dtype).type, shape)}
         inputs |= given_of_rows(labels, len(images), self.manifest)
         found = self._graph.run(inputs, len(images))

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from distvae.attributes import Attribute
+from distvae.domains import Domain, read_domain
 from distvae.errors import DistvaeError
-from distvae.fields import VALUES, Field
+from distvae.fields import Field
 from distvae.reading import parse_json
-from distvae.records import VectorsRecord
+from distvae.records import earlier_domain
 from distvae.values import Within, coerce
 
 KEY = "distvae.manifest"
 """Metadata key under which the object stands."""
-FORMAT = 1
-"""Raised when an older reader would misread a newer file."""
+FORMAT = 2
+"""Raised when an older reader would misread a newer file. The first one knew two domains alone."""
 DECODER, ENCODER = "decoder", "encoder"
 RESERVED = ("noise", "image", "values", "mean", "log_variance", "mean_image", "label")
 """Names of inputs and outputs that are no attributes."""
@@ -43,12 +44,12 @@ class LevelRecord:
 class Manifest:
     """The facts of one exported graph."""
 
+    domain: Domain
+    """What the decoder gives and the encoder takes; in the file its :meth:`Domain.record`."""
     graph: str
     """``decoder`` (noise to example) or ``encoder`` (example to posterior)."""
     precision: str
     """``fp32``, ``fp16`` or ``int8``."""
-    image_shape: tuple[_Size, _Size, _Size] | None
-    """Channels, height and width; an image is uint8, 0 to 255. None of examples of another kind."""
     noise_dim: _Size
     """Length of the noise vector that becomes one example."""
     latent_dim: _Size
@@ -67,8 +68,6 @@ class Manifest:
     versions: dict[str, str]
     """Packages that made the file."""
     format: int = FORMAT
-    vectors: VectorsRecord | None = None
-    """Names and scales of the columns of vectors; a row is float32, in the units of the data."""
     attributes: tuple[Attribute, ...] = ()
     """Where the graph takes something else than one label: an input for each, see ``given``."""
     levels: tuple[LevelRecord, ...] = ()
@@ -106,14 +105,12 @@ class Manifest:
     @property
     def example(self) -> Field:
         """What the decoder gives and the encoder takes: its name, shape and type."""
-        if self.image_shape is not None:
-            return Field("image", self.image_shape, "uint8")
-        return Field(VALUES, (len(self.columns),), "float32")
+        return self.domain.field._replace(name=self.domain.tensor)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the numbers of a vector; of images there are none."""
-        return self.vectors.columns if self.vectors else ()
+        """Names of the numbers of a row of a table; of other examples there are none."""
+        return self.domain.names
 
     @property
     def pixels(self) -> int:
@@ -127,10 +124,9 @@ class Manifest:
 
     def to_json(self) -> str:
         """One JSON object, the same bytes for the same facts."""
-        facts = dataclasses.asdict(self)
-        if self.vectors is None:  # as earlier versions read it
-            del facts["vectors"]
+        facts = {**vars(self), "domain": self.domain.record()}
         for name in ("attributes", "levels"):
+            facts[name] = [dataclasses.asdict(each) for each in facts[name]]
             if not facts[name]:
                 del facts[name]
         return json.dumps(facts, sort_keys=True, ensure_ascii=False)
@@ -167,13 +163,14 @@ def parse_manifest(text: str | None, source: str) -> Manifest:
     with _reporting_damage(source):
         facts = parse_json(text, KEY)
         found = coerce("", facts, _Format, KEY).format
-    if found != FORMAT:
+    if not 1 <= found <= FORMAT:
         raise DistvaeError(
             f"{source} has manifest format {found}",
-            f"this distvae reads format {FORMAT}",
+            f"this distvae reads formats up to {FORMAT}",
             "Upgrade distvae, or export the run again.",
         )
     with _reporting_damage(source):
+        facts = _of_this_format(facts)
         manifest: Manifest = coerce("", facts, Manifest, KEY)
     unknown = facts.keys() - {field.name for field in dataclasses.fields(Manifest)}
     if unknown:
@@ -186,9 +183,24 @@ def parse_manifest(text: str | None, source: str) -> Manifest:
         raise _damaged(source, "two of attributes have the same name")
     if len({level.name for level in manifest.levels}) < len(manifest.levels):
         raise _damaged(source, "two of levels have the same name")
-    if (manifest.image_shape is None) == (manifest.vectors is None):
-        raise _damaged(source, "expected one of image_shape and vectors")
     return manifest
+
+
+def _of_this_format(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a file, whatever format they have, with their domain.
+
+    Raises:
+        DistvaeError: they do not say what an example is, or it is damaged.
+    """
+    facts = {**facts, "format": FORMAT}
+    domain = facts.get("domain")
+    if domain is None:
+        vectors = coerce("vectors", facts.pop("vectors", None), dict[str, Any] | None, KEY)
+        domain = earlier_domain(facts.pop("image_shape", None), vectors)
+    if not domain:
+        raise DistvaeError("what an example is", "expected domain, or one of earlier formats")
+    facts["domain"] = read_domain(coerce("domain", domain, dict[str, Any], KEY), KEY)
+    return facts
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ Legend: N inputs, V values kept of each output.
 
 import base64
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,14 +45,14 @@ class Bounds:
 
 
 GREY_LEVELS = Bounds(2.0, 6.0, 5.0)
-"""Of images. Honest rounding of integers gave at most 0.3 in trained networks and 3.6 in a deep one
-of random weights, weights of 8 bits on a processor without VNNI 9 (see
+"""Of whole numbers. Honest rounding of integers gave at most 0.3 in trained networks and 3.6 in a
+deep one of random weights, weights of 8 bits on a processor without VNNI 9 (see
 ``tests/benchmarks/README.md``)."""
 POSTERIOR = Bounds(0.01, 0.05, 0.02)
-"""Of posteriors, relative where a value exceeds one; of vectors, in deviations of a column."""
+"""Of posteriors, relative where a value exceeds one; of other numbers, in the domain's unit."""
 COARSE = 1e-4
-"""Of a value of a vector, added to the deviation of its column: the bits of a number far from 0
-round more coarsely than its column may vary."""
+"""Of a number, added to its unit: the bits of a number far from 0 round more coarsely than it may
+vary."""
 _MOST, _PIXELS, _VALUES = 4, 2**14, 256
 _SEED = 0
 Values = dict[str, NDArray[Any]]
@@ -78,16 +77,8 @@ def probe_inputs(manifest: Manifest) -> tuple[Values, int]:
     inputs: Values = {}
     if manifest.graph == "decoder":
         inputs["noise"] = standard_normal(_SEED, 0, count, manifest.noise_dim)
-    elif manifest.vectors is not None:
-        values = standard_normal(_SEED, 0, count, len(manifest.columns)).astype(np.float64)
-        values = values * manifest.vectors.deviation + manifest.vectors.mean
-        inputs[manifest.example.name] = values.astype(np.float32)
     else:
-        pixels = math.prod(manifest.example.shape)
-        words = np.random.Philox(key=_SEED).random_raw(-(-count * pixels // 8)).astype("<u8")
-        inputs["image"] = words.view(np.uint8)[: count * pixels].reshape(
-            count, *manifest.example.shape
-        )
+        inputs[manifest.example.name] = manifest.domain.made_up(_SEED, count)
     if manifest.label_names:
         inputs["label"] = np.arange(count) * len(manifest.label_names) // count
     for name, each in zip(manifest.given, manifest.attributes, strict=bool(manifest.attributes)):
@@ -128,16 +119,17 @@ def computed(
 
 def bounds_of(values: NDArray[Any]) -> Bounds:
     """Which limits an output of this type may have."""
-    return GREY_LEVELS if values.dtype == np.uint8 else POSTERIOR
+    return GREY_LEVELS if values.dtype.kind in "iu" else POSTERIOR
 
 
 def difference(found: NDArray[Any], expected: NDArray[Any], manifest: Manifest) -> float:
     """Largest mean difference of a row, of ``[N, V]`` both, in the unit of their bounds."""
     off = np.abs(found.astype(np.float64) - expected)
-    if manifest.graph == DECODER and manifest.vectors is not None:
-        deviation = thinned(np.array([manifest.vectors.deviation]))
-        off /= deviation + COARSE * np.abs(expected)
-    elif found.dtype != np.uint8:
+    if found.dtype == np.uint8:
+        pass
+    elif manifest.graph == DECODER:
+        off /= thinned(manifest.domain.scale[None]) + COARSE * np.abs(expected)
+    else:
         off /= np.maximum(1.0, np.abs(expected))
     return float(off.mean(axis=1).max())
 

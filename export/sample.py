@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+KINDS = {"tensor(uint8)": "u1", "tensor(float)": "f4", "tensor(int32)": "i4"}
+
 
 def check(right: object, message: object) -> None:
     """Where something is not right, say so in one line and end with exit code 2."""
@@ -35,33 +37,33 @@ def check_file(path: Path) -> None:
 def check_probe(session: Any, manifest: Any, text: str | None) -> None:
     """Compare what this machine draws with what the file says that its graph gives."""
     shape, names, facts = shape_of(manifest), manifest["label_names"], json.loads(text or "{}")
-    vectors, name = manifest.get("vectors"), session.get_outputs()[0].name
+    given = session.get_outputs()[0]
+    name, kind = given.name, KINDS[given.type]
     count = max(1, min(4, 2**14 // int(np.prod(shape[-2:]))))
     inputs = {"noise": standard_normal(0, count, manifest["noise_dim"])}
     inputs |= {"label": np.arange(count) * len(names) // count} if names else {}
-    for given, it in zip(session.get_inputs()[1:], manifest.get("attributes", []), strict=False):
+    for each, it in zip(session.get_inputs()[1:], manifest.get("attributes", []), strict=False):
         evenly = np.arange(count) * len(it["labels"]) // count
-        inputs[given.name] = evenly if it["labels"] else np.full(count, it["mean"], np.float32)
+        inputs[each.name] = evenly if it["labels"] else np.full(count, it["mean"], np.float32)
     drawn = session.run([name], inputs)[0].reshape(count, -1)
     step = -(-drawn.shape[1] // 256)
     step = step if step == 1 else step | 1
     drawn = drawn[:, ::step].astype(float)
-    kept = np.frombuffer(base64.b64decode(facts.get(name, "")), "f4" if vectors else "u1")
+    kept = np.frombuffer(base64.b64decode(facts.get(name, "")), kind)
     apart = abs(drawn - kept.reshape(drawn.shape)) if text else np.zeros(1)
-    if vectors and text:
-        apart /= np.array(vectors["deviation"])[::step] + 1e-4 * abs(kept.reshape(drawn.shape))
+    if kind != "u1" and text:
+        scale = np.array(manifest["domain"].get("deviation", 1.0)).reshape(-1)[::step]
+        apart /= scale + 1e-4 * abs(kept.reshape(drawn.shape))
     off = apart.reshape(len(apart), -1).mean(axis=1).max()
-    most, unmeasured, unit = (0.05, 0.02, "deviations") if vectors else (6.0, 5.0, "levels")
+    most, unmeasured, unit = (0.05, 0.02, "deviations") if kind == "f4" else (6.0, 5.0, "levels")
     right = off <= min(most, facts.get("limits", {}).get(name, unmeasured))
-    what = "rows" if vectors else "images"
-    check(
-        right, f"onnxruntime draws other {what} here, {off:.1f} {unit} off: take the float32 file"
-    )
+    check(right, f"onnxruntime draws others here, {off:.1f} {unit} off: take the float32 file")
 
 
 def shape_of(manifest: Any) -> Any:
     """Of an example: an image's channels and sides, or the number of columns."""
-    return manifest["image_shape"] or [len(manifest["vectors"]["columns"])]
+    domain = manifest["domain"]
+    return domain.get("shape") or [len(domain["columns"])]
 
 
 def standard_normal(seed: int, count: int, dim: int) -> Any:
@@ -72,6 +74,11 @@ def standard_normal(seed: int, count: int, dim: int) -> Any:
     circle = np.stack([np.cos(2.0 * np.pi * turn), np.sin(2.0 * np.pi * turn)], axis=-1)
     pairs = np.sqrt(-2.0 * np.log(one + 2.0**-53))[..., None] * circle
     return pairs.reshape(count, width)[:, :dim].astype(np.float32)
+
+
+def is_of_images(manifest: Any) -> Any:
+    """Whether examples are looked at; others are rows of a table."""
+    return manifest["domain"]["name"] == "images"
 
 
 def labels_of(text: str, names: list[str]) -> Any:
@@ -148,20 +155,21 @@ def sheet_of(images: Any, count: int) -> Any:
 
 def write(examples: Any, words: Any, manifest: Any, count: int, output: str) -> None:
     """Images as a PNG sheet, rows as a csv with the name of the label, or attributes, last."""
-    if manifest["image_shape"]:
+    if is_of_images(manifest):
         from PIL import Image
 
         Image.fromarray(sheet_of(examples, count)).save(output)
         return
     check(output.endswith(".csv"), f"--output {output}: rows are written to a .csv")
-    columns, names = manifest["vectors"]["columns"], manifest["label_names"]
+    columns, names = manifest["domain"]["columns"], manifest["label_names"]
     label = [] if not names else [next(it for it in ("label", "class", "") if it not in columns)]
     label = [it["name"] for it in manifest.get("attributes", [])] or label
     with Path(output).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow([*columns, *label])
         for row, given in zip(examples, words, strict=True):
-            table.writerow([*(f"{it:.9g}" for it in row), *given])
+            shown = "d" if row.dtype.kind in "iu" else ".9g"
+            table.writerow([*(format(it, shown) for it in row), *given])
 
 
 def read_flags() -> argparse.Namespace:
@@ -216,10 +224,10 @@ def main() -> None:
         inputs[name] = whole.astype(np.int64) if it["labels"] else column.astype(np.float32)
     parts = [{name: it[i : i + 256] for name, it in inputs.items()} for i in range(0, total, 256)]
     drawn = np.concatenate([session.run(None, part)[0] for part in parts])
-    output = given.output or ("samples.png" if manifest["image_shape"] else "samples.csv")
+    output = given.output or ("samples.png" if is_of_images(manifest) else "samples.csv")
     words = words_of(values[:, : len(attributes)], attributes)
     write(drawn, words, manifest, given.count, output)
-    print(f"{total} {'images' if manifest['image_shape'] else 'rows'} in {output}")
+    print(f"{total} {'images' if is_of_images(manifest) else 'rows'} in {output}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from distvae.conditions import Conditions, Context
-from distvae.domains import Domain, Vectors
+from distvae.domains import Domain
 from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.export.convert import MEAN
@@ -193,9 +193,8 @@ def _compared(
     if sampler.manifest.precision == "fp32" and not (error <= TOLERANCE and step <= 1):
         worst = np.unravel_index(int(np.argmax(off)), off.shape)
         label = given.told(int(worst[0]))
-        columns = sampler.manifest.columns
-        where = f"column {columns[worst[1]]}" if columns else f"pixel {(*map(int, worst[1:]),)}"
-        unit = "one grey level" if domain.levels else "that of a column's deviation"
+        where = domain.place([int(at) for at in worst[1:]])
+        unit = "one grey level" if domain.levels else "what that is of a stored number"
         raise DistvaeError(
             f"{path} does not draw what the model draws: noise {worst[0]}{label}, {where} is "
             f"{found[worst]:.6f}, in torch {expected[worst]:.6f}",
@@ -209,15 +208,11 @@ def _compared(
 def _step(domain: Domain, expected: NDArray[np.float32], drawn: NDArray[Any]) -> float:
     """How many times what is allowed drawn examples ``[B, *S]`` are from torch's at most.
 
-    Allowed are a grey level, or of vectors the tolerance in deviations of the column and two
-    roundings of the value.
+    Allowed is what the domain makes of the tolerance.
     """
     stored = domain.to_stored(torch.from_numpy(np.nan_to_num(expected))).numpy()
     off = np.abs(stored.astype(np.float64) - drawn)
-    if isinstance(domain, Vectors):
-        allowed = TOLERANCE * np.maximum(1.0, np.abs(expected)) * domain.deviation
-        off /= allowed + 2.0 * np.spacing(np.abs(stored))
-    return float(off.max())
+    return float((off / domain.slack(expected, stored, TOLERANCE)).max())
 
 
 @contextlib.contextmanager

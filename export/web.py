@@ -63,6 +63,7 @@ def write_page(decoder: Path, folder: Path) -> None:
     digest = hashlib.sha256(decoder.read_bytes()).digest()
     facts = {
         **json.loads(manifest.to_json()),
+        "image_shape": manifest.example.shape,
         "given": manifest.given,
         "integrity": f"sha256-{b64encode(digest).decode()}",
         "probe": json.loads(outline.metadata.get(probe.KEY, "null")),

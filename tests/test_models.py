@@ -414,6 +414,10 @@ def change(name: str, value: object, message: str) -> Callable[[Path], str]:
     return damage
 
 
+def of_images(*shape: int) -> dict[str, Any]:
+    return {"name": "images", "shape": shape}
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -425,7 +429,11 @@ def change(name: str, value: object, message: str) -> Callable[[Path], str]:
         change("hidden", [12], r"model\.safetensors is of another architecture"),
         change("prior", "normal", r"another architecture.*prior\."),
         change("network", "conv", r"model\.safetensors is of another architecture"),
-        change("image_shape", [1, 3, 3], r"model\.safetensors is of another architecture"),
+        change(
+            "domain",
+            {"name": "images", "shape": [1, 3, 3]},
+            r"model\.safetensors is of another architecture",
+        ),
         change(
             "network",
             "convv",
@@ -434,7 +442,11 @@ def change(name: str, value: object, message: str) -> Callable[[Path], str]:
         change("hidden", "wide", r"config\.json.*hidden is 'wide' .*a list of"),
         change("label_names", ["a"], r"model\.safetensors is of another architecture"),
         change("label_names", "abc", r"label_names is 'abc' in .*config\.json"),
-        change("image_shape", [1, 3], r"image_shape is \[1, 3\] in .*a list of 3 values"),
+        change(
+            "domain",
+            {"name": "images", "shape": [1, 3]},
+            r"shape is \[1, 3\] in .*list of 3 values",
+        ),
         change("sigma", [], r"config\.json.*sigma is \[\] .*expected a finite number"),
         change("hidden", [60_000, 60_000], r"model\.safetensors is of another architecture"),
         change("latent_dim", 2**62, r"--latent-dim is 4611686018427387904"),

@@ -73,7 +73,7 @@ def test_colour_pictures_of_another_size(coloured: Path, command: Command, here:
     ended = command("train", "--data", coloured, *flags.split(), *steady.split())
     assert ended.code == 0, ended.err
     config = json.loads((here / "run" / "config.json").read_text(encoding="utf-8"))
-    assert config["image_shape"] == [3, HEIGHT, WIDTH]
+    assert config["domain"]["shape"] == [3, HEIGHT, WIDTH]
     assert config["label_names"] == sorted(COLOURS)
     assert config["settings"]["likelihood"] == "gaussian"
     assert config["settings"]["binarize"] == "none"

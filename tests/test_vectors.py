@@ -107,7 +107,7 @@ def test_wine_from_a_table_to_a_table(distvae: Command, command: Command, tmp_pa
     np.testing.assert_allclose(alone, again.numpy(), rtol=1e-6)
 
     for words, told in (
-        (["sample", "run", "--output", "x.png"], "does not fit rows of numbers"),
+        (["sample", "run", "--output", "x.png"], "x.png does not fit rows: expected .csv"),
         (["export", "run", "--onnx", "--web"], "--web does not fit"),
         (["export", "run", "--precision", "int8"], "--precision int8 does not fit"),
     ):
@@ -178,7 +178,7 @@ def test_a_model_of_vectors_is_saved_and_loaded(tmp_path: Path) -> None:
     assert sample.shape == (3, 13)
     torch.testing.assert_close(again.sample(labels=["class_0"], n=3), sample)
     record = json.loads((tmp_path / "model" / "config.json").read_text())
-    record["vectors"]["deviation"][3] = 0.0
+    record["domain"]["deviation"][3] = 0.0
     del record["sha256"]
     (tmp_path / "model" / "config.json").write_text(json.dumps(record))
     with pytest.raises(DistvaeError, match="columns of a model are damaged"):

@@ -21,7 +21,8 @@ from distvae.data.pixels import (
 )
 from distvae.data.sources import RawSplit
 from distvae.data.writing import Written, check_space, write_fields, write_numbers
-from distvae.fields import IMAGES, Field, images_field
+from distvae.domains.images import IMAGES, images_field
+from distvae.fields import Field
 
 LOOKED_AT = 64
 """Training images that say how all are read, unless a later one shows that it is otherwise."""

@@ -13,8 +13,10 @@ from distvae.data.factors import Factor
 from distvae.data.pixels import NOTHING, Seen
 from distvae.data.sources.raw import UNLABELLED
 from distvae.data.streaming import Stream
+from distvae.domains import DOMAINS, Domain
+from distvae.domains.images import IMAGES
 from distvae.errors import DistvaeError
-from distvae.fields import EXAMPLES, IMAGES, Field
+from distvae.fields import Field
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +108,10 @@ class ImageData:
     digests: Mapping[str, str] = field(default_factory=dict)
     validation: Split | None = None
     validation_origin: str = ""
+    domain: str = "images"
+    """What an example is: the name of a domain."""
     columns: tuple[str, ...] = ()
-    """Names of the numbers of an example, where it is a vector; of images there are none."""
+    """Names of the numbers of an example, where they have some; those of images have none."""
     attributes: tuple[Attribute, ...] = ()
     """What examples are given, where that is something else than one label; ``label_names`` are
     then those of the first that has some."""
@@ -130,8 +134,17 @@ class ImageData:
 
     @property
     def examples(self) -> str:
-        """What they are called: images or rows."""
-        return EXAMPLES[self.fields[0].name]
+        """What they are called, such as images or rows."""
+        return self.domain_class.part.examples
+
+    @property
+    def domain_class(self) -> type[Domain]:
+        """What an example is."""
+        return DOMAINS[self.domain]
+
+    def has(self, trait: str) -> bool:
+        """Whether examples have a trait, such as ``pictures``: they can be looked at."""
+        return trait in self.domain_class.part.traits
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,13 +153,13 @@ class ImageData:
 
     @property
     def channels(self) -> int | None:
-        """Of images; None of other examples."""
-        return None if self.columns else self.image_shape[0]
+        """The first axis of examples of several; None of others."""
+        return self.shape[0] if len(self.shape) > 1 else None
 
     @property
     def side(self) -> int:
-        """The shorter one of images; 0 of other examples."""
-        return 0 if self.columns else min(self.image_shape[1:])
+        """The shorter one of examples with height and width; 0 of others."""
+        return min(self.shape[-2:]) if self.has("sides") else 0
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -7,27 +7,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.attributes import counted
+from distvae.data.examples import domain_of_data
 from distvae.data.sources.attributes import labels_of
-from distvae.data.sources.labels import some
 from distvae.data.sources.raw import UNLABELLED
 from distvae.data.store import ImageData, Split
-from distvae.fields import EXAMPLES
 from distvae.files import reporting_disk_errors
 from distvae.images import save_grid
 
-LOOKED_AT = 10_000
-"""Images whose values are looked at, at most."""
-CHUNK = 512
 COLUMNS, ROWS = 10, 20
 """Of the sheet: examples of a label, and labels."""
 
 
 def rows_of(data: ImageData) -> list[tuple[str, str]]:
     """What is known of the data as a whole, by name."""
-    what = data.examples
+    what, stored = data.examples, data.train.stored
+    domain = domain_of_data(data)
     rows = [
         ("source", data.source),
-        _example(data),
+        domain.title,
         (f"training {what}", f"{data.train_images:,}"),
         (f"test {what}", f"{len(data.test):,} ({data.test_origin})"),
     ]
@@ -38,44 +35,14 @@ def rows_of(data: ImageData) -> list[tuple[str, str]]:
         ("labels", str(data.num_labels) if data.num_labels else "none")
         if not data.attributes
         else ("given", counted(data.attributes)),
-        *([] if data.columns else [("values, 0 black to 255 white", _values(data.train))]),
+        *domain.summary(stored),
         ("fingerprint", data.fingerprint),
     ]
 
 
 def column_rows(data: ImageData) -> list[tuple[str, ...]]:
     """What the training rows hold in each column, a header first; nothing of images."""
-    if not data.columns:
-        return []
-    values = data.train.stored
-    lowest, highest = values.min(0), values.max(0)
-    mean, deviation = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
-    numbers = zip(lowest, highest, mean, deviation, strict=True)
-    rows = [
-        (name, *(f"{number:.5g}" for number in found))
-        for name, found in zip(data.columns, numbers, strict=True)
-    ]
-    return [("column", "lowest", "highest", "mean", "deviation"), *rows]
-
-
-def _example(data: ImageData) -> tuple[str, str]:
-    if data.columns:
-        return "columns", some(data.columns)
-    return "image (C, H, W)", " x ".join(map(str, data.image_shape))
-
-
-def _values(split: Split) -> str:
-    """The lowest, highest and mean value of training images."""
-    count = min(len(split), LOOKED_AT)
-    places = np.linspace(0, len(split) - 1, count).astype(np.int64)
-    lowest, highest, total = 255, 0, 0
-    for start in range(0, count, CHUNK):
-        images = split.images[places[start : start + CHUNK]]
-        lowest, highest = min(lowest, int(images.min())), max(highest, int(images.max()))
-        total += int(images.sum(dtype=np.int64))
-    mean = total / (count * split.images[0].size)
-    of = "" if count == len(split) else f" (of {count:,} images)"
-    return f"{lowest} to {highest}, mean {mean:.1f}{of}"
+    return domain_of_data(data).by_column(data.train.stored)
 
 
 def label_rows(data: ImageData) -> list[tuple[str, list[tuple[str, ...]]]]:
@@ -86,7 +53,9 @@ def label_rows(data: ImageData) -> list[tuple[str, list[tuple[str, ...]]]]:
     there = _splits(data)
     if not data.attributes and data.num_labels:
         labels = {name: split.labels for name, split in there.items()}
-        return [("label by label", _label_rows("label", data.label_names, labels, there))]
+        return [
+            ("label by label", _label_rows("label", data.label_names, labels, there, data.examples))
+        ]
     result = []
     for place, each in enumerate(data.attributes):
         if each.labels:
@@ -95,7 +64,7 @@ def label_rows(data: ImageData) -> list[tuple[str, list[tuple[str, ...]]]]:
                 for name, split in there.items()
                 if split.attributes is not None
             }
-            rows = _label_rows(each.name, each.labels, labels, there)
+            rows = _label_rows(each.name, each.labels, labels, there, data.examples)
             result.append((f"{each.name} by {each.name}", rows))
     return result
 
@@ -127,6 +96,7 @@ def _label_rows(
     names: Sequence[str],
     labels: Mapping[str, NDArray[np.int64] | None],
     splits: Mapping[str, Split],
+    examples: str,
 ) -> list[tuple[str, ...]]:
     counts = {
         name: np.array([*([0] * len(names)), len(splits[name])])
@@ -140,7 +110,6 @@ def _label_rows(
     ]
     if any(found[UNLABELLED] for found in counts.values()):
         rows.append((f"no {what}", *(f"{found[UNLABELLED]:,}" for found in counts.values())))
-    examples = EXAMPLES[next(iter(next(iter(splits.values())).fields))]
     return [(f"{examples} by {what}", *counts), *rows]
 
 

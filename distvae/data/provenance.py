@@ -15,9 +15,10 @@ from distvae.attributes import Attribute, counted
 from distvae.config import DataConfig
 from distvae.data.identity import Progress
 from distvae.data.store import CONTENT_SETTINGS, ImageData, open_data
+from distvae.domains import read_domain
 from distvae.errors import DistvaeError
 from distvae.records import DataRecord, RunRecord
-from distvae.runs import Run, read_model_record
+from distvae.runs import CONFIG, Run, domain_recorded, read_model_record
 from distvae.terminal import make_console
 
 SHOWN = 8
@@ -95,8 +96,9 @@ def _open_for_model(run: Run, place: str | None, progress: Progress | None) -> I
         )
     data = open_data(dataclasses.replace(run.settings().data, data=place), progress)
     wrong = []
-    if model.shape != data.shape:
-        wrong.append(f"images are {_shape(data.shape)}, not {_shape(model.shape)}")
+    then = domain_recorded(run.folder, model)
+    if (then.part.name, then.shape) != (data.domain, data.shape):
+        wrong.append(f"{data.examples} are {_shape(data.shape)}, not {_shape(then.shape)}")
     if model.label_names and model.label_names != data.label_names:
         found, expected = data.label_names, model.label_names
         wrong.append(f"labels are {_counted(found)}, not {_counted(expected)}")
@@ -235,11 +237,11 @@ def _changed_settings(settings: DataConfig, record: RunRecord) -> list[str]:
 
 def _changed_numbers(data: ImageData, record: RunRecord) -> list[str]:
     """What differs of the numbers of images, their shape and their labels."""
-    recorded = record.data
+    recorded, then = record.data, read_domain(record.example, CONFIG)
     pairs = [
         ("training images", recorded.train_images, data.train_images),
         ("test images", recorded.test_images, len(data.test)),
-        ("image shape", *map(_shape, (record.shape, data.shape))),
+        (f"shape of {data.examples}", *map(_shape, (then.shape, data.shape))),
     ]
     if data.stream is not None:  # an epoch of it is as long as one likes
         del pairs[0]

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,17 @@ from distvae.data.identity import (
 )
 from distvae.data.image_data import ImageData, Split
 from distvae.data.npy import mapped
-from distvae.data.numbers import write_vectors
+from distvae.data.numeric import write_examples
 from distvae.data.pixels import Reading, Seen
 from distvae.data.sources import RawData, Source, load_source
 from distvae.data.sources.attributes import labels_of, measured, missing_values
 from distvae.data.sources.labels import missing_labels
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
+from distvae.domains import DOMAINS
+from distvae.domains.images import IMAGES
 from distvae.draws.philox import CHANCE
 from distvae.errors import DistvaeError
-from distvae.fields import IMAGES
 from distvae.files import reporting_disk_errors, write_json
 from distvae.reading import read_record
 from distvae.records import Names
@@ -76,10 +78,17 @@ class StoreRecord:
     validation_origin: str = ""
     fields: tuple[str, ...] = (IMAGES,)
     """What is stored of an example, by name; before it was written, images."""
+    domain: str = ""
+    """What an example is; empty where an earlier version wrote it."""
     columns: Names = ()
-    """Of vectors."""
+    """Names of the numbers of an example, where they have some."""
     attributes: tuple[Attribute, ...] = ()
     """What examples are given, where that is something else than one label."""
+
+    @property
+    def known_domain(self) -> str:
+        """What an example is, whichever version wrote it; earlier ones knew two domains."""
+        return self.domain or ("vectors" if self.columns else "images")
 
 
 def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData:
@@ -117,7 +126,7 @@ def _open_or_build(
     cache = cache_folder(config)
     folder = cache / f"{source.name}-{_key(source, config)}"
     if data := _open_store(folder, progress):
-        if data.columns and config.domain == IMAGES:
+        if config.domain not in (None, data.domain):
             source.read()  # tells why there are none
         return data
     guard = reporting_disk_errors(
@@ -223,6 +232,7 @@ def _opened(meta: StoreRecord, arrays: Mapping[str, NDArray[Any]]) -> ImageData:
         factors=meta.factors,
         notes=meta.notes,
         seen=Seen(*meta.seen),
+        domain=meta.known_domain,
         columns=meta.columns,
         attributes=meta.attributes,
         digests={**digests, **_named(meta)},
@@ -251,7 +261,9 @@ def _build(
         )
     )
     folder.mkdir()
-    write = write_vectors if raw.columns else write_arrays
+    domain = DOMAINS[raw.domain]
+    decoded = domain.part.material == "pictures"
+    write = write_arrays if decoded else partial(write_examples, domain)
     written = write(
         folder,
         splits,
@@ -270,6 +282,7 @@ def _build(
         "seen": list(written.seen),
         "splits": list(splits),
         "fields": list(written.fields),
+        "domain": raw.domain,
         "columns": list(raw.columns),
         "attributes": [dataclasses.asdict(each) for each in attributes],
         "arrays": written.digests,

@@ -1,16 +1,38 @@
-"""What one example is: how it is stored, what a model sees of it, and what a sample of it is."""
+"""What one example is: how it is stored, what a model sees of it, and what a sample of it is.
 
-from collections.abc import Sequence
+No torch: see :mod:`distvae.domains.base`.
+"""
 
-from distvae.domains.base import Domain
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distvae.declarations import registry
+from distvae.domains.base import EACH, Domain, Samples, View
 from distvae.domains.images import Images, in_unit_range, to_levels
 from distvae.domains.vectors import Vectors
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, nearest
+from distvae.values import coerce
 
-__all__ = ["Domain", "Images", "Vectors", "domain_of", "images_of", "in_unit_range", "to_levels"]
+__all__ = [
+    "DOMAINS",
+    "EACH",
+    "Domain",
+    "Images",
+    "Samples",
+    "Vectors",
+    "View",
+    "domain_of",
+    "images_of",
+    "in_unit_range",
+    "read_domain",
+    "to_levels",
+    "told_endings",
+]
+
+DOMAINS: Mapping[str, type[Domain]] = registry("domain")
 
 
-def domain_of(example: Domain | Sequence[int], binarize: str = "none") -> Domain:
+def domain_of(example: Domain | Sequence[int], binarize: Any = "none") -> Domain:
     """What examples are: as it is said, or images of these channels, height and width."""
     if isinstance(example, Domain):
         return example
@@ -30,3 +52,30 @@ def images_of(domain: Domain) -> Images:
             "they have no height and width",
         )
     return domain
+
+
+def read_domain(facts: Mapping[str, Any], origin: str) -> Domain:
+    """The domain that a config.json or an exported file tells of.
+
+    Args:
+        facts: what :meth:`distvae.domains.Domain.record` gave.
+        origin: where they were read, for the message.
+
+    Raises:
+        DistvaeError: there is no such domain, or its facts are damaged.
+    """
+    name = str(facts.get("name"))
+    if name not in DOMAINS:
+        raise DistvaeError(
+            f"domain {name!r} in {origin} is unknown",
+            f"expected one of {', '.join(DOMAINS)}",
+            nearest(name, DOMAINS),
+        )
+    domain: Domain = coerce("domain", dict(facts), DOMAINS[name], origin)
+    return domain
+
+
+def told_endings(*domains: type[Domain]) -> str:
+    """Which endings an output of examples may have, in words."""
+    writers = {key: what for domain in domains for key, what in domain.writers.items()}
+    return ", ".join(f"{ending or 'no ending'} for {what}" for ending, what in writers.items())

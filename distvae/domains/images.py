@@ -1,65 +1,104 @@
 """Images of 8 bits.
 
-Legend: B batch, C channels, H height, W width.
+Legend: B batch, N images, C channels, H height, W width.
 """
 
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from distvae.domains.base import Domain, refuse_other_types
+from distvae.domains.base import EACH, Domain, View, is_traced, refuse_other_types, sum_of
+from distvae.drawings import Drawing, check_at_once, check_room, write_array, write_arrays
 from distvae.errors import DistvaeError
-from distvae.fields import Field, images_field
-from distvae.parts import Part
+from distvae.fields import Field
+from distvae.files import new_folder
+from distvae.parts import DomainPart
+from distvae.text import file_name
+from distvae.values import Within
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IMAGES = "images"
+"""What is stored of an image."""
 LEVELS = 256
 WHITE = LEVELS - 1
 ROUNDING = 1e-4
 """By which a pixel may lie outside [0, 1]: whoever resizes an image rounds."""
+MOST_COLUMNS = 20
+"""Of a sheet whose rows are labels."""
+SMALLEST_PNG = 67
+"""Bytes of a picture of one pixel."""
+LOOKED_AT, CHUNK = 10_000, 512
+"""Images whose values are summed up at most, and at once."""
+Side = Annotated[int, Within(1, 2**16)]
 
 
-class ImagesPart(Part):
+class ImagesPart(DomainPart):
     """Images of 8 bits."""
 
     name = "images"
     builds = "Images"
-    traits = ("levels", "sides")
+    traits = ("levels", "sides", "pictures")
+    usual = True
+    examples = "images"
+    material = "pictures"
+    axes = 3
+    likelihood_of_one = "bernoulli"
 
 
 @dataclass(frozen=True)
 class Images(Domain):
     """Images of one size, and what a model sees of them: float32 in [0, 1]."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[Annotated[int, Within(1, 1024)], Side, Side]
     """``(C, H, W)``."""
-    binarize: str = "none"
+    binarize: Literal["none", "dynamic", "threshold"] = "none"
     """``none`` shows levels as they are; ``threshold`` white from half up; ``dynamic`` draws each
     pixel white with probability level / 255, anew for each step."""
+
+    part = ImagesPart
+    field_name, dtype, tensor = IMAGES, "uint8", "image"
     levels = LEVELS
-    memory_format = torch.channels_last
+    channels_last = True
+    writers: ClassVar = {
+        ".png": "a sheet of images",
+        ".npz": "arrays",
+        ".npy": "an array of any size",
+        "": "a folder of images",
+    }
+
+    @classmethod
+    def of(cls, columns: Sequence[str], stored: NDArray[Any], binarize: Any = "none") -> "Images":
+        """The domain of images uint8 ``[N, C, H, W]``."""
+        channels, height, width = stored.shape[1:]
+        return cls((channels, height, width), binarize)
 
     @property
     def told(self) -> str:
         """``images CxHxW``."""
         return f"images {'x'.join(map(str, self.shape))}"
 
-    def record(self) -> dict[str, Any]:
-        """Shape and binarization."""
-        return {"image_shape": list(self.shape), "binarize": self.binarize}
-
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        """Levels, uint8."""
-        return (images_field(self.shape),)
+    def settings(self) -> dict[str, Any]:
+        """Side, channels and binarization."""
+        channels, height, width = self.shape
+        return {
+            "image_size": height if height == width else None,
+            "channels": channels if channels in (1, 3) else None,
+            "binarize": self.binarize,
+        }
 
     @property
     def uniforms_shape(self) -> tuple[int, int, int] | None:
         """``(C, H, W)`` for ``dynamic``, else None."""
         return self.shape if self.binarize == "dynamic" else None
 
-    def to_input(self, stored: Tensor, uniforms: Tensor | None) -> Tensor:
+    def to_input(self, stored: "Tensor", uniforms: "Tensor | None") -> "Tensor":
         """Levels ``[B, C, H, W]`` uint8 as the model's input.
 
         For ``dynamic`` 16 bits decide about a pixel, so a probability is met to 1.6e-5, and those
@@ -70,22 +109,26 @@ class Images(Domain):
         if self.binarize == "threshold":
             return (stored >= LEVELS // 2).float()
         assert uniforms is not None
-        thresholds = torch.mul(stored, 65536.0 / WHITE).sub_(32768.0)
+        thresholds = stored.mul(65536.0 / WHITE).sub_(32768.0)
         return thresholds.gt_(uniforms)  # 1 where a uniform is below
 
-    def to_expected_input(self, stored: Tensor) -> Tensor:
+    def to_expected_input(self, stored: "Tensor") -> "Tensor":
         """The mean of the input ``[B, C, H, W]``: where it is drawn, the level itself."""
         return in_unit_range(stored) if self.uniforms_shape else self.to_input(stored, None)
 
-    def to_values(self, stored: Tensor) -> Tensor:
+    def to_values(self, stored: "Tensor") -> "Tensor":
         """Levels uint8 as float32 in [0, 1], in the same shape."""
         return in_unit_range(stored)
 
-    def to_stored(self, values: Tensor) -> Tensor:
+    def mean_values(self, parts: "Iterable[Tensor]", count: int) -> "Tensor":
+        """The mean image ``[C, H, W]`` in [0, 1]; levels are summed up exactly."""
+        return in_unit_range(sum_of(part.double().sum(0) for part in parts).div(count)).float()
+
+    def to_stored(self, values: "Tensor") -> "Tensor":
         """Values in [0, 1] as levels, rounded, uint8 in the same shape."""
         return to_levels(values)
 
-    def checked_input(self, inputs: Tensor) -> Tensor:
+    def checked_input(self, inputs: "Tensor") -> "Tensor":
         """Images ``[B, C, H, W]``, floating point in [0, 1], as they are."""
         refuse_other_types(inputs, "images", "Divide grey levels by 255: images / 255")
         if inputs.dim() != 4 or tuple(inputs.shape[1:]) != self.shape:
@@ -95,7 +138,7 @@ class Images(Domain):
                 f"expected [B, {', '.join(map(str, self.shape))}] for this model",
                 "Give one image as a batch of one: images.unsqueeze(0)" if missing else "",
             )
-        if torch.compiler.is_compiling() or not inputs.numel():
+        if is_traced() or not inputs.numel():
             return inputs
         low, high = (float(end) for end in inputs.detach().aminmax())
         if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):  # nor is NaN
@@ -106,19 +149,92 @@ class Images(Domain):
             )
         return inputs
 
-    def cut(self, values: Tensor) -> Tensor:
+    def cut(self, values: "Tensor") -> "Tensor":
         """Values cut to [0, 1]."""
         return values.clamp(0.0, 1.0)
 
+    @property
+    def scale(self) -> NDArray[np.float64]:
+        """One level."""
+        return np.ones(self.shape)
 
-def to_levels(values: Tensor) -> Tensor:
+    def slack(
+        self, values: NDArray[np.float32], stored: NDArray[Any], tolerance: float
+    ) -> NDArray[np.float64]:
+        """One level: a value may lie next to the border between two."""
+        return np.ones(stored.shape)
+
+    def made_up(self, seed: int, count: int) -> NDArray[np.uint8]:
+        """Even noise."""
+        pixels = count * math.prod(self.shape)
+        words = np.random.Philox(key=seed).random_raw(-(-pixels // 8)).astype("<u8")
+        return words.view(np.uint8)[:pixels].reshape(count, *self.shape)
+
+    def place(self, index: Sequence[int]) -> str:
+        """``pixel (c, y, x)``."""
+        return f"pixel {(*map(int, index),)}"
+
+    @property
+    def title(self) -> tuple[str, str]:
+        """Channels, height and width."""
+        return "image (C, H, W)", " x ".join(map(str, self.shape))
+
+    def summary(self, stored: NDArray[Any]) -> list[tuple[str, str]]:
+        """The lowest, highest and mean level, of many images of some."""
+        count = min(len(stored), LOOKED_AT)
+        places = np.linspace(0, len(stored) - 1, count).astype(np.int64)
+        lowest, highest, total = WHITE, 0, 0
+        for start in range(0, count, CHUNK):
+            images = stored[places[start : start + CHUNK]]
+            lowest, highest = min(lowest, int(images.min())), max(highest, int(images.max()))
+            total += int(images.sum(dtype=np.int64))
+        mean = total / (count * math.prod(self.shape))
+        of = "" if count == len(stored) else f" (of {count:,} images)"
+        return [
+            (f"values, 0 black to {WHITE} white", f"{lowest} to {highest}, mean {mean:.1f}{of}")
+        ]
+
+    def line(self, sample: str) -> str:
+        """Images in [0, 1], as the model draws them."""
+        return f"images = {sample}  # [16, {', '.join(map(str, self.shape))}] in [0, 1]"
+
+    def writer(self, ending: str) -> Callable[[Path, Drawing], None]:
+        """A sheet with a label in a row, arrays, or a PNG for each image."""
+        return {
+            ".png": _write_sheet,
+            ".npz": write_arrays,
+            ".npy": write_array,
+            "": _write_pictures,
+        }[ending]
+
+    def show(self, view: View, folder: Path, epoch: int) -> None:
+        """``epoch-NNNN.png``, a row of samples for each label, and ``reconstructions-NNNN.png``.
+
+        The latter are pairs, the original above, of the first images of the split.
+        """
+        from distvae.images import paired, save_grid
+
+        save_grid(folder / f"epoch-{epoch:04d}.png", view.samples().stored, EACH)
+        originals, decoded = view.reconstructed(5 * EACH)
+        if len(originals):
+            columns = min(EACH, len(originals))
+            sheet = paired(originals, decoded, columns)
+            save_grid(folder / f"reconstructions-{epoch:04d}.png", sheet, columns)
+
+
+def images_field(shape: tuple[int, int, int]) -> Field:
+    """What is stored of images ``(C, H, W)``."""
+    return Images(shape).field
+
+
+def to_levels(values: "Tensor") -> "Tensor":
     """Values in [0, 1] as levels, rounded, uint8 in the same shape."""
-    return (values * float(WHITE)).round().to(torch.uint8)
+    return (values * float(WHITE)).round().byte()
 
 
-def in_unit_range(stored: Tensor) -> Tensor:
+def in_unit_range(stored: "Tensor") -> "Tensor":
     """Levels uint8 as float32 in [0, 1], in the same shape."""
-    return torch.div(stored, float(WHITE))
+    return stored.div(float(WHITE))
 
 
 def _way_into_range(low: float, high: float) -> str:
@@ -127,3 +243,25 @@ def _way_into_range(low: float, high: float) -> str:
     if low >= -1.0 - ROUNDING and high <= 1.0 + ROUNDING:
         return "From [-1, 1] take (images + 1) / 2"
     return ""
+
+
+def _write_sheet(output: Path, drawing: Drawing) -> None:
+    from distvae.images import save_grid
+
+    check_at_once(output, drawing)
+    images = np.concatenate([images for images, _ in drawing])
+    columns = drawing.count if 1 < drawing.count <= MOST_COLUMNS else EACH  # a row is a label
+    save_grid(output, images, min(columns, len(images)))
+
+
+def _write_pictures(output: Path, drawing: Drawing) -> None:
+    from distvae.images import save_png
+
+    check_room(output, SMALLEST_PNG * drawing.total, IMAGES)
+    number, names = 0, [file_name(name) for name in drawing.label_names]
+    with new_folder(output) as folder:
+        for images, labels in drawing:
+            for row, image in enumerate(images):
+                name = "" if labels is None else f"{names[labels[row]]}-"
+                save_png(folder / f"{name}{number:05d}.png", image)
+                number += 1

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
-from distvae.data.examples import mean_image
-from distvae.domains import Domain, in_unit_range
+from distvae.data.examples import mean_input
+from distvae.domains import Domain
 from distvae.parts import Need, Part, Trait
 from distvae.priors.base import Encode, Prior
 from distvae.priors.mixture import COMPONENTS, Mixture
@@ -108,10 +108,10 @@ class VampPrior(Mixture):
     def prepare(self, images: ResidentImages) -> None:
         """Begin as training images, an image for each pseudo-input or the mean image for all."""
         if self.begin_as == "mean":
-            self.set_pseudo_inputs(mean_image(images))
+            self.set_pseudo_inputs(mean_input(self.domain, images))
         else:
             rows = self.rows(images.labels, len(images))
-            self.set_pseudo_inputs(in_unit_range(images.gather(rows)[0]))
+            self.set_pseudo_inputs(self.domain.to_values(images.gather(rows)[0]))
 
     @torch.no_grad()
     def set_pseudo_inputs(self, images: Tensor) -> None:

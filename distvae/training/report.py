@@ -10,7 +10,7 @@ from distvae.card import best, best_sheet, last_metrics, numbers_of
 from distvae.curves import CURVES
 from distvae.figures import ERROR, rows_of
 from distvae.labels import label_flag
-from distvae.runs import CHECKPOINTS, METRICS, Run
+from distvae.runs import CHECKPOINTS, METRICS, Run, domain_recorded
 from distvae.terminal import make_console, table
 from distvae.training.run import Outcome
 
@@ -35,7 +35,8 @@ def report(outcome: Outcome) -> None:
     step = numbers.get("weights_step", progress.step)
     title = f"test split after epoch {step / outcome.steps_per_epoch:g}"
     record = Run(folder, folder).record()
-    console.print(table(title, rows_of(shown, record.examples)))
+    examples = domain_recorded(folder, record).examples
+    console.print(table(title, rows_of(shown, examples)))
     sheet = best_sheet(folder)
     console.print(f"trained in {outcome.progress.seconds:.0f} s; everything is in {folder}/")
     if sheet:

@@ -134,7 +134,7 @@ def run_training(
         known = earlier.record if earlier else None
         data = open_together(config, accelerator, folder, known)
         check_agreement(accelerator, {"the data's fingerprint": data.fingerprint}, names)
-        config = config.resolved(data.channels)
+        config = config.resolved(data.channels, data.domain)
         if earlier is not None:
             return _go_on(config, data, accelerator, folder, earlier, rewind)
         origin = together(accelerator, lambda: Origin.of(init_from)) if init_from else None

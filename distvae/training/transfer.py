@@ -204,10 +204,10 @@ def _of_other_attributes(old: VAE, new: VAE) -> set[str]:
 
 def describe(model: VAE) -> str:
     """A model's parts and sizes, for messages."""
-    config, shape = model.config, "x".join(map(str, model.domain.shape))
+    config = model.config
     return (
         f"--model {config.model} --network {config.network} --width {config.width:g} "
-        f"--latent-dim {config.latent_dim} of {shape} images"
+        f"--latent-dim {config.latent_dim} of {model.domain.told}"
     )
 
 

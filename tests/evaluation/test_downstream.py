@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distvae.conditions import Context
-from distvae.config import ModelConfig
+from distvae.config import Binarization, ModelConfig
 from distvae.data.store import ImageData, Split
 from distvae.domains import Images
 from distvae.errors import DistvaeError
@@ -91,7 +91,7 @@ def model_of(code: Code, prior: str = "", pattern: tuple[int, int, int] = (0, 1,
 
 
 def measured(
-    model: VAE, data: ImageData, binarize: str = "none", seed: int = 0
+    model: VAE, data: ImageData, binarize: Binarization = "none", seed: int = 0
 ) -> dict[str, float]:
     model.domain = Images(model.image_shape, binarize)
     return dict(downstream_metrics(model, data, seed))
@@ -179,7 +179,9 @@ def test_a_seed_decides_all_and_progress_is_told(prior: str, patterns: ImageData
 
 
 @pytest.mark.parametrize("binarize", ["none", "threshold", "dynamic"])
-def test_the_encoder_sees_what_it_was_trained_on(binarize: str, patterns: ImageData) -> None:
+def test_the_encoder_sees_what_it_was_trained_on(
+    binarize: Binarization, patterns: ImageData
+) -> None:
     seen: list[Tensor] = []
 
     def watched(images: Tensor, labels: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from distvae.attributes import label_attribute
 from distvae.conditions import Conditioner, Context, ContextShape
-from distvae.config import ModelConfig
+from distvae.config import Binarization, ModelConfig
 from distvae.data.store import ImageData
 from distvae.domains import Images
 from distvae.evaluation.diversity import spread
@@ -40,7 +40,7 @@ class Replay:
         different: int = EACH,
         obeys: bool = True,
         shift: float = 0.0,
-        binarize: str = "none",
+        binarize: Binarization = "none",
     ) -> None:
         images = torch.from_numpy(data.test.images.copy()).float() / 255
         labels = torch.from_numpy(data.test.labels)
@@ -180,7 +180,7 @@ def test_latents_that_a_prior_moves_with_the_label_obey_it(
 
 @pytest.mark.parametrize("binarize", ["none", "dynamic"])
 def test_the_encoder_sees_what_it_was_trained_on(
-    binarize: str, patterns: ImageData, judges: Ensemble
+    binarize: Binarization, patterns: ImageData, judges: Ensemble
 ) -> None:
     model = Replay(patterns, binarize=binarize)
     dict(generation_metrics(model, patterns, judges, per_label=EACH))

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from distvae.domains import Images
 from distvae.export.manifest import KEY, Manifest
 
 NAMES = ("circle", "cross", "square")
@@ -46,7 +47,7 @@ class Tiny:
         facts: dict[str, Any] = {
             "graph": graph,
             "precision": "fp32",
-            "image_shape": self.shape,
+            "domain": Images(self.shape),
             "noise_dim": NOISE_DIM,
             "latent_dim": LATENT_DIM,
             "label_names": self.names,

@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from distvae import domains
 from distvae.export import probe
 from distvae.export.manifest import DECODER, KEY, Manifest
 from distvae.export.outline import metadata_entry
@@ -45,7 +46,7 @@ def manifest(
     return Manifest(
         graph=graph,
         precision="fp32",
-        image_shape=shape,
+        domain=domains.Images(shape),
         noise_dim=dim,
         latent_dim=dim,
         label_names=names,
@@ -63,8 +64,7 @@ def manifest(
 def write_decoder(path: Path, facts: Manifest) -> Path:
     """A graph by hand: grey levels are linear in the noise, with an offset by label."""
     random = np.random.default_rng(0)
-    assert facts.image_shape is not None
-    channels, height, width = facts.image_shape
+    channels, height, width = facts.domain.shape
     rank = 3  # so that a large image needs few weights
     low = random.normal(size=(facts.noise_dim, rank)).astype(np.float32)
     high = random.normal(0, 20, (rank, channels * height * width)).astype(np.float32)

@@ -210,7 +210,7 @@ def test_graphs_are_clean_and_say_what_they_are(row: Row) -> None:
         (entry,) = proto.metadata_props
         assert entry.key == KEY
         manifest = parse_manifest(entry.value, "it")
-        assert manifest.image_shape == model.image_shape
+        assert manifest.domain == model.domain
         assert manifest.label_names == model.label_names
         assert (manifest.noise_dim, manifest.latent_dim) == (model.latents.noise_dim, 3)
         assert manifest.weights_sha256 == checksum(model.state_dict())

@@ -129,4 +129,4 @@ def test_a_damaged_probe_is_told(tmp_path: Path, text: str) -> None:
         file.write(metadata_entry(probe.KEY, text))
     with pytest.raises(DistvaeError, match=r"damaged: distvae\.probe in its metadata"):
         Sampler(path)
-    assert Sampler(path, verify=False).manifest.image_shape == SHAPE
+    assert Sampler(path, verify=False).manifest.domain.shape == SHAPE

@@ -91,7 +91,7 @@ def test_rows_are_those_of_the_model_in_the_units_of_the_data(
     drawn = sampler.sample(labels, 40, seed=3)
     means = trained.sample(labels, 40, seed=3).double().numpy()
     assert drawn.dtype == np.float32
-    scale = trained.domain.record()["vectors"]
+    scale = trained.domain.record()
     expected = np.array(scale["mean"]) + means * scale["deviation"]
     rounding = np.spacing(np.abs(expected).astype(np.float32))
     assert (np.abs(drawn - expected) <= 2e-5 * np.array(scale["deviation"]) + rounding).all()
@@ -123,7 +123,7 @@ def test_what_differs_by_more_than_rounding_is_found_out(tmp_path: Path) -> None
             moved = onnx.numpy_helper.from_array(values * (1 + 1e-3), tensor.name)
             tensor.CopyFrom(moved)
     write_graph(proto, path)
-    with pytest.raises(DistvaeError, match="deviation was expected"):
+    with pytest.raises(DistvaeError, match="of a stored number was expected"):
         verify(path, model)
 
 
@@ -131,10 +131,10 @@ def test_a_machine_that_computes_a_small_column_otherwise_is_found(tmp_path: Pat
     """The probe looks at columns in their own deviations, however small these are."""
     decoder, _ = write(tmp_path, model_of())
     manifest = Sampler(decoder).manifest
-    assert manifest.vectors is not None
+    assert isinstance(manifest.domain, Vectors)
     values = probe.computed(decoder, manifest)
     moved = values["values"].copy()
-    moved[:, 2] += np.float32(manifest.vectors.deviation[2])
+    moved[:, 2] += np.float32(manifest.domain.deviation[2])
     assert probe.difference(moved, values["values"], manifest) > probe.POSTERIOR.most
     nearest = np.nextafter(values["values"], np.float32(np.inf))
     assert probe.difference(nearest, values["values"], manifest) < probe.POSTERIOR.least
@@ -143,12 +143,13 @@ def test_a_machine_that_computes_a_small_column_otherwise_is_found(tmp_path: Pat
 @pytest.mark.parametrize(
     "damage",
     [
-        {"vectors": None},
+        {"domain": None},
         {"image_shape": [1, 2, 3]},
-        {"vectors": {"columns": ["a"], "mean": [0.0], "deviation": [0.0]}},
-        {"vectors": {"columns": ["a", "b"], "mean": [0.0], "deviation": [1.0]}},
-        {"vectors": {"columns": [], "mean": [], "deviation": []}},
-        {"vectors": 5},
+        {"domain": {"name": "vectors", "columns": ["a"], "mean": [0.0], "deviation": [0.0]}},
+        {"domain": {"name": "vectors", "columns": ["a", "b"], "mean": [0.0], "deviation": [1.0]}},
+        {"domain": {"name": "vectors", "columns": [], "mean": [], "deviation": []}},
+        {"domain": {"name": "vector", "columns": ["a"], "mean": [0.0], "deviation": [1.0]}},
+        {"domain": 5},
     ],
 )
 def test_a_damaged_manifest_is_refused(damage: dict[str, object]) -> None:
@@ -161,15 +162,11 @@ def test_a_damaged_manifest_is_refused(damage: dict[str, object]) -> None:
 def test_a_graph_of_other_columns_than_its_manifest_is_refused(tmp_path: Path) -> None:
     proto = decoder_graph(model_of(), ORIGIN)
     manifest = manifest_of(proto)
-    assert manifest.vectors is not None
-    four = replace(
-        manifest.vectors,
-        columns=COLUMNS[:4],
-        mean=manifest.vectors.mean[:4],
-        deviation=manifest.vectors.deviation[:4],
-    )
+    whole = manifest.domain
+    assert isinstance(whole, Vectors)
+    four = Vectors(COLUMNS[:4], whole.mean[:4], whole.deviation[:4])
     path = tmp_path / "decoder.onnx"
-    path.write_bytes(described(proto, replace(manifest, vectors=four)).SerializeToString())
+    path.write_bytes(described(proto, replace(manifest, domain=four)).SerializeToString())
     with pytest.raises(DistvaeError, match="does not fit its manifest"):
         Sampler(path)
 
@@ -197,7 +194,7 @@ def test_the_command_and_the_script_write_one_table_without_torch(
     ended = run_process([python, "sample.py", "--output", "x.png"], tmp_path, bare)
     assert (ended.code, "written to a .csv" in ended.err) == (2, True)
     refused = command("sample", decoder, "--output", tmp_path / "x.png")
-    assert_refused(refused, "does not fit rows of numbers", ".csv")
+    assert_refused(refused, "does not fit rows", ".csv")
     ended = command("inspect", decoder)
     assert ended.code == 0, ended.err
     assert "far, wide, tiny, still, label" in ended.out

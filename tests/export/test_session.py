@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from safetensors.numpy import save_file
 
+from distvae.domains import Images
 from distvae.errors import DistvaeError
 from distvae.export.manifest import KEY
 from distvae.export.outline import read_outline
@@ -106,10 +107,12 @@ def test_a_file_that_is_not_ours_is_refused(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "manifest format 2"),
+        ({"format": 3}, "manifest format 3"),
+        ({"format": 0}, "manifest format 0"),
         ({"format": "1"}, "format is '1'"),
-        ({"image_shape": [1, 28]}, "damaged manifest"),
-        ({"image_shape": None}, "damaged manifest"),
+        ({"domain": {"name": "images", "shape": [1, 28]}}, "damaged manifest"),
+        ({"domain": None}, "damaged manifest"),
+        ({"domain": None, "image_shape": [1, 28]}, "damaged manifest"),
         ({"noise_dim": "3"}, "damaged manifest"),
         ({"label_names": 5}, "damaged manifest"),
         ({"label_names": [5]}, "damaged manifest"),
@@ -134,7 +137,7 @@ def test_the_wrong_graph_is_refused(tmp_path: Path, path: Path) -> None:
     [
         ({"noise_dim": 9}, "noise tensor(float) ['batch', 9]"),
         ({"label_names": ()}, "its inputs are noise"),
-        ({"image_shape": (1, 5, 4)}, "image tensor(uint8) ['batch', 1, 5, 4]"),
+        ({"domain": Images((1, 5, 4))}, "image tensor(uint8) ['batch', 1, 5, 4]"),
     ],
 )
 def test_a_graph_that_is_not_as_its_manifest_says_is_refused(

@@ -16,11 +16,11 @@ from distvae.data.sources.hub import load_hub
 from distvae.data.sources.labels import is_text
 from distvae.data.sources.local import FILES, load_local, local_identity, read_local
 from distvae.data.sources.mnist import read_mnist
-from distvae.data.sources.raw import RawData, RawSplit, Source
+from distvae.data.sources.raw import RawData, RawSplit, Source, domains_of_numbers
 from distvae.data.sources.refused import ending
+from distvae.data.sources.rows import read_rows, recognized_rows
 from distvae.data.sources.sprites import GRIDS, read_sprites
 from distvae.data.sources.tables import read_tables
-from distvae.data.sources.vectors import read_vectors, recognized_vectors
 from distvae.errors import DistvaeError, NotImagesError, nearest
 
 __all__ = ["RawData", "RawSplit", "Source", "load_source"]
@@ -39,8 +39,8 @@ def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
         DistvaeError: there is no such data, or the Hub cannot be reached. Splits, columns and
             labels are checked by ``Source.read``.
     """
-    if config.domain == "vectors":
-        return _load_vectors(config, progress)
+    if config.domain in domains_of_numbers():
+        return _load_rows(config, progress)
     if config.data in GRIDS:
         name = config.data.replace(":", "-")
         grid = f"drawn 1 {GRIDS[config.data]}"
@@ -82,7 +82,7 @@ def _read_local(path: Path, config: DataConfig) -> RawData:
     except NotImagesError as error:
         if config.domain is not None:
             raise
-        return recognized_vectors(path, config, error)
+        return recognized_rows(path, config, error)
 
 
 def _is_id(data: str) -> bool:
@@ -92,17 +92,17 @@ def _is_id(data: str) -> bool:
     return ending(Path(data).name) not in FILES and not Path(data).parent.exists()
 
 
-def _load_vectors(config: DataConfig, progress: Progress | None) -> Source:
+def _load_rows(config: DataConfig, progress: Progress | None) -> Source:
     path = Path(config.data).expanduser()
     if not path.exists():
         raise DistvaeError(
-            f"there are no vectors called {config.data!r}",
+            f"there are no {config.domain} called {config.data!r}",
             "expected a file or folder that exists",
             _suggest(config.data),
         )
     path = _checked(path)
     identity = local_identity(path, config, progress)
-    read = partial(read_vectors, path, config)
+    read = partial(read_rows, path, config)
     return Source(_name_of(path), str(path), identity, read)
 
 

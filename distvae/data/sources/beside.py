@@ -11,11 +11,11 @@ from distvae.data.roots import is_file
 from distvae.data.sources import split_columns
 from distvae.data.sources.attributes import asked_columns
 from distvae.data.sources.columns import IMAGE_COLUMNS, LABEL_COLUMNS, fold, usual_columns
-from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
 from distvae.data.sources.refused import ending
 from distvae.data.sources.splits import role_of
 from distvae.data.sources.trees import visible_files
+from distvae.text import some
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,9 +6,9 @@ from typing import Any
 
 from distvae.data.sources import split_columns
 from distvae.data.sources.attributes import asked_columns
-from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
 from distvae.errors import DistvaeError, NotImagesError, nearest
+from distvae.text import some
 
 IMAGE_COLUMNS = (
     *("image", "img", "image_path", "image_file", "file_name", "filename", "filepath"),

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from distvae.config import DataConfig
 from distvae.data.sources.array_labels import ArraySplit
 from distvae.data.sources.arrays import read_arrays
-from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes, RawData
 from distvae.data.sources.splits import WORDS, words_of
 from distvae.data.sources.unpacking import check_unpacked
 from distvae.errors import DistvaeError
+from distvae.text import some
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _NAME = re.compile(r"(.*?)(images|labels)?[-._]*idx(\d)[-._]*u?(byte|int)?s?(\.gz)?", re.IGNORECASE)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from distvae.data.sources.raw import UNLABELLED, Notes
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import natural_order
+from distvae.text import some
 
 EXACT = 2.0**53
 """Above it floating-point numbers skip whole ones."""
@@ -131,12 +132,6 @@ def missing_labels(labels: Mapping[str, NDArray[np.int64] | None], sample: bool)
             of = "a sample of " if sample and split == "train" else ""
             notes.append(f"{missing:,} of {len(found):,} images of {of}{split}")
     return [f"without a label: {', '.join(notes)}"] if notes else []
-
-
-def some(values: Iterable[Any] | None, most: int = 8) -> str:
-    """The first few of many values, for a message."""
-    shown = list(map(str, values if values is not None else ["numbers or text without names"]))
-    return ", ".join(shown[:most]) + (f", ... ({len(shown)})" if len(shown) > most else "")
 
 
 def _plain(value: Any) -> Any:

@@ -16,13 +16,13 @@ from distvae.data.sources.array_labels import ArraySplit
 from distvae.data.sources.arrays import read_arrays
 from distvae.data.sources.attributes import asked_columns
 from distvae.data.sources.dsprites import read_dsprites
-from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes, RawData
 from distvae.data.sources.splits import WORDS, words_of
 from distvae.data.sources.sprites import read_grid
 from distvae.data.sources.unpacking import check_unpacked
 from distvae.errors import DistvaeError, NotImagesError, nearest
 from distvae.labels import natural_order
+from distvae.text import some
 
 NUMPY = (".npz", ".npy")
 UNREADABLE = (
@@ -67,16 +67,22 @@ def read_numpy(files: Sequence[Path], config: DataConfig, notes: Notes) -> RawDa
 
 
 def read_numpy_splits(
-    files: Sequence[Path], config: DataConfig, notes: Notes
+    files: Sequence[Path], config: DataConfig, notes: Notes, axes: int
 ) -> tuple[dict[str, ArraySplit], tuple[str, ...]]:
     """The arrays in these files by split, whatever their examples are, and the names of labels.
+
+    Args:
+        files: which.
+        config: which of the arrays are asked for.
+        notes: is told what was recognized.
+        axes: of an example.
 
     Raises:
         DistvaeError: a file cannot be read, or holds no examples.
     """
     for file in files:
         _members(file)
-    return _splits(_arrays(files, notes), config, notes, "vectors", 2)
+    return _splits(_arrays(files, notes), config, notes, "examples", axes + 1)
 
 
 def _arrays(files: Sequence[Path], notes: Notes) -> Arrays:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from distvae.config import DataConfig
 from distvae.data.encoded import decode_image, pictures
 from distvae.data.sources.columns import image_column, label_columns
-from distvae.data.sources.labels import clean_name, clean_names, some
+from distvae.data.sources.labels import clean_name, clean_names
 from distvae.data.sources.raw import Notes, RawData, RawSplit
 from distvae.data.sources.refused import ending, how_to_read, instead
 from distvae.data.sources.splits import choose_splits, finish, roles
 from distvae.data.sources.trees import Place, Tree
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import natural_order
+from distvae.text import some
 
 IMAGES = ("image", "img", "jpegimage", "picture", "photo", "original")
 MASKS = ("mask", "annotation", "segmentation", "label", "groundtruth", "ground_truth", "gt")

@@ -12,9 +12,9 @@ from distvae.config import DataConfig
 from distvae.data.sources.array_labels import ArraySplit
 from distvae.data.sources.attributes import asked_columns, objects
 from distvae.data.sources.columns import LABEL_COLUMNS, check_known
-from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
 from distvae.errors import DistvaeError, NotImagesError
+from distvae.text import some
 
 if TYPE_CHECKING:
     import pyarrow as pa

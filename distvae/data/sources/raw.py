@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from distvae.attributes import Attribute
 from distvae.data.factors import Factor
 from distvae.data.roots import Root
+from distvae.declarations import declared
 
 UNLABELLED = -1
 """Stands for a label that is missing."""
@@ -18,6 +19,12 @@ Notes = list[str]
 
 Whoever decides something about a person's data says so here; it is told once, by ``inspect`` and
 at the start of a run."""
+
+
+def domains_of_numbers() -> list[str]:
+    """Names of the domains whose examples are numbers as a source has them, and no pictures."""
+    parts: dict[str, Any] = {name: one.part for name, one in declared("domain").items()}
+    return [name for name, part in parts.items() if part.material == "numbers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +76,10 @@ class RawData:
     notes: tuple[str, ...] = ()
     validation: RawSplit | None = None
     validation_origin: str = ""
+    domain: str = "images"
+    """What an example is: the name of a domain."""
     columns: tuple[str, ...] = ()
-    """Names of the numbers of an example, where it is a vector; of images there are none."""
+    """Names of the numbers of an example, where they have some; those of images have none."""
     attributes: tuple[Attribute, ...] = ()
     """What examples are given, where that is something else than one label."""
 

@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 from distvae.config import DataConfig
 from distvae.data.sources.attributes import asked_columns
-from distvae.data.sources.labels import some
 from distvae.data.sources.raw import Notes
 from distvae.data.sources.splits import roles
+from distvae.text import some
 
 COLUMNS = ("split", "subset", "partition", "fold", "usage", "set", "dataset", "phase")
 NUMBERED = {0: "train", 1: "validation", 2: "test"}

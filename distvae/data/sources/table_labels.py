@@ -12,10 +12,10 @@ from distvae.data.sources.labels import (
     clean_names,
     from_numbers,
     from_values,
-    some,
 )
 from distvae.data.sources.raw import UNLABELLED, Notes
 from distvae.errors import DistvaeError
+from distvae.text import some
 
 
 def given_of(

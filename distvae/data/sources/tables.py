@@ -13,7 +13,6 @@ from distvae.data.encoded import decode_image, encoded_image
 from distvae.data.sources import columns
 from distvae.data.sources.arrays import array_splits
 from distvae.data.sources.attributes import finished
-from distvae.data.sources.labels import some
 from distvae.data.sources.list_columns import ListColumn
 from distvae.data.sources.pictures import PictureSplit
 from distvae.data.sources.raw import UNLABELLED, Notes, RawData, RawSplit, Tables
@@ -21,6 +20,7 @@ from distvae.data.sources.split_columns import split_by_column
 from distvae.data.sources.splits import choose_splits, splits_of_files
 from distvae.data.sources.table_labels import column_cells, given_of, labels_of_tables
 from distvae.errors import DistvaeError
+from distvae.text import some
 
 
 def load_tables(

@@ -15,18 +15,19 @@ from distvae.data.roots import Root
 from distvae.data.sources.array_labels import ArraySplit
 from distvae.data.sources.beside import with_images
 from distvae.data.sources.columns import image_column
-from distvae.data.sources.labels import some
 from distvae.data.sources.pixel_tables import (
     NAMELESS,
+    PIXELS,
     is_nameless,
     name_columns,
     read_pixel_tables,
 )
-from distvae.data.sources.raw import Notes, Tables
+from distvae.data.sources.raw import Notes, Tables, domains_of_numbers
 from distvae.data.sources.refused import ending
 from distvae.data.sources.split_columns import split_by_column
 from distvae.data.sources.splits import role_of, roles, splits_of_files
 from distvae.errors import DistvaeError
+from distvae.text import some
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,8 +37,6 @@ TEXT = (*SEPARATED, ".jsonl", ".ndjson")
 SEPARATORS = ",;\t|"
 BLOCK = 2**26
 """Bytes that are read at a time; no line may be longer."""
-NUMBER = r"^\s*[-+]?[0-9]*(,[0-9]+|[0-9])([eE][-+]?[0-9]+)?\s*$"
-"""With a comma before its fraction, if it has one."""
 DEPTH = 64
 """Levels of lists and objects in a line, at most."""
 
@@ -105,7 +104,7 @@ def read_text_tables(
             ) from error
         if not splits[name].num_rows:
             raise DistvaeError(f"split {name} of {path} has no rows", "expected at least one row")
-    name_columns(splits, path.name, notes, config.domain == "vectors")
+    name_columns(splits, path.name, notes, config.domain in domains_of_numbers())
     splits = split_by_column(
         splits,
         lambda table, column: table[column].to_pylist(),
@@ -226,18 +225,15 @@ def _split_up(path: Path, separator: str, names: list[str], point: str) -> "pa.T
 
 
 def _has_decimal_commas(table: "pa.Table") -> bool:
-    """Whether a column holds text like ``0,5`` alone, and none a number like ``0.5``."""
+    """Whether as many columns as an image has pixels hold text like ``0,5``."""
     import pyarrow as pa
     from pyarrow import compute
 
-    if any(pa.types.is_floating(kind) for kind in table.schema.types):
-        return False
     texts = [column for column in table.columns if pa.types.is_string(column.type)]
-    return any(
-        compute.all(compute.match_substring_regex(text, NUMBER)).as_py()
-        and compute.any(compute.match_substring(text, ",")).as_py()
-        for text in texts
-    )
+    fractions = (compute.match_substring_regex(text, r"^-?[0-9]+(,[0-9]+)?$") for text in texts)
+    return len(texts) >= PIXELS and sum(
+        bool(compute.all(fraction).as_py()) for fraction in fractions
+    ) >= (PIXELS)
 
 
 def _names_without_header(fields: Sequence[str]) -> list[str]:

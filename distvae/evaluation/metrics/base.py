@@ -54,7 +54,7 @@ class Subject:
 
     def extractors(self) -> Sequence[Extractor]:
         """What features are taken of: Inception where it sees images, else judges; or nothing."""
-        if not self.data.columns and inception_weights():
+        if self.data.has("pictures") and inception_weights():
             return find_extractors(None, self.images.device)
         judges = self.judges()
         return [] if judges is None else [JudgeFeatures(judge) for judge in judges.members]

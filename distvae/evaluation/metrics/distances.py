@@ -33,7 +33,7 @@ class DistancesPart(MetricPart):
 
 def features(name: str, model: VAE, data: ImageData) -> None:
     """A classifier whose features are taken."""
-    if data.num_labels < 2 and (data.columns or not inception_weights()):
+    if data.num_labels < 2 and not (data.has("pictures") and inception_weights()):
         raise DistvaeError(
             f"--metrics {name} needs features of {data.examples}, and {data.source} has "
             f"{'no labels' if not data.num_labels else 'a single label'}",

@@ -14,9 +14,9 @@ Requirement = Callable[[str, VAE, ImageData], None]
 
 def pictures(name: str, model: VAE, data: ImageData) -> None:
     """Examples to look at."""
-    if data.columns:
+    if not data.has("pictures"):
         raise DistvaeError(
-            f"--metrics {name} needs images, and {data.source} holds vectors",
+            f"--metrics {name} needs images, and {data.source} holds {data.domain}",
             "it looks at pictures",
             f"Leave {name} out.",
         )

@@ -34,7 +34,7 @@ class Neighbours(Metric):
         spaces: Sequence[Space] = subject.extractors() or [Pixels(subject.images.device)]
         with progress_bar("nearest training images", len(data.train)) as advance:
             found = find_neighbours(model, data, spaces, subject.seed, advance=advance)
-        if subject.folder and not data.columns:
+        if subject.folder and data.has("pictures"):
             write_neighbours(subject.folder / "neighbours.png", data, found)
         figures = dict(neighbour_metrics(found))
         if RATIO not in figures:

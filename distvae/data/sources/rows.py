@@ -1,9 +1,14 @@
-"""Rows of numbers: tables of text with a column for each, and arrays ``[N, F]``.
+"""Examples that are numbers: tables of text with a column for each, and arrays ``[N, *S]``.
 
-Legend: N examples, F columns.
+Which of the domains of numbers they are is said by --domain, or found: the first one that may be
+taken unasked and has as many axes.
+
+Legend: N examples, F columns, S the axes of an example.
 """
 
+import contextlib
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,12 +22,15 @@ from distvae.data.sources.array_labels import ArraySplit, Values
 from distvae.data.sources.arrays import read_arrays
 from distvae.data.sources.attributes import asked_columns, objects
 from distvae.data.sources.columns import LABEL_COLUMNS, check_known, usual_columns
-from distvae.data.sources.labels import Numbers, some
+from distvae.data.sources.labels import Numbers
 from distvae.data.sources.local import find
 from distvae.data.sources.numpy_files import read_numpy_splits
-from distvae.data.sources.raw import Notes, RawData, RawSplit
+from distvae.data.sources.raw import Notes, RawData, RawSplit, domains_of_numbers
 from distvae.data.sources.text import read_text_tables
+from distvae.declarations import usual
+from distvae.domains import DOMAINS, Domain
 from distvae.errors import DistvaeError, NotImagesError
+from distvae.text import some
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,21 +39,20 @@ MOST = 2**16
 """Columns; more are no table of numbers."""
 NUMBER = r"-?\d*[.,]?\d+([eE][+-]?\d+)?"
 """As the name of a column."""
-IDENTIFIERS = ("id", "ids", "idx", "index", "key", "nr", "row", "row_id", "rowid", "uid")
-"""Names of columns that tell rows apart, in any case."""
 
 
-def read_vectors(path: Path, config: DataConfig) -> RawData:
-    """Both splits of the rows of numbers in a file or folder.
+def read_rows(path: Path, config: DataConfig) -> RawData:
+    """Both splits of the numbers in a file or folder, of the domain that is asked for.
 
     Raises:
         DistvaeError: it holds no such rows, cannot be read, or a number is missing.
     """
-    return _raw_data(_rows(path, config), config)
+    assert config.domain is not None
+    return _raw_data(_rows(path, config), config, config.domain)
 
 
-def recognized_vectors(path: Path, config: DataConfig, error: NotImagesError) -> RawData:
-    """The same of data that nobody called vectors, where it can be nothing else.
+def recognized_rows(path: Path, config: DataConfig, error: NotImagesError) -> RawData:
+    """The same of data whose domain nobody said, where it holds numbers and nothing else.
 
     Args:
         path: the file or folder.
@@ -54,26 +61,35 @@ def recognized_vectors(path: Path, config: DataConfig, error: NotImagesError) ->
 
     Raises:
         DistvaeError: that it holds no images, where something else was asked for or it holds other
-            things than numbers; or as :func:`read_vectors`.
+            things than numbers; or as :func:`read_rows`.
     """
     settings = (config.image_column, config.image_size, config.channels, config.white)
     if any(setting is not None for setting in settings) or config.streaming:
         raise error
-    try:
-        rows = _rows(path, dataclasses.replace(config, domain="vectors"))
-    except NoRowsError:
-        raise error from None
+    domain, rows = _first_fitting(path, config, error)
     if rows.left:
         raise DistvaeError(
             f"{config.data} holds no images, and not every column holds numbers",
             f"{some(rows.left)} do not, and {some(rows.columns)} do",
-            "Take the numbers alone by --domain vectors, or name the images by --image-column.",
+            f"Take the numbers alone by --domain {domain}, or name the images by --image-column.",
         ) from error
     rows.notes.append(
-        "there are no images, and every column holds numbers: rows are taken as vectors "
-        "(--domain vectors)"
+        f"there are no images, and every column holds numbers: rows are taken as {domain} "
+        f"(--domain {domain})"
     )
-    return _raw_data(rows, config)
+    return _raw_data(rows, config, domain)
+
+
+def _first_fitting(path: Path, config: DataConfig, error: NotImagesError) -> tuple[str, "Rows"]:
+    """The first domain that may be taken unasked and finds its rows there, and these.
+
+    Raises:
+        DistvaeError: ``error``, as there is none.
+    """
+    for domain in sorted({*domains_of_numbers()} & {*usual("domain")}):
+        with contextlib.suppress(NoRowsError):
+            return domain, _rows(path, dataclasses.replace(config, domain=domain))
+    raise error
 
 
 class NoRowsError(DistvaeError):
@@ -91,10 +107,10 @@ class Rows(NamedTuple):
     """Columns that hold something else."""
 
 
-def _raw_data(rows: Rows, config: DataConfig) -> RawData:
-    split = _raw_splits(rows.columns)
+def _raw_data(rows: Rows, config: DataConfig, domain: str) -> RawData:
+    split = _raw_splits(DOMAINS[domain], rows.columns)
     raw = read_arrays(config, rows.splits, rows.label_names, rows.notes, split)
-    return dataclasses.replace(raw, columns=rows.columns)
+    return dataclasses.replace(raw, domain=domain, columns=rows.columns)
 
 
 def _rows(path: Path, config: DataConfig) -> Rows:
@@ -103,21 +119,23 @@ def _rows(path: Path, config: DataConfig) -> Rows:
     Raises:
         NoRowsError: it has none.
     """
-    found = find(path)
-    if found.kind == "text":
+    found, axes = find(path), DOMAINS[config.domain or "vectors"].part.axes
+    if found.kind == "text" and axes == 1:
         text = read_text_tables(path, found.files, config, found.notes)
         return _of_tables(text.splits, config, text.notes)
     if found.kind != "numpy":
+        tables = "a csv, tsv or jsonl of columns of numbers, or " if axes == 1 else ""
         raise NoRowsError(
-            f"{path} holds no rows of numbers",
-            "expected a csv, tsv or jsonl of columns of numbers, or an npz or npy of [N, F]",
+            f"{path} holds no {config.domain}",
+            f"expected {tables}an npz or npy of {_sides(axes)}",
             "Write it as one of these.",
         )
     try:
-        arrays, names = read_numpy_splits(found.files, config, found.notes)
+        arrays, names = read_numpy_splits(found.files, config, found.notes, axes)
     except NotImagesError as error:
         raise NoRowsError(error.thing, error.expected, error.next_step) from error
-    columns = tuple(map(str, range(_width(arrays, config.data))))
+    shape = _shape(arrays, config.data, axes)
+    columns = tuple(map(str, range(shape[0]))) if axes == 1 else ()
     return Rows(columns, arrays, names, found.notes, ())
 
 
@@ -129,8 +147,7 @@ def _of_tables(tables: Mapping[str, "pa.Table"], config: DataConfig, notes: Note
     others = [name for name in first.column_names if name not in (*asked, label)]
     bare = [name for name in others if _says_nothing(first, name)]
     if bare:
-        told = "empty, or another number for each row"
-        notes.append(f"left out: columns {some(map(repr, bare))}, {told}")
+        notes.append(f"left out: columns {some(map(repr, bare))}, empty or the numbers of the rows")
     others = [name for name in others if name not in bare]
     columns = tuple(name for name in others if _is_real(first, name))
     left = [name for name in others if name not in columns]
@@ -176,17 +193,15 @@ def _refuse_numbers_for_names(names: Sequence[str], data: str) -> None:
 
 
 def _says_nothing(table: "pa.Table", name: str) -> bool:
-    """Whether a column is empty, or tells the rows apart: numbered, or called so, all different."""
+    """Whether a column is empty, or has no name and numbers the rows, as pandas writes it."""
     import pyarrow as pa
 
     kind = table.schema.field(name).type
     if pa.types.is_null(kind):
         return True
-    if not pa.types.is_integer(kind):
+    if not re.fullmatch(r"(Unnamed: \d+)?", name.strip()) or not pa.types.is_integer(kind):
         return False
-    if re.fullmatch(r"(Unnamed: \d+)?", name.strip()):  # as pandas writes it
-        return bool(table[name].to_pylist() == list(range(table.num_rows)))
-    return name.strip().lower() in IDENTIFIERS and len(table[name].unique()) == table.num_rows
+    return bool(table[name].to_pylist() == list(range(table.num_rows)))
 
 
 def _label_column(
@@ -232,62 +247,43 @@ def _numbers(table: "pa.Table", name: str) -> NDArray[np.float64]:
     return numbers
 
 
-def _width(splits: Mapping[str, ArraySplit], data: str) -> int:
-    """F of arrays ``[N, F]``.
+def _shape(splits: Mapping[str, ArraySplit], data: str, axes: int) -> tuple[int, ...]:
+    """S of arrays ``[N, *S]``.
 
     Raises:
-        DistvaeError: they are of another or of several shapes.
+        NoRowsError: they are of another or of several shapes.
     """
     shapes = {name: split.images.shape for name, split in splits.items()}
-    widths = {shape[1:] for shape in shapes.values()}
-    if len(widths) != 1 or len(next(iter(widths))) != 1 or not 0 < next(iter(widths))[0] <= MOST:
+    inner, *others = {shape[1:] for shape in shapes.values()}
+    if others or len(inner) != axes or not 0 < math.prod(inner) <= MOST:
         raise NoRowsError(
             f"{data} holds no rows of numbers",
             f"its arrays are {some(f'{name} {list(shape)}' for name, shape in shapes.items())}",
-            "Give all splits the shape [N, F].",
+            f"Give all splits the shape {_sides(axes)}.",
         )
-    return int(next(iter(widths))[0])
+    return tuple(map(int, inner))
 
 
-def _raw_splits(columns: tuple[str, ...]) -> Any:
-    """What makes splits of examples of arrays ``[N, F]``."""
+def _sides(axes: int) -> str:
+    """The shape of an array of examples of so many axes, in letters."""
+    letters = {1: "F", 2: "C, T"}
+    return f"[N, {letters.get(axes) or ', '.join(f'S{axis + 1}' for axis in range(axes))}]"
+
+
+def _raw_splits(domain: type[Domain], columns: tuple[str, ...]) -> Any:
+    """What makes splits of a domain's examples of arrays ``[N, *S]``."""
 
     def raw_splits(
         config: DataConfig, arrays: Mapping[str, Values], labels: Numbers, notes: Notes
     ) -> dict[str, RawSplit]:
         result = {}
         for name, array in arrays.items():
-            values = _checked(np.asarray(array[:]), columns, f"split {name} of {config.data}")
-            rows = np.arange(len(values))
+            where = f"split {name} of {config.data}"
+            stored = domain.read(np.asarray(array[:]), columns, where)
+            rows = np.arange(len(stored))
             result[name] = RawSplit(
-                name, rows, labels.get(name), values.__getitem__, lambda row, _: row
+                name, rows, labels.get(name), stored.__getitem__, lambda row, _: row
             )
         return result
 
     return raw_splits
-
-
-def _checked(array: NDArray[Any], columns: tuple[str, ...], where: str) -> NDArray[np.float32]:
-    """Finite numbers, float32 ``[N, F]``.
-
-    Raises:
-        DistvaeError: one is missing, infinite, or no number.
-    """
-    if array.dtype.kind not in "biuf":
-        raise DistvaeError(f"{where} holds {array.dtype}", "expected numbers")
-    with np.errstate(over="ignore"):
-        values = array.astype(np.float32)
-    wrong = ~np.isfinite(values)
-    if wrong.any():
-        by_column = wrong.sum(0)
-        counted = [f"{columns[at]} in {by_column[at]:,}" for at in np.flatnonzero(by_column)]
-        row, column = map(int, np.argwhere(wrong)[0])
-        found = float(array[row, column])
-        what = "is missing" if np.isnan(found) else f"is {found:g}"
-        raise DistvaeError(
-            f"{where} lacks numbers in {int(wrong.any(1).sum()):,} of {len(values):,} rows",
-            f"column {some(counted)}; the first, in row {row}, {what}, where a finite number of 32 "
-            "bits was expected",
-            "Fill them in, or remove these rows or columns.",
-        )
-    return values
