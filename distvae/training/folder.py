@@ -1,6 +1,7 @@
 """The folder of a run: what may be there before, and what is written at its begin and its end."""
 
 import dataclasses
+import json
 import platform
 import shutil
 from importlib.metadata import version
@@ -15,10 +16,12 @@ from distvae.config import TrainConfig
 from distvae.errors import DistvaeError
 from distvae.files import LOCK, TEMPORARY, reporting_disk_errors, write_json
 from distvae.platform import multiplies
+from distvae.reading import verified
 from distvae.records import DataRecord
 from distvae.runs import CONFIG, Run, find_run, is_run
 from distvae.training.continuation import SCHEDULE, recorded
 from distvae.training.engine import Engine
+from distvae.training.recording import CAPTURE, OFF
 from distvae.training.topology import asked
 from distvae.training.transfer import INIT_FROM
 
@@ -76,6 +79,15 @@ def begin(folder: Path, resume: bool, record: dict[str, Any]) -> None:
         for path in folder.iterdir():
             if path.name != LOCK and not resume:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        write_json(folder / CONFIG, record)
+
+
+def note_uncaptured(folder: Path, why: str) -> None:
+    """Let config.json say that the steps could not be captured after all."""
+    with reporting_disk_errors(f"the record of {folder} cannot be written", folder):
+        found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        record = verified(found, str(folder / CONFIG))
+        record[CAPTURE] |= {"taken": OFF, "why": why}
         write_json(folder / CONFIG, record)
 
 

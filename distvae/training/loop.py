@@ -11,6 +11,7 @@ from distvae.runs import WEIGHTS, go_on
 from distvae.tensors import write_tensors
 from distvae.training.advance import advance
 from distvae.training.capture import Graphs
+from distvae.training.folder import note_uncaptured
 from distvae.training.judging import (
     draw,
     evaluate,
@@ -102,6 +103,8 @@ def _use_the_wait(session: Session, plan: Plan, graphs: Graphs) -> None:
     """While a device repeats the steps of a plan by itself, make the next one."""
     if news := graphs.news():
         session.console.say(news, style="yellow")
+        folder, why = session.folder, graphs.refused
+        on_main(session.engine.accelerator, lambda: note_uncaptured(folder, why))
     if session.ahead is None and not graphs.refused:
         session.ahead = following(session.engine, plan)
 

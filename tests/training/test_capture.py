@@ -16,7 +16,7 @@ from distvae.errors import DistvaeError
 from distvae.likelihoods import LIKELIHOODS
 from distvae.objectives import OBJECTIVES
 from distvae.priors import PRIORS
-from distvae.runs import checkpoints
+from distvae.runs import Run, checkpoints
 from distvae.tensors import read_tensors
 from distvae.training import recording, stopping, whole_step
 from distvae.training.advance import take_step
@@ -148,6 +148,9 @@ def test_a_step_for_which_there_is_no_room_is_taken_by_its_program(
     capsys.readouterr()
     run = trained(settings(**each), here / "run")
     assert capsys.readouterr().out.count("out of memory: 1 MiB is free") == 1
+    why = {"asked": "auto", "taken": "off", "why": "out of memory: 1 MiB is free"}
+    assert json.loads((run / "config.json").read_text())["capture"] == why
+    assert Run(run, run).record().capture is not None
     check_same(eager, run)
     with pytest.raises(DistvaeError, match="--capture on: the steps of this run cannot be"):
         trained(settings(capture="on", **each), here / "insists")
