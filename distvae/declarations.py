@@ -47,7 +47,11 @@ class Declared(NamedTuple):
 
 @functools.cache
 def declared(kind: str) -> dict[str, Declared]:
-    """The parts of a kind, by name in the order of the alphabet."""
+    """The parts of a kind, by name in the order of the alphabet.
+
+    Raises:
+        ImportError: the package was installed without its sources.
+    """
     package = PACKAGES[kind]
     folder = Path(__file__).parent.joinpath(*package.split("."))
     found: dict[str, Declared] = {}
@@ -55,6 +59,11 @@ def declared(kind: str) -> dict[str, Declared]:
         for one in declared_in(path, f"distvae.{package}.{path.stem}"):
             assert one.part.name not in found, f"two parts have the name {one.part.name}"
             found[one.part.name] = one
+    if not found:
+        raise ImportError(
+            f"{folder} holds no Python files: distvae reads what its parts declare from their "
+            "sources. Install it with its .py files, not compiled alone nor in an archive."
+        )
     return dict(sorted(found.items()))
 
 

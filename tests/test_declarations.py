@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from distvae import declarations
 from distvae.composed import choice, settings_of
 from distvae.config import TrainConfig
 from distvae.declarations import PACKAGES, Declared, declared, declared_in
@@ -34,6 +35,17 @@ def test_a_part_read_without_its_file_is_that_of_its_file(kind: str, name: str) 
     one = declared(kind)[name]
     module = importlib.import_module(one.module)
     assert facts(one.part) == facts(getattr(module, one.part.__name__))
+
+
+def test_a_package_without_its_sources_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "compiled").mkdir()
+    (tmp_path / "compiled" / "wide.pyc").write_bytes(b"")
+    monkeypatch.setattr(declarations, "__file__", str(tmp_path / "declarations.py"))
+    monkeypatch.setitem(PACKAGES, "compiled", "compiled")
+    with pytest.raises(ImportError, match=r"compiled holds no Python files.*not compiled"):
+        declared("compiled")
 
 
 @pytest.mark.parametrize("kind", PACKAGES)

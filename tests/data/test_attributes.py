@@ -220,6 +220,18 @@ def test_columns_that_hold_nothing_are_refused(
         opened(path, label_column=columns, **settings)
 
 
+def test_a_gap_in_the_test_split_alone_is_told(tmp_path: Path) -> None:
+    for split, size in (("train", "0.5"), ("test", "")):
+        rows = [f"{n}.5,{n % 3},{'pq'[n % 2]},{size or n % 2 * 0.25 or ''}" for n in range(12)]
+        lines = ["a,b,kind,size", *rows]
+        (tmp_path / f"{split}.csv").write_text("\n".join(lines), encoding="utf-8")
+    config = DataConfig(str(tmp_path), label_column="kind,size", cache_dir=str(tmp_path / "cache"))
+    data = open_data(config)
+    (note,) = [note for note in data.notes if "not known" in note]
+    assert note.startswith("size is not known of 6 of 12 examples of test; all training examples")
+    assert [each.missing for each in data.attributes] == [False, True]
+
+
 def test_a_column_with_a_comma_in_its_name_is_one_column(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text('a,"b,c"\n' + "1,x\n2,y\n" * 5)
     data = opened(tmp_path / "own.csv", domain="vectors", label_column="b,c")

@@ -153,6 +153,26 @@ def save(path: Path, **arrays: Any) -> Path:
             id="row numbers and an empty column",
         ),
         pytest.param(
+            lambda path: write_csv(
+                path / "a.csv",
+                ["ID", "a", "b"],
+                [[5 * number + 7, *row] for number, row in enumerate(REALS[:, :2].tolist())],
+            ),
+            "ab",
+            0,
+            id="a column called so that is another for each row",
+        ),
+        pytest.param(
+            lambda path: write_csv(
+                path / "a.csv",
+                ["a;b;kind"],
+                [[f"{x}", f"5;-{x}", f"25e1;{'pq'[x % 2]}"] for x in range(len(REALS))],
+            ),
+            "ab",
+            2,
+            id="commas before fractions",
+        ),
+        pytest.param(
             lambda path: headed(path / "a.csv", REALS, [f"V{n}" for n in range(16)]),
             [f"V{n}" for n in range(16)],
             0,

@@ -258,12 +258,16 @@ def missing_values(
     """What is said of values that are not known, an attribute a sentence."""
     said = []
     for place, each in enumerate(attributes):
-        counts = []
+        counts = {}
         for name, split in splits.items():
             assert split.attributes is not None
             if missing := int(np.isnan(split.attributes[:, place]).sum()):
                 of = "a sample of " if sample and name == "train" else ""
-                counts.append(f"{missing:,} of {len(split.rows):,} examples of {of}{name}")
-        if counts:
-            said.append(f"{each.name} is not known of {', '.join(counts)}")
+                counts[name] = f"{missing:,} of {len(split.rows):,} examples of {of}{name}"
+        if not counts:
+            continue
+        never = "; all training examples have it, so nothing is learned of those that lack it"
+        learned = sample or "train" in counts
+        known = f"{each.name} is not known of {', '.join(counts.values())}"
+        said.append(known if learned else known + never)
     return said

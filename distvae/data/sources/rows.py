@@ -39,6 +39,8 @@ MOST = 2**16
 """Columns; more are no table of numbers."""
 NUMBER = r"-?\d*[.,]?\d+([eE][+-]?\d+)?"
 """As the name of a column."""
+IDENTIFIERS = ("id", "ids", "idx", "index", "key", "nr", "row", "row_id", "rowid", "uid")
+"""Names of columns that tell rows apart, in any case."""
 
 
 def read_rows(path: Path, config: DataConfig) -> RawData:
@@ -147,7 +149,8 @@ def _of_tables(tables: Mapping[str, "pa.Table"], config: DataConfig, notes: Note
     others = [name for name in first.column_names if name not in (*asked, label)]
     bare = [name for name in others if _says_nothing(first, name)]
     if bare:
-        notes.append(f"left out: columns {some(map(repr, bare))}, empty or the numbers of the rows")
+        told = "empty, or another number for each row"
+        notes.append(f"left out: columns {some(map(repr, bare))}, {told}")
     others = [name for name in others if name not in bare]
     columns = tuple(name for name in others if _is_real(first, name))
     left = [name for name in others if name not in columns]
@@ -193,15 +196,17 @@ def _refuse_numbers_for_names(names: Sequence[str], data: str) -> None:
 
 
 def _says_nothing(table: "pa.Table", name: str) -> bool:
-    """Whether a column is empty, or has no name and numbers the rows, as pandas writes it."""
+    """Whether a column is empty, or tells the rows apart: numbered, or called so, all different."""
     import pyarrow as pa
 
     kind = table.schema.field(name).type
     if pa.types.is_null(kind):
         return True
-    if not re.fullmatch(r"(Unnamed: \d+)?", name.strip()) or not pa.types.is_integer(kind):
+    if not pa.types.is_integer(kind):
         return False
-    return bool(table[name].to_pylist() == list(range(table.num_rows)))
+    if re.fullmatch(r"(Unnamed: \d+)?", name.strip()):  # as pandas writes it
+        return bool(table[name].to_pylist() == list(range(table.num_rows)))
+    return name.strip().lower() in IDENTIFIERS and len(table[name].unique()) == table.num_rows
 
 
 def _label_column(

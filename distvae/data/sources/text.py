@@ -17,7 +17,6 @@ from distvae.data.sources.beside import with_images
 from distvae.data.sources.columns import image_column
 from distvae.data.sources.pixel_tables import (
     NAMELESS,
-    PIXELS,
     is_nameless,
     name_columns,
     read_pixel_tables,
@@ -37,6 +36,8 @@ TEXT = (*SEPARATED, ".jsonl", ".ndjson")
 SEPARATORS = ",;\t|"
 BLOCK = 2**26
 """Bytes that are read at a time; no line may be longer."""
+NUMBER = r"^\s*[-+]?[0-9]*(,[0-9]+|[0-9])([eE][-+]?[0-9]+)?\s*$"
+"""With a comma before its fraction, if it has one."""
 DEPTH = 64
 """Levels of lists and objects in a line, at most."""
 
@@ -225,15 +226,18 @@ def _split_up(path: Path, separator: str, names: list[str], point: str) -> "pa.T
 
 
 def _has_decimal_commas(table: "pa.Table") -> bool:
-    """Whether as many columns as an image has pixels hold text like ``0,5``."""
+    """Whether a column holds text like ``0,5`` alone, and none a number like ``0.5``."""
     import pyarrow as pa
     from pyarrow import compute
 
+    if any(pa.types.is_floating(kind) for kind in table.schema.types):
+        return False
     texts = [column for column in table.columns if pa.types.is_string(column.type)]
-    fractions = (compute.match_substring_regex(text, r"^-?[0-9]+(,[0-9]+)?$") for text in texts)
-    return len(texts) >= PIXELS and sum(
-        bool(compute.all(fraction).as_py()) for fraction in fractions
-    ) >= (PIXELS)
+    return any(
+        compute.all(compute.match_substring_regex(text, NUMBER)).as_py()
+        and compute.any(compute.match_substring(text, ",")).as_py()
+        for text in texts
+    )
 
 
 def _names_without_header(fields: Sequence[str]) -> list[str]:
