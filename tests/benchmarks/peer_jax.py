@@ -67,6 +67,11 @@ def _epoch(state: tuple[Any, ...], pixels: Any, key: Any) -> tuple[Any, Any]:
     return state, losses.mean()
 
 
+def device() -> str:
+    """The kind of device that JAX computes on: ``cpu``, ``gpu``."""
+    return str(jax.devices()[0].platform)
+
+
 def train(images: NDArray[np.uint8], epochs: int) -> tuple[list[float], float]:
     """Seconds of each epoch over ``images [N, 28, 28]``, and the mean loss of the last in nats."""
     pixels = jnp.asarray(images.reshape(-1, 784).astype("float32") / 255)
