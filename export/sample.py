@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-KINDS = {"tensor(uint8)": "u1", "tensor(float)": "f4", "tensor(int32)": "i4"}
-
 
 def check(right: object, message: object) -> None:
     """Where something is not right, say so in one line and end with exit code 2."""
@@ -37,8 +35,8 @@ def check_file(path: Path) -> None:
 def check_probe(session: Any, manifest: Any, text: str | None) -> None:
     """Compare what this machine draws with what the file says that its graph gives."""
     shape, names, facts = shape_of(manifest), manifest["label_names"], json.loads(text or "{}")
-    given = session.get_outputs()[0]
-    name, kind = given.name, KINDS[given.type]
+    name, kind = session.get_outputs()[0].name, session.get_outputs()[0].type
+    kind = {"tensor(uint8)": "u1", "tensor(float)": "f4"}.get(kind, "i4")
     count = max(1, min(4, 2**14 // int(np.prod(shape[-2:]))))
     inputs = {"noise": standard_normal(0, count, manifest["noise_dim"])}
     inputs |= {"label": np.arange(count) * len(names) // count} if names else {}
@@ -57,13 +55,13 @@ def check_probe(session: Any, manifest: Any, text: str | None) -> None:
     off = apart.reshape(len(apart), -1).mean(axis=1).max()
     most, unmeasured, unit = (0.05, 0.02, "deviations") if kind == "f4" else (6.0, 5.0, "levels")
     right = off <= min(most, facts.get("limits", {}).get(name, unmeasured))
-    check(right, f"onnxruntime draws others here, {off:.1f} {unit} off: take the float32 file")
+    what = f"other {what_of(manifest)} here, {off:.1f} {unit} off"
+    check(right, f"onnxruntime draws {what}: take the float32 file")
 
 
 def shape_of(manifest: Any) -> Any:
     """Of an example: an image's channels and sides, or the number of columns."""
-    domain = manifest["domain"]
-    return domain.get("shape") or [len(domain["columns"])]
+    return manifest["domain"].get("shape") or [len(manifest["domain"]["columns"])]
 
 
 def standard_normal(seed: int, count: int, dim: int) -> Any:
@@ -76,9 +74,9 @@ def standard_normal(seed: int, count: int, dim: int) -> Any:
     return pairs.reshape(count, width)[:, :dim].astype(np.float32)
 
 
-def is_of_images(manifest: Any) -> Any:
-    """Whether examples are looked at; others are rows of a table."""
-    return manifest["domain"]["name"] == "images"
+def what_of(manifest: Any) -> str:
+    """What examples are: images, or rows of a table."""
+    return "images" if manifest["domain"]["name"] == "images" else "rows"
 
 
 def labels_of(text: str, names: list[str]) -> Any:
@@ -155,7 +153,7 @@ def sheet_of(images: Any, count: int) -> Any:
 
 def write(examples: Any, words: Any, manifest: Any, count: int, output: str) -> None:
     """Images as a PNG sheet, rows as a csv with the name of the label, or attributes, last."""
-    if is_of_images(manifest):
+    if what_of(manifest) == "images":
         from PIL import Image
 
         Image.fromarray(sheet_of(examples, count)).save(output)
@@ -168,8 +166,7 @@ def write(examples: Any, words: Any, manifest: Any, count: int, output: str) -> 
         table = csv.writer(file, lineterminator="\n")
         table.writerow([*columns, *label])
         for row, given in zip(examples, words, strict=True):
-            shown = "d" if row.dtype.kind in "iu" else ".9g"
-            table.writerow([*(format(it, shown) for it in row), *given])
+            table.writerow([*(f"{it:.9g}" for it in row), *given])
 
 
 def read_flags() -> argparse.Namespace:
@@ -224,10 +221,10 @@ def main() -> None:
         inputs[name] = whole.astype(np.int64) if it["labels"] else column.astype(np.float32)
     parts = [{name: it[i : i + 256] for name, it in inputs.items()} for i in range(0, total, 256)]
     drawn = np.concatenate([session.run(None, part)[0] for part in parts])
-    output = given.output or ("samples.png" if is_of_images(manifest) else "samples.csv")
+    output = given.output or ("samples.png" if what_of(manifest) == "images" else "samples.csv")
     words = words_of(values[:, : len(attributes)], attributes)
     write(drawn, words, manifest, given.count, output)
-    print(f"{total} {'images' if is_of_images(manifest) else 'rows'} in {output}")
+    print(f"{total} {what_of(manifest)} in {output}")
 
 
 if __name__ == "__main__":

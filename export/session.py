@@ -30,8 +30,9 @@ fifth to a third slower, since its intermediate results leave the processor's ca
 28 pixels a side on two cores, dense and convolutional)."""
 _FATAL = 4
 _FLOAT32, _INT64, _UINT8 = "tensor(float)", "tensor(int64)", "tensor(uint8)"
-_TYPES = {_FLOAT32: np.float32, _INT64: np.int64, _UINT8: np.uint8}
-_KINDS = {np.dtype(dtype).name: kind for kind, dtype in _TYPES.items()}
+_WHOLE = ("uint8", "uint16", "int8", "int16", "int32", "int64")
+_KINDS = {"float32": _FLOAT32, **{name: f"tensor({name})" for name in _WHOLE}}
+_TYPES = {kind: np.dtype(name).type for name, kind in _KINDS.items()}
 Row = tuple[str, tuple[int, ...]]
 """Type and shape of what one example takes or gives."""
 Found = tuple[str, tuple[int | str | None, ...]]

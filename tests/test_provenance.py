@@ -78,7 +78,7 @@ def enlarge(data: Path) -> None:
         (change_a_pixel, "it has other test images"),
         (rename_a_class, "label names: circle, cross, square then, circle, plus, square now"),
         (swap_two_classes, "it has other train images"),
-        (enlarge, "image shape: 1x8x8 then, 1x9x9 now"),
+        (enlarge, "shape of images: 1x8x8 then, 1x9x9 now"),
     ],
 )
 def test_changed_data_is_refused_by_what_differs(
