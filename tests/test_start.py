@@ -22,7 +22,7 @@ TORCH = {"torch", "accelerate", "safetensors", "huggingface_hub"}
 COMPILERS = {"torch._dynamo", "torch._inductor", "torch.distributed.tensor", "sympy", "mpmath"}
 OTHERS = {"datasets", "sklearn", "scipy", "pandas", "pyarrow", "torchmetrics", "tensorboard"}
 OTHERS |= {"matplotlib", "torchvision", "onnx", "onnxscript"}
-SETTINGS = {"distvae.config", "distvae.declarations", "yaml"}
+SETTINGS = {"distvae.config", "distvae.concerns", "yaml"}
 DRAWN = {"PIL.GifImagePlugin", "PIL.JpegImagePlugin"}
 Environment = Mapping[str, str]
 
