@@ -48,6 +48,17 @@ class Train:
     With no flags at all: a conditional VAE on the bundled MNIST, into runs/mnist-cvae.
     """
 
+    EXAMPLES = (
+        "distvae train --data photos --image-size 64 --output runs/photos",
+        "distvae train --config mnist-tutorial --epochs 5",
+        "distvae train --resume runs/photos --epochs 40",
+    )
+    COMMON = (
+        *("data", "config", "label_column", "image_size", "model", "network", "latent_dim"),
+        *("prior", "likelihood", "objective", "beta", "epochs", "batch_size", "learning_rate"),
+        *("mixed_precision", "compile", "seed", "output", "resume"),
+    )
+
     start: Start = field(default_factory=Start)
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -33,6 +33,8 @@ class FitPriorConfig:
     it. Nothing is trained: the model stays as it is.
     """
 
+    EXAMPLES = ("distvae fit-prior runs/mnist-cvae",)
+
     run: Annotated[str | None, Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
     data: str | None = None

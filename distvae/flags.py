@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 from distvae.errors import DistvaeError, nearest, shown
 from distvae.values import named
 
-HELP = ("-h", "--help")
+ALL = "--help-all"
+HELP = ("-h", "--help", ALL)
 Positional = object()
 """Part of the type of a field that is given by its place, without a name."""
 SWITCH = {"on": True, "true": True, "off": False, "false": False, "none": None}
@@ -98,7 +99,8 @@ def parse(
         from distvae.usage import usage
 
         encoding, width = sys.stdout.encoding, shutil.get_terminal_size().columns
-        sys.stdout.write(f"{usage(prog, kind, groups, width, encoding)}\n")
+        asked = _asked(arguments, groups)
+        sys.stdout.write(f"{usage(prog, kind, groups, width, encoding, asked)}\n")
         raise SystemExit(0)
     found = _found(prog, groups, arguments)
     for group in groups:
@@ -124,12 +126,23 @@ def given(kind: type[Any], arguments: Sequence[str], prog: str) -> dict[str, Any
     Raises:
         DistvaeError: unknown flags or wrong values.
     """
-    words = [word for word in arguments if word not in HELP]
-    found = _found(prog, _groups(kind()), words)
+    groups = list(_groups(kind()))
+    of_help = {_asked(arguments, groups), *HELP} if set(arguments) & {*HELP} else set()
+    words = [word for word in arguments if word not in of_help]
+    found = _found(prog, groups, words)
     return {place.rpartition(".")[2]: value for place, value in found.items()}
 
 
-def _found(prog: str, groups: Iterable[Group], arguments: Iterable[str]) -> dict[str, Any]:
+def _asked(arguments: Sequence[str], groups: Iterable[Group]) -> str:
+    """Of which flags help is asked for: all, those of a group, or as it comes."""
+    if ALL in arguments:
+        return ALL
+    number = next(number for number, word in enumerate(arguments) if word in HELP)
+    following = arguments[number + 1 : number + 2]
+    return next((group.field for group in groups if [group.field] == following), "")
+
+
+def _found(prog: str, groups: Sequence[Group], arguments: Sequence[str]) -> dict[str, Any]:
     """What stands on a command line, by the place of its flag."""
     parser = _Parser(prog=prog, add_help=False, allow_abbrev=False)
     flags = {_place(group, flag): flag for group in groups for flag in group.flags}

@@ -35,6 +35,12 @@ MOST_LABELS = 100
 class InspectConfig:
     """Show what a run, an ONNX file or a data set is."""
 
+    EXAMPLES = (
+        "distvae inspect photos --image-size 64",
+        "distvae inspect runs/mnist-cvae",
+        "distvae inspect runs/mnist-cvae/onnx/decoder.onnx",
+    )
+
     thing: Annotated[str | None, Positional] = None
     """A run folder, a checkpoint, an ONNX file, or a data name or path as `--data` takes it, to see just what `distvae train` would with the same flags; left out: --data if that is given, else the newest run."""
     output: str | None = None

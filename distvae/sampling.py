@@ -37,6 +37,11 @@ MANY = 2048
 class SampleConfig:
     """Draw images from a trained model, by label where it has labels."""
 
+    EXAMPLES = (
+        "distvae sample --label 7 --count 64",
+        "distvae sample runs/photos --label tulip,rose --output flowers.png",
+    )
+
     run: Annotated[str | None, Positional] = None
     """Run folder, one of its checkpoints, or an ONNX file, which needs no PyTorch; left out: the newest run."""
     label: Annotated[str | None, Aliases(("--labels",))] = None

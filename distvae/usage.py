@@ -3,17 +3,21 @@
 import ast
 import dataclasses
 import inspect
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from distvae.text import shortened
+
 if TYPE_CHECKING:
     from distvae.flags import Flag, Group
 
+ALL = "--help-all"
 LEFT, NARROWEST, WIDEST = 24, 60, 120
 """Most characters of a flag that has its help beside it; of a line at least and at most."""
 ROUND, PLAIN = "╭╮╰╯─│", "++++-|"
-HELP = ("-h, --help", "show this help message and exit")
+HELP = ("-h, --help", "Show this help and exit.")
 Row = tuple[str, str]
 """A flag, and what it does."""
 
@@ -26,26 +30,63 @@ class Box(NamedTuple):
     rows: list[Row]
 
 
-def usage(prog: str, kind: Any, groups: Sequence["Group"], width: int, encoding: str | None) -> str:
+def usage(
+    prog: str,
+    kind: Any,
+    groups: Sequence["Group"],
+    width: int,
+    encoding: str | None,
+    asked: str = "",
+) -> str:
     """The help of a command.
 
     Args:
         prog: the command.
-        kind: the dataclass of its flags; its docstring says what the command does.
+        kind: the dataclass of its flags; its docstring says what the command does. It may have
+            ``EXAMPLES``, command lines, and ``COMMON``, fields that most people set: they are told
+            alone, in a line each, unless more is asked for.
         groups: of its flags.
         width: characters of a line.
         encoding: of what it is printed to; boxes are of other signs where it lacks theirs.
+        asked: ``--help-all``, or the field of a group of which alone is told.
     """
+    common = getattr(kind, "COMMON", ())
+    short = bool(common) and not asked
+    groups = [group for group in groups if asked in ("", ALL, group.field)]
     width = max(NARROWEST, min(width, WIDEST))
-    boxes = list(_boxes(groups))
+    boxes = [_first(common, groups, width)] if short else list(_boxes(groups))
     rows = [row for box in boxes for row in box.rows]
     left = max(len(flag) for flag, _ in rows if len(flag) <= LEFT)
     by_place = (flag for flag, _ in rows if flag.startswith("["))
     line = " ".join(["usage:", prog, "[-h]", "[OPTIONS]", *by_place])
     about = [textwrap.fill(part, width) for part in (inspect.getdoc(kind) or "").split("\n\n")]
+    if examples := getattr(kind, "EXAMPLES", ()):
+        about.append("\n".join(f"  {example}" for example in examples))
     signs = ROUND if _can_show(ROUND, encoding) else PLAIN
-    drawn = (each for box in boxes for each in _drawn(box, left, width, signs))
+    drawn = [each for box in boxes for each in _drawn(box, left, width, signs)]
+    if short:
+        names = "|".join(group.field for group in groups if group.field)
+        drawn += [f"{prog} {ALL}: every flag, in full", f"{prog} --help {names}: those of one kind"]
     return "\n\n".join([line, *about, "\n".join(drawn)])
+
+
+def _first(common: Sequence[str], groups: Iterable["Group"], width: int) -> Box:
+    """What most people set, a line each."""
+    rows: dict[str, Row] = {}
+    for group in groups:
+        helps = _helps(type(group.holder))
+        rows |= {flag.field: _brief(flag, helps[flag.field]) for flag in group.flags}
+    found = [rows[field] for field in common]
+    room = width - 6 - max(len(flag) for flag, _ in found if len(flag) <= LEFT)
+    return Box("what most people set", "", [(flag, shortened(it, room)) for flag, it in found])
+
+
+def _brief(flag: "Flag", text: str) -> Row:
+    """A flag with its choices, else with the first clause of its help."""
+    if flag.form is not None and flag.form.options:
+        return f"{flag.names[0]} NAME", f"One of {', '.join(flag.form.options)}"
+    names, _ = _row(flag, {flag.field: ""})
+    return names, re.split(r"[;:.] | \(|\.$", text, maxsplit=1)[0]
 
 
 def _boxes(groups: Iterable["Group"]) -> Iterator[Box]:
@@ -67,16 +108,15 @@ def _row(flag: "Flag", helps: dict[str, str]) -> Row:
     names = ", ".join(f"{name}{value}" for name in flag.names) or f"[{flag.field.upper()}]"
     if flag.form is None and flag.default is True:
         names = names.replace("--", "--no-", 1)
-    told = helps[flag.field]
-    if flag.default is None and "left out" in told.lower():
-        return names, told
-    return names, f"{told} (default: {_written(flag.default)})"
+    if flag.default in (None, False, (), ""):
+        return names, helps[flag.field]
+    return names, f"{helps[flag.field]} (default: {_written(flag.default)})"
 
 
 def _written(default: Any) -> str:
     if isinstance(default, tuple):
         default = ",".join(map(str, default))
-    return "''" if default == "" else str(default)
+    return str(default)
 
 
 def _helps(kind: Any) -> dict[str, str]:

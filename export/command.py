@@ -38,6 +38,11 @@ class ExportConfig:
     earlier export in the folder is replaced as a whole.
     """
 
+    EXAMPLES = (
+        "distvae export --onnx",
+        "distvae export runs/photos --onnx --web",
+    )
+
     run: Annotated[str | None, Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
     onnx: bool = False

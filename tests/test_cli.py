@@ -1,6 +1,7 @@
 """The command line: help, flags, recipes and inspection."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,9 +30,58 @@ def test_help_of_a_command(command: Command, name: str) -> None:
 
 
 def test_help_names_every_setting(command: Command) -> None:
-    told = command("train", "--help").out
+    told = command("train", "--help-all").out
     for name in TrainConfig().to_flat():
         assert f"--{name.replace('_', '-')}" in told
+
+
+def test_help_of_training_begins_with_what_most_people_set(command: Command) -> None:
+    told = command("train", "--help").out
+    assert len(told.splitlines()) <= 40
+    common = re.findall(r"^│ (--[a-z-]+)", told, re.MULTILINE)
+    assert common[:2] == ["--data", "--config"]
+    assert {"--epochs", "--batch-size", "--learning-rate", "--output", "--resume"} <= {*common}
+    assert told.count("  distvae train --") == 3
+    every = command("train", "--help-all").out
+    assert "(default: None)" not in every
+    assert "{None}" not in every
+    groups = re.findall(r"╭─ (\w+) options ", every)
+    assert f"distvae train --help {'|'.join(groups)}" in told
+    flags = r"^│ (--[a-z-]+)"
+    parts = [command("train", "--help", group).out for group in groups]
+    assert [re.findall(r"╭─ (\w+) options ", part) for part in parts] == [[it] for it in groups]
+    together = [flag for part in parts for flag in re.findall(flags, part, re.MULTILINE)]
+    assert together == re.findall(flags, every, re.MULTILINE)  # each is told once
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--lr 0.1", "--lr 0.1 is not known. Did you mean --learning-rate?"),
+        ("--bs=3", "Did you mean --batch-size?"),
+        ("--gpu", "A GPU is taken where there is one"),
+        ("--device cuda", "A GPU is taken where there is one"),
+        ("--fp16", "Did you mean --mixed-precision fp16?"),
+        ("--wandb", "Did you mean --tracker wandb?"),
+        ("--hidden 512 256", "A list has commas: --hidden 512,256"),
+        ("--hidden 512 256 128 --seed 1", "A list has commas: --hidden 512,256,128"),
+        ("--batch-size 100.5", "--batch-size is '100.5': expected a whole number"),
+    ],
+)
+def test_what_people_type_is_answered(command: Command, words: str, told: str) -> None:
+    ended = command("train", *words.split())
+    assert_refused(ended, told)
+
+
+@pytest.mark.parametrize(
+    "name", ["train", "sample", "evaluate", "fit-prior", "export", "inspect", "bench train"]
+)
+def test_every_help_has_an_example_that_parses(command: Command, name: str) -> None:
+    told = command(*name.split(), "--help").out
+    examples = re.findall(rf"^  (distvae {name}.*)$", told, re.MULTILINE)
+    assert examples
+    for example in examples:
+        assert "is not known" not in command(*shlex.split(example)[1:], "--help").err
 
 
 def test_help_and_version(command: Command) -> None:

@@ -48,6 +48,8 @@ class BenchSampleConfig:
     the start of the process to the PNG.
     """
 
+    EXAMPLES = ("distvae bench sample runs/mnist-cvae",)
+
     run: Annotated[str | None, Positional] = None
     """Run folder with an export; left out: the newest run."""
     variants: tuple[str, ...] = (EAGER, "onnx")

@@ -41,6 +41,11 @@ FEWEST_STEPS = 3 * LOG_EVERY
 class BenchConfig:
     """Measure the training speed of a recipe on this machine; let nothing else use it meanwhile."""
 
+    EXAMPLES = (
+        "distvae bench train --config mnist-cvae --variants eager,compile",
+        "distvae bench train --plan --config mnist-cvae --gpus 8 --nodes 4",
+    )
+
     config: str = "mnist-tutorial"
     """YAML recipe: a path, or the name of one that comes with distvae."""
     variants: tuple[str, ...] = ("eager", "compile")

@@ -55,6 +55,11 @@ class EvaluateConfig:
     evaluate RUN`) metrics that look at images one by one take their shares of them.
     """
 
+    EXAMPLES = (
+        "distvae evaluate",
+        "distvae evaluate runs/photos --metrics elbo,likelihood,distances",
+    )
+
     run: Annotated[str | None, Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
     data: str | None = None
