@@ -99,13 +99,14 @@ def test_a_place_that_cannot_be_written_is_told(
 def test_a_training_that_found_no_room_for_its_first_checkpoint_is_gone_on_with(
     shapes: Path, command: Command, here: Path
 ) -> None:
-    small = "--network mlp --hidden 64 --latent-dim 2 --batch-size 20 --max-steps 4 --threads 1"
+    small = "--network mlp --hidden 256 --latent-dim 2 --batch-size 20 --max-steps 4 --threads 1"
     line = f"train --data {shapes} {small} --mixed-precision no --output run"
-    with full_disk(20_000), contextlib.redirect_stdout(io.StringIO()):
+    with full_disk(150_000), contextlib.redirect_stdout(io.StringIO()):
         ended = command(*line.split())
     again = "Then go on from its start, as it has no checkpoint: distvae train --resume run"
     assert_refused(ended, "the checkpoint of step 4 cannot be written", "MB are free", again)
-    assert sorted(path.name for path in here.glob("run/*.*")) == ["config.json", "metrics.jsonl"]
+    left = ["config.json", "curves.png", "metrics.jsonl"]
+    assert sorted(path.name for path in here.glob("run/*.*")) == left
     for words in ("sample run", "evaluate run", "export run --onnx"):
         assert_refused(command(*words.split()), "missing", "distvae train --resume run")
     assert_refused(command(*line.split()), "already holds a run", "--resume")

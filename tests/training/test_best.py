@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from distvae.arguments import training
 from distvae.data.batches import ResidentImages
 from distvae.data.store import open_data
+from distvae.errors import DistvaeError
 from distvae.evaluation.elbo import elbo_metrics
 from distvae.models import VAE
 from distvae.runs import Run, checkpoints
@@ -247,7 +248,7 @@ def test_how_it_is_asked_for() -> None:
     asked = {"": None, "--keep-best": True, "--keep-best off": False, "--keep_best=on": True}
     for words, kept in asked.items():
         assert training(words.split()).config.run.keep_best is kept
-    with pytest.raises(SystemExit):
+    with pytest.raises(DistvaeError, match="expected on or off"):
         training(["--keep-best", "perhaps"])
 
 

@@ -49,9 +49,9 @@ class JudgePart(MetricPart):
         "label_adherence_swapped_z": "label obeyed under swapped z",
         "label_adherence_swapped_noise": "label obeyed under swapped noise",
         "number_correlation": "correlation of the number asked for and what is read from an image",
-        "number_error": "  mean absolute difference",
-        "number_test_correlation": "  correlation on real test images",
-        "number_test_error": "  mean absolute difference there",
+        "number_error": "mean absolute difference to the number asked for",
+        "number_test_correlation": "correlation on real test images",
+        "number_test_error": "mean absolute difference on real test images",
     }
     lower_is_better = ("number_error", "number_test_error")
 
