@@ -95,15 +95,6 @@ def rows_by_label(values: Mapping[str, float]) -> list[tuple[str, ...]]:
     return [header, *zip(labels, *columns, strict=True)]
 
 
-def percent(share: float) -> str:
-    """A share of one with two decimals in percent.
-
-    >>> percent(0.98765)
-    '98.77 %'
-    """
-    return f"{100.0 * share:.2f} %"
-
-
 def _shown(key: str) -> str:
     """What a figure is, in words that need no row above them."""
     for ending, words in BESIDE.items():
