@@ -19,6 +19,7 @@ from distvae.errors import DistvaeError
 from distvae.flags import Alone, given, parse
 from distvae.recipes import OF_DATA, launched_with, read_recipe
 from distvae.terminal import say, speaks
+from distvae.values import RecipeName, RunName
 
 if TYPE_CHECKING:
     from distvae.runs import Run
@@ -31,11 +32,11 @@ TRAIN = "distvae train"
 class Start:
     """How a run begins."""
 
-    config: str | None = None
+    config: RecipeName | None = None
     """YAML recipe: a path, or the name of one that comes with distvae, such as `mnist-tutorial`; flags beat it."""
-    resume: Annotated[str | None, Alone(NEWEST)] = None
+    resume: Annotated[RunName | None, Alone(NEWEST)] = None
     """Go on exactly where a run stopped: `--resume RUN`, or `--resume` alone for --output or the newest run; `--resume auto` goes on if there is a run in the output folder and starts one if not. With more --epochs or --max-steps a run becomes longer: see --schedule."""
-    init_from: str | None = None
+    init_from: RunName | None = None
     """Start a new run from the weights of another: a run, a checkpoint, or a folder of save_pretrained. The parts of the model (without --config) and the data (without --data) are taken from there too. What belongs to a label is taken by the label's name, the rest where names and shapes agree; it is told what was left fresh."""
     rewind_schedule: bool = False
     """With --resume: compute the learning rate of every step anew from the whole length, as if the run had been started with it; the rate then jumps back."""
@@ -75,7 +76,7 @@ class Training(NamedTuple):
     resumes: bool
     rewinds: bool = False
     """Whether its schedule is computed anew."""
-    init_from: str | None = None
+    init_from: RunName | None = None
     """The model from whose weights it starts."""
 
 

@@ -1,14 +1,16 @@
 """The command line. Each command imports what it needs when it is called, so `--help` is quick."""
 
 import atexit
+import importlib
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NoReturn
 
 import distvae
+from distvae.commands import COMMANDS
 from distvae.errors import (
     DONE,
     INTERNAL_FAILURE,
@@ -16,9 +18,9 @@ from distvae.errors import (
     WRONG_INPUT,
     DistvaeError,
     LostError,
-    nearest,
 )
-from distvae.flags import parse
+from distvae.flags import HELP, parse
+from distvae.hints import command_meant
 from distvae.packages import reporting_missing_packages
 from distvae.streams import Streams
 from distvae.terminal import PROGRESS, QUIET, is_terminal, progress_mode, say, speaks
@@ -28,28 +30,17 @@ PATIENCE = 5.0
 """Seconds."""
 LONGEST = 4000
 """Characters of a message, of which what was given may be a part."""
-FIRST_LINES = """\
-distvae COMMAND [flags]        (distvae COMMAND --help teaches)
-
-  train      train a VAE: `distvae train` alone is a conditional VAE on the bundled MNIST
-  sample     draw images from a run: `distvae sample --label 7 --count 64`
-  evaluate   elbo, active units, and how well generated images obey their label
-  fit-prior  fit Gaussians to a run's latents, for `distvae sample --prior fitted`
-  export     a run as verified ONNX files: `distvae export --onnx`
-  inspect    what a run, an ONNX file or a data set is
-  bench      measure the speed of training or sampling on this machine
-
+USAGE = "usage: distvae COMMAND [OPTIONS]        (distvae COMMAND --help teaches)"
+BELOW = """\
 A RUN is a run folder, one of its checkpoints or an ONNX file; left out, it is the newest run in runs/.
-Every command takes --debug (the traceback of an error), --quiet (warnings and errors alone) and
---progress auto|bars|plain|off. `distvae --version` names this version.
-"""
 
+Every command takes these:
+  --help                           what it does and its flags
+  --debug                          the traceback of an error
+  --quiet                          warnings and errors alone
+  --progress auto|bars|plain|off   how progress is shown
 
-BENCH_LINES = """\
-distvae bench train    training speed of a recipe, in several variants
-distvae bench sample   sampling speed of a run, through torch and through ONNX Runtime
-
-Each takes --help. Let nothing else use the machine meanwhile.
+  distvae --version                prints the version
 """
 
 
@@ -71,77 +62,8 @@ def train(arguments: list[str]) -> int:
     return INTERRUPTED if outcome.signal_name == "SIGINT" else DONE
 
 
-def sample(arguments: list[str]) -> int:
-    """`distvae sample`."""
-    from distvae.sampling import SampleConfig, write_samples
-
-    write_samples(parse(SampleConfig, arguments, "distvae sample"))
-    return DONE
-
-
-def evaluate(arguments: list[str]) -> int:
-    """`distvae evaluate`."""
-    from distvae.evaluation.evaluate import EvaluateConfig, evaluate_run
-
-    evaluate_run(parse(EvaluateConfig, arguments, "distvae evaluate"))
-    return DONE
-
-
-def fit_prior(arguments: list[str]) -> int:
-    """`distvae fit-prior`."""
-    from distvae.fitting import FitPriorConfig, fit_prior
-
-    fit_prior(parse(FitPriorConfig, arguments, "distvae fit-prior"))
-    return DONE
-
-
-def export(arguments: list[str]) -> int:
-    """`distvae export`."""
-    from distvae.export.command import ExportConfig, export_run
-
-    export_run(parse(ExportConfig, arguments, "distvae export"))
-    return DONE
-
-
-def inspect(arguments: list[str]) -> int:
-    """`distvae inspect`."""
-    from distvae.inspection import InspectConfig, inspect_thing
-
-    inspect_thing(parse(InspectConfig, arguments, "distvae inspect"))
-    return DONE
-
-
-def bench(arguments: list[str]) -> int:
-    """`distvae bench`."""
-    from distvae.bench.plan import plan
-    from distvae.bench.sample import BenchSampleConfig, measure_sampling
-    from distvae.bench.train import BenchConfig, measure
-
-    what = arguments[0] if arguments else ""
-    if what == "train":
-        config = parse(BenchConfig, arguments[1:], "distvae bench train")
-        (plan if config.plan else measure)(config)
-    elif what == "sample":
-        measure_sampling(parse(BenchSampleConfig, arguments[1:], "distvae bench sample"))
-    elif what in ("-h", "--help"):
-        _say(BENCH_LINES)
-    else:
-        raise DistvaeError(
-            "distvae bench needs to know what",
-            "expected `distvae bench train` or `distvae bench sample`",
-        )
-    return DONE
-
-
-COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "train": train,
-    "sample": sample,
-    "evaluate": evaluate,
-    "fit-prior": fit_prior,
-    "export": export,
-    "inspect": inspect,
-    "bench": bench,
-}
+OWN: dict[str, Callable[[list[str]], int]] = {"train": train}
+"""Commands that take their words as they are."""
 
 
 def run_and_exit(arguments: list[str] | None = None) -> NoReturn:
@@ -183,10 +105,10 @@ def main(arguments: list[str] | None = None) -> int:
     if not sys.stderr.isatty():  # read by datasets when it is imported
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if not words or words[0] in ("-h", "--help"):
-        _say(FIRST_LINES)
+        print(overview())
         return DONE if words else WRONG_INPUT
     if words[0] == "--version":
-        _say(distvae.__version__)
+        print(distvae.__version__)
         return DONE
     try:
         progress_mode()
@@ -208,28 +130,66 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERNAL_FAILURE
 
 
+def overview() -> str:
+    """What commands there are, and what every one takes."""
+    return f"{USAGE}\n\n{_listed(COMMANDS)}\n{BELOW}"
+
+
+def _listed(names: Collection[str]) -> str:
+    left = max(map(len, names))
+    return "".join(f"  {name:<{left}}  {COMMANDS[name].about}\n" for name in names)
+
+
+def _named(words: list[str]) -> str:
+    """The command that the first words name.
+
+    Raises:
+        DistvaeError: there is none of this name, or there are several that begin with it.
+        SystemExit: help of these was asked for.
+    """
+    if (both := " ".join(words[:2])) in COMMANDS:
+        return both
+    if words[0] in COMMANDS:
+        return words[0]
+    several = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    if several and set(words) & {*HELP}:
+        print(f"usage: distvae {words[0]} COMMAND [OPTIONS]\n\n{_listed(several)}")
+        raise SystemExit(DONE)
+    raise DistvaeError(
+        f"distvae {words[0]} needs to know what" if several else f"unknown command {words[0]!r}",
+        f"expected one of {', '.join(several or COMMANDS)}",
+        "" if several else command_meant(words[0], COMMANDS),
+    )
+
+
 def _run(words: list[str]) -> int:
     """Run a command; what the system refuses to do with a file is told as what it is."""
-    if words[0] not in COMMANDS:
-        raise DistvaeError(
-            f"unknown command {words[0]!r}",
-            f"expected one of {', '.join(COMMANDS)}",
-            nearest(words[0], COMMANDS),
-        )
+    name = _named(words)
+    rest = words[len(name.split()) :]
     for word in words:
         if "\0" in word:
             raise DistvaeError(f"{word!r} holds a NUL byte", "no name of a file or flag can")
     try:
-        with reporting_missing_packages(words[0]):
-            return COMMANDS[words[0]](words[1:])
+        with reporting_missing_packages(name):
+            return OWN[name](rest) if name in OWN else _run_declared(name, rest)
     except OSError as error:
         if error.errno is None or isinstance(error, ConnectionError | TimeoutError):
             raise
         named = [str(name) for name in (error.filename, error.filename2) if name is not None]
         raise DistvaeError(
-            f"{shortened(' and '.join(named), 200) or words[0]}: {os.strerror(error.errno)}",
+            f"{shortened(' and '.join(named), 200) or name}: {os.strerror(error.errno)}",
             "expected a file or folder that can be read and written, and room on the disk",
         ) from error
+
+
+def _run_declared(name: str, words: list[str]) -> int:
+    """Run a command by its row of the table."""
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    getattr(module, command.function)(
+        parse(getattr(module, command.config), words, f"distvae {name}")
+    )
+    return DONE
 
 
 def _without_progress(words: list[str]) -> list[str]:
@@ -244,10 +204,6 @@ def _without_progress(words: list[str]) -> list[str]:
         else:
             rest.append(word)
     return rest
-
-
-def _say(text: str) -> None:
-    print(text)
 
 
 def _warn(line: str) -> None:

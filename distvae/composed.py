@@ -34,7 +34,7 @@ def settings_of(kind: str) -> dict[str, Setting]:
 
 def choice(kind: str, default: str | None, intro: str) -> Any:
     """A field of settings whose values are the parts of a kind."""
-    return field(default=default, metadata={"kind": kind, "help": f"{intro} {explained(kind)}"})
+    return field(default=default, metadata={"kind": kind, "help": f"{intro}{explained(kind)}"})
 
 
 Class = TypeVar("Class", bound=type)

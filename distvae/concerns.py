@@ -19,7 +19,17 @@ from distvae.choices import (
 )
 from distvae.composed import Composed, choice, composed
 from distvae.declarations import declared
-from distvae.values import Count, Decay, NotNegative, Positive, Widths, Within
+from distvae.values import (
+    Count,
+    DataName,
+    Decay,
+    FolderName,
+    Name,
+    NotNegative,
+    Positive,
+    Widths,
+    Within,
+)
 
 Seed = Annotated[int, Within(-(2**63), 2**63 - 1)]
 
@@ -29,22 +39,22 @@ Seed = Annotated[int, Within(-(2**63), 2**63 - 1)]
 class DataConfig(Composed):
     """Where the images come from and how they become tensors."""
 
-    data: str = "mnist"
+    data: DataName = "mnist"
     """What to train on: the bundled `mnist`, `mnist:coloured` (each given its digit and its colour, a tenth of each not known; by its recipe, unless --config names another), `sprites` or `sprites:small` (drawn, with known factors), a Hub id such as `ylecun/mnist`, a folder with one subfolder of images per class, a zip of one, a parquet, csv, tsv, jsonl (image paths beside it, or pixels) or arrow file or folder, npz or npy arrays, IDX files, CIFAR's binary batches, a `save_to_disk` folder, or dSprites' npz."""
     domain: str | None = choice(
         "domain",
         None,
         "What an example is; left out: `images`, and `vectors` where no images are found, or numbers that can be no pixels, and every column but the label holds numbers.",
     )
-    split_train: str = "train"
+    split_train: Name = "train"
     """Name of the training split; `Train`, `training` and the like are found too."""
-    split_test: str | None = None
+    split_test: Name | None = None
     """Name of the test split; left out: `test`, else `validation`, or whatever is called so (`Testing`, `val`, `dev`), else a seeded tenth of the training split, of each label at least one image where it has two."""
-    split_validation: str | None = None
+    split_validation: Name | None = None
     """Name of the split by which weights are judged while they are trained, apart from the test split; `held-out`: a tenth of the training split, by label; `auto`: the data's validation split, else that tenth. Left out: `auto` with --early-stopping or --keep-best, else none is taken and the test split is looked at."""
-    image_column: str | None = None
+    image_column: Name | None = None
     """Column with the images; left out: found from the features."""
-    label_column: str | None = None
+    label_column: Name | None = None
     """Column with the labels; left out: found from the features."""
     image_size: Annotated[int, Within(1, 2**16)] | None = None
     """Side in pixels to which every image is resized (shorter side, then a centre crop); needed when sizes are mixed."""
@@ -58,7 +68,7 @@ class DataConfig(Composed):
     """Seed of the held-out split that is made when the data has none; kept apart from --seed so that seeds can be compared."""
     allow_outside: bool = False
     """Let a table name images outside its own folder; else it is refused, as a table from others could bring any picture on this machine into the model."""
-    cache_dir: str | None = None
+    cache_dir: FolderName | None = None
     """Folder for decoded data; left out: $DISTVAE_CACHE, else ~/.cache/distvae."""
     streaming: bool = False
     """Read the training images anew in every epoch instead of decoding all of them first, for data beyond memory and disk."""
@@ -224,7 +234,7 @@ class OptimConfig:
 class RunConfig:
     """Where a run lives and what it tells."""
 
-    output: str | None = None
+    output: FolderName | None = None
     """Run folder; left out: runs/NAME after the recipe, or after data and model."""
     overwrite: bool = False
     """Delete the run that is in the output folder and start anew."""
@@ -244,5 +254,5 @@ class RunConfig:
     """CPU threads of each process; left out: $OMP_NUM_THREADS, else all cores shared among the processes on this machine. Recorded, since it changes how sums are rounded."""
     timeout: Annotated[int, Within(1, 10**9)] = 600
     """Seconds for which processes wait for each other before they stop, so also the longest that the main one may take to decode new data."""
-    tracker: tuple[str, ...] = ()
+    tracker: tuple[Name, ...] = ()
     """Trackers that Accelerate knows, by name: `tensorboard`, `wandb`, `trackio`."""

@@ -117,7 +117,7 @@ def usual(kind: str) -> tuple[str, ...]:
 
 def explained(kind: str) -> str:
     """What each of the parts of a kind is."""
-    return " ".join(f"`{name}`: {one.help}" for name, one in declared(kind).items())
+    return "".join(f"\n`{name}`: {one.help}" for name, one in declared(kind).items())
 
 
 def _one_line(text: str) -> str:

@@ -16,6 +16,7 @@ from distvae.flags import Positional
 from distvae.ranges import check_seed
 from distvae.runs import find_run
 from distvae.terminal import make_console, progress_bar, table
+from distvae.values import DataName, RunName
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,9 +36,9 @@ class FitPriorConfig:
 
     EXAMPLES = ("distvae fit-prior runs/mnist-cvae",)
 
-    run: Annotated[str | None, Positional] = None
+    run: Annotated[RunName | None, Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
-    data: str | None = None
+    data: DataName | None = None
     """Where the data of the run lies now, if it was moved; left out: where the run says."""
     components: int = 10
     """Gaussians for each label, or in all without labels."""

@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
-from distvae.errors import DistvaeError, nearest, shown
-from distvae.values import named
+from distvae.errors import DistvaeError, shown
+from distvae.usage import ALL
+from distvae.values import Word, named
 
-ALL = "--help-all"
 HELP = ("-h", "--help", ALL)
 Positional = object()
 """Part of the type of a field that is given by its place, without a name."""
 SWITCH = {"on": True, "true": True, "off": False, "false": False, "none": None}
+METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 WORDS = {int: "a whole number", float: "a number", str: "a text"}
 Kind = TypeVar("Kind")
 
@@ -46,7 +47,7 @@ class Form(NamedTuple):
     """Raises ValueError where a word is none."""
     expected: str
     options: tuple[str, ...] = ()
-    """All words, where there are but a few."""
+    """All words, where there are but a few; of a list those of an item."""
     alone: str | None = None
     """The value that is meant where none is given; None where one is needed."""
 
@@ -186,8 +187,12 @@ def _read(prog: str, flag: Flag, word: Any) -> Any:
     try:
         return flag.form.read(word)
     except ValueError:
-        thing = f"{flag.names[0] if flag.names else flag.field.upper()} is {shown(word)}"
-        hint = nearest(word, flag.form.options)
+        from distvae.hints import value_meant
+
+        name = flag.names[0] if flag.names else flag.field.upper()
+        strange = next((each for each in word.split(",") if each not in flag.form.options), word)
+        thing = f"{name} is {shown(word)}" if strange == word else f"{name} has {shown(strange)}"
+        hint = value_meant(strange, flag.form.options)
         raise _wrong(prog, thing, f"expected {flag.form.expected}", hint) from None
 
 
@@ -222,10 +227,9 @@ def _flag(field: str, kind: Any, default: Any) -> Flag:
 
 def _form(kind: Any) -> Form:
     """How a value of a type is written; None is the word, too."""
-    kind = _bare(kind)
-    optional = type(None) in typing.get_args(kind)
-    kind = _bare(named(kind))
-    if kind is bool:
+    optional = type(None) in typing.get_args(_bare(kind))
+    kind = named(_bare(kind)) if optional else kind
+    if _bare(kind) is bool:
         return Form("[on|off]", lambda word: _one_of(SWITCH, word.lower()), "on or off", alone="on")
     form = _plain(kind)
     if not optional:
@@ -235,19 +239,24 @@ def _form(kind: Any) -> Form:
 
 def _plain(kind: Any) -> Form:
     """How a value of a type without None is written."""
-    if typing.get_origin(kind) is Literal:
-        options = {str(option): option for option in typing.get_args(kind)}
+    marks = getattr(kind, "__metadata__", ())
+    kind = _bare(kind)
+    word = next((mark for mark in marks if isinstance(mark, Word)), None)
+    literal = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    if literal := literal or (word.options if word else ()):
+        options = {str(option): option for option in literal}
         words, expected = tuple(options), f"one of {', '.join(options)}"
         return Form(f"{{{','.join(words)}}}", lambda word: _one_of(options, word), expected, words)
     if typing.get_origin(kind) is tuple:
-        item = _plain(_bare(typing.get_args(kind)[0]))
+        item = _plain(typing.get_args(kind)[0])
         read = item.read
         return Form(
-            f"{item.metavar},...",
+            f"{'NAME' if item.options else item.metavar},...",
             lambda text: tuple(read(word) for word in text.strip("()[]").split(",") if word),
             f"{item.expected}, or several with commas between them",
+            item.options,
         )
-    return Form(kind.__name__.upper(), kind, WORDS[kind])
+    return Form(word.metavar if word else METAVARS[kind], kind, WORDS[kind])
 
 
 def _bare(kind: Any) -> Any:

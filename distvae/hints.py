@@ -25,6 +25,41 @@ ELSEWHERE = {
     "--z-dim": "--latent-dim",
 }
 """What other programs call a flag."""
+COMMANDS = {
+    "draw": "sample",
+    "encode": "embed",
+    "eval": "evaluate",
+    "fit": "train",
+    "generate": "sample",
+    "help": "--help",
+    "info": "inspect",
+    "onnx": "export",
+    "resume": "train --resume",
+    "show": "inspect",
+    "test": "evaluate",
+    "version": "--version",
+}
+"""What other programs call a command."""
+VALUES = {
+    "accuracy": "labels",
+    "adam": "adamw",
+    "bce": "bernoulli",
+    "cnn": "conv",
+    "convolutional": "conv",
+    "fid": "distances",
+    "float16": "fp16",
+    "float32": "no",
+    "fp32": "no",
+    "half": "fp16",
+    "iwelbo": "likelihood",
+    "kid": "distances",
+    "linear": "mlp",
+    "logistic": "discretized_logistic",
+    "mse": "gaussian",
+    "nll": "likelihood",
+    "vampprior": "vamp",
+}
+"""What others call a value."""
 DEVICES = ("--cpu", "--cuda", "--device", "--gpu", "--gpus")
 OF_DEVICES = "A GPU is taken where there is one: CUDA_VISIBLE_DEVICES says which, empty for none."
 
@@ -49,6 +84,20 @@ def hint(
     if flag:
         return nearest(flag, known)
     return _list_in_pieces(words, strange, lists)
+
+
+def command_meant(word: str, known: Collection[str]) -> str:
+    """What to do about a command that is not known, or the empty string."""
+    meant = COMMANDS.get(word.lower(), "")
+    if meant.startswith("--") or meant.split(" ")[0] in known:
+        return f"Did you mean distvae {meant}?" if meant else nearest(word, known)
+    return nearest(word, known)
+
+
+def value_meant(word: str, options: Collection[str]) -> str:
+    """What to do about a value that is none of the options, or the empty string."""
+    meant = VALUES.get(word.lower(), "")
+    return f"Did you mean {meant}?" if meant in options else nearest(word, options)
 
 
 def _list_in_pieces(words: Sequence[str], strange: Sequence[str], lists: Collection[str]) -> str:

@@ -23,6 +23,7 @@ from distvae.runs import (
     read_model_record,
 )
 from distvae.terminal import make_console, progress_bar, table
+from distvae.values import FileName, ThingName
 
 if TYPE_CHECKING:
     from distvae.data.image_data import ImageData
@@ -41,9 +42,9 @@ class InspectConfig:
         "distvae inspect runs/mnist-cvae/onnx/decoder.onnx",
     )
 
-    thing: Annotated[str | None, Positional] = None
+    thing: Annotated[ThingName | None, Positional] = None
     """A run folder, a checkpoint, an ONNX file, or a data name or path as `--data` takes it, to see just what `distvae train` would with the same flags; left out: --data if that is given, else the newest run."""
-    output: str | None = None
+    output: FileName | None = None
     """For data: PNG file for a sheet of examples; left out: NAME-examples.png in the folder of decoded data."""
     data: DataConfig = field(default_factory=DataConfig)
 

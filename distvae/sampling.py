@@ -23,6 +23,7 @@ from distvae.ranges import check_seed
 from distvae.runs import ONNX, SAMPLES, find_run, is_run
 from distvae.terminal import say
 from distvae.text import file_name
+from distvae.values import LabelNames, PathName, RunName
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +43,9 @@ class SampleConfig:
         "distvae sample runs/photos --label tulip,rose --output flowers.png",
     )
 
-    run: Annotated[str | None, Positional] = None
+    run: Annotated[RunName | None, Positional] = None
     """Run folder, one of its checkpoints, or an ONNX file, which needs no PyTorch; left out: the newest run."""
-    label: Annotated[str | None, Aliases(("--labels",))] = None
+    label: Annotated[LabelNames | None, Aliases(("--labels",))] = None
     """Labels by number, name, range or list: `7`, `shirt`, `0-9`, `3,1,4`; left out: every label. Of several attributes by name, `digit=7,colour=red` or `digit=0-9,colour=red,blue,angle=30.5`: every combination is drawn, and an attribute that is left out is not known. Where all names are whole numbers, a number is a name. In a list, a name with a comma, a dash or spaces around it may stand in double quotes: `'"red, dark",blue'`."""
     count: int = 10
     """Images for each label."""
@@ -52,7 +53,7 @@ class SampleConfig:
     """Seed of the noise: the same seed gives the same images on every machine."""
     temperature: float = 1.0
     """Factor of the noise; below 1 images are more typical and less diverse."""
-    output: str | None = None
+    output: PathName | None = None
     """A .png sheet, an .npz or .npy of arrays (.npy for any number: memory stays flat), or a folder of PNG files; of the rows of a table a .csv, an .npz or an .npy; left out: a sheet, or a .csv, in the run."""
     prior: Literal["model", "fitted"] = "model"
     """Where the latents come from: the model's own prior, or the one that `distvae fit-prior` fitted to the run."""

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -146,7 +147,9 @@ def _drawn(box: Box, left: int, width: int, signs: str) -> Iterator[str]:
             yield from map(line, textwrap.wrap(paragraph, inside))
         yield line(across * inside)
     for flag, told in box.rows:
-        text = textwrap.wrap(told, inside - left - 2, break_on_hyphens=False)
+        room = inside - left - 2
+        parts = [textwrap.wrap(part, room, break_on_hyphens=False) for part in told.splitlines()]
+        text = list(itertools.chain.from_iterable(parts))
         if len(flag) > left:
             yield from map(line, textwrap.wrap(flag, inside, break_on_hyphens=False))
             flag = ""

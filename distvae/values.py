@@ -5,6 +5,7 @@ import math
 import types
 import typing
 from abc import ABCMeta
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -55,12 +56,37 @@ class Within:
         return self.least < size if self.open else self.least <= size
 
 
+@dataclass(frozen=True)
+class Word:
+    """What a text names: part of its type. Help calls it so, and a shell completes it by this."""
+
+    metavar: Literal["RUN", "THING", "DATA", "RECIPE", "LABELS", "FILE", "FOLDER", "PATH", "NAME"]
+    options: tuple[str, ...] = ()
+    """All that there are, where that is known."""
+
+
 Count = Annotated[int, Within(1, LARGEST)]
 Positive = Annotated[float, Within(0, LARGEST, open=True)]
 NotNegative = Annotated[float, Within(0, LARGEST)]
 Widths = Annotated[tuple[Annotated[int, Within(1, 2**20)], ...], Within(1, 2**10)]
 """Of the layers of a network."""
 Decay = Annotated[float, Within(0, 1, below=True)]
+RunName = Annotated[str, Word("RUN")]
+"""A run folder, a checkpoint or a name in runs/; where it is said, an ONNX file."""
+ThingName = Annotated[str, Word("THING")]
+"""A run or data."""
+DataName = Annotated[str, Word("DATA")]
+"""A path, the name of a bundled set, or a Hub id."""
+RecipeName = Annotated[str, Word("RECIPE")]
+"""A YAML file, or the name of one that comes with distvae."""
+LabelNames = Annotated[str, Word("LABELS")]
+"""Of the run that stands on the same command line."""
+FileName = Annotated[str, Word("FILE")]
+FolderName = Annotated[str, Word("FOLDER")]
+PathName = Annotated[str, Word("PATH")]
+"""A file or a folder, by its ending."""
+Name = Annotated[str, Word("NAME")]
+"""Of what only the data, or another program, knows."""
 
 _UNIONS = (types.UnionType, typing.Union)
 
@@ -118,6 +144,11 @@ def coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
     raise DistvaeError(found, f"expected {_describe(kind)}")
 
 
+def _bounds(marks: Iterable[Any]) -> Iterator[Within]:
+    """The bounds among the marks of a type."""
+    return (mark for mark in marks if isinstance(mark, Within))
+
+
 def _number(value: Any) -> float | None:
     """A finite number; YAML 1.1 reads 1e-3 as a string."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -141,9 +172,9 @@ def _choice(name: str, value: Any, options: tuple[Any, ...], origin: str) -> Any
 
 
 def _bounded(name: str, value: Any, kind: Any, origin: str) -> Any:
-    plain, *bounds = typing.get_args(kind)
+    plain, *marks = typing.get_args(kind)
     result = coerce(name, value, plain, origin)
-    for bound in bounds:
+    for bound in _bounds(marks):
         if result not in bound:
             counted = "" if isinstance(result, int | float) else f"{len(result):,} items: "
             raise DistvaeError(
@@ -166,8 +197,8 @@ def expected(value: Any, kind: Any) -> str | None:
         return "a finite number"
     kind = named(kind)
     if typing.get_origin(kind) is Annotated:
-        plain, *bounds = typing.get_args(kind)
-        missed = next((found for bound in bounds if (found := bound.missed(value))), None)
+        plain, *marks = typing.get_args(kind)
+        missed = next((found for each in _bounds(marks) if (found := each.missed(value))), None)
         return missed or expected(value, plain)
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]

@@ -15,6 +15,7 @@ from distvae.flags import Positional
 from distvae.labels import label_flag
 from distvae.runs import ONNX, Run, find_run, without_folders
 from distvae.terminal import make_console, progress_bar, warn
+from distvae.values import DataName, FileName, FolderName, RunName
 
 if TYPE_CHECKING:
     import onnx
@@ -43,19 +44,19 @@ class ExportConfig:
         "distvae export runs/photos --onnx --web",
     )
 
-    run: Annotated[str | None, Positional] = None
+    run: Annotated[RunName | None, Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
     onnx: bool = False
     """Write ONNX: the one format there is, so this may be left out."""
-    output: str | None = None
+    output: FolderName | None = None
     """Folder of the files; left out: onnx/ in the run."""
     precision: Precision = "fp32"
     """`fp16` and `int8` write smaller files beside the float32 ones and measure what that costs; int8 is calibrated on the training images."""
-    data: str | None = None
+    data: DataName | None = None
     """Where the data of the run lies now, if it was moved, for the other precisions; left out: where the run says."""
     web: bool = False
     """Add web/, a static page that draws in a browser."""
-    check: str | None = None
+    check: FileName | None = None
     """Write nothing: compare this exported FILE with its run again."""
 
 

@@ -138,7 +138,7 @@ def test_help_tells_of_every_flag(
         "[WALL]",
         "--coats INT",
         "--wet-time FLOAT, --wet FLOAT",
-        "--names STR,...",
+        "--names TEXT,...",
         "(default: a,b)",
         "--no-dry ",
         "--clean [on|off]",

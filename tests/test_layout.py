@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # Ground floor first. A module imports only floors below its own; modules of one package may import
 # each other as long as they go round in no circle.
 FLOORS = [
-    ["distvae", "errors", "text"],
+    ["distvae", "errors", "text", "commands"],
     [
         "attributes",
         "choices",
@@ -121,6 +121,7 @@ LIGHT = [
     "flags",
     "usage",
     "hints",
+    "commands",
     "packages",
 ]
 EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sampler"]

@@ -23,8 +23,8 @@ from rich.table import Table
 
 from distvae.bench.links import FLOAT32, KNOWN, Links, all_reduce_seconds
 from distvae.bench.steps import StepTimes, read_timed
-from distvae.bench.train import FEWEST_STEPS, BenchConfig, check, probed, time_run
-from distvae.errors import DistvaeError, nearest
+from distvae.bench.train import FEWEST_STEPS, BenchConfig, check, measure, probed, time_run
+from distvae.errors import DistvaeError
 from distvae.runs import Run
 from distvae.terminal import make_console, progress_bar
 
@@ -63,6 +63,11 @@ class Outlook:
 def layouts(gpus: int, nodes: int) -> list[tuple[int, int]]:
     """(devices in a node, nodes) that are compared: one node fills up, then nodes are added."""
     return [*((count, 1) for count in _doubled(gpus)), *((gpus, n) for n in _doubled(nodes)[1:])]
+
+
+def measure_or_plan(config: BenchConfig) -> None:
+    """What `distvae bench train` does: plan where --plan asks for it."""
+    (plan if config.plan else measure)(config)
 
 
 def plan(config: BenchConfig) -> None:
@@ -225,9 +230,6 @@ def _links(config: BenchConfig) -> Links:
     Raises:
         DistvaeError: an unknown name, or a number that is too small.
     """
-    if config.links not in KNOWN:
-        expected = f"expected one of {', '.join(KNOWN)}"
-        raise DistvaeError(f"--links is {config.links}", expected, nearest(config.links, KNOWN))
     for name in ("gpus", "nodes", "bandwidth", "node_bandwidth"):
         value = getattr(config, name)
         if value is not None and not value > 0:

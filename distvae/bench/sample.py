@@ -17,11 +17,12 @@ import numpy as np
 from rich.table import Table
 
 from distvae.bench.machine import SIDE, matrix_product_peak
-from distvae.errors import DistvaeError, nearest, shown
+from distvae.errors import DistvaeError, shown
 from distvae.flags import Positional
 from distvae.labels import numbers_of
 from distvae.runs import CONFIG, ONNX, WEIGHTS, Run, find_run
 from distvae.terminal import make_console, progress_bar
+from distvae.values import RunName, Word
 
 EAGER = "eager"
 VARIANTS = {
@@ -50,9 +51,9 @@ class BenchSampleConfig:
 
     EXAMPLES = ("distvae bench sample runs/mnist-cvae",)
 
-    run: Annotated[str | None, Positional] = None
+    run: Annotated[RunName | None, Positional] = None
     """Run folder with an export; left out: the newest run."""
-    variants: tuple[str, ...] = (EAGER, "onnx")
+    variants: tuple[Annotated[str, Word("NAME", tuple(VARIANTS))], ...] = (EAGER, "onnx")
     """What to compare with the first of them: `eager` (torch), `onnx`, `fp16`, `int8`."""
     batches: tuple[int, ...] = (1, 64, 1024, 8192)
     """Images drawn by one call."""
@@ -102,12 +103,6 @@ def measure_sampling(config: BenchSampleConfig) -> None:
 
 def _check(config: BenchSampleConfig, run: Run) -> None:
     for variant in config.variants:
-        if variant not in VARIANTS:
-            raise DistvaeError(
-                f"unknown variant {variant!r}",
-                f"expected some of {', '.join(VARIANTS)}",
-                nearest(variant, VARIANTS),
-            )
         if variant != EAGER and not _path(run, variant).is_file():
             precision = "" if variant == "onnx" else f" --precision {variant}"
             raise DistvaeError(

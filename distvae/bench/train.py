@@ -14,16 +14,19 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 from rich.table import Table
 
+from distvae.bench.links import KNOWN
 from distvae.bench.machine import SIDE, matrix_product_peak
 from distvae.card import numbers_of
-from distvae.errors import DistvaeError, nearest
+from distvae.errors import DistvaeError
 from distvae.reading import read_lines
 from distvae.records import MetricsLine
 from distvae.runs import METRICS, Run
 from distvae.terminal import make_console, progress_bar
+from distvae.values import RecipeName, Word
 
 VARIANTS = {
     "eager": ("--compile", "off", "--mixed-precision", "no"),
@@ -46,9 +49,9 @@ class BenchConfig:
         "distvae bench train --plan --config mnist-cvae --gpus 8 --nodes 4",
     )
 
-    config: str = "mnist-tutorial"
+    config: RecipeName = "mnist-tutorial"
     """YAML recipe: a path, or the name of one that comes with distvae."""
-    variants: tuple[str, ...] = ("eager", "compile")
+    variants: tuple[Annotated[str, Word("NAME", tuple(VARIANTS))], ...] = ("eager", "compile")
     """What to compare with the first of them: `eager`, `compile`, `uncaptured` (on CUDA launched kernel by kernel), `bf16`, `compile-bf16`."""
     rounds: int = 3
     """Runs of each variant; the variants take turns."""
@@ -60,7 +63,7 @@ class BenchConfig:
     """With --plan: devices in a node."""
     nodes: int = 1
     """With --plan: nodes."""
-    links: str = "pcie"
+    links: Annotated[str, Word("NAME", tuple(KNOWN))] = "pcie"
     """With --plan: what joins the devices, `pcie` (PCIe 4.0, Ethernet of 100 Gbit/s between nodes) or `h100` (NVLink 4 and 8 InfiniBand ports of 400 Gbit/s a node, as NVIDIA's DGX H100)."""
     bandwidth: float | None = None
     """With --plan: GB/s each way between the devices of a node; left out: that of --links."""
@@ -196,13 +199,6 @@ def probe(folder: Path) -> Probe:
 
 def check(config: BenchConfig) -> None:
     """Refuse an unknown variant and numbers that are too small."""
-    for variant in config.variants:
-        if variant not in VARIANTS:
-            raise DistvaeError(
-                f"unknown variant {variant!r}",
-                f"expected one of {', '.join(VARIANTS)}",
-                nearest(variant, VARIANTS),
-            )
     if not config.variants:
         raise DistvaeError("--variants is empty", f"expected some of {', '.join(VARIANTS)}")
     for name, value, least in (("rounds", config.rounds, 1), ("steps", config.steps, FEWEST_STEPS)):

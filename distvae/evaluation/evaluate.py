@@ -20,7 +20,7 @@ from distvae.card import (
     write_card,
     write_evaluation,
 )
-from distvae.declarations import explained, usual
+from distvae.declarations import declared, explained, usual
 from distvae.errors import DistvaeError, nearest
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import reporting_disk_errors, write_json
@@ -29,6 +29,7 @@ from distvae.ranges import check_seed
 from distvae.records import Scalar
 from distvae.runs import Run, find_run
 from distvae.terminal import make_console, progress_bar, table
+from distvae.values import DataName, RunName, Word
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +45,7 @@ CHOSEN = (
     "The weights were chosen by their loss on this test split, which makes them look a little "
     "better than they are."
 )
+MetricName = Annotated[str, Word("NAME", tuple(declared("metric")))]
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,15 @@ class EvaluateConfig:
         "distvae evaluate runs/photos --metrics elbo,likelihood,distances",
     )
 
-    run: Annotated[str | None, Positional] = None
+    run: Annotated[RunName | None, Positional] = None
     """Run folder or one of its checkpoints; left out: the newest run."""
-    data: str | None = None
+    data: DataName | None = None
     """Where the data of the run lies now, if it was moved; left out: where the run says."""
-    metrics: tuple[str, ...] = field(
+    metrics: tuple[MetricName, ...] = field(
         default=(),
         metadata={
             "help": f"What to measure, as in `elbo,likelihood`; left out: {' and '.join(USUAL)}, as "
-            "far as the model has labels; the others take longer, or other data. "
+            "far as the model has labels; the others take longer, or other data."
             + explained("metric")
         },
     )

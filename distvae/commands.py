@@ -1,0 +1,68 @@
+"""The commands of the command line: where each lies and what it does, without importing any."""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command, named by strings so that `--help` need not import it."""
+
+    module: str
+    config: str
+    """The dataclass of its flags, in the module."""
+    function: str
+    """What runs with these settings, in the module; empty where the command line has its own."""
+    about: str
+    """A line for `distvae --help`."""
+
+
+COMMANDS = {
+    "train": Command(
+        "distvae.arguments",
+        "Train",
+        "",
+        "train a VAE: `distvae train` alone is a conditional VAE on the bundled MNIST",
+    ),
+    "sample": Command(
+        "distvae.sampling",
+        "SampleConfig",
+        "write_samples",
+        "draw images from a run: `distvae sample --label 7 --count 64`",
+    ),
+    "evaluate": Command(
+        "distvae.evaluation.evaluate",
+        "EvaluateConfig",
+        "evaluate_run",
+        "elbo, active units, and how well generated images obey their label",
+    ),
+    "fit-prior": Command(
+        "distvae.fitting",
+        "FitPriorConfig",
+        "fit_prior",
+        "fit Gaussians to a run's latents, for `distvae sample --prior fitted`",
+    ),
+    "export": Command(
+        "distvae.export.command",
+        "ExportConfig",
+        "export_run",
+        "write a run as verified ONNX files: `distvae export --onnx`",
+    ),
+    "inspect": Command(
+        "distvae.inspection",
+        "InspectConfig",
+        "inspect_thing",
+        "tell what a run, an ONNX file or a data set is",
+    ),
+    "bench train": Command(
+        "distvae.bench.plan",
+        "BenchConfig",
+        "measure_or_plan",
+        "measure the speed of training on this machine",
+    ),
+    "bench sample": Command(
+        "distvae.bench.sample",
+        "BenchSampleConfig",
+        "measure_sampling",
+        "measure the speed of sampling on this machine",
+    ),
+}
+"""By name, in the order in which they are listed."""
