@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from typing import NoReturn
 
 import distvae
-from distvae.commands import COMMANDS
+from distvae.commands import COMMANDS, TOOLS
 from distvae.errors import (
     DONE,
     INTERNAL_FAILURE,
@@ -132,7 +132,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def overview() -> str:
     """What commands there are, and what every one takes."""
-    return f"{USAGE}\n\n{_listed(COMMANDS)}\n{BELOW}"
+    others = [name for name in COMMANDS if name not in TOOLS]
+    tools = f"\nWith a trained model:\n\n{_listed(TOOLS)}" if TOOLS else ""
+    return f"{USAGE}\n\n{_listed(others)}{tools}\n{BELOW}"
 
 
 def _listed(names: Collection[str]) -> str:

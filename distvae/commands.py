@@ -15,6 +15,9 @@ class Command(NamedTuple):
     """A line for `distvae --help`."""
 
 
+TOOLS: dict[str, Command] = {}
+"""What is done with a trained model, by :mod:`distvae.tools`; a tool is a row here and a file."""
+
 COMMANDS = {
     "train": Command(
         "distvae.arguments",
@@ -64,5 +67,6 @@ COMMANDS = {
         "measure_sampling",
         "measure the speed of sampling on this machine",
     ),
+    **TOOLS,
 }
 """By name, in the order in which they are listed."""

@@ -46,6 +46,21 @@ class NoSplitError(DistvaeError):
     """The data has no split of the name that was asked for."""
 
 
+class UndividedError(DistvaeError):
+    """There are too few examples to hold out some of them.
+
+    Args:
+        thing: as above.
+        expected: as above.
+        next_step: as above.
+        whole: all of them, for whoever needs no other split.
+    """
+
+    def __init__(self, thing: str, expected: str, next_step: str, whole: Any) -> None:
+        super().__init__(thing, expected, next_step)
+        self.whole = whole
+
+
 class LostError(DistvaeError):
     """Another process of the run was lost; nothing is wrong with the input.
 

@@ -76,6 +76,7 @@ FLOORS = [
     ["training"],
     ["export"],
     ["sampling", "fitting", "inspection"],
+    ["tools"],
     ["bench"],
     ["recipes"],
     ["arguments"],
@@ -126,7 +127,11 @@ LIGHT = [
 ]
 EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sampler"]
 EXPORTED += ["encoder", "sample"]
+TORCHLESS_TOOLS = ["trained", "examples", "reading", "sources", "pieces", "memory", "given"]
+TORCHLESS_TOOLS += ["outputs"]
+"""What tools share, but for what computes with weights."""
 LIGHT += [
+    "tools",
     "terminal",
     "streams",
     "cli",
@@ -136,6 +141,7 @@ LIGHT += [
     "sampling",
     "fitting",
     "inspection",
+    *(f"tools.{name}" for name in TORCHLESS_TOOLS),
     *(f"export.{name}" for name in EXPORTED),
 ]
 LIGHT = [f"distvae.{name}" for name in LIGHT]

@@ -61,7 +61,11 @@ def read_pictures(tree: Tree, config: DataConfig) -> RawData:
         def fetch(rows: NDArray[np.int64]) -> list[Any]:
             return [tree.fetch(split.places[row]) for row in rows.tolist()]
 
-        return RawSplit(name, np.arange(len(split.places)), split.labels, fetch, decode_image)
+        def files(rows: NDArray[np.int64]) -> list[str]:
+            return ["/".join(split.places[row]) for row in rows.tolist()]
+
+        rows = np.arange(len(split.places))
+        return RawSplit(name, rows, split.labels, fetch, decode_image, names=files)
 
     return finish(config, raw(train), raw(test) if test else None, names, notes)
 

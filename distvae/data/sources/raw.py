@@ -44,6 +44,10 @@ class RawSplit:
     attributes: NDArray[np.float32] | None = None
     """Where examples are given something else than one label: values ``[N, A]``, NaN where one is
     not known; ``labels`` are then those of the first attribute that has some."""
+    names: Callable[[NDArray[np.int64]], Sequence[str]] | None = None
+    """The files of some ``rows``, as the source names them; None where there are none."""
+    beside: Callable[[NDArray[np.int64]], Mapping[str, Sequence[Any]]] | None = None
+    """Cells of other columns of some ``rows``, by name; None where there are none."""
 
     def known(self, rows: bool) -> dict[str, NDArray[Any] | None]:
         """What is known of the examples besides: attributes or labels, and their rows if asked."""

@@ -14,7 +14,7 @@ from distvae.data.factors import Factor
 from distvae.data.sources.raw import UNLABELLED, Notes, RawData, RawSplit
 from distvae.draws.order import permutation
 from distvae.draws.philox import Stream
-from distvae.errors import DistvaeError, NoSplitError, nearest
+from distvae.errors import DistvaeError, NoSplitError, UndividedError, nearest
 
 _TRAIN, _TEST, _VALIDATION = "train", "test", "validation"
 WORDS = {
@@ -192,7 +192,7 @@ def hold_out(
         why: what is held out, for a message.
 
     Raises:
-        DistvaeError: the split is too small to be divided.
+        UndividedError: the split is too small to be divided.
     """
     size = len(split.rows)
     order = permutation(size, seed, stream) if size else np.empty(0, np.int64)
@@ -205,10 +205,11 @@ def hold_out(
     if size > 1 and not taken.any():  # each image has a label of its own
         taken[0] = True
     if not taken.any():
-        raise DistvaeError(
+        raise UndividedError(
             f"split {split.name} has {size} image",
             f"at least 2 are needed to hold out {why}",
             f"Name a split for it by --split-{why.split()[1]}, or add images.",
+            split,
         )
     return take(split, np.sort(order[~taken])), take(split, np.sort(order[taken]))
 
@@ -237,7 +238,14 @@ def finish(
     if test is None:
         name, seed = train.name, config.split_seed
         by_label = "" if train.labels is None else "by label, "
-        train, test = hold_out(train, seed)
+        try:
+            train, test = hold_out(train, seed)
+        except UndividedError as error:
+            none = take(train, np.empty(0, np.int64))
+            error.whole = RawData(
+                train, none, "", label_names, factors, tuple(notes), attributes=attributes
+            )
+            raise
         origin = f"held-out tenth of {name}, {by_label}seed {seed}"
         notes.append(f"no test split: {len(test.rows):,} examples of {name} are held out for it")
     train, test = map(_labelled_first, (train, test))

@@ -1,0 +1,141 @@
+"""What `--data` means for a trained model: examples of any source, as that model takes them.
+
+Pictures are scaled and converted as those of the run were; what is done so is told in a line each.
+
+Legend: N examples, S the axes of an example.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from distvae.asking import example_flag
+from distvae.attributes import is_label, main_label
+from distvae.errors import DistvaeError, nearest
+from distvae.labels import label_flag
+from distvae.terminal import progress_bar, say
+from distvae.tools.pieces import stored_piece
+from distvae.tools.reading import Examples, Part
+from distvae.tools.sources import Asked, raw_of, raw_pieces
+from distvae.tools.trained import Trained
+
+__all__ = ["Examples", "Part", "open_examples"]
+
+SPLITS = ("train", "validation", "test")
+ALL = "all"
+
+
+def open_examples(
+    trained: Trained,
+    data: Any = None,
+    split: str | None = None,
+    label: str | None = None,
+    *,
+    label_column: str | None = None,
+    image_column: str | None = None,
+    tell: bool = True,
+) -> Examples:
+    """The examples that a tool was asked to look at.
+
+    Args:
+        trained: the model that takes them.
+        data: a folder, a file, a table, an array file, a Hub id, a bundled set or one picture; a
+            list of pictures; in Python also arrays, tensors or pictures ``[N, ...]``, alone or with
+            their labels ``(images, labels)``. None is the data of the run.
+        split: ``train``, ``validation``, ``test``, or ``all``; left out, of the run's own data
+            ``test``, of other data ``all``.
+        label: what every example is given, as a command line writes it; None takes the data's.
+        label_column: that of the data, where it is not found.
+        image_column: the same.
+        tell: whether notes are said.
+
+    Raises:
+        DistvaeError: there is no such data, or it does not fit the model.
+    """
+    if split not in (None, ALL, *SPLITS):
+        known = (*SPLITS, ALL)
+        raise DistvaeError(
+            f"--split {split} is not known", f"expected {', '.join(known)}", nearest(split, known)
+        )
+    if data is None:
+        opened = _own(trained, split or "test")
+    else:
+        asked = Asked(data, label_column, image_column)
+        opened = _other(trained, asked, split or ALL)
+    examples = dataclasses.replace(opened, text=label)
+    notes = [*opened.notes, *_told_of_labels(examples, trained)]
+    for note in notes if tell else ():
+        say(note)
+    return dataclasses.replace(examples, notes=tuple(notes))
+
+
+def _own(trained: Trained, split: str) -> Examples:
+    """Of the data that the run was trained on."""
+    from distvae.data.provenance import open_recorded
+
+    run = trained.run
+    if run is None or run.bare:
+        raise DistvaeError(
+            f"{trained.name} does not say what data it was trained on",
+            "this command needs examples",
+            "Name some by --data.",
+        )
+    data = open_recorded(run, None, progress_bar)
+    there = {"train": data.train, "validation": data.validation, "test": data.test}
+    chosen = [name for name in SPLITS if there[name] is not None and split in (name, ALL)]
+    if not chosen:
+        raise DistvaeError(f"--split {split}: the data of {run.folder} have none", "expected test")
+    raw = raw_of(trained, data)
+    pieces = []
+    for name in chosen:
+        found = there[name]
+        assert found is not None
+        pieces.append(stored_piece(name, found, raw.get(name)))
+    what = f"the {split} split of {data.source}" if split != ALL else data.source
+    return Examples(what, trained.domain, trained.attributes, data.given, tuple(pieces))
+
+
+def _other(trained: Trained, asked: Asked, split: str) -> Examples:
+    """Of other data."""
+    found = raw_pieces(trained, asked)
+    pieces = [piece for piece in found.pieces if split in (piece.split, ALL)]
+    if not pieces:
+        known = ", ".join(piece.split for piece in found.pieces)
+        raise DistvaeError(f"--split {split}: {asked.name} has none", f"it has {known}")
+    if not sum(piece.count for piece in pieces):
+        raise DistvaeError(f"{asked.name} is empty", "expected at least one example")
+    domain = trained.domain
+    return Examples(
+        asked.name, domain, trained.attributes, found.data, tuple(pieces), tuple(found.notes)
+    )
+
+
+def _told_of_labels(examples: Examples, trained: Trained) -> Iterator[str]:
+    """What the model is given of examples, where that is not as plain as a label of each.
+
+    Raises:
+        DistvaeError: something is not known of them that the model needs.
+    """
+    given = examples.given()
+    if given is None:
+        return
+    what = examples.domain.examples
+    if examples.text is not None:
+        yield f"every one of the {what} is given --label {examples.text}"
+        return
+    main = main_label(examples.attributes)
+    for place, each in enumerate(examples.attributes):
+        unknown = int(np.isnan(given[:, place]).sum())
+        if not unknown:
+            continue
+        lack = f"{unknown:,} of {len(given):,} {what} have no {each.name} that the model knows"
+        if each.missing:
+            yield f"{lack}: it is taken as not known"
+        elif place == main and trained.onnx is None:
+            yield f"{lack}: they are given the one under which their bound is largest"
+        else:
+            plain = is_label(examples.attributes)
+            flag = label_flag(each.labels[0]) if plain else example_flag(examples.attributes)
+            raise DistvaeError(lack, "the model is given it of every example", f"Name it: {flag}")

@@ -1,0 +1,87 @@
+"""What a model is given of examples whose labels are those of other data.
+
+Legend: N examples, A attributes of the model, D attributes of the data.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from distvae.asking import parse_asked
+from distvae.attribute_values import Values
+from distvae.attributes import LABEL, Attribute, is_label, main_label
+from distvae.errors import DistvaeError
+from distvae.labels import label_index, parse_labels
+
+
+def values_of_text(text: str, attributes: Sequence[Attribute]) -> Values:
+    """What --label gives every example ``[A]``.
+
+    Raises:
+        DistvaeError: it is unknown, or asks for several.
+    """
+    if not attributes:
+        raise DistvaeError(
+            f"--label {text} does not fit this model", "it was trained without", "Leave it out."
+        )
+    if is_label(attributes):
+        rows = np.array(parse_labels(text, attributes[0].labels), np.float32)[:, None]
+    else:
+        rows = parse_asked(text, attributes).rows
+    if len(rows) != 1:
+        raise DistvaeError(
+            f"--label {text} names {len(rows)} labels",
+            "expected one, which every example is given",
+            "Leave it out where the data have labels.",
+        )
+    row: Values = rows[0]
+    return row
+
+
+def matched(
+    attributes: Sequence[Attribute], data: Sequence[Attribute], values: Values | None, count: int
+) -> Values:
+    """What the examples of some data are for a model ``[N, A]``, NaN where that is not known.
+
+    Attributes and labels are matched by name. The one label of data stands for the first attribute
+    with labels, whatever its name.
+
+    Args:
+        attributes: of the model.
+        data: of the data.
+        values: theirs ``[N, D]``; None where there are none.
+        count: N.
+    """
+    result = np.full((count, len(attributes)), np.nan, np.float32)
+    if values is None:
+        return result
+    places = {each.name: place for place, each in enumerate(data)}
+    for place, each in enumerate(attributes):
+        found = places.get(each.name)
+        if found is None and place == main_label(attributes) and [*places] == [LABEL]:
+            found = 0
+        if found is None and is_label(attributes):
+            found = main_label(data)
+        if found is not None:
+            result[:, place] = _column(each, data[found], values[:, found])
+    return result
+
+
+def _column(wanted: Attribute, found: Attribute, column: Values) -> Values:
+    """Values of one attribute ``[N]`` as the model has them."""
+    if not wanted.labels and not found.labels:
+        return column
+    known, places = np.unique(column[~np.isnan(column)], return_inverse=True)
+    result = np.full(len(column), np.nan, np.float32)
+    if len(known):
+        words = [found.labels[int(value)] if found.labels else f"{value:g}" for value in known]
+        result[~np.isnan(column)] = np.array([_value(word, wanted) for word in words])[places]
+    return result
+
+
+def _value(word: str, attribute: Attribute) -> float:
+    """What a word is to the model; NaN where it does not know it."""
+    try:
+        return label_index(word, attribute.labels) if attribute.labels else float(word)
+    except ValueError:  # of which DistvaeError is one
+        return float("nan")

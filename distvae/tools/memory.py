@@ -1,0 +1,203 @@
+"""What Python gives a tool: arrays, tensors, pictures, tables, alone or with their labels.
+
+Legend: N examples, S the axes of an example, F columns.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.config import DataConfig
+from distvae.data.encoded import decode_image
+from distvae.data.sources.array_labels import ArraySplit, given_of, labels_of_arrays
+from distvae.data.sources.arrays import as_picture, read_arrays
+from distvae.data.sources.attributes import finished
+from distvae.data.sources.raw import Notes, RawData, RawSplit, Tables
+from distvae.domains import Domain, Images
+from distvae.domains.images import ROUNDING
+from distvae.errors import DistvaeError, UndividedError
+from distvae.images import to_uint8
+from distvae.labels import Labels, is_one
+
+WHOLE = "all"
+"""What the one split is called."""
+
+
+def given_data(data: Any, domain: Domain, config: DataConfig) -> RawData:
+    """Examples that a caller holds.
+
+    Args:
+        data: an array or tensor ``[N, *S]``, or one example ``[*S]``; a list of paths or of PIL
+            pictures; a data frame with the columns of a table; a ``datasets.Dataset``; or a pair of
+            one of these and labels, as :func:`distvae.labels.label_indices` takes them or, of
+            several attributes, a mapping from their names.
+        domain: of the model.
+        config: how pictures are read.
+
+    Raises:
+        DistvaeError: it is none of these, or does not fit the model.
+    """
+    labels: Labels | None = None
+    if isinstance(data, tuple) and len(data) == 2:
+        data, labels = data
+    notes: Notes = []
+    if _is_dataset(data):
+        from distvae.data.sources.tables import read_tables
+
+        splits = dict(data) if isinstance(data, dict) else {WHOLE: data}
+        return read_tables(Tables(splits, notes, None), config)
+    if isinstance(data, list | tuple) and data and all(isinstance(one, str | Path) for one in data):
+        raw = pictures_of([Path(one).expanduser() for one in data])
+        return _labelled(raw.train, labels, config, notes)
+    if _are_pictures(data):
+        listed = [data] if hasattr(data, "getexif") else list(data)
+        return _labelled(_of_pictures(listed), labels, config, notes)
+    return _of_array(data, labels, domain, config, notes)
+
+
+def pictures_of(paths: Sequence[Path]) -> RawData:
+    """Pictures in files, without labels.
+
+    Raises:
+        DistvaeError: one of them is not there.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise DistvaeError(f"there is no picture {path}", "expected a file")
+
+    def fetch(rows: NDArray[np.int64]) -> list[Any]:
+        return [{"bytes": None, "path": str(paths[row])} for row in rows.tolist()]
+
+    def names(rows: NDArray[np.int64]) -> list[str]:
+        return [str(paths[row]) for row in rows.tolist()]
+
+    split = RawSplit(WHOLE, np.arange(len(paths)), None, fetch, decode_image, names=names)
+    return RawData(split, _none_of(split), "", ())
+
+
+def _of_pictures(pictures: Sequence[Any]) -> RawSplit:
+    def fetch(rows: NDArray[np.int64]) -> list[Any]:
+        return [pictures[row] for row in rows.tolist()]
+
+    return RawSplit(WHOLE, np.arange(len(pictures)), None, fetch, lambda picture, _: picture)
+
+
+def _of_array(
+    data: Any, labels: Labels | None, domain: Domain, config: DataConfig, notes: Notes
+) -> RawData:
+    columns = tuple(map(str, getattr(data, "columns", ())))
+    if columns and domain.names:
+        data = data[[*domain.names]] if {*domain.names} <= {*columns} else data
+        columns = tuple(map(str, data.columns))
+    values = _numbers(data)
+    values = values[None] if values.shape == domain.shape else values
+    if not values.ndim or not len(values):
+        raise DistvaeError("what was given is empty", "expected at least one example")
+    if isinstance(domain, Images):
+        if values.shape[1:] != domain.shape or not _is_plain(values):
+            array = ArraySplit(values, *_columns_of(labels, len(values)))
+            return _whole(read_arrays, config, {WHOLE: array}, (), notes)
+        levels = values if values.dtype == np.uint8 else to_uint8(values)
+        pixels = levels[:, 0] if domain.shape[0] == 1 else levels.transpose(0, 2, 3, 1)
+        fetch = lambda rows: list(pixels[rows])  # noqa: E731
+        split = RawSplit(WHOLE, np.arange(len(values)), None, fetch, as_picture, levelled=True)
+        return _labelled(split, labels, config, notes)
+    if values.shape[1:] != domain.shape:
+        raise DistvaeError(
+            f"what was given has the shape {list(values.shape)}",
+            f"expected [N, {', '.join(map(str, domain.shape))}], {domain.told}",
+        )
+    stored = domain.read(values, domain.names, "what was given")
+    rows = RawSplit(WHOLE, np.arange(len(stored)), None, stored.__getitem__, lambda row, _: row)
+    raw = _labelled(rows, labels, config, notes)
+    return dataclasses.replace(raw, domain=domain.part.name, columns=columns or domain.names)
+
+
+def _labelled(split: RawSplit, labels: Labels | None, config: DataConfig, notes: Notes) -> RawData:
+    """A split whose labels are given beside it."""
+    count = len(split.rows)
+    arrays = {WHOLE: ArraySplit(np.empty((count, 0)), *_columns_of(labels, count))}
+    given = given_of(config, arrays, notes)
+    found, names = ({}, ()) if given else labels_of_arrays(config, arrays, (), notes)
+    split = dataclasses.replace(split, labels=found.get(WHOLE))
+    return _whole(finished, config, {WHOLE: split}, (WHOLE, None), given, names, notes)
+
+
+def _whole(read: Any, *arguments: Any) -> RawData:
+    """What is read, of which nothing need be held out."""
+    try:
+        result: RawData = read(*arguments)
+    except UndividedError as error:
+        result = error.whole
+    return result
+
+
+def _columns_of(
+    labels: Labels | None, count: int
+) -> tuple[NDArray[Any] | None, Mapping[str, NDArray[Any]] | None]:
+    """Labels as an array ``[N]``, or columns of several attributes by name."""
+    if labels is None:
+        return None, None
+    if isinstance(labels, Mapping):
+        return None, {name: _column(values, count) for name, values in labels.items()}
+    return _column(labels, count), None
+
+
+def _column(values: Any, count: int) -> NDArray[Any]:
+    if is_one(values) or values is None:
+        return np.array([values] * count)
+    listed = values.tolist() if hasattr(values, "tolist") else list(values)
+    if len(listed) != count:
+        raise DistvaeError(f"there are {len(listed)} labels", f"expected {count}, one an example")
+    result = np.empty(count, object)
+    result[:] = listed
+    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in listed)
+    return result.astype(np.int64) if whole else result
+
+
+def _numbers(data: Any) -> NDArray[Any]:
+    """Numbers of any kind of array.
+
+    Raises:
+        DistvaeError: they are none.
+    """
+    if hasattr(data, "detach"):
+        data = data.detach().cpu().numpy()
+    values = np.asarray(data)
+    if values.dtype.kind not in "biuf":
+        raise DistvaeError(
+            f"what was given is {type(data).__module__}.{type(data).__qualname__}",
+            "expected an array or tensor of numbers, pictures, paths, or the name of data",
+        )
+    return values
+
+
+def _is_plain(values: NDArray[Any]) -> bool:
+    """Whether these are levels of 8 bits, or numbers from 0 to 1."""
+    if values.dtype == np.uint8:
+        return True
+    if values.dtype.kind != "f":
+        return False
+    low, high = float(values.min()), float(values.max())
+    return low >= -ROUNDING and high <= 1.0 + ROUNDING
+
+
+def _is_dataset(data: Any) -> bool:
+    """Whether it is a table of `datasets`, or several by split."""
+    datasets = sys.modules.get("datasets")
+    return datasets is not None and isinstance(data, datasets.Dataset | datasets.DatasetDict)
+
+
+def _are_pictures(data: Any) -> bool:
+    """Whether it is a picture of PIL, or a list of them."""
+    one = data[0] if isinstance(data, list | tuple) and data else data
+    return hasattr(one, "getexif") and hasattr(one, "convert")
+
+
+def _none_of(split: RawSplit) -> RawSplit:
+    return dataclasses.replace(split, rows=split.rows[:0])

@@ -1,0 +1,119 @@
+"""The trained model that a tool works on: a run, a checkpoint, a saved model or an ONNX file.
+
+Legend: B batch, A attributes.
+"""
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distvae.attributes import Attribute
+from distvae.domains import Domain
+from distvae.errors import DistvaeError
+from distvae.runs import Run, domain_recorded, find_run, is_run, read_model_record
+from distvae.terminal import say
+
+if TYPE_CHECKING:
+    from distvae.models import VAE
+
+ENCODER = "encoder.onnx"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model, whose weights are read when they are asked for."""
+
+    name: str
+    """For people."""
+    folder: Path
+    """Below which tools write."""
+    domain: Domain
+    attributes: tuple[Attribute, ...]
+    """What it is given of each example; none of an unconditional model."""
+    run: Run | None = None
+    """None of a model in memory, and of an ONNX file that lies alone."""
+    onnx: Path | None = None
+    """A file to take in place of the weights, without torch."""
+    built: "VAE | None" = None
+    """The model, where it is in memory already."""
+
+    @classmethod
+    def of(cls, model: "VAE | Trained | str | Path") -> "Trained":
+        """A model as Python has it: itself, or the name of a run, a checkpoint or a folder."""
+        if isinstance(model, Trained):
+            return model
+        if isinstance(model, str | Path):
+            return open_trained(str(model), quiet=True)
+        attributes = model.attributes if model.conditional else ()
+        return cls("the model", Path(), model.domain, attributes, built=model.eval())
+
+    @functools.cached_property
+    def model(self) -> "VAE":
+        """The model in evaluation mode, on the fastest device."""
+        from distvae.blocks import fastest_device
+        from distvae.models import VAE
+        from distvae.platform import prepare
+
+        if self.built is not None:
+            return self.built
+        assert self.run is not None
+        prepare(None)
+        return VAE.from_pretrained(self.run.model).to(fastest_device())
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it is given something of each example."""
+        return bool(self.attributes)
+
+
+def open_trained(name: str | None, onnx: str | None = None, quiet: bool = False) -> Trained:
+    """What a command was given as RUN; weights are not read yet.
+
+    Args:
+        name: a run, a checkpoint, a folder of ``save_pretrained`` or an ONNX file; None is the
+            newest run, which is told.
+        onnx: the name of the exported file that the tool can work on, such as ``encoder.onnx``;
+            None of a tool that needs the weights.
+        quiet: tell nothing.
+
+    Raises:
+        DistvaeError: there is no such run, or the tool needs its weights.
+    """
+    if name is not None and Path(name).suffix == ".onnx":
+        return _of_file(Path(name), onnx)
+    run = find_run(name)
+    if name is None and not quiet:
+        say(f"newest run: {run.folder}")
+    record = read_model_record(run.model)
+    settings: Any = getattr(record, "settings", None) or record.model
+    domain = domain_recorded(run.model, record)
+    given = record.given if settings.get("model") != "vae" else ()
+    return Trained(str(run.model), run.folder, domain, given, run)
+
+
+def _of_file(path: Path, wanted: str | None) -> Trained:
+    if wanted is None:
+        raise DistvaeError(
+            f"{path} is an ONNX file", "this command needs the weights", "Name the run folder."
+        )
+    from distvae.export.session import read_manifest
+
+    file = path.with_name(wanted)
+    if not file.is_file():
+        raise DistvaeError(
+            f"there is no {file}",
+            f"expected {wanted} beside {path.name}",
+            "Write both: distvae export --onnx",
+        )
+    manifest = read_manifest(file)
+    given = manifest.attributes
+    if manifest.label_names:
+        from distvae.attributes import label_attribute
+
+        given = label_attribute(manifest.label_names)
+    above = Path(os.path.realpath(file)).parent.parent
+    run = find_run(above) if is_run(above) else None
+    folder = above if run else file.parent
+    return Trained(str(file), folder, manifest.domain, given, run, file)
