@@ -6,11 +6,11 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable, Mapping
 from typing import NoReturn
 
 import distvae
-from distvae.commands import COMMANDS, TOOLS
+from distvae.commands import COMMANDS, EVERYWHERE, TOOLS
 from distvae.errors import (
     DONE,
     INTERNAL_FAILURE,
@@ -33,14 +33,8 @@ LONGEST = 4000
 USAGE = "usage: distvae COMMAND [OPTIONS]        (distvae COMMAND --help teaches)"
 BELOW = """\
 A RUN is a run folder, one of its checkpoints or an ONNX file; left out, it is the newest run in runs/.
+Every command takes these; `distvae --version` names this version:
 
-Every command takes these:
-  --help                           what it does and its flags
-  --debug                          the traceback of an error
-  --quiet                          warnings and errors alone
-  --progress auto|bars|plain|off   how progress is shown
-
-  distvae --version                prints the version
 """
 
 
@@ -134,12 +128,16 @@ def overview() -> str:
     """What commands there are, and what every one takes."""
     others = [name for name in COMMANDS if name not in TOOLS]
     tools = f"\nWith a trained model:\n\n{_listed(TOOLS)}" if TOOLS else ""
-    return f"{USAGE}\n\n{_listed(others)}{tools}\n{BELOW}"
+    return f"{USAGE}\n\n{_listed(others)}{tools}\n{BELOW}{_rows(EVERYWHERE)}"
 
 
-def _listed(names: Collection[str]) -> str:
-    left = max(map(len, names))
-    return "".join(f"  {name:<{left}}  {COMMANDS[name].about}\n" for name in names)
+def _listed(names: Iterable[str]) -> str:
+    return _rows({name: COMMANDS[name].about for name in names})
+
+
+def _rows(told: Mapping[str, str]) -> str:
+    left = max(map(len, told))
+    return "".join(f"  {name:<{left}}  {about}\n" for name, about in told.items())
 
 
 def _named(words: list[str]) -> str:

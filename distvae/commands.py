@@ -67,6 +67,19 @@ COMMANDS = {
         "measure_sampling",
         "measure the speed of sampling on this machine",
     ),
+    "completion": Command(
+        "distvae.completion",
+        "CompletionConfig",
+        "complete",
+        'let Tab complete all this: `eval "$(distvae completion bash)"`, or zsh, or fish',
+    ),
     **TOOLS,
 }
 """By name, in the order in which they are listed."""
+EVERYWHERE = {
+    "--help": "what it does, and its flags",
+    "--debug": "the traceback of an error",
+    "--quiet": "warnings and errors alone",
+    "--progress auto|bars|plain|off": "how progress is shown",
+}
+"""Flags of every command."""

@@ -84,7 +84,7 @@ class ModelConfig(Composed):
     """The parts a model is composed of."""
 
     model: Literal["vae", "cvae"] = "cvae"
-    """`vae` has no label; `cvae` feeds the label to encoder, decoder and, where it takes one, prior."""
+    """Whether the model is given labels: `vae` has none; `cvae` feeds the label to encoder, decoder and, where it takes one, prior."""
     network: str | None = choice(
         "network",
         None,

@@ -95,7 +95,7 @@ def parse(
         SystemExit: after ``--help``.
     """
     whole: Any = kind() if default is None else default
-    groups = list(_groups(whole))
+    groups = list(groups_of(whole))
     if any(word in HELP for word in arguments):
         from distvae.usage import usage
 
@@ -127,7 +127,7 @@ def given(kind: type[Any], arguments: Sequence[str], prog: str) -> dict[str, Any
     Raises:
         DistvaeError: unknown flags or wrong values.
     """
-    groups = list(_groups(kind()))
+    groups = list(groups_of(kind()))
     of_help = {_asked(arguments, groups), *HELP} if set(arguments) & {*HELP} else set()
     words = [word for word in arguments if word not in of_help]
     found = _found(prog, groups, words)
@@ -190,9 +190,10 @@ def _read(prog: str, flag: Flag, word: Any) -> Any:
         from distvae.hints import value_meant
 
         name = flag.names[0] if flag.names else flag.field.upper()
-        strange = next((each for each in word.split(",") if each not in flag.form.options), word)
+        options = flag.form.options
+        strange = next((each for each in word.split(",") if options and each not in options), word)
         thing = f"{name} is {shown(word)}" if strange == word else f"{name} has {shown(strange)}"
-        hint = value_meant(strange, flag.form.options)
+        hint = value_meant(strange, options)
         raise _wrong(prog, thing, f"expected {flag.form.expected}", hint) from None
 
 
@@ -200,7 +201,7 @@ def _wrong(prog: str, thing: str, expected: str = "", hint: str = "") -> Distvae
     return DistvaeError(thing, expected, f"{hint} {prog} --help lists the flags.".strip())
 
 
-def _groups(whole: Any) -> Iterator[Group]:
+def groups_of(whole: Any) -> Iterator[Group]:
     """The flags of a dataclass by group, its own first."""
     hints = typing.get_type_hints(type(whole), include_extras=True)
     holders = {name: getattr(whole, name) for name, kind in hints.items() if _is_group(kind)}
@@ -230,7 +231,9 @@ def _form(kind: Any) -> Form:
     optional = type(None) in typing.get_args(_bare(kind))
     kind = named(_bare(kind)) if optional else kind
     if _bare(kind) is bool:
-        return Form("[on|off]", lambda word: _one_of(SWITCH, word.lower()), "on or off", alone="on")
+        return Form(
+            "[on|off]", lambda word: _one_of(SWITCH, word.lower()), "on or off", ("on", "off"), "on"
+        )
     form = _plain(kind)
     if not optional:
         return form

@@ -41,7 +41,7 @@ COMMANDS = {
 }
 """What other programs call a command."""
 VALUES = {
-    "accuracy": "labels",
+    "accuracy": "judge",
     "adam": "adamw",
     "bce": "bernoulli",
     "cnn": "conv",

@@ -75,7 +75,7 @@ def _first(common: Sequence[str], groups: Iterable["Group"], width: int) -> Box:
     """What most people set, a line each."""
     rows: dict[str, Row] = {}
     for group in groups:
-        helps = _helps(type(group.holder))
+        helps = helps_of(type(group.holder))
         rows |= {flag.field: _brief(flag, helps[flag.field]) for flag in group.flags}
     found = [rows[field] for field in common]
     room = width - 6 - max(len(flag) for flag, _ in found if len(flag) <= LEFT)
@@ -87,13 +87,18 @@ def _brief(flag: "Flag", text: str) -> Row:
     if flag.form is not None and flag.form.options:
         return f"{flag.names[0]} NAME", f"One of {', '.join(flag.form.options)}"
     names, _ = _row(flag, {flag.field: ""})
-    return names, re.split(r"[;:.] | \(|\.$", text, maxsplit=1)[0]
+    return names, first_clause(text)
+
+
+def first_clause(text: str) -> str:
+    """What a help begins with."""
+    return re.split(r"[;:.]\s| \(|\.$", text, maxsplit=1)[0]
 
 
 def _boxes(groups: Iterable["Group"]) -> Iterator[Box]:
     """What is told of each group; what is given by its place stands first."""
     for group in groups:
-        helps = _helps(type(group.holder))
+        helps = helps_of(type(group.holder))
         by_place = [_row(flag, helps) for flag in group.flags if not flag.names]
         rows = [_row(flag, helps) for flag in group.flags if flag.names]
         if by_place:
@@ -120,7 +125,7 @@ def _written(default: Any) -> str:
     return str(default)
 
 
-def _helps(kind: Any) -> dict[str, str]:
+def helps_of(kind: Any) -> dict[str, str]:
     """What each field of a dataclass is for: the text below it, or what its metadata say."""
     (statement,) = ast.parse(inspect.getsource(kind)).body
     assert isinstance(statement, ast.ClassDef)

@@ -102,6 +102,7 @@ def test_help_and_version(command: Command) -> None:
         "from distvae.cli import main; assert main(['--help']) == 0",
         "from distvae.cli import main\ntry: main(['train', '--help'])\nexcept SystemExit: pass",
         "from distvae.cli import main; assert main(['sampel']) == 2",
+        "from distvae.cli import main; main(['completion', 'bash', '--line', 'distvae train -'])",
     ],
 )
 def test_help_imports_nothing_heavy(words: str, environment: dict[str, str]) -> None:

@@ -80,6 +80,8 @@ FLOORS = [
     ["bench"],
     ["recipes"],
     ["arguments"],
+    ["shell_scripts", "completed_values"],
+    ["completion"],
     ["cli"],
     ["__main__"],
 ]
@@ -122,6 +124,8 @@ LIGHT = [
     "flags",
     "usage",
     "hints",
+    "completion",
+    "completed_values",
     "commands",
     "packages",
 ]

@@ -22,16 +22,21 @@ def launched_with() -> TrainConfig:
     return TrainConfig().updated(settings, "accelerate launch")
 
 
+def recipe_names() -> list[str]:
+    """The recipes that come with distvae."""
+    return sorted(path.stem for path in HERE.glob("*.yaml"))
+
+
 def read_recipe(name: str) -> TrainConfig:
     """Settings from a YAML file of flat names, on top of the defaults."""
     path = Path(name)
     if not path.is_file() and (HERE / f"{name}.yaml").is_file():
         path = HERE / f"{name}.yaml"
     if not path.exists():
-        known = [recipe.stem for recipe in HERE.glob("*.yaml")]
+        known = recipe_names()
         raise DistvaeError(
             f"recipe {name} is missing",
-            f"expected a YAML file or one of {sorted(known)}",
+            f"expected a YAML file or one of {', '.join(known)}",
             nearest(path.stem, known),
         )
     content = read_yaml(path)
