@@ -26,14 +26,14 @@ def offered(line: str) -> list[str]:
 def runs(here: Path) -> None:
     """Runs in runs/, of shapes and of flowers, and what lies beside."""
     several = [{"name": "digit", "labels": ["0", "1"]}, {"name": "angle", "labels": []}]
-    given = {
+    given: dict[str, dict[str, object]] = {
         "shapes": {"attributes": several, "label_names": []},
         "flowers": {"label_names": ["tulip", "red rose", "a,b"]},
     }
     for name, facts in given.items():
         folder = here / "runs" / name
         folder.mkdir(parents=True)
-        record = {"model": {}, "vectors": None, **facts}
+        record = {"model": {}, **facts}
         (folder / "config.json").write_text(json.dumps(record), encoding="utf-8")
     (here / "my data").mkdir()
     (here / "mine.yaml").touch()
