@@ -15,7 +15,14 @@ class Command(NamedTuple):
     """A line for `distvae --help`."""
 
 
-TOOLS: dict[str, Command] = {}
+TOOLS: dict[str, Command] = {
+    "embed": Command(
+        "distvae.tools.embed",
+        "EmbedConfig",
+        "write_embedding",
+        "latents of your images as a table, and how much of their labels is in them",
+    ),
+}
 """What is done with a trained model, by :mod:`distvae.tools`; a tool is a row here and a file."""
 
 COMMANDS = {

@@ -94,7 +94,10 @@ def _own(trained: Trained, split: str) -> Examples:
         assert found is not None
         pieces.append(stored_piece(name, found, raw.get(name)))
     what = f"the {split} split of {data.source}" if split != ALL else data.source
-    return Examples(what, trained.domain, trained.attributes, data.given, tuple(pieces))
+    identity = f"{data.fingerprint} {' '.join(chosen)}"
+    return Examples(
+        *(what, trained.domain, trained.attributes, data.given, tuple(pieces)), identity=identity
+    )
 
 
 def _other(trained: Trained, asked: Asked, split: str) -> Examples:
@@ -106,9 +109,10 @@ def _other(trained: Trained, asked: Asked, split: str) -> Examples:
         raise DistvaeError(f"--split {split}: {asked.name} has none", f"it has {known}")
     if not sum(piece.count for piece in pieces):
         raise DistvaeError(f"{asked.name} is empty", "expected at least one example")
-    domain = trained.domain
     return Examples(
-        asked.name, domain, trained.attributes, found.data, tuple(pieces), tuple(found.notes)
+        *(asked.name, trained.domain, trained.attributes, found.data, tuple(pieces)),
+        notes=tuple(found.notes),
+        identity=found.identity and f"{found.identity} {split}",
     )
 
 

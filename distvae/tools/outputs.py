@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distvae.errors import DistvaeError
-from distvae.files import TEMPORARY, replacing_file
+from distvae.files import TEMPORARY, replacing_file, write_text
 from distvae.terminal import say
 from distvae.tools.trained import Trained
 
@@ -61,12 +61,20 @@ class Outputs:
         return self.only is None or self.only.suffix == ending
 
     def path(self, name: str) -> Path:
-        """Where a file of this name goes, which is told at the end."""
-        path = self.only if self.only is not None else self.folder / name
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Where a file of this name goes, or the one file that was asked for."""
+        return self._noted(self.folder / name if self.only is None else self.only)
+
+    def beside(self, name: str) -> Path:
+        """Where a file of this name goes; beside the one file that was asked for, with its stem."""
         if self.only is None:
-            with replacing_file(self.folder / OWNER) as temporary:
-                temporary.write_text(f"distvae {self._tool}\n", encoding="utf-8")
+            return self.path(name)
+        return self._noted(self.only.with_name(f"{self.only.stem}-{name}"))
+
+    def _noted(self, path: Path) -> Path:
+        """A path that is told at the end; the folder is there and ours from now on."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.only is None and not (self.folder / OWNER).exists():
+            write_text(self.folder / OWNER, f"distvae {self._tool}\n")
         self.written.append(path)
         return path
 
@@ -74,11 +82,8 @@ class Outputs:
         """The last lines of the command: its numbers, and every file."""
         for line in numbers:
             say(line)
-        listed = ", ".join(path.name for path in self.written)
-        if self.only is not None:
-            say(f"written to {self.only}")
-        else:
-            say(f"written to {self.folder}: {listed}")
+        listed = ", ".join(str(path.relative_to(self.folder)) for path in self.written)
+        say(f"written to {self.folder}: {listed}")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -4,6 +4,7 @@ Legend: B examples read together, N examples, S the axes of an example, A attrib
 D attributes of the data.
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -56,6 +57,8 @@ class Examples:
     """What was recognized, chosen or changed."""
     text: str | None = None
     """--label, which every example is given."""
+    identity: str = ""
+    """The same for the same examples in the same order; empty of what Python gave."""
 
     def __len__(self) -> int:
         """How many there are, also of those that turn out to be unreadable."""
@@ -67,13 +70,25 @@ class Examples:
         named = [each.labels for each in self.data if each.labels]
         return named[0] if named else ()
 
-    @property
+    @functools.cached_property
     def labels(self) -> NDArray[np.int64]:
         """Of all examples ``[N]``, -1 where one is not known."""
         found = [_labels(piece, self.data) for piece in self.pieces]
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
-    @property
+    def values(self, rows: NDArray[np.int64]) -> Values | None:
+        """What the data say of some examples, in ascending order ``[B, D]``; None of nothing."""
+        if not self.data:
+            return None
+        found = [(_values(piece, self.data), own) for piece, own in self._by_piece(rows)]
+        nothing = [np.full((len(own), len(self.data)), np.nan, np.float32) for _, own in found]
+        parts = [
+            none if values is None else values[own]
+            for (values, own), none in zip(found, nothing, strict=True)
+        ]
+        return np.concatenate(parts) if parts else None
+
+    @functools.cached_property
     def splits(self) -> tuple[str, ...]:
         """The split of each example ``[N]``."""
         return tuple(piece.split for piece in self.pieces for _ in range(piece.count))
@@ -166,7 +181,16 @@ class Examples:
                 yield piece, own - first
             first += piece.count
 
-    def refuse_lost(self) -> None:
+    def refuse_none(self) -> None:
+        """End a command that has nothing to work on.
+
+        Raises:
+            DistvaeError: no example could be read.
+        """
+        if len(self.lost) >= len(self):
+            self.refuse_lost("none is left")
+
+    def refuse_lost(self, rest: str = "the others are done") -> None:
         """End a command of which the rest is done.
 
         Raises:
@@ -176,7 +200,7 @@ class Examples:
             raise DistvaeError(
                 f"{len(lost):,} of {len(self):,} {self.domain.examples} of {self.name} could not "
                 "be read",
-                f"{', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}; the others are done",
+                f"{', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}; {rest}",
                 "Repair or remove them.",
             )
 

@@ -52,6 +52,8 @@ class Found(NamedTuple):
     data: tuple[Attribute, ...]
     """What they say of each example."""
     notes: list[str]
+    identity: str
+    """The same for the same examples; empty of what Python gave."""
 
 
 def raw_pieces(trained: Trained, asked: Asked) -> Found:
@@ -61,7 +63,7 @@ def raw_pieces(trained: Trained, asked: Asked) -> Found:
         DistvaeError: there are no such data, or they do not fit the model.
     """
     config = _config(trained, asked)
-    raw, config = _read(trained, asked, config)
+    raw, config, identity = _read(trained, asked, config)
     splits = _in_order(raw)
     data = raw.attributes or label_attribute(raw.label_names)
     numbers = trained.domain.part.name in domains_of_numbers()
@@ -73,14 +75,14 @@ def raw_pieces(trained: Trained, asked: Asked) -> Found:
     if numbers:
         order, said = _columns(raw, trained.domain, asked.name)
         pieces = [number_piece(name, split, order) for name, split in splits.items()]
-        return Found(pieces, data, [*notes, *said])
+        return Found(pieces, data, [*notes, *said], identity)
     pieces = []
     shape = trained.domain.shape
     for name, split in splits.items():
         looked = look(split, shape, config)
         notes += [note for note in looked.notes if note not in notes]
         pieces.append(picture_piece(name, split, shape, looked.reading))
-    return Found(pieces, data, notes)
+    return Found(pieces, data, notes, identity)
 
 
 def _config(trained: Trained, asked: Asked) -> DataConfig:
@@ -106,10 +108,10 @@ def _config(trained: Trained, asked: Asked) -> DataConfig:
     return dataclasses.replace(own, **settings)
 
 
-def _read(trained: Trained, asked: Asked, config: DataConfig) -> tuple[RawData, DataConfig]:
+def _read(trained: Trained, asked: Asked, config: DataConfig) -> tuple[RawData, DataConfig, str]:
     """The data; what the run says of columns and splits is dropped where that is not there."""
     if not isinstance(asked.data, str | Path):
-        return given_data(asked.data, trained.domain, config), config
+        return given_data(asked.data, trained.domain, config), config, ""
     usual = dataclasses.replace(
         config,
         label_column=asked.label_column,
@@ -117,25 +119,26 @@ def _read(trained: Trained, asked: Asked, config: DataConfig) -> tuple[RawData, 
         **{name: getattr(DataConfig(), name) for name in SPLIT_SETTINGS},
     )
     try:
-        return _load(config), config
+        return _load(config)
     except DistvaeError as error:
         if usual == config:
             raise
         try:
-            return _load(usual), usual
+            return _load(usual)
         except DistvaeError:
             raise error from None
 
 
-def _load(config: DataConfig) -> RawData:
+def _load(config: DataConfig) -> tuple[RawData, DataConfig, str]:
     path = Path(config.data).expanduser()
     if path.is_file() and ending(path.name) in pictures():
-        return pictures_of([path])
+        return pictures_of([path]), config, str(path.resolve())
+    source = load_source(config, progress_bar)
     try:
-        return load_source(config, progress_bar).read()
+        raw = source.read()
     except UndividedError as error:
-        whole: RawData = error.whole
-        return whole
+        raw = error.whole
+    return raw, config, source.identity
 
 
 def _in_order(raw: RawData) -> dict[str, RawSplit]:

@@ -40,12 +40,12 @@ class Trained:
     """The model, where it is in memory already."""
 
     @classmethod
-    def of(cls, model: "VAE | Trained | str | Path") -> "Trained":
-        """A model as Python has it: itself, or the name of a run, a checkpoint or a folder."""
+    def of(cls, model: "VAE | Trained | str | Path", onnx: str | None = None) -> "Trained":
+        """A model as Python has it: itself, or what :func:`open_trained` takes."""
         if isinstance(model, Trained):
             return model
         if isinstance(model, str | Path):
-            return open_trained(str(model), quiet=True)
+            return open_trained(str(model), onnx, quiet=True)
         attributes = model.attributes if model.conditional else ()
         return cls("the model", Path(), model.domain, attributes, built=model.eval())
 
