@@ -6,15 +6,16 @@ Legend: N examples, S the axes of an example.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from distvae.asking import example_flag
+from distvae.attribute_values import asked_values
 from distvae.attributes import is_label, main_label
 from distvae.errors import DistvaeError, nearest
-from distvae.labels import label_flag
+from distvae.labels import label_flag, label_indices
 from distvae.terminal import progress_bar, say
 from distvae.tools.pieces import stored_piece
 from distvae.tools.reading import Examples, Part
@@ -62,6 +63,7 @@ def open_examples(
     if data is None:
         opened = _own(trained, split or "test")
     else:
+        _check_labels(trained, data)
         asked = Asked(data, label_column, image_column)
         opened = _other(trained, asked, split or ALL)
     examples = dataclasses.replace(opened, text=label)
@@ -69,6 +71,16 @@ def open_examples(
     for note in notes if tell else ():
         say(note)
     return dataclasses.replace(examples, notes=tuple(notes))
+
+
+def _check_labels(trained: Trained, data: Any) -> None:
+    """Refuse labels that Python gives and the model does not know; those of files may be others."""
+    if not (isinstance(data, tuple) and len(data) == 2 and trained.conditional):
+        return
+    if isinstance(data[1], Mapping):
+        asked_values(data[1], trained.attributes)
+    elif data[1] is not None and is_label(trained.attributes):
+        label_indices(data[1], trained.attributes[0].labels)
 
 
 def _own(trained: Trained, split: str) -> Examples:

@@ -21,15 +21,15 @@ from distvae.config import DataConfig
 from distvae.data.sources.array_labels import ArraySplit, Values
 from distvae.data.sources.arrays import read_arrays
 from distvae.data.sources.attributes import asked_columns, objects
-from distvae.data.sources.columns import LABEL_COLUMNS, check_known, usual_columns
 from distvae.data.sources.labels import Numbers
 from distvae.data.sources.local import find
 from distvae.data.sources.numpy_files import read_numpy_splits
 from distvae.data.sources.raw import Notes, RawData, RawSplit, domains_of_numbers
+from distvae.data.sources.row_columns import is_real, label_column, numbers_of, says_nothing
 from distvae.data.sources.text import read_text_tables
 from distvae.declarations import usual
 from distvae.domains import DOMAINS, Domain
-from distvae.errors import DistvaeError, NotImagesError
+from distvae.errors import DistvaeError, NotImagesError, UndividedError
 from distvae.text import some
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ MOST = 2**16
 """Columns; more are no table of numbers."""
 NUMBER = r"-?\d*[.,]?\d+([eE][+-]?\d+)?"
 """As the name of a column."""
-IDENTIFIERS = ("id", "ids", "idx", "index", "key", "nr", "row", "row_id", "rowid", "uid")
-"""Names of columns that tell rows apart, in any case."""
 
 
 def read_rows(path: Path, config: DataConfig) -> RawData:
@@ -107,12 +105,35 @@ class Rows(NamedTuple):
     notes: Notes
     left: Sequence[str]
     """Columns that hold something else."""
+    beside: Mapping[str, "pa.Table"] = {}
+    """By split, the columns that are neither numbers of an example nor labels."""
 
 
 def _raw_data(rows: Rows, config: DataConfig, domain: str) -> RawData:
     split = _raw_splits(DOMAINS[domain], rows.columns)
-    raw = read_arrays(config, rows.splits, rows.label_names, rows.notes, split)
-    return dataclasses.replace(raw, domain=domain, columns=rows.columns)
+
+    def described(raw: RawData) -> RawData:
+        train, test = (_with_others(each, rows.beside) for each in (raw.train, raw.test))
+        return dataclasses.replace(raw, train=train, test=test, domain=domain, columns=rows.columns)
+
+    try:
+        return described(read_arrays(config, rows.splits, rows.label_names, rows.notes, split))
+    except UndividedError as error:
+        error.whole = described(error.whole)
+        raise
+
+
+def _with_others(split: RawSplit, tables: Mapping[str, "pa.Table"]) -> RawSplit:
+    """A split that knows the other columns of its rows."""
+    table = tables.get(split.name)
+    if table is None or not table.num_columns:
+        return split
+
+    def cells(rows: NDArray[np.int64]) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = table.take(rows).to_pydict()
+        return found
+
+    return dataclasses.replace(split, beside=cells)
 
 
 def _rows(path: Path, config: DataConfig) -> Rows:
@@ -145,14 +166,14 @@ def _of_tables(tables: Mapping[str, "pa.Table"], config: DataConfig, notes: Note
     """The columns of numbers, and these and the labels by split."""
     first = max(tables.values(), key=lambda table: table.num_columns)  # with labels, if one has
     asked = asked_columns(config.label_column, first.column_names)
-    label = _label_column(first, asked, config, notes)
+    label = label_column(first, asked, config, notes)
     others = [name for name in first.column_names if name not in (*asked, label)]
-    bare = [name for name in others if _says_nothing(first, name)]
+    bare = [name for name in others if says_nothing(first, name)]
     if bare:
         told = "empty, or another number for each row"
         notes.append(f"left out: columns {some(map(repr, bare))}, {told}")
     others = [name for name in others if name not in bare]
-    columns = tuple(name for name in others if _is_real(first, name))
+    columns = tuple(name for name in others if is_real(first, name))
     left = [name for name in others if name not in columns]
     if left:
         notes.append(f"left out: columns {some(left)}, which hold no numbers")
@@ -163,17 +184,19 @@ def _of_tables(tables: Mapping[str, "pa.Table"], config: DataConfig, notes: Note
             "Write one number for each cell.",
         )
     _refuse_numbers_for_names(columns, config.data)
-    splits = {}
+    splits, beside = {}, {}
     for name, table in tables.items():
+        used = {*columns, *asked, label}
+        beside[name] = table.select([each for each in table.column_names if each not in used])
         missing = [column for column in columns if column not in table.column_names]
-        if missing or any(not _is_real(table, column) for column in columns):
-            wrong = missing or [column for column in columns if not _is_real(table, column)]
+        if missing or any(not is_real(table, column) for column in columns):
+            wrong = missing or [column for column in columns if not is_real(table, column)]
             raise DistvaeError(
                 f"split {name} of {config.data} has no column of numbers {wrong[0]}",
                 f"its columns are {some(table.column_names)}",
                 "Choose other splits by --split-train and --split-test.",
             )
-        values = np.column_stack([_numbers(table, column) for column in columns])
+        values = np.column_stack([numbers_of(table, column) for column in columns])
         cells = {
             column: objects(table[column].to_pylist())
             for column in dict.fromkeys((*asked, *([label] if label else [])))
@@ -181,7 +204,7 @@ def _of_tables(tables: Mapping[str, "pa.Table"], config: DataConfig, notes: Note
         }
         given = {column: cells[column] for column in asked if column in cells}
         splits[name] = ArraySplit(values, cells.get(label or ""), given if asked else None)
-    return Rows(columns, splits, (), notes, left)
+    return Rows(columns, splits, (), notes, left, beside)
 
 
 def _refuse_numbers_for_names(names: Sequence[str], data: str) -> None:
@@ -193,63 +216,6 @@ def _refuse_numbers_for_names(names: Sequence[str], data: str) -> None:
             f"expected the names of the columns, found {some(names)}",
             "Write a first line with names, such as a,b,c.",
         )
-
-
-def _says_nothing(table: "pa.Table", name: str) -> bool:
-    """Whether a column is empty, or tells the rows apart: numbered, or called so, all different."""
-    import pyarrow as pa
-
-    kind = table.schema.field(name).type
-    if pa.types.is_null(kind):
-        return True
-    if not pa.types.is_integer(kind):
-        return False
-    if re.fullmatch(r"(Unnamed: \d+)?", name.strip()):  # as pandas writes it
-        return bool(table[name].to_pylist() == list(range(table.num_rows)))
-    return name.strip().lower() in IDENTIFIERS and len(table[name].unique()) == table.num_rows
-
-
-def _label_column(
-    table: "pa.Table", asked: Sequence[str], config: DataConfig, notes: Notes
-) -> str | None:
-    for name in asked:
-        check_known(dict.fromkeys(table.column_names), name, "--label-column", config.data)
-    if asked:
-        return asked[0]
-    usual = usual_columns(table.column_names, LABEL_COLUMNS) or _only_repeated_text(table)
-    if not usual:
-        notes.append("no column of labels is found (--label-column names one)")
-        return None
-    notes.append(f"column {usual[0]} is the label")
-    return usual[0]
-
-
-def _only_repeated_text(table: "pa.Table") -> list[str]:
-    """The one column of text, where its words come again."""
-    import pyarrow as pa
-
-    texts = [
-        name for name in table.column_names if pa.types.is_string(table.schema.field(name).type)
-    ]
-    repeated = len(texts) == 1 and len(table[texts[0]].unique()) <= table.num_rows / 2
-    return texts if repeated else []
-
-
-def _is_real(table: "pa.Table", name: str) -> bool:
-    import pyarrow as pa
-
-    kind = table.schema.field(name).type
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    )
-
-
-def _numbers(table: "pa.Table", name: str) -> NDArray[np.float64]:
-    """A column, NaN where nothing stands."""
-    import pyarrow as pa
-
-    numbers: NDArray[np.float64] = table[name].cast(pa.float64()).to_numpy()
-    return numbers
 
 
 def _shape(splits: Mapping[str, ArraySplit], data: str, axes: int) -> tuple[int, ...]:

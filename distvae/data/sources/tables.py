@@ -1,7 +1,7 @@
 """Both splits from tables of `datasets`."""
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from distvae.config import DataConfig
 from distvae.data.encoded import decode_image, encoded_image
 from distvae.data.sources import columns
 from distvae.data.sources.arrays import array_splits
-from distvae.data.sources.attributes import finished
+from distvae.data.sources.attributes import asked_columns, finished
 from distvae.data.sources.list_columns import ListColumn
 from distvae.data.sources.pictures import PictureSplit
 from distvae.data.sources.raw import UNLABELLED, Notes, RawData, RawSplit, Tables
@@ -21,6 +21,9 @@ from distvae.data.sources.splits import choose_splits, splits_of_files
 from distvae.data.sources.table_labels import column_cells, given_of, labels_of_tables
 from distvae.errors import DistvaeError
 from distvae.text import some
+
+TEXTS = ("string", "large_string")
+Cells = Callable[[NDArray[np.int64]], dict[str, list[Any]]]
 
 
 def load_tables(
@@ -145,6 +148,7 @@ def read_tables(found: Tables, config: DataConfig) -> RawData:
         return finished(config, splits, (train, test), given, label_names, notes)
 
     def raw(name: str) -> RawSplit:
+        known = beside(tables[name], image, config)
         table = tables[name].with_format(None).select_columns([image])
         if isinstance(table.features[image], datasets.Image):
             table = table.cast_column(image, datasets.Image(decode=False))
@@ -156,10 +160,39 @@ def read_tables(found: Tables, config: DataConfig) -> RawData:
                 for row, value in cells
             ]
 
-        return RawSplit(name, np.arange(len(table)), labels.get(name), fetch, decode_image)
+        def files(rows: NDArray[np.int64]) -> list[str]:
+            return list(map(str, table[rows.tolist()][image]))
+
+        named = files if columns.kind_of(table.features[image]) in TEXTS else None
+        rows = np.arange(len(table))
+        return RawSplit(
+            *(name, rows, labels.get(name), fetch, decode_image), names=named, beside=known
+        )
 
     splits = {name: raw(name) for name in tables}
     return finished(config, splits, (train, test), given, label_names, notes)
+
+
+def beside(table: Any, image: str, config: DataConfig) -> Cells | None:
+    """What gives the other columns of some rows, but for images and what was asked for as labels.
+
+    Args:
+        table: of a split.
+        image: the column of the images.
+        config: of the data.
+    """
+    asked = asked_columns(config.label_column, table.features)
+    names = [name for name in columns.others(table.features, image) if name not in asked]
+    plain = [name for name in names if columns.kind_of(table.features[name]) not in columns.BINARY]
+    if not plain:
+        return None
+    chosen = table.with_format(None).select_columns(plain)
+
+    def cells(rows: NDArray[np.int64]) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = chosen[rows.tolist()]
+        return found
+
+    return cells
 
 
 def divided(tables: Mapping[str, Any], config: DataConfig, notes: Notes) -> dict[str, Any]:
