@@ -75,8 +75,12 @@ class Group(NamedTuple):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        thing, _, trouble = message.removeprefix("argument ").partition(": ")
-        raise _wrong(self.prog, thing, trouble)
+        names, _, trouble = message.removeprefix("argument ").partition(": ")
+        name = names.split("/")[0]
+        if trouble.startswith("ignored explicit argument"):
+            raise _wrong(self.prog, f"{name} takes no value", "it is on where it is given")
+        action = self._option_string_actions[name]
+        raise _wrong(self.prog, f"{name} is given no value", f"expected {name} {action.metavar}")
 
 
 def parse(
@@ -154,9 +158,11 @@ def _found(prog: str, groups: Sequence[Group], arguments: Sequence[str]) -> dict
     if rest:
         from distvae.hints import hint
 
-        named = [(name, flag.form) for flag in flags.values() for name in flag.names]
-        lists = [name for name, form in named if form and form.metavar.endswith(",...")]
-        told = hint(words, rest, [name for name, _ in named], lists)
+        called = {
+            name: flag.form and flag.form.metavar for flag in flags.values() for name in flag.names
+        }
+        by_place = not all(flag.names for flag in flags.values())
+        told = hint(words, rest, called, by_place)
         raise _wrong(prog, f"{' '.join(rest)} is not known", hint=told)
     return {place: _read(prog, flags[place], word) for place, word in vars(found).items()}
 
@@ -174,7 +180,8 @@ def _add(parser: argparse.ArgumentParser, flag: Flag, place: str) -> None:
     elif not flag.names:
         parser.add_argument(place, nargs="?", default=nothing)
     elif flag.form.alone is None:
-        parser.add_argument(*flag.names, dest=place, default=nothing)
+        told = flag.form.metavar
+        parser.add_argument(*flag.names, dest=place, default=nothing, metavar=told)
     else:
         alone = flag.form.alone
         parser.add_argument(*flag.names, dest=place, default=nothing, nargs="?", const=alone)

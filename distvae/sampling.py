@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from distvae.files import reporting_disk_errors
 from distvae.flags import Aliases, Positional
 from distvae.labels import numbers_of, parse_labels
 from distvae.ranges import check_seed
-from distvae.runs import ONNX, SAMPLES, find_run, is_run
+from distvae.runs import ONNX, RUNS, SAMPLES, find_run, is_run
 from distvae.terminal import say
 from distvae.text import file_name
 from distvae.values import LabelNames, PathName, RunName
@@ -83,7 +84,7 @@ def write_samples(config: SampleConfig) -> None:
             cannot be written.
     """
     _check_numbers(config)
-    source = find_source(config.run, config.prior == "fitted")
+    source = _source_asked(config)
     if config.output is not None:
         _output(config, source.folder)  # refused before anything is opened
     if config.provider != "cpu" and not source.onnx:
@@ -107,6 +108,18 @@ def write_samples(config: SampleConfig) -> None:
     if source.remark:
         say(source.remark)
     say(f"{drawing.total} {what} from {source.weights} in {output}")
+
+
+def _source_asked(config: SampleConfig) -> Source:
+    """What is drawn from; where a label stands in the place of a run, how labels are asked for."""
+    try:
+        return find_source(config.run, config.prior == "fitted")
+    except DistvaeError as error:
+        if config.run is None or Path(config.run).exists() or (RUNS / config.run).exists():
+            raise
+        asked = ",".join(filter(None, (config.label, config.run)))
+        hint = f"{error.next_step} Labels are asked for by --label {shlex.quote(asked)}".strip()
+        raise DistvaeError(error.thing, error.expected, hint) from error
 
 
 def find_source(name: str | None, fitted: bool = False) -> Source:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from distvae.commands import COMMANDS
 from distvae.config import TrainConfig
 from distvae.recipes import read_recipe
 from distvae.runs import checkpoints
@@ -63,25 +64,51 @@ def test_help_of_training_begins_with_what_most_people_set(command: Command) -> 
         ("--device cuda", "A GPU is taken where there is one"),
         ("--fp16", "Did you mean --mixed-precision fp16?"),
         ("--wandb", "Did you mean --tracker wandb?"),
-        ("--hidden 512 256", "A list has commas: --hidden 512,256"),
-        ("--hidden 512 256 128 --seed 1", "A list has commas: --hidden 512,256,128"),
+        ("--hidden 512 256", "A list has commas and no spaces: --hidden 512,256"),
+        ("--hidden 512 256 128 --seed 1", "A list has commas and no spaces: --hidden 512,256,128"),
         ("--batch-size 100.5", "--batch-size is '100.5': expected a whole number"),
+        ("--dataset x", "Did you mean --data?"),
+        ("--out x", "Did you mean --output?"),
+        ("--workers 4", "Did you mean --threads?"),
+        ("--latent 8", "Did you mean --latent-dim?"),
+        ("--optimizer sgd", "It is AdamW"),
+        ("--dropout 0.1", "There is none"),
+        ("--nonsense 1", "--nonsense 1 is not known. distvae train --help"),
+        ("--model cVAE", "Did you mean cvae?"),
+        ("--compile True", "Did you mean on?"),
+        ("--streaming true", "--streaming takes no value"),
+        ("--epochs", "--epochs is given no value: expected --epochs INT"),
+        ("photos", "Data is named by a flag: --data photos."),
+        ("sample 7", "Labels are asked for by --label 7"),
+        ("sample --labels 3 4", "Labels are asked for by --label 3,4"),
+        ("sample --labels 3 4 5", "A list has commas and no spaces: --labels 3,4,5."),
+        ("evaluate --metrics elbo,fid", "--metrics has 'fid': expected one of"),
+        ("evaluate --metrics fid", "Did you mean distances?"),
+        ("export --int8", "Did you mean --precision int8?"),
     ],
 )
 def test_what_people_type_is_answered(command: Command, words: str, told: str) -> None:
-    ended = command("train", *words.split())
+    name, *rest = words.split()
+    ended = command(*([name, *rest] if name in COMMANDS else ["train", name, *rest]))
     assert_refused(ended, told)
 
 
-@pytest.mark.parametrize(
-    "name", ["train", "sample", "evaluate", "fit-prior", "export", "inspect", "bench train"]
-)
-def test_every_help_has_an_example_that_parses(command: Command, name: str) -> None:
-    told = command(*name.split(), "--help").out
-    examples = re.findall(rf"^  (distvae {name}.*)$", told, re.MULTILINE)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_teaches(command: Command, name: str) -> None:
+    told = command(*name.split(), "--help-all").out
+    assert told.startswith(f"usage: distvae {name} ")
+    for programmer in ("{None}", "(default: None)", "(default: ())", " STR", "NoneType"):
+        assert programmer not in told
+    examples = re.findall(rf"^  .*?(distvae {name}.*?)[#>)]?.*$", told, re.MULTILINE)
     assert examples
     for example in examples:
         assert "is not known" not in command(*shlex.split(example)[1:], "--help").err
+
+
+def test_help_of_metrics_has_a_line_for_each(command: Command) -> None:
+    told = command("evaluate", "--help").out
+    for name in ("elbo", "judge", "distances"):
+        assert re.search(rf"^│ +`{name}`: \w", told, re.MULTILINE)
 
 
 def test_help_and_version(command: Command) -> None:
@@ -91,6 +118,10 @@ def test_help_and_version(command: Command) -> None:
     assert ended.code == 0
     for name in ("train", "sample", "evaluate", "inspect", "bench"):
         assert f"  {name} " in ended.out
+    assert "distvae --version" in ended.out
+    for word, meant in (("generate", "sample"), ("eval", "evaluate"), ("help", "--help")):
+        assert f"Did you mean distvae {meant}?" in command(word).err
+    assert "bench train" in command("bench", "--help").out
     assert command("--version").out == f"{distvae.__version__}\n"
     assert command().code == 2
 
