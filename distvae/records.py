@@ -91,6 +91,8 @@ class WorldRecord:
     threads: Annotated[int, Within(1)] = 1
     library: str | None = None
     """What multiplies matrices on a CPU; earlier versions did not say."""
+    own_products: bool = False
+    """Whether a compiled step multiplies them by the kernel of this package."""
 
 
 @dataclass(frozen=True)

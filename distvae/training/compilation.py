@@ -37,19 +37,25 @@ def compiled(engine: Engine) -> Engine:
     config = engine.config.updated({"compile": choice}, "--compile auto")
     if choice == "off":
         return dataclasses.replace(engine, config=config)
-    return dataclasses.replace(engine, config=config, update=_compiled_update(engine))
-
-
-def _compiled_update(engine: Engine) -> Update:
-    """The whole step as one graph where one process takes it at once, else the loss alone."""
+    engine = dataclasses.replace(engine, config=config)
     # the compiler takes a second to import
+    from distvae.training.kernel import works
+    from distvae.training.products import own_is_faster
+
+    before = engine.own_products
+    own = own_is_faster(engine) if before is None else before and works()
+    return dataclasses.replace(engine, update=_compiled_update(engine, own), own_products=own)
+
+
+def _compiled_update(engine: Engine, own: bool) -> Update:
+    """The whole step as one graph where one process takes it at once, else the loss alone."""
     from distvae.training.lowering import compile_loss
     from distvae.training.whole_step import compiled_update
 
     alone = engine.accelerator.num_processes == 1 and len(engine.shards) == 1
     if alone and engine.accelerator.scaler is None:
-        return compiled_update(engine.wrapped, engine.loss_of)
-    return autograd_update(engine.wrapped, compile_loss(engine.loss_of))
+        return compiled_update(engine.wrapped, engine.loss_of, own)
+    return autograd_update(engine.wrapped, compile_loss(engine.loss_of, own))
 
 
 def _has_compiler(engine: Engine) -> bool:

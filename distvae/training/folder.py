@@ -139,6 +139,7 @@ def record_of(
             "processes": engine.accelerator.num_processes,
             "threads": torch.get_num_threads(),
             **({"library": multiplies()} if engine.accelerator.device.type == "cpu" else {}),
+            **({"own_products": True} if engine.own_products else {}),
         },
     }
 

@@ -9,35 +9,44 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
+from torch._inductor.kernel.mm_common import mm_args
+from torch._inductor.lowering import register_lowering
+from torch._inductor.select_algorithm import ExternKernelChoice
+
+from distvae.training.kernel import multiply
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 aten, prims = torch.ops.aten, torch.ops.prims
 
 
-def compile_step(step: Callable[..., Any]) -> Callable[..., Any]:
+def compile_step(step: Callable[..., Any], own: bool = False) -> Callable[..., Any]:
     """A step as one graph, which is made anew only where its arguments are of other shapes.
 
     What it is a closure of must stay what it is: that is not looked at again. Looking at it would
     take a tenth of a small step.
+
+    Args:
+        step: whose arguments are all that changes.
+        own: whether it multiplies by the kernel of this package.
     """
     # what was compiled is kept with the code, which all closures of one definition share
     code = step.__code__.replace()
-    own = types.FunctionType(
+    copied = types.FunctionType(
         code, step.__globals__, step.__name__, step.__defaults__, step.__closure__
     )
     arguments = code.co_varnames[: code.co_argcount]
-    options = {**OPTIONS, "guard_filter_fn": _kept(arguments)}
+    options = {**asked(own), "guard_filter_fn": _kept(arguments)}
     compiled: Callable[..., Any] = torch.compile(
-        own, dynamic=False, fullgraph=True, options=options
+        copied, dynamic=False, fullgraph=True, options=options
     )
     return compiled
 
 
-def compile_loss(loss: Function) -> Function:
-    """A loss, forward and backward, as two graphs."""
-    compiled: Function = torch.compile(loss, dynamic=False, options=dict(OPTIONS))  # type: ignore[assignment]
+def compile_loss(loss: Function, own: bool = False) -> Function:
+    """A loss, forward and backward, as two graphs; ``own`` as above."""
+    compiled: Function = torch.compile(loss, dynamic=False, options=asked(own))  # type: ignore[assignment]
     return compiled
 
 
@@ -102,11 +111,54 @@ class SeparateBias(CustomGraphPass):
         return get_hash_for_files((__file__,))
 
 
-OPTIONS: dict[str, Any] = {
-    "post_grad_custom_pre_pass": TableGradients(),
-    "post_grad_custom_post_pass": SeparateBias(),  # before, the two would be joined again
-}
-"""What is asked of inductor wherever something is compiled."""
+class OwnProducts(SeparateBias):
+    """The same, and the products of float32 matrices on a CPU by :mod:`distvae.training.kernel`."""
+
+    def uuid(self) -> Any:
+        """What compiled code is kept under, which is other code than that of the class above."""
+        return super().uuid() + b"own"
+
+    def __call__(self, graph: fx.Graph) -> None:
+        """Replace every product."""
+        super().__call__(graph)
+        for node in graph.find_nodes(op="call_function", target=aten.mm.default):
+            found = node.meta["val"]
+            plain = found.dtype is torch.float32 and found.device.type == "cpu"
+            sizes = (*found.shape, node.args[0].meta["val"].shape[1])
+            if plain and all(isinstance(size, int) and size > 0 for size in sizes):
+                node.target = torch.ops.distvae.product.default
+
+
+def asked(own: bool = False) -> dict[str, Any]:
+    """What is asked of inductor wherever something is compiled; ``own`` as above."""
+    return {
+        "post_grad_custom_pre_pass": TableGradients(),
+        # before, product and bias would be joined again
+        "post_grad_custom_post_pass": OwnProducts() if own else SeparateBias(),
+    }
+
+
+@torch.library.custom_op("distvae::product", mutates_args=())
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    out = left.new_empty(left.shape[0], right.shape[1])
+    multiply(left, right, out)
+    return out
+
+
+@_product.register_fake
+def _(left: Tensor, right: Tensor) -> Tensor:
+    return left.new_empty(left.shape[0], right.shape[1])
+
+
+_CHOICE = ExternKernelChoice(multiply, name="distvae_multiply")
+
+
+@register_lowering(torch.ops.distvae.product.default, type_promotion_kind=None)
+def _lowered(left: Any, right: Any) -> Any:
+    """A call of the kernel itself, around torch's dispatcher."""
+    *_, layout, left, right = mm_args(left, right)  # type: ignore[no-untyped-call]
+    call = _CHOICE.bind([left, right], layout)  # type: ignore[no-untyped-call]
+    return call.output_node()
 
 
 def _summed(

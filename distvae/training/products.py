@@ -2,7 +2,8 @@
 
 A library rounds in its own way, so two runs are equal to the bit only with the same one. The choice
 is kept in the cache of the machine, where all runs of these shapes find it, and in the run's
-config.json, so that a resumed run does as before.
+config.json, so that a resumed run does as before. A compiled step has one choice more, the kernel
+of this package.
 """
 
 import contextlib
@@ -33,13 +34,16 @@ from distvae.platform import (
 )
 from distvae.reading import read_record
 from distvae.records import WorldRecord
+from distvae.training import kernel
 from distvae.training.engine import Engine
 from distvae.training.world import gathered
 
 Shape = tuple[int, int, int]
 """Rows, inputs and outputs of a dense layer."""
 MARGIN = 1.1
-"""How many times as fast the other library must be than the usual one of a machine."""
+"""How many times as fast another must be than the usual one of a machine."""
+OWN = "own"
+"""The kernel of this package, as a choice beside the libraries."""
 ROUNDS = 7
 REPEATS = 4
 
@@ -49,6 +53,7 @@ class Choice:
     """What a machine was found to be faster with."""
 
     library: str
+    """Or :data:`OWN`."""
     seconds: dict[str, float]
     """Of the products of all layers, forward and backward, by library."""
 
@@ -70,9 +75,27 @@ def choose_library(engine: Engine, earlier: WorldRecord | None = None) -> None:
     exact = all(gathered(accelerator, onednn_is_exact()))
     taken = earlier and (earlier.library or multiplies())
     if taken is None and exact:
-        found = _of_machine(shapes, cache_folder(engine.config.data))
+        usual = multiplies()
+        other = BLAS if usual == ONEDNN else ONEDNN
+        found = _of_machine(shapes, cache_folder(engine.config.data), usual, other)
         taken = gathered(accelerator, found)[0]
     multiply_by(taken if taken == ONEDNN and exact else BLAS)
+
+
+def own_is_faster(engine: Engine) -> bool:
+    """Whether the kernel of this package multiplies faster in a compiled step than the library.
+
+    All processes call it together and find the same.
+    """
+    accelerator, optim = engine.accelerator, engine.config.optim
+    shapes = sorted(set(_shapes(engine)))
+    if accelerator.device.type != "cpu" or not shapes or optim.mixed_precision != "no":
+        return False
+    if not all(gathered(accelerator, kernel.works())):
+        return False
+    found = _of_machine(shapes, cache_folder(engine.config.data), multiplies(), OWN)
+    taken: str = gathered(accelerator, found)[0]
+    return taken == OWN
 
 
 def _shapes(engine: Engine) -> Iterable[Shape]:
@@ -83,32 +106,33 @@ def _shapes(engine: Engine) -> Iterable[Shape]:
             yield positions.stop - positions.start, module.in_features, module.out_features
 
 
-def _of_machine(shapes: list[Shape], cache: Path) -> str:
-    """The library that was measured for these shapes on this machine, or is now."""
+def _of_machine(shapes: list[Shape], cache: Path, usual: str, other: str) -> str:
+    """Which of two was measured for these shapes on this machine, or is now."""
     key = {
         "processor": processor(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "usual": multiplies(),
+        "usual": usual,
         "shapes": shapes,
+        **({"other": kernel.version()} if other == OWN else {}),
     }
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     path = cache / "products" / f"{digest}.json"
-    known = _kept(path)
+    known = _kept(path, usual, other)
     if known is None:
-        damaged, found = path.exists(), measured(shapes)
+        damaged, found = path.exists(), measured(shapes, usual, other)
         with contextlib.suppress(OSError):  # then it is measured anew in the next run
             if damaged:
                 path.unlink()
             _keep(path, {**dataclasses.asdict(found), **key})
-        known = _kept(path) or found  # another process may have been quicker
+        known = _kept(path, usual, other) or found  # another process may have been quicker
     return known.library
 
 
-def _kept(path: Path) -> Choice | None:
+def _kept(path: Path, *known: str) -> Choice | None:
     with contextlib.suppress(DistvaeError):
         choice = read_record(path, Choice)
-        return choice if choice.library in (ONEDNN, BLAS) else None
+        return choice if choice.library in known else None
     return None
 
 
@@ -121,36 +145,44 @@ def _keep(path: Path, content: dict[str, object]) -> None:
             os.link(Path(scratch, path.name), path)
 
 
-def measured(shapes: Iterable[Shape]) -> Choice:
-    """The usual library of this machine, or the other where that is faster by the margin."""
-    usual = multiplies()
-    other = BLAS if usual == ONEDNN else ONEDNN
+def measured(shapes: Iterable[Shape], usual: str, other: str) -> Choice:
+    """The usual way of this machine to multiply, or the other where that is faster by the margin.
+
+    Args:
+        shapes: of the layers.
+        usual: a library.
+        other: a library or :data:`OWN`.
+    """
     seconds = {usual: 0.0, other: 0.0}
     for shape in shapes:
-        for library, spent in _times(shape, (usual, other)).items():
-            seconds[library] += spent
+        for way, spent in _times(shape, (usual, other)).items():
+            seconds[way] += spent
     faster = seconds[usual] > MARGIN * seconds[other]
     return Choice(other if faster else usual, seconds)
 
 
 @torch.no_grad()
-def _times(shape: Shape, libraries: tuple[str, str]) -> dict[str, float]:
-    """Seconds of a dense layer's three products by each library; the quickest of some rounds."""
+def _times(shape: Shape, ways: tuple[str, str]) -> dict[str, float]:
+    """Seconds of a dense layer's three products in each way; the quickest of some rounds."""
     rows, inputs, outputs = shape
-    x, weight, bias = torch.ones(rows, inputs), torch.ones(outputs, inputs), torch.ones(outputs)
+    x, weight = torch.ones(rows, inputs), torch.ones(outputs, inputs)
     gradient = torch.ones(rows, outputs)
-    best = dict.fromkeys(libraries, float("inf"))
+    operands = (x, weight.t()), (gradient, weight), (gradient.t(), x)
+    products = [
+        (left, right, left.new_empty(len(left), right.shape[1])) for left, right in operands
+    ]
+    best = dict.fromkeys(ways, float("inf"))
     for _ in range(ROUNDS):
-        for library in libraries:
-            with multiplying_by(library):
+        for way in ways:
+            with multiplying_by(way) if way != OWN else contextlib.nullcontext():
+                multiply = kernel.multiply if way == OWN else _by_library
                 started = time.perf_counter()
                 for _ in range(REPEATS):
-                    _layer(x, weight, bias, gradient)
-                best[library] = min(best[library], (time.perf_counter() - started) / REPEATS)
+                    for left, right, out in products:
+                        multiply(left, right, out)
+                best[way] = min(best[way], (time.perf_counter() - started) / REPEATS)
     return best
 
 
-def _layer(x: Tensor, weight: Tensor, bias: Tensor, gradient: Tensor) -> None:
-    nn.functional.linear(x, weight, bias)
-    torch.mm(gradient, weight)
-    torch.mm(gradient.t(), x)
+def _by_library(left: Tensor, right: Tensor, out: Tensor) -> None:
+    torch.mm(left, right, out=out)

@@ -186,6 +186,8 @@ def _go_on(
 def _prepared(engine: Engine, earlier: RunRecord | None = None) -> tuple[Engine, Chosen]:
     """The engine as it trains: its products, precision, compiled step, its steps captured."""
     choose_library(engine, earlier.world if earlier else None)
+    if earlier:
+        engine = dataclasses.replace(engine, own_products=earlier.world.own_products)
     engine, precision = decided(engine, earlier.precision if earlier else None)
     engine, capture = captured(compiled(engine))
     return engine, Chosen(precision, capture)
@@ -237,7 +239,8 @@ def _run_session(
 def _announce(engine: Engine, chosen: Chosen, console: TrainingConsole) -> None:
     model, accelerator = engine.trained.model, engine.accelerator
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    products = f"; products by {library_name()}" if accelerator.device.type == "cpu" else ""
+    by = f"{library_name()}{', compiled ones by distvae' if engine.own_products else ''}"
+    products = f"; products by {by}" if accelerator.device.type == "cpu" else ""
     console.say(
         f"{type(model).__name__} {model.config.network}, {parameters:,} parameters; "
         f"{len(engine.train_images):,} {model.domain.told}, "

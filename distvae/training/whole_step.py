@@ -23,11 +23,16 @@ Values = tuple[Tensor, Tensor, Tensor, dict[str, Tensor], dict[str, Tensor]]
 """The fields of a loss."""
 
 
-def compiled_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
+def compiled_update(wrapped: Wrapped, loss_of: LossOf, own: bool = False) -> Update:
     """The whole step as one compiled graph: noise in, weights, moments and average changed.
 
     For one process, one micro-batch and no gradient scaler. What changes from step to step goes in
     as a tensor, so that nothing is compiled twice, but where a player starts later than others.
+
+    Args:
+        wrapped: what is trained.
+        loss_of: from a batch to the losses.
+        own: whether matrices are multiplied by the kernel of this package.
     """
     # a new one, without the casts that Accelerate puts around the forward of the other
     bare = Training(wrapped.training.model, wrapped.training.objective)
@@ -51,7 +56,7 @@ def compiled_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
     def whole_step(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
         return take_step(turns, batches, row.float())
 
-    compiled = compile_step(whole_step)
+    compiled = compile_step(whole_step, own)
 
     def update(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
         with torch.no_grad():

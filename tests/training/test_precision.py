@@ -19,11 +19,14 @@ from torch.utils._pytree import tree_leaves
 from distvae.batch import Batch
 from distvae.checkpoint import Progress, load_checkpoint, save_checkpoint
 from distvae.conditions import Conditions
+from distvae.files import write_json
 from distvae.objectives import OBJECTIVES, Pressure
+from distvae.platform import multiplies
 from distvae.recipes import launched_with
-from distvae.training import precision
+from distvae.training import kernel, precision
 from distvae.training.precision import FEWEST_STEPS, decided, without_timing
 from distvae.training.probing import step_seconds
+from distvae.training.products import OWN
 from tests.conftest import SMALL, Command, assert_refused
 from tests.training.conftest import Settings, lines, losses, take_steps, trained, watched
 from tests.training.recorder import launch, refusals, seen
@@ -319,13 +322,34 @@ def test_compiled_steps_agree_with_eager_ones(
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
         pytest.skip("no C++ compiler")
     small = ("--hidden", "16", "--latent-dim", "3", "--batch-size", "12", "--log-every", "1")
-    flags = ("--max-steps", "12", "--clip", "40", "--compile", "on", "--output", "compiled")
+    cache = ("--cache-dir", "cache")
+    flags = ("--max-steps", "12", "--clip", "40", "--compile", "on", "--output", "compiled", *cache)
     (here / "recipe.yaml").write_text(json.dumps(changes))
     ended = distvae("train", "--config", "recipe.yaml", "--data", shapes, *small, *flags)
     assert ended.code == 0, ended.err
     eager = trained(settings(max_steps=12, clip=40.0, **changes), here / "eager")
     assert losses(here / "compiled") == pytest.approx(losses(eager), rel=1e-3)
     assert losses(here / "compiled", "test") == pytest.approx(losses(eager, "test"), rel=1e-3)
+    if changes or not kernel.works():
+        return
+    (kept,) = [
+        path for path in (here / "cache/products").iterdir() if '"other"' in path.read_text()
+    ]
+    own = json.loads(kept.read_text())["library"] == OWN
+    assert own_products(here / "compiled") == own == ("ones by distvae" in words(ended.out))
+    write_json(kept, {"library": multiplies() if own else OWN, "seconds": {}})
+    resumed = distvae("train", "--resume", "compiled", "--max-steps", 14, *cache)
+    assert resumed.code == 0, resumed.err
+    assert own_products(here / "compiled") == own
+
+
+def own_products(run: Path) -> bool:
+    world: dict[str, Any] = json.loads((run / "config.json").read_text())["world"]
+    return bool(world.get("own_products", False))
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
 
 
 @pytest.mark.parametrize(
