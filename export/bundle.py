@@ -114,6 +114,7 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
     template = Template((here / _template(manifest)).read_text(encoding="utf-8"))
     tested = [[name, f"{value:.5g}"] for name, value in measured(run).items()]
     facts = {
+        "posterior_rows": _of_posteriors(read_manifest(folder / "encoder.onnx")),
         "name": markdown(run.resolve().name),
         "page": PAGE if page else "",
         "files": _markdown(_headings(rows), [row.cells() for row in rows]),
@@ -145,7 +146,6 @@ def _of_manifest(manifest: Manifest) -> dict[str, object]:
         "ending": next(iter(domain.writers)),
         "opset": manifest.opset,
         "noise_dim": manifest.noise_dim,
-        "posterior_rows": _of_posteriors(manifest),
         "data": markdown(str(manifest.data["source"])),
         "fingerprint": markdown(str(manifest.data["fingerprint"])),
         "licence": MNIST_LICENCE if bundled else OTHER_LICENCE,
@@ -168,6 +168,11 @@ def _of_posteriors(manifest: Manifest) -> str:
         given = ", given the means of the levels above" if number else ""
         lines.append(
             f"| output {names} | float32 `[{sides}]` | the posterior of {of}the latents{given} |\n"
+        )
+    if manifest.gives_noise:
+        lines.append(
+            f"| output `noise` | float32 `[batch, {manifest.noise_dim}]` | what the decoder turns "
+            "into the reconstruction |\n"
         )
     return "".join(lines)
 

@@ -206,11 +206,12 @@ def _graphs(
     """Names and graphs of the files, float32 first."""
     from distvae.export.convert import decoder_graph, encoder_graph
 
-    graphs = {"decoder": decoder_graph(model, origin), "encoder": encoder_graph(model, origin)}
-    for name, proto in graphs.items():
-        yield f"{name}.onnx", proto
+    decoder = decoder_graph(model, origin)
+    yield "decoder.onnx", decoder
+    yield "encoder.onnx", encoder_graph(model, origin, noise=True)
     if config.precision == "fp32":
         return
+    graphs = {"decoder": decoder, "encoder": encoder_graph(model, origin)}
     from distvae.export.quantize import half, integer
 
     if config.precision == "fp16":

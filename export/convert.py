@@ -4,6 +4,7 @@ Legend: B batch, S the axes of an example, Z latent dimensions, L labels.
 """
 
 import contextlib
+import dataclasses
 import logging
 import warnings
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from distvae.export.manifest import (
     DECODER,
     ENCODER,
     KEY,
+    NOISE,
     LevelRecord,
     Manifest,
     parse_manifest,
@@ -67,13 +69,19 @@ def decoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
     return described(proto, manifest)
 
 
-def encoder_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
-    """``image`` or ``values``, and ``label``, to ``mean`` and ``log_variance`` of each level."""
-    manifest = _manifest(ENCODER, model, origin)
+def encoder_graph(model: VAE, origin: Origin, noise: bool = False) -> onnx.ModelProto:
+    """``image`` or ``values``, and ``label``, to ``mean`` and ``log_variance`` of each level.
+
+    With ``noise`` it also gives a noise that the decoder turns into these means, where the model
+    can tell one. A small error of a mean may be a large one of the noise: for float32 alone.
+    """
+    noise = noise and model.latents.finds_noise
+    manifest = dataclasses.replace(_manifest(ENCODER, model, origin), gives_noise=noise)
     name, shape, dtype = manifest.example
     inputs = {name: torch.zeros(2, *shape, dtype=getattr(torch, dtype))}
-    graph = EncoderGraph(for_inference(model))
+    graph = EncoderGraph(for_inference(model), noise)
     outputs = [name for parts in manifest.posteriors.values() for name in parts]
+    outputs += [NOISE] if noise else []
     proto = _export(graph, manifest, inputs, outputs)
     return described(proto, manifest)
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.export.inputs import checked_rows, given_of_rows
-from distvae.export.manifest import ENCODER
+from distvae.export.manifest import ENCODER, NOISE
 from distvae.export.session import Opened
 from distvae.labels import Labels
 
@@ -63,10 +63,42 @@ class Encoder(Opened):
 
         Takes and raises what :meth:`encode` does; a model of one level has one entry.
         """
+        found = self._run(images, labels)
+        return {
+            level: Posterior(*(found[name] for name in parts))
+            for level, parts in self.manifest.posteriors.items()
+        }
+
+    def noise(self, images: NDArray[Any], labels: Labels | None = None) -> NDArray[np.float32]:
+        """The noise that the decoder turns into the means of the posteriors of images.
+
+        With it :meth:`Sampler.decode` gives the reconstruction, and :meth:`Sampler.interpolate` the
+        way between two images. Of a prior that is a mixture it is that of the likeliest component.
+
+        Args:
+            images: as :meth:`encode` takes them ``[N, *S]``.
+            labels: the same.
+
+        Returns:
+            ``[N, noise_dim]``.
+
+        Raises:
+            DistvaeError: as :meth:`encode`, or the file does not tell the noise.
+        """
+        if not self.manifest.gives_noise:
+            raise DistvaeError(
+                f"{self._graph.path} does not give the noise of an image",
+                "it is a smaller file, or one of an earlier version or of latents that no noise is "
+                "known of",
+                "Take encoder.onnx of a new export: distvae export --onnx",
+            )
+        return self._run(images, labels)[NOISE]
+
+    def _run(self, images: NDArray[Any], labels: Labels | None) -> dict[str, NDArray[np.float32]]:
+        """All outputs by name."""
         name, shape, dtype = self.manifest.example
         many = self.manifest.domain.field_name
         inputs = {name: checked_rows(images, many, np.dtype(dtype).type, shape)}
         inputs |= given_of_rows(labels, len(images), self.manifest)
         found = self._graph.run(inputs, len(images))
-        parts = zip(found[::2], found[1::2], strict=True)  # mean and log-variance of a level
-        return dict(zip(self.manifest.posteriors, map(Posterior._make, parts), strict=True))
+        return dict(zip(self._graph.outputs, found, strict=True))

@@ -103,15 +103,24 @@ class EncoderGraph(nn.Module):
 
     Of a flow posterior: where the flow carries the mean of its base, and the base's log-variance.
     Of several levels, each is given the means of those before.
+
+    Args:
+        model: what is exported.
+        noise: whether a noise that the decoder turns into these means is told last.
     """
 
-    def __init__(self, model: VAE) -> None:
+    def __init__(self, model: VAE, noise: bool = False) -> None:
         super().__init__()
         self.model = model
         self.contexts = Contexts(model)
+        self.noise = noise
 
     def forward(self, example: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        """Mean and log-variance of each level, those of a level one after the other."""
+        """Mean and log-variance of each level, one after the other, then the noise ``[B, D]``."""
         context = self.contexts(given)
         found = self.model.posteriors(self.model.domain.to_expected_input(example), context)
-        return tuple(part for each in found for part in (each.mean, each.log_variance))
+        parts = [part for each in found for part in (each.mean, each.log_variance)]
+        if self.noise:
+            latents = tuple(each.mean for each in found)
+            parts.append(self.model.latents.noise_for(latents, context))
+        return tuple(parts)

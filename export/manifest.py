@@ -21,11 +21,14 @@ from distvae.values import Within, coerce
 
 KEY = "distvae.manifest"
 """Metadata key under which the object stands."""
-FORMAT = 2
-"""Raised when an older reader would misread a newer file. The first one knew two domains alone."""
+FORMAT = 3
+"""Raised when an older reader would misread a newer file. The first one knew two domains alone, the
+second no encoder that gives the noise."""
 DECODER, ENCODER = "decoder", "encoder"
 RESERVED = ("noise", "image", "values", "mean", "log_variance", "mean_image", "label")
 """Names of inputs and outputs that are no attributes."""
+NOISE = "noise"
+"""What a decoder takes, and an encoder may give."""
 POSTERIOR = ("mean", "log_variance")
 """Outputs of an encoder; of several levels, a dot and the name of the level follow."""
 _Size = Annotated[int, Within(1, 2**24)]
@@ -72,6 +75,8 @@ class Manifest:
     """Where the graph takes something else than one label: an input for each, see ``given``."""
     levels: tuple[LevelRecord, ...] = ()
     """Of the latents, the one nearest to the noise first, where they are not one vector."""
+    gives_noise: bool = False
+    """Whether an encoder also gives ``noise``, which the decoder turns into the mean."""
 
     @property
     def given(self) -> dict[str, str]:
@@ -127,6 +132,7 @@ class Manifest:
         facts = {**vars(self), "domain": self.domain.record()}
         for name in ("attributes", "levels"):
             facts[name] = [dataclasses.asdict(each) for each in facts[name]]
+        for name in ("attributes", "levels", "gives_noise"):
             if not facts[name]:
                 del facts[name]
         return json.dumps(facts, sort_keys=True, ensure_ascii=False)

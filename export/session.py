@@ -13,7 +13,7 @@ from distvae.attributes import Attribute
 from distvae.errors import DistvaeError, nearest
 from distvae.export import probe
 from distvae.export.checksum import check_file
-from distvae.export.manifest import DECODER, KEY, Manifest, parse_manifest
+from distvae.export.manifest import DECODER, KEY, NOISE, Manifest, parse_manifest
 from distvae.export.outline import Outline, read_outline
 
 PROVIDERS = {
@@ -263,12 +263,14 @@ def _rows(manifest: Manifest) -> tuple[dict[str, Row], dict[str, Row]]:
         for given, kind in manifest.given.items()
     }
     if manifest.graph == DECODER:
-        return {"noise": (_FLOAT32, (manifest.noise_dim,)), **labels}, {name: example}
+        return {NOISE: (_FLOAT32, (manifest.noise_dim,)), **labels}, {name: example}
     outputs: dict[str, Row] = {
         output: (_FLOAT32, sides)
         for parts in manifest.posteriors.values()
         for output, sides in parts.items()
     }
+    if manifest.gives_noise:
+        outputs[NOISE] = (_FLOAT32, (manifest.noise_dim,))
     return {name: example, **labels}, outputs
 
 

@@ -34,6 +34,9 @@ BATCHES = (1, 7, 256)
 TOLERANCE = 1e-5
 """Largest error of a float32 export, in units of the image's range, or of 1 for a posterior and for
 standardized vectors, relative where a value exceeds one."""
+NOISE_TOLERANCE = 1e-2
+"""The same of latents that are drawn from an encoder's noise: there and back, rounding is amplified
+by what the prior scales."""
 SEED = 0
 REPORT = "Please report it with the model's config.json."
 Advance = Callable[[int], None]
@@ -110,7 +113,10 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
 
 
 def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
-    """Posteriors of what the model draws; errors are relative where values exceed one."""
+    """Posteriors of what the model draws; errors are relative where values exceed one.
+
+    Of the noise it is compared what the model draws from it: another one may do the same.
+    """
     encoder = Encoder(path, verify=True)
     noise = standard_normal(SEED, 0, NOISES, model.latents.noise_dim)
     for turn in range(turns(model)):
@@ -133,7 +139,31 @@ def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
                     REPORT,
                 )
             yield Parity(error, float(off.mean()), None, 0 if number else len(images))
+        if encoder.manifest.gives_noise:
+            _check_noise(path, model, encoder.noise(images, given.asked()), posteriors, given)
         advance(NOISES)
+
+
+def _check_noise(
+    path: Path,
+    model: VAE,
+    noise: NDArray[np.float32],
+    posteriors: tuple[Posterior, ...],
+    given: Given,
+) -> None:
+    """That the model turns the noise ``[B, D]`` of a file into the means of the posteriors."""
+    with torch.no_grad():
+        latents = model.latents.draw(*_on_device(model, torch.from_numpy(noise), given))
+        off = max(
+            float(((z - each.mean).abs() / each.mean.abs().clamp_min(1.0)).max())
+            for z, each in zip(latents, posteriors, strict=True)
+        )
+    if not off <= NOISE_TOLERANCE:
+        raise DistvaeError(
+            f"{path} gives a noise that the model does not turn into the posterior's mean",
+            f"at most {NOISE_TOLERANCE:.0e} of difference was expected, found {off:.1e}",
+            REPORT,
+        )
 
 
 def _parts(

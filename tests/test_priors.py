@@ -22,6 +22,7 @@ from torch.distributions import (
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.distributions import DiagonalGaussian
+from distvae.inference import for_inference
 from distvae.latents import estimated_rate, known
 from distvae.models import VAE, build_model
 from distvae.priors import PRIORS, Prior
@@ -329,6 +330,32 @@ def test_every_noise_has_a_component_of_its_label(name: str) -> None:
         chosen = choose(noise, Context(labels), tables.thresholds, tables.own)
         start = label * COMPONENTS if name == "vamp" else 0
         assert ((chosen >= start) & (chosen < start + COMPONENTS)).all()
+
+
+@pytest.mark.parametrize("kind", ["vae", "cvae"])
+@pytest.mark.parametrize("name", OTHERS)
+@torch.no_grad()
+def test_noise_for_latents_gives_them_again(name: str, kind: str) -> None:
+    """Of a mixture the noise is that of the component which most probably gave them."""
+    model = random_model(name, 3, kind)
+    z = 2.0 * random_posterior(3, 60).mean
+    for label in range(LABELS):
+        context = Context.of_label(torch.full((60,), label) if model.conditional else None)
+        for prior in (gaussian(model).prior, gaussian(for_inference(model)).prior):
+            noise = prior.noise_for(z, context)
+            assert noise.shape == (60, prior.noise_dim)
+            torch.testing.assert_close(prior.transform(noise, context), z, rtol=1e-9, atol=1e-9)
+        if name == "flow":
+            continue
+        mixture = mixture_of(model, label)
+        assert isinstance(mixture, MixtureSameFamily)
+        parts, weights = mixture.component_distribution, mixture.mixture_distribution
+        expected = (parts.log_prob(z.unsqueeze(1)) + weights.logits).argmax(1)
+        tables = gaussian(model).prior.tables()  # type: ignore[operator]
+        chosen = choose(noise, context, tables.thresholds, tables.own)
+        start = label * COMPONENTS if tables.own else 0
+        assert len(expected.unique()) > 1
+        torch.testing.assert_close(chosen - start, expected)
 
 
 @pytest.mark.parametrize("kind", ["vae", "cvae"])

@@ -120,6 +120,15 @@ class LatentSpace(nn.Module, ABC):
         """The noise ``[R, noise_dim]`` that ``draw`` would turn into these latents."""
         raise NotImplementedError(f"{type(self).__name__} is not invertible")
 
+    @property
+    def finds_noise(self) -> bool:
+        """Whether ``noise_for`` is known."""
+        return self.invertible
+
+    def noise_for(self, latents: Latents, context: Context | None) -> Tensor:
+        """A noise ``[R, noise_dim]`` that ``draw`` turns into these latents."""
+        return self.whiten(latents, context)
+
     def prepare(self, images: ResidentImages) -> None:
         """Begin with what the training images are like; most spaces do not need to."""
 

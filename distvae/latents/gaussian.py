@@ -142,6 +142,15 @@ class GaussianSpace(LatentSpace):
         """By the prior ``[R, Z]``."""
         return self.prior.whiten(latents[0], context)
 
+    @property
+    def finds_noise(self) -> bool:
+        """Every prior finds it."""
+        return True
+
+    def noise_for(self, latents: Latents, context: Context | None) -> Tensor:
+        """By the prior ``[R, noise_dim]``."""
+        return self.prior.noise_for(latents[0], context)
+
     def prepare(self, images: ResidentImages) -> None:
         """The prior's beginning."""
         self.prior.prepare(images)

@@ -58,6 +58,13 @@ class Prior(Wide, ABC):
         """The noise that ``transform`` would turn into ``z``: ``[B, Z]`` to ``[B, noise_dim]``."""
         raise NotImplementedError(f"{type(self).__name__} is not invertible")
 
+    def noise_for(self, z: Tensor, context: Context | None) -> Tensor:
+        """A noise that ``transform`` turns into ``z``: ``[B, Z]`` to ``[B, noise_dim]``.
+
+        Of an invertible prior there is one; another prior chooses that which is likeliest.
+        """
+        return self.whiten(z, context)
+
     def prepare(self, images: ResidentImages) -> None:
         """Begin with what the training images are like; most priors do not need to."""
 

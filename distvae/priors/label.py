@@ -87,6 +87,10 @@ class LabelPrior(Prior):
         log_diagonal = self._held()
         return self.means, self._inverse(self._whitening(log_diagonal), log_diagonal)
 
+    def whitening(self) -> Tensor:
+        """W ``[L, Z, Z]``."""
+        return self._whitening(self._held())
+
     def simplified(self) -> nn.Module:
         """With finished tables."""
         return FixedLabelPrior(self)
@@ -170,16 +174,26 @@ class AttributesPrior(LabelPrior):
 
 
 class FixedLabelPrior(nn.Module):
-    """:class:`LabelPrior` with its tables finished, and without the way back."""
+    """:class:`LabelPrior` with its tables finished."""
 
     def __init__(self, trained: LabelPrior) -> None:
         super().__init__()
         self.noise_dim = trained.noise_dim
         mean, colouring = trained.tables()
         self.mean, self.colouring = nn.Parameter(mean), nn.Parameter(colouring.flatten(1))
+        self.whitening = nn.Parameter(trained.whitening().flatten(1))
 
     def transform(self, noise: Tensor, context: Context) -> Tensor:
         """``noise [B, Z]`` and the label to ``[B, Z]``."""
         label = context.label
-        colouring = F.embedding(label, self.colouring).view(-1, self.noise_dim, self.noise_dim)
-        return F.embedding(label, self.mean) + (colouring @ noise.unsqueeze(2)).squeeze(2)
+        return F.embedding(label, self.mean) + self._by(self.colouring, label, noise)
+
+    def noise_for(self, z: Tensor, context: Context) -> Tensor:
+        """``W[y] (z - mean[y])`` ``[B, Z]``."""
+        label = context.label
+        return self._by(self.whitening, label, z - F.embedding(label, self.mean))
+
+    def _by(self, table: Tensor, label: Tensor, vectors: Tensor) -> Tensor:
+        """Vectors ``[B, Z]`` times the matrix of their label."""
+        matrices = F.embedding(label, table).view(-1, self.noise_dim, self.noise_dim)
+        return (matrices @ vectors.unsqueeze(2)).squeeze(2)

@@ -23,6 +23,8 @@ from distvae.values import Within
 COMPONENTS = 50
 EXTRA = 2
 """Numbers of the noise that decide on the component."""
+USUAL_LENGTH = math.sqrt(2.0 * math.log(2.0))
+"""Median length of these numbers."""
 
 
 class Tables(NamedTuple):
@@ -42,6 +44,29 @@ class Tables(NamedTuple):
         component = choose(noise, context, self.thresholds, self.own)
         mean, scale = F.embedding(component, self.mean), F.embedding(component, self.scale)
         return mean + scale * noise[:, EXTRA:]
+
+    def noise_for(self, z: Tensor, context: Context | None) -> Tensor:
+        """See :meth:`Mixture.noise_for`."""
+        rows, size = of_row(self.thresholds, context), self.thresholds.shape[1] + 1
+        shares = torch.atan(rows) / math.pi + 0.5
+        edges = F.pad(F.pad(shares, (1, 0), value=0.0), (0, 1), value=1.0)
+        mean, scale = self._of_components(context, size)
+        whitened = (z.unsqueeze(1) - mean) / scale
+        density = -0.5 * whitened.square().sum(2) - scale.log().sum(2)
+        weights = edges.diff(dim=1).clamp_min(torch.finfo(z.dtype).tiny)
+        chosen = (density + weights.log()).argmax(1, keepdim=True)
+        middle = 0.5 * (edges[:, :-1] + edges[:, 1:]).expand(z.shape[0], -1).gather(1, chosen)
+        angle = math.pi * (middle - 0.5)
+        own = whitened.gather(1, chosen.unsqueeze(2).expand(-1, -1, z.shape[1])).squeeze(1)
+        return torch.cat([USUAL_LENGTH * angle.sin(), USUAL_LENGTH * angle.cos(), own], dim=1)
+
+    def _of_components(self, context: Context | None, size: int) -> tuple[Tensor, Tensor]:
+        """Mean and scale ``[B, M, Z]`` of all that a row may fall to, or ``[1, M, Z]``."""
+        tables = (table.view(-1, size, table.shape[1]) for table in (self.mean, self.scale))
+        if self.own and context is not None:
+            tables = (table.index_select(0, context.label) for table in tables)
+        mean, scale = tables
+        return mean, scale
 
 
 class Mixture(Prior):
@@ -88,6 +113,10 @@ class Mixture(Prior):
         """Noise ``[B, 2 + Z]`` to ``mean + scale * noise`` of a component ``[B, Z]``."""
         return self.tables().transform(noise, context)
 
+    def noise_for(self, z: Tensor, context: Context | None) -> Tensor:
+        """A noise ``[B, 2 + Z]`` of the component that ``z [B, Z]`` most probably came from."""
+        return self.tables().noise_for(z, context)
+
     def simplified(self) -> nn.Module:
         """With finished tables."""
         return FixedMixture(self)
@@ -115,8 +144,14 @@ class FixedMixture(nn.Module):
 
     def transform(self, noise: Tensor, context: Context | None) -> Tensor:
         """``noise [B, noise_dim]`` and the label, where there is one, to ``[B, Z]``."""
-        tables = Tables(self.mean, self.scale, self.thresholds, self.own)
-        return tables.transform(noise, context)
+        return self._tables().transform(noise, context)
+
+    def noise_for(self, z: Tensor, context: Context | None) -> Tensor:
+        """``[B, Z]`` to ``[B, noise_dim]``."""
+        return self._tables().noise_for(z, context)
+
+    def _tables(self) -> Tables:
+        return Tables(self.mean, self.scale, self.thresholds, self.own)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,13 @@ def test_each_level_is_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "| output `mean.z2`, `log_variance.z2` | float32 `[batch, 2]` |" in readme
     assert "`[batch, 3]` | the posterior of level z1 of the latents, given the means" in readme
 
+    write_graph(encoder_graph(model, ORIGIN, noise=True), path)
+    verify(path, model)
+    with torch.no_grad():
+        latents = space.draw(torch.from_numpy(Encoder(path).noise(images)), None)
+    for name, z in zip(("z2", "z1"), latents, strict=True):
+        np.testing.assert_allclose(z.numpy(), posteriors[name].mean, atol=1e-4)
+
     _moved(proto, path, "latents.lower.bias")
     with pytest.raises(DistvaeError, match=r"not encode as the model does: mean\.z1 2 of image"):
         verify(path, model)

@@ -107,7 +107,7 @@ def test_a_file_that_is_not_ours_is_refused(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 3}, "manifest format 3"),
+        ({"format": 4}, "manifest format 4"),
         ({"format": 0}, "manifest format 0"),
         ({"format": "1"}, "format is '1'"),
         ({"domain": {"name": "images", "shape": [1, 28]}}, "damaged manifest"),
