@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from distvae.export.bundle import Row
     from distvae.export.convert import Origin
+    from distvae.export.rates import Rates
     from distvae.models import VAE
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -53,7 +54,7 @@ class ExportConfig:
     precision: Precision = "fp32"
     """`fp16` and `int8` write smaller files beside the float32 ones and measure what that costs; int8 is calibrated on the training images."""
     data: DataName | None = None
-    """Where the data of the run lies now, if it was moved, for the other precisions; left out: where the run says."""
+    """Where the data of the run lies now, if it was moved, for the other precisions and the page; left out: where the run says."""
     web: bool = False
     """Add web/, a static page that draws in a browser."""
     check: FileName | None = None
@@ -112,8 +113,28 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
             from distvae.export.web import write_page
 
             (folder / WEB).mkdir()
-            write_page(folder / "decoder.onnx", folder / WEB)
+            name = run.folder.resolve().name
+            write_page(folder / "decoder.onnx", folder / WEB, name, _rates(run, model, config.data))
     return rows
+
+
+def _rates(run: Run, model: "VAE", place: str | None) -> "Rates | None":
+    """Of the latents, on test images; where the data is not there, on what the model draws."""
+    from distvae.data.provenance import open_recorded
+    from distvae.export.rates import rates
+
+    if not model.latents.finds_noise:
+        return None
+    try:
+        split = open_recorded(run, place, progress_bar).test
+    except DistvaeError as error:
+        if place is not None:
+            raise
+        make_console().print(
+            f"the page sorts latents by their rate on images that the model draws: {error.thing}"
+        )
+        split = None
+    return rates(model, split if split is not None and len(split) else None)
 
 
 def _refuse_what_is_of_images(config: ExportConfig, thing: str) -> None:

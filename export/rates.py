@@ -38,11 +38,11 @@ class Rates:
 
 @torch.no_grad()
 def rates(model: VAE, split: Split | None) -> Rates:
-    """The mean over images of KL(N(m, s^2) || N(0, 1)) of each number of the noise.
+    """The mean over images of what each number of the noise has of the rate.
 
-    m and s are mean and standard deviation of that number over the noise which the prior would turn
-    into draws of the image's posterior. Where the prior is a Gaussian these are the parts of the
-    rate and sum to it. Draws are made so that their moments are exact, not estimates.
+    Where the rate has a closed form these are its parts and sum to it. Else each is
+    KL(N(m, s^2) || N(0, 1)), where m and s are mean and standard deviation of that number over the
+    noise which the prior would turn into draws of the image's posterior.
 
     Args:
         model: on the CPU; it finds the noise of latents.
@@ -59,6 +59,9 @@ def rates(model: VAE, split: Split | None) -> Rates:
         features = model.features(model.inputs_of(batch), context)
         given = noise.expand(len(batch.stored), -1, -1)
         draws = space.infer(features, given, context, draws=len(noise))
+        known = torch.cat([draw.rate.double().flatten(1) for draw in draws], 1)
+        if known.shape[1] == space.noise_dim:
+            return known
         many = None if context is None else context.repeated(len(noise))
         found = space.noise_for(tuple(draw.rows for draw in draws), many).double()
         variance, mean = torch.var_mean(found.view(*given.shape[:2], -1), 1, correction=0)

@@ -21,13 +21,14 @@ export function wordOf({ labels }, value) {
 
 /**
  * Fills the section, and copies of it for further attributes; `choose(place, value)` is called with
- * the number of a label, a number, or null for what is not known. Returns `press(key)`.
+ * the number of a label, a number, or null for what is not known. Returns `press(key)`, and
+ * `set(place, label)`, which chooses as the user would.
  */
 export function makeAttributes(section, attributes, choose) {
   const copies = attributes.slice(1).map(() => section.cloneNode(true));
   section.after(...copies);
   section.hidden = attributes.length === 0;
-  const presses = [section, ...copies].slice(0, attributes.length).map((own, place) => {
+  const controls = [section, ...copies].slice(0, attributes.length).map((own, place) => {
     const { name, labels, missing } = attributes[place];
     own.id = place ? `labels-${place}` : own.id;
     const heading = own.querySelector("h2");
@@ -39,9 +40,12 @@ export function makeAttributes(section, attributes, choose) {
     own.querySelector("template").content.querySelector("input").name = `given-${place}`;
     if (labels.length > 0) return makeLabels(own, labels, (value) => choose(place, value), missing);
     makeNumber(own, attributes[place], (value) => choose(place, value));
-    return () => false;
+    return { press: () => false };
   });
-  return (key) => presses.some((press) => press(key));
+  return {
+    press: (key) => controls.some(({ press }) => press(key)),
+    set: (place, label) => controls[place].select(label),
+  };
 }
 
 /** A slider about the mean, and a box that says that the number is not known. */

@@ -1,6 +1,7 @@
 /** The labels to choose from: a radio button each, and a filter where there are many. */
 
 const MANY = 20;
+const SHOWN = 40; // of many labels, those on view
 const SAME_NUMBER = 800; // milliseconds within which digits make one number
 const STEPS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
 
@@ -20,7 +21,7 @@ export function findLabel(names, text) {
 
 /**
  * Fills the section; `choose(label)` is called with a number, or null where there is a button for
- * any label, which `unknown` says. Returns `press(key)`.
+ * any label, which `unknown` says. Returns `press(key)` and `select(label)`.
  */
 export function makeLabels(section, names, choose, unknown = false) {
   section.hidden = names.length === 0;
@@ -44,20 +45,25 @@ export function makeLabels(section, names, choose, unknown = false) {
 
   filter.hidden = names.length <= MANY;
   filter.placeholder = `Find among ${names.length} labels`;
-  filter.addEventListener("input", () => {
+  function find() {
     const wanted = filter.value.trim().toLowerCase();
     const asked = findLabel(names, wanted);
-    radios.forEach((radio, number) => {
-      const found = names[number].toLowerCase().includes(wanted) || number === asked;
-      radio.parentElement.hidden = !found;
-    });
-    section.querySelector(".none").hidden = radios.some((radio) => !radio.parentElement.hidden);
-  });
+    const found = radios.filter((_, number) => (
+      number === asked || names[number].toLowerCase().includes(wanted)));
+    const shown = new Set(names.length > MANY ? found.slice(0, SHOWN) : found);
+    for (const radio of radios) radio.parentElement.hidden = !shown.has(radio);
+    const rest = found.length - shown.size;
+    const words = section.querySelector(".none");
+    words.hidden = shown.size > 0 && rest === 0;
+    words.textContent = rest > 0 ? `and ${rest} more: type a part of a name` : "No label has that in its name.";
+  }
+  filter.addEventListener("input", find);
+  find();
 
   function select(number) {
     const radio = radios[number];
     radio.checked = true;
-    radio.parentElement.scrollIntoView({ block: "nearest" });
+    radio.parentElement.hidden = false;
     choose(number);
   }
 
@@ -71,7 +77,7 @@ export function makeLabels(section, names, choose, unknown = false) {
   }
 
   /** Whether the key chose a label: digits by number, arrows the one before or after. */
-  return function press(key) {
+  function press(key) {
     if (names.length === 0) return false;
     if (/^[0-9]$/.test(key)) type(key);
     else if (key in STEPS) {
@@ -79,5 +85,6 @@ export function makeLabels(section, names, choose, unknown = false) {
       select((now + STEPS[key] + names.length) % names.length);
     } else return false;
     return true;
-  };
+  }
+  return { press, select };
 }

@@ -1,25 +1,35 @@
 /** What is shown, and what the controls change of it. */
 
-import { attributesOf, firstOf, makeAttributes, wordOf } from "./attributes.js";
-import { openDecoder, read } from "./decoder.js";
+import { attributesOf, firstOf, makeAttributes } from "./attributes.js";
+import { openDecoder } from "./decoder.js";
+import { makeSliders, nameOf, orderOf, wholeNameOf } from "./latents.js";
+import { makeProgress, read } from "./loading.js";
 import { SEEDS, standardNormal } from "./noise.js";
-import { clamp, makeMap, makePlane, REACH } from "./plane.js";
+import { makeOwn } from "./own.js";
+import { greatCircle, QUANTILES, STEPS } from "./paths.js";
+import { makeMap, makePlane } from "./plane.js";
+import { openRuntime } from "./runtime.js";
+import { makeStrip } from "./strip.js";
+import { commandOf, factsOf, fileName, givenWords, titleOf } from "./words.js";
 import { makeWork } from "./work.js";
 
 const SAMPLES = 24;
 const MAP_CELLS = 11;
 const NEW_SEEDS = 1e6;
 const SMOOTH_FROM = 128; // pixels; smaller images are shown with square pixels
+const LATER = { pause: 120, slowest: 4000 }; // milliseconds: what need not follow a slider
 
 const $ = (id) => document.getElementById(id);
-const state = { given: [], seed: 0n, number: 0, noise: null, temperature: 1, axes: [0, 1] };
-let manifest, attributes, ask, showPlane, pressLabel;
-let sliders = [];
-let cells = [];
+const state = {
+  given: [], seed: 0n, number: 0, origin: "", noise: null, temperature: 1, axes: [0, 1], ends: [], latent: 0,
+};
+let manifest, attributes, order, ask, showPlane, labels, sliders;
+const strips = {};
 
 /** A noise vector as the decoder takes it. */
 const tempered = (noise) => noise.map((value) => value * Math.fround(state.temperature));
-const dimName = (dim) => `noise ${dim}`;
+const noiseOf = (number) => standardNormal(state.seed, number, manifest.noise_dim);
+const wayAt = (t) => greatCircle(...state.ends.map(({ noise }) => noise))(t);
 
 function changed(...jobs) {
   if (jobs.includes("map")) $("map").classList.remove("fresh");
@@ -27,36 +37,40 @@ function changed(...jobs) {
   showWords();
 }
 
-function setNoise(noise, number) {
-  Object.assign(state, { noise, number });
-  sliders.forEach((_, dim) => showSlider(dim));
+/** Shows the image of a noise: that of a sample's number, or of an origin in words. */
+function setNoise(noise, number, origin = "") {
+  Object.assign(state, { noise, number, origin });
+  sliders.show(noise);
   showPoint();
-  changed("image", "map");
+  changed("image", "map", "along");
 }
 
 function setSeed(seed) {
   state.seed = seed;
   $("seed").value = seed;
   $("seed").setCustomValidity("");
-  setNoise(standardNormal(seed, 0, manifest.noise_dim), 0);
+  for (const end of [0, 1]) {
+    if (!state.ends[end]?.chosen) setEnd(end, noiseOf(end), `seed ${seed}, image ${end}`, false);
+  }
+  setNoise(noiseOf(0), 0);
   changed("samples");
 }
 
-function setDimensions(values) {
-  for (const [dim, value] of values) {
-    state.noise[dim] = value;
-    showSlider(dim);
-  }
-  state.number = null;
+function setDimensions(values, origin = "") {
+  const noise = state.noise.slice();
+  for (const [dim, value] of values) noise[dim] = value;
+  Object.assign(state, { noise, number: null, origin });
+  sliders.show(noise);
   showPoint();
   const onPlane = values.every(([dim]) => state.axes.includes(dim));
-  changed("image", ...(onPlane ? [] : ["map"]));
+  const onWay = values.every(([dim]) => dim === state.latent);
+  changed("image", ...(onPlane ? [] : ["map"]), ...(onWay ? [] : ["along"]));
 }
 
 function setTemperature(temperature) {
   state.temperature = temperature;
   $("temperature-value").value = temperature.toFixed(2);
-  changed("image", "samples", "map");
+  changed("image", "samples", "map", "between", "along");
 }
 
 function setAxis(which, dim) {
@@ -67,138 +81,154 @@ function setAxis(which, dim) {
   changed("map");
 }
 
-function showAxes() {
-  [$("axis-x").value, $("axis-y").value] = state.axes;
-  sliders.forEach((slider, number) => {
-    slider.parentElement.classList.toggle("on-plane", state.axes.includes(number));
-  });
+function setEnd(end, noise, words, chosen = true) {
+  state.ends[end] = { noise, words, chosen };
+  if (state.ends.length < 2) return;
+  const [from, to] = state.ends.map((one) => one.words);
+  $("between").querySelector(".same").textContent = `From ${from} to ${to}: direction and length of the latents change evenly.${
+    attributes.length > 0 ? " All have what is chosen above." : ""}`;
+  ask("between");
 }
 
-function showSlider(dim) {
-  const value = state.noise[dim];
-  sliders[dim].value = clamp(value);
-  sliders[dim].nextElementSibling.value = value.toFixed(2).replace("-", "\u2212");
+function showWay(percent) {
+  $("between").querySelector("input").value = percent;
+  $("between").querySelector("output").value = `${Math.round(percent)} %`;
+}
+
+function goTo(percent) {
+  showWay(percent);
+  setNoise(wayAt(percent / 100), null, `${Math.round(percent)} % of the way`);
+}
+
+/** From a picture of the user's; the one before it is the other end of the way. */
+function beginFrom({ noise, given, name }) {
+  given.forEach((value, place) => {
+    if (value !== state.given[place]) labels.set(place, value);
+  });
+  const before = state.ends[1];
+  if (before.own) setEnd(0, before.noise, before.words);
+  setEnd(1, noise, name);
+  state.ends[1].own = true;
+  showWay(100);
+  setNoise(noise, null, name);
+}
+
+function showAxes() {
+  [$("axis-x").value, $("axis-y").value] = state.axes;
+  sliders.mark(state.axes);
 }
 
 function showPoint() {
-  showPlane(...state.axes.map((dim) => state.noise[dim]), state.axes.map(dimName));
+  showPlane(...state.axes.map((dim) => state.noise[dim]), state.axes.map(nameOf));
+}
+
+function originWords() {
+  if (state.number !== null) return `seed ${state.seed}, image ${state.number}`;
+  return state.origin || (state.noise.every((value) => value === 0) ? "zero noise" : "your own noise");
 }
 
 function showWords() {
-  const zero = state.noise.every((value) => value === 0);
-  const noise = zero ? "zero noise" : "your own noise";
-  const from = state.number === null ? noise : `seed ${state.seed}, image ${state.number}`;
-  $("shown-label").textContent = attributes.map((one, place) => (
-    `${one.name && `${one.name} `}${wordOf(one, state.given[place])}`)).join(", ");
-  $("shown-from").textContent = from;
-  cells.forEach((cell, number) => cell.setAttribute("aria-pressed", number === state.number));
-  $("command").replaceChildren(...command().flatMap((word) => [" ", spanOf(word)]).slice(1));
-}
-
-/** A label as a word of a command line: its name, quoted where a shell might misread it. */
-function labelWord(name) {
-  if (/^[\p{L}\p{N}_][\p{L}\p{N}_.-]*$/u.test(name)) return ` ${name}`;
-  return `${name.startsWith("-") ? "=" : " "}'${name.replaceAll("'", "'\\''")}'`;
-}
-
-/** What is asked for of one attribute; in a list what has a comma stands in quotes. */
-function entryOf(name, word) {
-  const entry = name ? `${name}=${word}` : word;
-  return name && /^\s|\s$|[,"]/.test(entry) ? `"${entry.replaceAll('"', '""')}"` : entry;
-}
-
-/** The command that draws the same samples. */
-function command() {
-  const asked = attributes.flatMap((one, place) => {
-    const value = state.given[place];
-    return value === null ? [] : [entryOf(one.name, wordOf(one, value))];
-  });
-  return [
-    "distvae sample",
-    ...(asked.length > 0 ? [`--label${labelWord(asked.join(","))}`] : []),
-    `--count ${SAMPLES}`,
-    `--seed ${state.seed}`,
-    ...(state.temperature === 1 ? [] : [`--temperature ${state.temperature}`]),
-  ];
-}
-
-/** What stays on one line as long as it fits. */
-function spanOf(text) {
-  const span = document.createElement("span");
-  span.textContent = text;
-  return span;
+  $("shown-label").textContent = givenWords(attributes, state.given);
+  $("shown-from").textContent = originWords();
+  strips.samples.mark(state.number);
+  const words = commandOf(attributes, state, SAMPLES).map((text) => (
+    Object.assign(document.createElement("span"), { textContent: text })));
+  $("command").replaceChildren(...words.flatMap((word) => [" ", word]).slice(1));
 }
 
 function describe() {
-  const [channels, height, width] = manifest.image_shape;
-  const kind = { 1: "grey", 3: "colour" }[channels] ?? `${channels} channels`;
-  const labels = manifest.label_names.length;
-  const names = attributes.filter(({ name }) => name).map(({ name }) => name);
-  const facts = [
-    `${attributes.length > 0 ? "Conditional VAE" : "VAE"} trained on ${manifest.data.source}`,
-    `${width} \u00d7 ${height} ${kind}`,
-    `${manifest.noise_dim} noise dimensions`,
-    ...(labels > 0 ? [`${labels} labels`] : []),
-    ...(names.length > 0 ? [`given ${names.join(", ")}`] : []),
-    ...(manifest.precision === "fp32" ? [] : [manifest.precision]),
-  ];
-  $("facts").replaceChildren(...facts.map((fact) => {
-    const item = document.createElement("li");
-    item.textContent = fact;
-    return item;
-  }));
+  const title = titleOf(manifest);
+  document.title = `${title} \u2013 distvae`;
+  document.querySelector("h1").textContent = title;
+  $("facts").replaceChildren(...factsOf(manifest, attributes).map((fact) => (
+    Object.assign(document.createElement("li"), { textContent: fact }))));
   $("label-keys").hidden = attributes.every((one) => one.labels.length === 0);
-  document.title = `distvae \u2013 ${manifest.data.source}`;
+  $("rates").hidden = !manifest.rates;
+  $("rates").textContent = "Beside its number stands the rate of a latent: the nats that it says of an "
+    + `image, the mean over ${manifest.rates_of}.`;
 }
 
-function makeCanvases() {
-  const [, height, width] = manifest.image_shape;
-  const template = $("sample");
-  for (let number = 0; number < SAMPLES; number += 1) {
-    const cell = template.content.cloneNode(true).firstElementChild;
-    cell.setAttribute("aria-label", `Image ${number}`);
-    cell.addEventListener("click", () => {
-      setNoise(standardNormal(state.seed, number, manifest.noise_dim), number);
-    });
-    $("samples").append(cell);
-    cells.push(cell);
-  }
-  const canvases = [$("image"), ...cells.map((cell) => cell.firstElementChild)];
-  for (const canvas of canvases) Object.assign(canvas, { width, height });
+function makePictures() {
+  const shape = manifest.image_shape;
+  const [, height, width] = shape;
+  Object.assign($("image"), { width, height });
   document.body.classList.toggle("pixelated", Math.max(width, height) < SMOOTH_FROM);
   $("image").style.setProperty("--ratio", width / height);
-  return canvases.map((canvas) => canvas.getContext("2d"));
+  const make = (element, options) => makeStrip(element, $("picture"), { shape, ...options });
+  strips.samples = make($("samples"), {
+    count: SAMPLES,
+    nameOf: (number) => `Image ${number}`,
+    choose: (number) => setNoise(noiseOf(number), number),
+  });
+  const percent = (number) => (100 * number) / (STEPS - 1);
+  strips.between = make($("between").querySelector(".strip"), {
+    count: STEPS,
+    nameOf: (number) => `${percent(number)} % of the way`,
+    choose: (number) => goTo(percent(number)),
+  });
+  const below = (number) => `${QUANTILES[number][0]} %`;
+  strips.along = make($("along").querySelector(".strip"), {
+    count: QUANTILES.length,
+    nameOf: (number) => `${below(number)} of the prior below`,
+    captionOf: below,
+    choose: (number) => setDimensions(
+      [[state.latent, QUANTILES[number][1]]], `latent ${state.latent} at ${below(number)}`),
+  });
 }
 
-function makeSliders() {
-  const dims = Array.from({ length: manifest.noise_dim }, (_, dim) => dim);
-  const template = $("slider");
-  sliders = dims.map((dim) => {
-    const row = template.content.cloneNode(true);
-    const slider = row.querySelector("input");
-    Object.assign(slider, { min: -REACH, max: REACH, step: 0.01 });
-    slider.setAttribute("aria-label", dimName(dim));
-    slider.addEventListener("input", () => setDimensions([[dim, slider.valueAsNumber]]));
-    row.querySelector("span").textContent = dim;
-    $("sliders").append(row);
-    return slider;
-  });
+/** What work.js draws, the image on view first. */
+function jobsOf() {
+  const onPlane = (...point) => {
+    const noise = state.noise.slice();
+    state.axes.forEach((axis, which) => { noise[axis] = point[which]; });
+    return tempered(noise);
+  };
+  const along = (number) => {
+    const noise = state.noise.slice();
+    noise[state.latent] = QUANTILES[number][1];
+    return tempered(noise);
+  };
+  const image = $("image").getContext("2d");
+  const defaults = { given: () => state.given, pause: 0, slowest: Infinity };
+  const jobs = {
+    image: { count: 1, noise: () => tempered(state.noise), paint: (_, picture) => image.putImageData(picture, 0, 0) },
+    samples: { count: SAMPLES, noise: (number) => tempered(noiseOf(number)), paint: strips.samples.paint },
+    between: { count: STEPS, noise: (number) => tempered(wayAt(number / (STEPS - 1))), paint: strips.between.paint },
+    along: { count: QUANTILES.length, noise: along, paint: strips.along.paint, ...LATER },
+    map: makeMap($("map"), manifest.image_shape, MAP_CELLS, onPlane),
+  };
+  return Object.fromEntries(Object.entries(jobs).map(([name, job]) => [name, { ...defaults, ...job }]));
+}
+
+function makeLatents() {
+  const dim = manifest.noise_dim;
+  order = orderOf(dim, manifest.rates);
+  const known = order.filter((number) => manifest.rates?.[number] !== null);
+  state.axes = dim < 2 ? [0, 0] : known.slice(0, 2);
+  state.latent = known[0];
+  sliders = makeSliders($("sliders"), order, manifest.rates, (number, value) => setDimensions([[number, value]]));
+  const options = (name) => order.map((number) => new Option(name(number, manifest.rates), number));
   for (const [which, axis] of [$("axis-x"), $("axis-y")].entries()) {
-    axis.append(...dims.map((dim) => new Option(dimName(dim), dim)));
+    axis.append(...options(nameOf));
     axis.addEventListener("change", () => setAxis(which, Number(axis.value)));
   }
-  document.body.classList.toggle("flat", dims.length <= 2);
-  $("plane").parentElement.hidden = dims.length < 2;
-  if (dims.length < 2) state.axes = [0, 0];
+  const latent = $("along").querySelector("select");
+  latent.append(...options(wholeNameOf));
+  latent.value = state.latent;
+  latent.addEventListener("change", () => {
+    state.latent = Number(latent.value);
+    changed("along");
+  });
+  document.body.classList.toggle("flat", dim <= 2);
+  $("plane").parentElement.hidden = dim < 2;
+  showPlane = makePlane($("plane"), (x, y) => setDimensions([[state.axes[0], x], [state.axes[1], y]]));
   showAxes();
 }
 
 function makeControls() {
-  const onPlane = (x, y) => setDimensions([[state.axes[0], x], [state.axes[1], y]]);
-  showPlane = makePlane($("plane"), onPlane);
-  pressLabel = makeAttributes($("labels"), attributes, (place, value) => {
+  labels = makeAttributes($("labels"), attributes, (place, value) => {
     state.given = Object.assign([...state.given], { [place]: value });
-    changed("image", "samples", "map");
+    changed("image", "samples", "map", "between", "along");
   });
   $("seed").addEventListener("input", () => {
     const text = $("seed").value.trim();
@@ -207,6 +237,10 @@ function makeControls() {
     if (valid) setSeed(BigInt(text));
   });
   $("temperature").addEventListener("input", (event) => setTemperature(event.target.valueAsNumber));
+  $("between").querySelector("input").addEventListener("input", ({ target }) => goTo(target.valueAsNumber));
+  for (const button of $("between").querySelectorAll("button[data-end]")) {
+    button.addEventListener("click", () => setEnd(Number(button.dataset.end), state.noise, originWords()));
+  }
   $("new").addEventListener("click", drawNoise);
   $("reset").addEventListener("click", reset);
   $("save").addEventListener("click", save);
@@ -216,19 +250,10 @@ function makeControls() {
 const drawNoise = () => setSeed(BigInt(Math.floor(Math.random() * NEW_SEEDS)));
 const reset = () => setNoise(new Float32Array(manifest.noise_dim), null);
 
-/** A name of a file for a label, another one for every label of the model. */
-function fileName(name, number) {
-  if (/^[\p{Ll}\p{N}]{1,64}$/u.test(name)) return name;
-  return `label-${number}-${name.slice(0, 64).replace(/[^\p{L}\p{N}]+/gu, "_")}`;
-}
-
 function save() {
   $("image").toBlob((png) => {
     const link = document.createElement("a");
-    const words = attributes.map((one, place) => fileName(wordOf(one, state.given[place]), state.given[place]));
-    const label = words.join("-") || "image";
-    const from = state.number === null ? "" : `-seed-${state.seed}-image-${state.number}`;
-    link.download = `${label}${from}.png`;
+    link.download = fileName(attributes, state);
     link.href = URL.createObjectURL(png);
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
@@ -240,11 +265,11 @@ function press(event) {
   const { key, target } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if (target.matches("input[type=text], input[type=search], select")) return;
-  if (key === " " && target.matches("button")) return;
+  if (key === " " && target.matches("button, summary, input")) return;
   if (key.startsWith("Arrow") && target.matches("input")) return;
   const actions = { n: drawNoise, " ": drawNoise, r: reset };
   if (key in actions) actions[key]();
-  else if (!pressLabel(key)) return;
+  else if (!labels.press(key)) return;
   event.preventDefault();
 }
 
@@ -262,39 +287,27 @@ function report(busy) {
   $("page").setAttribute("aria-busy", busy);
 }
 
+/** The decoder, while it is told how much of it has arrived. */
+async function load() {
+  const { "encoder.onnx": later = 0, ...sizes } = manifest.sizes;
+  const total = Object.values(sizes).reduce((sum, size) => sum + size, 0);
+  const advance = makeProgress($("loading"), document.querySelector("[for=loading]"), total);
+  await openRuntime(manifest, advance);
+  return openDecoder(manifest, advance);
+}
+
 async function start() {
   $("notice").className = "loading";
   manifest = await (await read("manifest.json")).json();
   attributes = attributesOf(manifest);
   state.given = firstOf(attributes);
-  const decode = await openDecoder(manifest);
   describe();
-  const [image, ...samples] = makeCanvases();
-  const { noise_dim: dim } = manifest;
-  const given = () => state.given;
-  const noiseAt = (...point) => {
-    const noise = state.noise.slice();
-    state.axes.forEach((axis, which) => { noise[axis] = point[which]; });
-    return tempered(noise);
-  };
-  const jobs = {
-    image: {
-      count: 1,
-      noise: () => tempered(state.noise),
-      paint: (_, picture) => image.putImageData(picture, 0, 0),
-    },
-    samples: {
-      count: SAMPLES,
-      noise: (number) => tempered(standardNormal(state.seed, number, dim)),
-      paint: (number, picture) => samples[number].putImageData(picture, 0, 0),
-    },
-    map: makeMap($("map"), manifest.image_shape, MAP_CELLS, noiseAt),
-  };
-  const defaults = { given, pause: 0, slowest: Infinity };
-  for (const name in jobs) jobs[name] = { ...defaults, ...jobs[name] };
-  ask = makeWork(decode, jobs, { report, fail });
-  makeSliders();
+  const decode = await load();
+  makePictures();
+  ask = makeWork(decode, jobsOf(), { report, fail });
+  makeLatents();
   makeControls();
+  makeOwn($("own"), { manifest, attributes, decode, given: () => state.given, begin: beginFrom });
   setSeed(0n);
   $("notice").hidden = true;
   $("page").hidden = false;

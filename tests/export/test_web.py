@@ -179,9 +179,9 @@ def test_samples_are_those_of_the_command(open_page: Open, site: Path) -> None:
     noise = np.float32(0.7) * standard_normal(5, 0, SAMPLES, dim)
     expected = draw(site / "digits.onnx", noise, 3)
     for number in range(SAMPLES):
-        canvas = f"document.querySelectorAll('.sample canvas')[{number}]"
+        canvas = f"document.querySelectorAll('#samples canvas')[{number}]"
         assert_same(pixels(page, canvas, shape), expected[number])
-    page.click("document.querySelectorAll('.sample')[11]")
+    page.click("document.querySelectorAll('#samples button')[11]")
     assert_same(pixels(page, IMAGE, shape), expected[11])
     command = page.run("document.querySelector('#command').textContent")
     assert command == "distvae sample --label 3 --count 24 --seed 5 --temperature 0.7"
@@ -324,8 +324,9 @@ def test_a_key_draws_new_noise(open_page: Open, site: Path, key: str) -> None:
     page.press(key)
     seed = int(page.run("document.querySelector('#seed').value"))
     assert seed != 0
-    noise = standard_normal(seed, 0, 1, dim)
-    assert_same(pixels(page, IMAGE, shape), draw(site / "digits.onnx", noise, 0)[0])
+    expected = draw(site / "digits.onnx", standard_normal(seed, 0, 1, dim), 0)[0]
+    off = pixels(page, IMAGE, shape).astype(int) - expected.astype(int)  # of little contrast, maybe
+    assert np.abs(off).max() <= 1
 
 
 @pytest.mark.slow
@@ -424,7 +425,8 @@ def test_a_decoder_that_cannot_be_had_is_told(
     shown = page.run("document.body.innerText")
     assert "This page cannot draw" in shown
     assert "Loading" not in shown
-    assert "decoder.onnx did not arrive as it was exported" in shown
+    words = "the server answered 404" if trouble == "missing" else "as it was exported"
+    assert f"decoder.onnx did not arrive{':' if trouble == 'missing' else ''} {words}" in shown
     page.close()
 
 
@@ -452,12 +454,15 @@ def test_the_folder_is_complete(site: Path) -> None:
     folder = site / "colour"
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"index.html", "style.css", "decoder.onnx", "manifest.json"} <= files
-    assert {f"ort/{name}" for name in (*web.RUNTIME_FILES, "LICENSE.txt")} <= files
+    *scripts, large = web.RUNTIME_FILES
+    assert {f"ort/{name}" for name in (*scripts, f"{large}.gz", "LICENSE.txt")} <= files
+    assert f"ort/{large}" not in files
     assert (folder / "decoder.onnx").read_bytes() == (site / "colour.onnx").read_bytes()
     told = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert told["label_names"] == list(STRANGE)
     digest = hashlib.sha256((site / "colour.onnx").read_bytes()).digest()
-    assert base64.b64decode(told["integrity"].removeprefix("sha256-")) == digest
+    integrity = told["integrity"]["decoder.onnx"].removeprefix("sha256-")
+    assert base64.b64decode(integrity) == digest
     for path in folder.glob("*.*"):
         if path.suffix in (".js", ".css", ".html"):
             text = path.read_text(encoding="utf-8").replace("http://localhost:8000", "")
