@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -17,6 +18,7 @@ from distvae.config import (
 )
 from distvae.errors import DistvaeError
 from distvae.flags import Alone, given, parse
+from distvae.keywords import applied, taken
 from distvae.recipes import OF_DATA, launched_with, read_recipe
 from distvae.terminal import say, speaks
 from distvae.values import RecipeName, RunName
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from distvae.runs import Run
 
 NEWEST, AUTO = "newest", "auto"
-TRAIN = "distvae train"
+TRAIN, CALL = "distvae train", "distvae.train"
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,29 @@ def training(arguments: list[str]) -> Training:
     Raises:
         DistvaeError: they contradict each other, or what they name is not there.
     """
+    asked = given(Train, arguments, TRAIN)
+    return _training(asked, lambda base: parse(Train, arguments, TRAIN, _on_top_of(base)))
+
+
+def training_called(keywords: Mapping[str, Any]) -> Training:
+    """What the same flags ask for as keywords of a call in Python, by field.
+
+    Raises:
+        DistvaeError: as :func:`training`, or a keyword or its value is unknown.
+    """
+    asked = taken(Train, keywords, CALL)
+    return _training(asked, lambda base: applied(_on_top_of(base), asked))
+
+
+def _training(asked: Mapping[str, Any], parsed_on: Callable[[TrainConfig], Train]) -> Training:
+    """What is asked for.
+
+    Args:
+        asked: values of flags by field.
+        parsed_on: all flags, with those that are asked for on top of a configuration.
+    """
     from distvae.runs import Run, default_folder, is_run
 
-    asked = given(Train, arguments, TRAIN)
     recipe, resume = asked.get("config"), asked.get("resume")
     run = _run_to_resume(asked) if resume not in (None, AUTO) else None
     origin = asked.get("init_from")
@@ -98,7 +120,7 @@ def training(arguments: list[str]) -> Training:
         recipe = recipe or (OF_DATA.get(asked.get("data", "")) if origin is None else None)
         base = read_recipe(recipe) if recipe else launched_with()
         base = _like(origin, base, asked) if origin else base
-    parsed = _parsed(arguments, base)
+    parsed = parsed_on(base)
     config = _for_its_batch(TrainConfig(**_concerns(parsed)), base)
     folder = run.folder if run else Path(config.run.output or default_folder(config, recipe))
     if resume == AUTO and config.run.overwrite:
@@ -110,7 +132,7 @@ def training(arguments: list[str]) -> Training:
     if resume == AUTO and is_run(folder):
         run = Run(folder, folder)
         base = run.config()
-        config = _for_its_batch(TrainConfig(**_concerns(_parsed(arguments, base))), base)
+        config = _for_its_batch(TrainConfig(**_concerns(parsed_on(base))), base)
     if parsed.start.rewind_schedule and resume is None:
         raise DistvaeError(
             "--rewind-schedule was given without --resume",
@@ -134,7 +156,7 @@ def _for_its_batch(config: TrainConfig, base: TrainConfig) -> TrainConfig:
     return config.updated({"lr_batch": batch}, "--lr-scale")
 
 
-def _like(origin: str, base: TrainConfig, asked: dict[str, Any]) -> TrainConfig:
+def _like(origin: str, base: TrainConfig, asked: Mapping[str, Any]) -> TrainConfig:
     """The settings with the parts of a model, unless a recipe says them, and with its data.
 
     A likelihood that it had because of its channels is left to those of the new images.
@@ -157,7 +179,7 @@ def _like(origin: str, base: TrainConfig, asked: dict[str, Any]) -> TrainConfig:
     return dataclasses.replace(base, model=model, data=data)
 
 
-def _run_to_resume(asked: dict[str, Any]) -> "Run":
+def _run_to_resume(asked: Mapping[str, Any]) -> "Run":
     """The run that ``--resume`` names, or ``--output``, or the newest."""
     from distvae.runs import checkpoints, find_run
 
@@ -187,9 +209,9 @@ def _run_to_resume(asked: dict[str, Any]) -> "Run":
     return run
 
 
-def _parsed(arguments: list[str], base: TrainConfig) -> Train:
-    """The flags of `distvae train`, on top of ``base``."""
-    return parse(Train, arguments, TRAIN, Train(Start(), **_concerns(base)))
+def _on_top_of(base: TrainConfig) -> Train:
+    """All flags as a configuration has them."""
+    return Train(Start(), **_concerns(base))
 
 
 def _concerns(config: Any) -> dict[str, Any]:

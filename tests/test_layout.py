@@ -48,7 +48,7 @@ FLOORS = [
         "flags",
         "fields",
     ],
-    ["schedules"],
+    ["schedules", "keywords"],
     ["weight_names"],
     ["labels", "images", "tensors", "weightless", "figures"],
     ["attribute_values"],
@@ -127,6 +127,7 @@ LIGHT = [
     "completion",
     "completed_values",
     "commands",
+    "keywords",
     "packages",
 ]
 EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sampler"]
