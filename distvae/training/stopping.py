@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 as a request that the loop honours between two steps."""
 
 import signal
+import threading
 import time
 from types import FrameType, TracebackType
 
@@ -25,7 +26,10 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """While active, a signal sets ``signal_name``; a second Ctrl-C acts at once."""
+    """While active, a signal sets ``signal_name``; a second Ctrl-C acts at once.
+
+    Only the main thread of a process may listen to signals; in another one none sets it.
+    """
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
@@ -33,7 +37,8 @@ class StopRequest:
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in SIGNALS:
+        main = threading.current_thread() is threading.main_thread()
+        for number in SIGNALS if main else ():
             if number.name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN:
                 continue  # nohup: the run shall outlive its terminal
             self._previous[number] = signal.signal(number, self._note)
@@ -46,7 +51,8 @@ class StopRequest:
         traceback: TracebackType | None,
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            # None is a handler that was not set by Python, which then cannot be put back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
         self._previous.clear()
 
     def _note(self, number: int, frame: FrameType | None) -> None:

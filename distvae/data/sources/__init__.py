@@ -13,12 +13,13 @@ from distvae.data.identity import Progress, check_regular
 from distvae.data.sources.coloured import NAME as COLOURED
 from distvae.data.sources.coloured import read_coloured
 from distvae.data.sources.hub import load_hub
+from distvae.data.sources.in_memory import held_source, is_name
 from distvae.data.sources.labels import is_text
 from distvae.data.sources.local import FILES, load_local, local_identity, read_local
 from distvae.data.sources.mnist import read_mnist
 from distvae.data.sources.raw import RawData, RawSplit, Source, domains_of_numbers
 from distvae.data.sources.refused import ending
-from distvae.data.sources.rows import read_rows, recognized_rows
+from distvae.data.sources.rows import read_rows, recognized_rows, rows_in
 from distvae.data.sources.sprites import GRIDS, read_sprites
 from distvae.data.sources.tables import read_tables
 from distvae.errors import DistvaeError, NotImagesError, nearest
@@ -39,6 +40,8 @@ def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
         DistvaeError: there is no such data, or the Hub cannot be reached. Splits, columns and
             labels are checked by ``Source.read``.
     """
+    if is_name(config.data):
+        return held_source(config)
     if config.domain in domains_of_numbers():
         return _load_rows(config, progress)
     if config.data in GRIDS:
@@ -82,7 +85,7 @@ def _read_local(path: Path, config: DataConfig) -> RawData:
     except NotImagesError as error:
         if config.domain is not None:
             raise
-        return recognized_rows(path, config, error)
+        return recognized_rows(partial(rows_in, path), config, error)
 
 
 def _is_id(data: str) -> bool:
@@ -102,7 +105,7 @@ def _load_rows(config: DataConfig, progress: Progress | None) -> Source:
         )
     path = _checked(path)
     identity = local_identity(path, config, progress)
-    read = partial(read_rows, path, config)
+    read = partial(read_rows, partial(rows_in, path), config)
     return Source(_name_of(path), str(path), identity, read)
 
 

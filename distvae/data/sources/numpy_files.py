@@ -62,7 +62,7 @@ def read_numpy(files: Sequence[Path], config: DataConfig, notes: Notes) -> RawDa
         return read_grid(config, factors, images)
     arrays = _arrays(files, notes)
     arrays = _stacked(arrays, notes) if not any(names) else arrays
-    splits, label_names = _splits(arrays, config, notes)
+    splits, label_names = splits_by_name(arrays, config, notes)
     return read_arrays(config, splits, label_names, notes)
 
 
@@ -82,7 +82,7 @@ def read_numpy_splits(
     """
     for file in files:
         _members(file)
-    return _splits(_arrays(files, notes), config, notes, "examples", axes + 1)
+    return splits_by_name(_arrays(files, notes), config, notes, "examples", axes + 1)
 
 
 def _arrays(files: Sequence[Path], notes: Notes) -> Arrays:
@@ -176,7 +176,7 @@ def meaning(name: str) -> Meaning:
     return Meaning(split, "labels" if rest <= LABELS else "")
 
 
-def _splits(
+def splits_by_name(
     arrays: Mapping[str, NDArray[Any]],
     config: DataConfig,
     notes: Notes,
