@@ -72,14 +72,14 @@ def test_what_is_wrong_is_told_with_a_hint(keywords: dict[str, Any], message: st
 
 def test_a_run_is_asked_for_as_on_the_command_line() -> None:
     keywords = {"config": "mnist-tutorial", "epochs": 3, "hidden": [32], "seed": np.int64(5)}
-    words = "--config mnist-tutorial --epochs 3 --hidden 32 --seed 5".split()
+    words = ["--config", "mnist-tutorial", "--epochs", "3", "--hidden", "32", "--seed", "5"]
     assert training_called(keywords) == training(words)
 
 
 def test_a_signature_names_every_flag_with_its_default() -> None:
     told = signature(Train, "data")
     config = training([]).config
-    assert list(told.parameters)[0] == "data"
+    assert next(iter(told.parameters)) == "data"
     assert set(config.to_flat()) < set(told.parameters)
     assert told.parameters["latent_dim"].default == 16
     assert told.bind("photos", epochs=3).arguments == {"data": "photos", "epochs": 3}
