@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from distvae.errors import DistvaeError as DistvaeError
     from distvae.models import VAE as VAE
     from distvae.models import ConditionalVAE as ConditionalVAE
+    from distvae.notebook import TrainedRun as TrainedRun
+    from distvae.notebook import open as open
+    from distvae.notebook import train as train
 
 __version__ = "0.1.0"
 
@@ -43,6 +46,9 @@ _HOME = {
     "ModelConfig": "distvae.config",
     "TrainConfig": "distvae.config",
     "DistvaeError": "distvae.errors",
+    "TrainedRun": "distvae.notebook",
+    "train": "distvae.notebook",
+    "open": "distvae.notebook",
 }
 
 __all__ = ["VAE", "ConditionalVAE", "DistvaeError", "ModelConfig", "TrainConfig", "__version__"]

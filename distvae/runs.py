@@ -138,7 +138,8 @@ def default_folder(config: "TrainConfig", recipe: str | None) -> Path:
     """Where a run goes that was not told: runs/RECIPE, else runs/DATA-MODEL."""
     if recipe is not None:
         return RUNS / Path(recipe).stem
-    data = re.sub(r"[^\w.-]+", "-", Path(config.data.data).name).strip("-") or "data"
+    name = re.sub(r":[0-9a-f]{16}$", "", config.data.data)  # the digest of what was in memory
+    data = re.sub(r"[^\w.-]+", "-", Path(name).name).strip("-") or "data"
     return RUNS / f"{data}-{config.model.model}"
 
 

@@ -35,7 +35,7 @@ def progress_mode() -> str:
     mode = os.environ.get(PROGRESS) or AUTO
     if mode not in MODES:
         raise DistvaeError(f"--progress {mode} is not known", f"expected {', '.join(MODES)}")
-    return PLAIN if mode == AUTO and in_notebook() else mode
+    return PLAIN if mode == AUTO and in_notebook() and not shows_widgets() else mode
 
 
 def in_notebook() -> bool:
@@ -46,6 +46,23 @@ def in_notebook() -> bool:
     of_kernel = "JPY_PARENT_PID" in os.environ or "COLAB_RELEASE_TAG" in os.environ
     pagers = os.environ.get("PAGER"), os.environ.get("GIT_PAGER")
     return of_kernel or (os.environ.get("TERM") == "xterm-color" and pagers == ("cat", "cat"))
+
+
+def in_kernel() -> bool:
+    """Whether this process is the kernel of a notebook; one that it forked is none."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    session = getattr(getattr(shell, "kernel", None), "session", None)
+    return session is not None and getattr(session, "pid", os.getpid()) == os.getpid()
+
+
+def shows_widgets() -> bool:
+    """Whether bars can move in the cell of a notebook: rich does that by ipywidgets."""
+    return in_kernel() and is_installed("ipywidgets")
+
+
+def shows_bars_in_cells() -> bool:
+    """Whether progress moves in the cell of a notebook."""
+    return shows_widgets() and progress_mode() in (AUTO, BARS)
 
 
 def speaks() -> bool:
@@ -111,6 +128,7 @@ def make_console(quiet: bool = False, stderr: bool = False) -> "Console":
         markup=False,
         emoji=False,
         force_terminal={AUTO: None, BARS: True}.get(progress_mode(), False),
+        force_jupyter=shows_bars_in_cells(),
     )
 
 
@@ -134,7 +152,7 @@ def table(title: str, rows: Sequence[Sequence[str]], header: bool = False) -> "T
 @contextlib.contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on standard error for what takes more than a second; nothing without a terminal."""
-    if not is_terminal(sys.stderr) or not is_installed("rich"):
+    if not (is_terminal(sys.stderr) or shows_bars_in_cells()) or not is_installed("rich"):
         yield lambda count: None
         return
     patient, done = time.monotonic() + PATIENCE, 0

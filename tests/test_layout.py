@@ -82,6 +82,8 @@ FLOORS = [
     ["arguments"],
     ["shell_scripts", "completed_values"],
     ["completion"],
+    ["samples"],
+    ["notebook"],
     ["cli"],
     ["__main__"],
 ]

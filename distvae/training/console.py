@@ -44,7 +44,7 @@ class TrainingConsole:
         self.console = make_console(quiet=not speak)
         self._live = (
             Live(self, console=self.console, refresh_per_second=REFRESHES, transient=True)
-            if speak and self.console.is_terminal
+            if speak and (self.console.is_terminal or self.console.is_jupyter)
             else None
         )
         self._total, self._steps_per_epoch = total_steps, steps_per_epoch

@@ -31,7 +31,9 @@ def is_loss(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def watched_peers(accelerator: Accelerator, folder: Path) -> Iterator[list[str]]:
+def watched_peers(
+    accelerator: Accelerator, folder: Path, stays: bool = False
+) -> Iterator[list[str]]:
     """Turn the loss of another process into one message; gives how to call each rank.
 
     A process that fails here leaves its reason for the others. After a failed collective the ranks
@@ -40,6 +42,7 @@ def watched_peers(accelerator: Accelerator, folder: Path) -> Iterator[list[str]]
     Args:
         accelerator: with its process group up.
         folder: the run, to say how to go on.
+        stays: whether the process group is left for what the processes do next.
 
     Raises:
         LostError: another process was lost, or did not answer in time.
@@ -49,7 +52,7 @@ def watched_peers(accelerator: Accelerator, folder: Path) -> Iterator[list[str]]
         try:
             yield names
         finally:
-            _let_go()
+            _let_go(stays)
         return
     rank = accelerator.process_index
     store = torch.distributed.distributed_c10d._get_default_store()
@@ -65,11 +68,13 @@ def watched_peers(accelerator: Accelerator, folder: Path) -> Iterator[list[str]]
             call.hold()
         raise _lost(call, names, folder, str(error)) from error
     finally:
-        _let_go()
+        _let_go(stays)
 
 
-def _let_go() -> None:
+def _let_go(stays: bool) -> None:
     """Leave the process group; not under NCCL, which would wait for the lost, and for graphs."""
+    if stays:
+        return
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()
 

@@ -98,6 +98,7 @@ def run_training(
     resume: bool,
     rewind: bool = False,
     init_from: str | None = None,
+    stays: bool = False,
 ) -> Outcome:
     """Train in ``folder``, from the start or from its newest whole checkpoint.
 
@@ -107,6 +108,7 @@ def run_training(
         resume: whether to go on with the run that is there.
         rewind: whether one that gets another length follows one schedule as a whole.
         init_from: the model from whose weights a new run starts; left out: from random ones.
+        stays: whether several processes stay together for what they do next.
 
     Raises:
         DistvaeError: a setting, the data or the folder is not as it must be, another process trains
@@ -125,7 +127,7 @@ def run_training(
     accelerator = build_accelerator(config, str(folder))
     check_topology(accelerator)
     check_sharding(config, accelerator.num_processes)
-    with watched_peers(accelerator, folder) as names, contextlib.ExitStack() as held:
+    with watched_peers(accelerator, folder, stays) as names, contextlib.ExitStack() as held:
         check_agreement(accelerator, facts, names)
         on_main(accelerator, lambda: held.enter_context(locked(folder)))
         # another run may have begun there before this one held it

@@ -11,9 +11,6 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from distvae.platform import multiplies, multiply_by
 
-STATES: tuple[Any, ...] = (PartialState, AcceleratorState, GradientState)
-"""What Accelerate keeps for as long as a process lives."""
-
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
@@ -23,19 +20,23 @@ def undisturbed() -> Iterator[None]:
     rounded on a GPU, its stream, and what warnings are shown. So trainings with other settings may
     follow each other, and what a caller does with Accelerate goes on. What is left changed is how
     freed memory is kept and that numbers below 1e-38 are zero, which threads take over for good.
+    A group of processes stays together, and PartialState with it.
     """
-    states = [dict(state._shared_state) for state in STATES]
+    kept: list[Any] = [AcceleratorState, GradientState]
+    kept += [] if torch.distributed.is_initialized() else [PartialState]
+    states = [(state, dict(state._shared_state)) for state in kept]
     environment, threads, library = dict(os.environ), torch.get_num_threads(), multiplies()
     gpu = _gpu()
-    for state in STATES:
+    for state in kept:
         state._shared_state.clear()
     try:
         with warnings.catch_warnings():
             yield
     finally:
-        for state, before in zip(STATES, states, strict=True):
-            state._shared_state.clear()
-            state._shared_state.update(before)
+        for state, before in states:
+            if state is not PartialState or not torch.distributed.is_initialized():
+                state._shared_state.clear()
+                state._shared_state.update(before)
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)
@@ -50,7 +51,7 @@ def _gpu() -> Any:
         return lambda: None
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
-    stream = torch.cuda.current_stream() if torch.cuda.is_initialized() else None
+    stream = torch.cuda.current_stream() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
 
     def put_back() -> None:
         with warnings.catch_warnings():
