@@ -49,9 +49,7 @@ def read_rows(find_rows: FindRows, config: DataConfig) -> RawData:
     return _raw_data(find_rows(config), config, config.domain)
 
 
-def recognized_rows(
-    find_rows: FindRows, config: DataConfig, error: NotImagesError
-) -> RawData:
+def recognized_rows(find_rows: FindRows, config: DataConfig, error: NotImagesError) -> RawData:
     """The same of data whose domain nobody said, where it holds numbers and nothing else.
 
     Args:
