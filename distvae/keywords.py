@@ -12,9 +12,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from distvae.errors import DistvaeError
+from distvae.errors import DistvaeError, shown
 from distvae.flags import Flag, Positional, groups_of
-from distvae.hints import hint
+from distvae.hints import hint, value_meant
 from distvae.values import coerce, named
 
 Kind = TypeVar("Kind")
@@ -129,22 +129,26 @@ def _value(known: _Taken, value: Any, call: str) -> Any:
         try:
             return flag.form.read(value)
         except ValueError:
-            pass  # told below
+            raise DistvaeError(
+                f"{flag.field} is {shown(value)} in {call}(...)",
+                f"expected {flag.form.expected}",
+                value_meant(value, flag.form.options),
+            ) from None
     if typing.get_origin(plain) is tuple and isinstance(value, bool | int | float):
         value = (value,)
     return coerce(flag.field, value, kind, f"{call}(...)")
 
 
 def _unknown(name: str, known: list[str], call: str) -> DistvaeError:
-    flags = [f"--{each.replace('_', '-')}" for each in known]
-    told = hint([], [f"--{name.replace('_', '-')}"], flags, [])
+    flags: dict[str, str | None] = {f"--{each.replace('_', '-')}": None for each in known}
+    told = hint([], [f"--{name.replace('_', '-')}"], flags, by_place=False)
     return DistvaeError(
         f"{call} has no keyword {name!r}",
         "its keywords are the flags of the command, with underscores",
-        re.sub(r"--([a-z-]+)(?: (\w+))?\?", _as_keyword, told),
+        re.sub(r"--([a-z-]+)(?: ([\w/]+)(?=\?))?", _as_keyword, told),
     )
 
 
 def _as_keyword(flag: "re.Match[str]") -> str:
     name, value = flag[1].replace("-", "_"), flag[2]
-    return f"{name}={value!r}?" if value else f"{name}?"
+    return f"{name}={value!r}" if value else name

@@ -57,6 +57,8 @@ def test_keywords_are_the_flags(keywords: dict[str, Any], words: str) -> None:
         ({"bf16": True}, "Did you mean mixed_precision='bf16'?"),
         ({"device": "cuda"}, "CUDA_VISIBLE_DEVICES"),
         ({"network": "con"}, "Did you mean conv?"),
+        ({"network": "cnn"}, "Did you mean conv?"),
+        ({"dropout": 0.1}, "weight_decay, free_bits and beta regularize"),
         ({"epochs": 2.5}, "expected a whole number"),
         ({"epochs": "many"}, "expected a whole number"),
         ({"overwrite": 1}, "expected true or false"),
