@@ -5,15 +5,17 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from distvae.attributes import LABEL, example_of, values_of
+from distvae.config import TrainConfig
 from distvae.curves import CURVES
 from distvae.declarations import declared
 from distvae.errors import DistvaeError, shown
 from distvae.figures import rows_by_label, rows_of
 from distvae.files import write_text
+from distvae.front_matter import front_matter
 from distvae.parts import MetricPart
 from distvae.reading import read_lines, read_record
 from distvae.records import DataRecord, Evaluation, MetricsLine, RunRecord, Scalar
@@ -175,18 +177,16 @@ def write_card(folder: Path) -> None:
     picture = f"![samples](samples/{quote(sheet.name)})\n" if sheet else ""
     curves = f"\n![curves]({CURVES})\n" if (folder / CURVES).exists() else ""
     domain = domain_recorded(folder, record)
-    kind = domain.examples
+    kind, name = domain.examples, folder.resolve().name
     conditional = settings.model.model == "cvae"
     asked = f"labels={example_of(record.given)!r}, " if conditional else ""
     write_text(
         folder / CARD,
-        f"""---
-library_name: distvae
----
-# {markdown(folder.resolve().name)}
+        f"""{front_matter(name, record, domain, numbers_of(evaluation(folder).values))}
+# {markdown(name)}
 
-A {"conditional " if conditional else ""}variational autoencoder ({settings.model.network},
-{settings.model.latent_dim} latents) of {domain.told}.
+A {"conditional " if conditional else ""}variational autoencoder of {domain.told}: network
+{settings.model.network}, {settings.model.latent_dim} latents.
 
 - Data: {_source(data)}, {data.train_images} training {kind}
 - Tested on {data.test_images} {kind}: {markdown(data.test_split)}
@@ -202,15 +202,13 @@ On the test split. More, label by label too, is in evaluation.md where there is 
 ```python
 from distvae import VAE
 
-model = VAE.from_pretrained({_from(folder)!r})
+model = VAE.from_pretrained({_from(folder)!r})  # or from the Hub: "OWNER/NAME"
 {domain.line(f"model.sample({asked}n=16, seed=0)")}
 ```
 
 ## Settings
 
-```yaml
-{_settings(record)}```
-""",
+{_settings(record)}""",
     )
 
 
@@ -235,12 +233,27 @@ def _facts(folder: Path, record: RunRecord, domain: "Domain", conditional: bool)
 
 
 def _settings(record: RunRecord) -> str:
-    """Every setting that is no matter of the machine, as YAML."""
-    return "".join(
-        f"{printable(name)}: {json.dumps(without_folders(value) if name == 'data' else value)}\n"
-        for name, value in record.settings.items()
-        if name not in OF_THE_MACHINE
+    """Every setting that is no matter of the machine, as YAML: first what is not the default."""
+    usual = TrainConfig().to_flat()
+    shown = {name: it for name, it in record.settings.items() if name not in OF_THE_MACHINE}
+    if isinstance(shown.get("data"), str):
+        shown["data"] = without_folders(shown["data"])
+    other = {name: it for name, it in shown.items() if it != _plain(usual.get(name))}
+    rest = {name: it for name, it in shown.items() if name not in other}
+    return (
+        "Those that differ from the defaults, chosen or made to fit the data:\n\n"
+        f"```yaml\n{_yaml(other)}```\n\n"
+        f"<details>\n<summary>All others</summary>\n\n```yaml\n{_yaml(rest)}```\n\n</details>\n"
     )
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _yaml(settings: Mapping[str, Any]) -> str:
+    return "".join(f"{printable(name)}: {json.dumps(it)}\n" for name, it in settings.items())
 
 
 def _source(data: DataRecord) -> str:

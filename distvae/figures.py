@@ -58,7 +58,7 @@ def rows_of(values: Mapping[str, float], examples: str = "images") -> list[tuple
     for key in shown:
         if not key.endswith((ERROR, REAL, SPREAD, BETWEEN)):
             beside = (key, key + BETWEEN, key + REAL, key + SPREAD)
-            rows += [(_shown(each), _figure(each, values)) for each in beside if each in shown]
+            rows += [(figure_name(each), _figure(each, values)) for each in beside if each in shown]
     if rates:
         most = " ".join(f"{rate:.2f}" for rate in rates[:LATENTS])
         rows.append(("KL by latent, nats, the largest first", most))
@@ -95,11 +95,11 @@ def rows_by_label(values: Mapping[str, float]) -> list[tuple[str, ...]]:
     return [header, *zip(labels, *columns, strict=True)]
 
 
-def _shown(key: str) -> str:
+def figure_name(key: str) -> str:
     """What a figure is, in words that need no row above them."""
     for ending, words in BESIDE.items():
         if key.endswith(ending):
-            return f"{_shown(key.removesuffix(ending)).partition(',')[0]}: {words}"
+            return f"{figure_name(key.removesuffix(ending)).partition(',')[0]}: {words}"
     attribute, named = _parts(key)
     figure, of_level, level = named.partition(OF_LEVEL)
     meaning = known().meanings.get(figure, figure)
