@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from distvae.attributes import LABEL, example_of, values_of
-from distvae.config import TrainConfig
+from distvae.config import unusual
 from distvae.curves import CURVES
 from distvae.declarations import declared
 from distvae.errors import DistvaeError, shown
@@ -234,22 +234,16 @@ def _facts(folder: Path, record: RunRecord, domain: "Domain", conditional: bool)
 
 def _settings(record: RunRecord) -> str:
     """Every setting that is no matter of the machine, as YAML: first what is not the default."""
-    usual = TrainConfig().to_flat()
     shown = {name: it for name, it in record.settings.items() if name not in OF_THE_MACHINE}
     if isinstance(shown.get("data"), str):
         shown["data"] = without_folders(shown["data"])
-    other = {name: it for name, it in shown.items() if it != _plain(usual.get(name))}
+    other = unusual(shown)
     rest = {name: it for name, it in shown.items() if name not in other}
     return (
         "Those that differ from the defaults, chosen or made to fit the data:\n\n"
         f"```yaml\n{_yaml(other)}```\n\n"
         f"<details>\n<summary>All others</summary>\n\n```yaml\n{_yaml(rest)}```\n\n</details>\n"
     )
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON has it."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _yaml(settings: Mapping[str, Any]) -> str:

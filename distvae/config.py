@@ -43,6 +43,7 @@ __all__ = [
     "RunConfig",
     "TrainConfig",
     "refuse_out_of_range",
+    "unusual",
     "usual_likelihood",
 ]
 
@@ -214,3 +215,10 @@ def ranges() -> dict[str, Any]:
         for concern in dataclasses.fields(TrainConfig)
         for name, kind in typing.get_type_hints(concern.type, include_extras=True).items()
     }
+
+
+def unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, as JSON has them, that are not the defaults."""
+    usual = TrainConfig().to_flat()
+    plain = {name: list(it) if isinstance(it, tuple) else it for name, it in usual.items()}
+    return {name: it for name, it in settings.items() if it != plain.get(name)}

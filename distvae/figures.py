@@ -32,6 +32,8 @@ class Known(NamedTuple):
     """What the names of figures that are shares of one begin with."""
     lower_is_better: tuple[str, ...]
     """The same of those that are better the lower they are."""
+    headlines: tuple[str, ...]
+    """Names of the few that somebody looks for who only uses the model."""
 
 
 @functools.cache
@@ -42,6 +44,7 @@ def known() -> Known:
         {name: meaning for part in parts for name, meaning in part.meanings.items()},
         tuple(name for part in parts for name in part.shares),
         tuple(name for part in parts for name in part.lower_is_better),
+        tuple(name for part in parts for name in part.headlines),
     )
 
 
@@ -63,6 +66,15 @@ def rows_of(values: Mapping[str, float], examples: str = "images") -> list[tuple
         most = " ".join(f"{rate:.2f}" for rate in rates[:LATENTS])
         rows.append(("KL by latent, nats, the largest first", most))
     return [(_of(name, examples), figure) for name, figure in rows]
+
+
+def headlines(values: Mapping[str, float]) -> dict[str, float]:
+    """The few figures that somebody looks for who only uses a model, with their errors.
+
+    They are those of all examples together, without what stands beside them.
+    """
+    kept = [key for key in values if "/" not in key and _parts(key)[1] in known().headlines]
+    return {key: it for key, it in values.items() if key.removesuffix(ERROR) in kept}
 
 
 def _of(name: str, examples: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from distvae.figures import BESIDE, ERROR, figure_name, known
+from distvae.figures import ERROR, figure_name, headlines
 from distvae.records import DataRecord, RunRecord
 from distvae.runs import without_folders
 
@@ -66,9 +66,9 @@ def _hub_id(data: DataRecord) -> str | None:
 
 
 def _metrics(evaluated: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Figures of all examples together, without their errors and what stands beside them."""
+    """The figures that people look for, without their errors."""
     return [
         {"type": key, "value": float(f"{value:.6g}"), "name": figure_name(key)}
-        for key, value in evaluated.items()
-        if "/" not in key and key in known().meanings and not key.endswith((ERROR, *BESIDE))
+        for key, value in headlines(evaluated).items()
+        if not key.endswith(ERROR)
     ]

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from distvae.attributes import Attribute, is_label, label_attribute, values_of
-from distvae.card import NOT_MEASURED, best, check_log, last_metrics, numbers_of
+from distvae.card import best, check_log
 from distvae.config import DataConfig, refuse_out_of_range
 from distvae.errors import DistvaeError
-from distvae.figures import ERROR
+from distvae.figures import rows_of
 from distvae.flags import Positional
 from distvae.headers import read_header
+from distvae.run_facts import as_flags, figures_of, size, trained
 from distvae.runs import (
     RUNS,
     Run,
@@ -27,6 +28,7 @@ from distvae.values import FileName, ThingName
 
 if TYPE_CHECKING:
     from distvae.data.image_data import ImageData
+    from distvae.export.manifest import Manifest
 
 MOST_LABELS = 100
 """Rows of the table of labels."""
@@ -86,27 +88,36 @@ def _inspect_run(run: Run) -> None:
         return
     record = run.record()
     settings, data = record.settings, record.data
-    parts = ("model", "network", "prior", "likelihood", "objective", "latent_dim", "binarize")
-    rows = [(name, str(settings[name])) for name in parts]
-    rows += [
-        domain_recorded(run.folder, record).title,
+    domain = domain_recorded(run.folder, record)
+    check_log(run.folder)
+    others = f" and {data.validation_images:,} validation" if data.validation_images else ""
+    rows = [
+        ("model", _kind(str(settings["model"]))),
+        *((name, str(settings[name])) for name in ("network", "prior", "likelihood", "objective")),
+        ("latents", str(settings["latent_dim"])),
+        domain.title,
         *_given(record.given),
-        ("data", f"{data.source}: {data.train_images} + {data.test_images}"),
+        ("data", data.source),
+        (domain.examples, f"{data.train_images:,} training, {data.test_images:,} test{others}"),
+        *trained(run, settings),
         ("parameters", _parameters(run.model)),
+        ("size of the folder", size(run.folder)),
+        ("settings beside the defaults", as_flags(settings)),
         ("versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())),
         ("checkpoints", ", ".join(path.name for path in checkpoints(run.folder)) or "none"),
     ]
-    check_log(run.folder)
-    measured = last_metrics(run.folder, "test")
-    numbers = numbers_of(measured.values if measured else {})
-    rows += [
-        (f"test {name}", f"{value:.5g}")
-        for name, value in numbers.items()
-        if not name.endswith(ERROR) and name not in NOT_MEASURED
-    ]
-    if (kept := best(run.folder)) is not None and run.model == run.folder:
+    whole = run.model == run.folder
+    if (kept := best(run.folder)) is not None and whole:
         rows.append(("weights", str(kept)))
-    make_console().print(table(str(run.folder), rows))
+    console = make_console()
+    console.print(table(str(run.model), rows))
+    if whole and (figures := figures_of(run.folder)):
+        title = f"on {data.test_images:,} test {domain.examples}"
+        console.print(table(title, rows_of(figures, domain.examples)))
+
+
+def _kind(model: str) -> str:
+    return {"vae": "VAE (vae)", "cvae": "conditional VAE (cvae)"}.get(model, model)
 
 
 def _given(attributes: Sequence[Attribute]) -> list[tuple[str, str]]:
@@ -130,6 +141,7 @@ def _inspect_model(run: Run) -> None:
 
 def _inspect_onnx(path: Path) -> None:
     from distvae.export import checksum
+    from distvae.export.manifest import DECODER
     from distvae.export.outline import read_outline
     from distvae.export.session import open_graph, read_manifest
 
@@ -144,22 +156,27 @@ def _inspect_onnx(path: Path) -> None:
         *(("input", _shown(value)) for value in session.get_inputs()),
         *(("output", _shown(value)) for value in session.get_outputs()),
         manifest.domain.title,
-        ("noise, latent dimensions", f"{manifest.noise_dim}, {manifest.latent_dim}"),
+        ("latents", str(manifest.latent_dim)),
         *_given(manifest.attributes or label_attribute(manifest.label_names)),
         ("network", manifest.network),
-        ("prior", manifest.prior),
-        ("likelihood", manifest.likelihood),
+        *(_of_decoder(manifest) if manifest.graph == DECODER else []),
         ("file (SHA-256)", f"{found[:16]}, matches" if found else "none: of an earlier version"),
         ("weights (SHA-256)", manifest.weights_sha256[:16]),
         ("versions", ", ".join(f"{name} {number}" for name, number in manifest.versions.items())),
-        *((f"data {name}", str(value)) for name, value in manifest.data.items()),
-        *(
-            (f"trained with {name}", str(value))
-            for name, value in manifest.settings.items()
-            if value is not None
-        ),
+        *((f"data: {name}", str(value)) for name, value in manifest.data.items()),
     ]
+    if settings := as_flags(manifest.settings):
+        rows.append(("settings beside the defaults", settings))
     make_console().print(table(str(path), rows))
+
+
+def _of_decoder(manifest: "Manifest") -> list[tuple[str, str]]:
+    """What says nothing of an encoder."""
+    return [
+        ("prior", manifest.prior),
+        ("numbers of noise for one", str(manifest.noise_dim)),
+        ("likelihood", manifest.likelihood),
+    ]
 
 
 def _shown(value: Any) -> str:

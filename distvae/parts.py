@@ -104,6 +104,8 @@ class MetricPart(Part):
     """What the names of figures that are shares of one begin with."""
     lower_is_better: ClassVar[tuple[str, ...]] = ()
     """The same of figures that are better the lower they are."""
+    headlines: ClassVar[tuple[str, ...]] = ()
+    """Names of the few that somebody looks for who only uses the model."""
 
 
 NAMES: dict[str, Any] = {

@@ -11,10 +11,11 @@ from string import Template
 
 from rich.table import Table
 
-from distvae.card import measured
+from distvae.card import TABLE, measured
 from distvae.export.manifest import Manifest
 from distvae.export.session import read_manifest
 from distvae.export.verify import Parity
+from distvae.figures import headlines, rows_of
 from distvae.files import write_text
 from distvae.labels import label_index, numbers_of
 from distvae.text import markdown, markdown_table, printable
@@ -112,7 +113,7 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
     shutil.copyfile(here / SCRIPT, folder / SCRIPT)
     manifest = read_manifest(folder / "decoder.onnx")
     template = Template((here / _template(manifest)).read_text(encoding="utf-8"))
-    tested = [[name, f"{value:.5g}"] for name, value in measured(run).items()]
+    tested = rows_of(headlines(measured(run)), manifest.domain.examples)
     facts = {
         "posterior_rows": _of_posteriors(read_manifest(folder / "encoder.onnx")),
         "name": markdown(run.resolve().name),
@@ -120,9 +121,19 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
         "files": _markdown(_headings(rows), [row.cells() for row in rows]),
         "remarks": "".join(f"{remark}.\n\n" for row in rows if (remark := coarse(row))),
         "images": f"{rows[0].parity.images:,}",
-        "tested": f"On the test split:\n\n{_markdown(('', ''), tested)}\n" if tested else "",
+        "tested": _tested(tested),
     }
     write_text(folder / README, template.substitute(_of_manifest(manifest), **facts))
+
+
+def _tested(rows: Sequence[Sequence[str]]) -> str:
+    """A few figures of the model, and where the others are."""
+    if not rows:
+        return ""
+    return (
+        f"On the test split; `distvae evaluate` writes all figures into `{TABLE}` of the run:\n\n"
+        f"{_markdown(('', ''), rows)}\n"
+    )
 
 
 def _template(manifest: Manifest) -> str:

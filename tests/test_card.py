@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -29,9 +30,13 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return folder
 
 
+def read_by_the_hub(run: Path) -> Any:
+    """The front matter of a card, as huggingface_hub has it."""
+    return ModelCard((run / "README.md").read_text(encoding="utf-8")).data
+
+
 def test_the_hub_reads_the_card(run: Path) -> None:
-    card = ModelCard((run / "README.md").read_text(encoding="utf-8"))
-    told = card.data
+    told = read_by_the_hub(run)
     assert (told.library_name, told.license) == ("distvae", "unknown")
     assert told.pipeline_tag == "unconditional-image-generation"
     assert {"vae", "class-conditional", "mlp", "elbo"} <= set(told.tags)
@@ -54,7 +59,7 @@ def test_data_of_the_hub_is_named_by_its_id(run: Path) -> None:
         record["data"]["source"] = source
         path.write_text(json.dumps(record), encoding="utf-8")
         write_card(run)
-        told = ModelCard((run / "README.md").read_text(encoding="utf-8")).data
+        told = read_by_the_hub(run)
         assert (told.license, told.datasets) == (licence, datasets)
 
 

@@ -62,6 +62,7 @@ FLOORS = [
     ["runs"],
     ["curves", "front_matter"],
     ["card", "hub"],
+    ["run_facts"],
     ["data"],
     ["distributions", "networks", "checks", "inference"],
     ["flows", "gaussians"],

@@ -16,6 +16,7 @@ class AugmentationPart(MetricPart):
 
     name = "augmentation"
     builds = "Augmentation"
+    headlines = ("augmentation_gain",)
     shares = (
         "augmentation_real_accuracy",
         "augmentation_both",

@@ -21,6 +21,7 @@ class DistancesPart(MetricPart):
 
     name = "distances"
     builds = "Distances"
+    headlines = ("fid", "fid_judge", "kid", "kid_judge")
     shares = (
         "precision",
         "recall",

@@ -17,6 +17,7 @@ class ElboPart(MetricPart):
 
     name = "elbo"
     builds = "Elbo"
+    headlines = ("elbo", "bits_per_dim")
     usual = True
     meanings: ClassVar[dict[str, str]] = {
         "elbo": "elbo, nats per image",

@@ -31,6 +31,7 @@ class JudgePart(MetricPart):
 
     name = "judge"
     builds = "Judge"
+    headlines = ("judge_accuracy", "judge_accuracy_worst_label", "judge_test_accuracy", "diversity")
     pictures = ("confusion",)
     usual = True
     shares = (

@@ -26,6 +26,7 @@ class LikelihoodPart(MetricPart):
 
     name = "likelihood"
     builds = "Likelihood"
+    headlines = ("log_likelihood",)
     meanings: ClassVar[dict[str, str]] = {
         "log_likelihood": "log-likelihood of an image, given its label where the model is, nats",
         "log_likelihood_draws": "draws for an image of the log-likelihood",

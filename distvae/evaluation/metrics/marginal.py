@@ -18,6 +18,7 @@ class MarginalPart(MetricPart):
 
     name = "marginal"
     builds = "Marginal"
+    headlines = ("log_marginal",)
     meanings: ClassVar[dict[str, str]] = {
         "log_marginal": "log p(x), summed over labels, nats",
         "log_marginal_draws": "draws for an image and a label of log p(x)",

@@ -17,6 +17,7 @@ class NeighboursPart(MetricPart):
 
     name = "neighbours"
     builds = "Neighbours"
+    headlines = ("copies",)
     pictures = ("neighbours",)
     shares = ("copies",)
     meanings: ClassVar[dict[str, str]] = {
