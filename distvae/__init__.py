@@ -17,7 +17,16 @@ Sample without torch, by numpy and onnxruntime, from what ``distvae export --onn
 
     images = Sampler("runs/mnist-cvae/onnx/decoder.onnx").sample(labels=[7], count=64, seed=0)
 
+Train, and use what was trained, in Python as in a notebook (docs/python.md)::
+
+    import distvae
+
+    run = distvae.train(data=(images, labels), epochs=5)  # every flag of the command a keyword
+    run.model, run.metrics, run.samples(label=7, n=16)
+
+- ``train``, ``open``: give a ``TrainedRun``, a run in its folder.
 - ``VAE``, ``ConditionalVAE``: the model, an ``nn.Module`` composed of parts.
+- ``noise``, ``loss``, ``optimizer``: what a training loop of one's own needs beside it.
 - ``ModelConfig``: which parts; ``TrainConfig``: all settings of a run.
 - ``DistvaeError``: what was wrong, what was expected, what to do; a ``ValueError``.
 
@@ -37,6 +46,9 @@ if TYPE_CHECKING:
     from distvae.notebook import TrainedRun as TrainedRun
     from distvae.notebook import open as open
     from distvae.notebook import train as train
+    from distvae.own_loop import loss as loss
+    from distvae.own_loop import noise as noise
+    from distvae.own_loop import optimizer as optimizer
 
 __version__ = "0.1.0"
 
@@ -49,9 +61,24 @@ _HOME = {
     "TrainedRun": "distvae.notebook",
     "train": "distvae.notebook",
     "open": "distvae.notebook",
+    "noise": "distvae.own_loop",
+    "loss": "distvae.own_loop",
+    "optimizer": "distvae.own_loop",
 }
 
-__all__ = ["VAE", "ConditionalVAE", "DistvaeError", "ModelConfig", "TrainConfig", "__version__"]
+__all__ = [  # without open: a star import leaves Python's own as it is
+    "VAE",
+    "ConditionalVAE",
+    "DistvaeError",
+    "ModelConfig",
+    "TrainConfig",
+    "TrainedRun",
+    "__version__",
+    "loss",
+    "noise",
+    "optimizer",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -61,4 +88,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*__all__, "open"])

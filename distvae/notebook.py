@@ -19,7 +19,15 @@ from distvae.keywords import filled, signature
 from distvae.labels import Labels
 from distvae.reading import read_lines
 from distvae.records import MetricsLine, RunRecord
-from distvae.runs import METRICS, ONNX, Run, checkpoints, domain_recorded, find_run
+from distvae.runs import (
+    METRICS,
+    ONNX,
+    Run,
+    checkpoints,
+    domain_recorded,
+    find_run,
+    read_model_record,
+)
 from distvae.terminal import PROGRESS, QUIET, in_kernel, progress_bar, say
 
 if TYPE_CHECKING:
@@ -95,7 +103,8 @@ def open(run: str | os.PathLike[str] | None = None) -> "TrainedRun":
     """A run that was trained before.
 
     Args:
-        run: its folder, or its name in ``runs/``; None is the newest one there.
+        run: its folder, or its name in ``runs/``; None is the newest one there. A folder of
+            ``save_pretrained`` does as well.
 
     Raises:
         DistvaeError: there is none.
@@ -118,7 +127,7 @@ class TrainedRun:
     """A run in its folder: its model, its numbers, and every tool that works on it.
 
     Args:
-        folder: of the run.
+        folder: of the run, or of a model that ``save_pretrained`` wrote.
 
     Raises:
         DistvaeError: it holds none.
@@ -127,13 +136,13 @@ class TrainedRun:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         """Where everything of the run lies."""
-        self.record: RunRecord = Run(self.folder, self.folder).record()
+        self.record = read_model_record(self.folder)
         """What config.json says."""
 
     @property
     def config(self) -> "TrainConfig":
-        """All its settings as resolved."""
-        return Run(self.folder, self.folder).config()
+        """All its settings as resolved; of a model that was saved alone, what it says of them."""
+        return Run(self.folder, self.folder).settings()
 
     @cached_property
     def model(self) -> "VAE":
@@ -158,7 +167,8 @@ class TrainedRun:
         """Whether it is as long as it was to be, or was stopped early."""
         kept, patience = best(self.folder), self.config.optim.early_stopping
         early = kept is not None and patience is not None and kept.since >= patience
-        return early or (bool(self.record.schedule) and self.step >= self.record.schedule[-1].end)
+        parts = self.record.schedule if isinstance(self.record, RunRecord) else ()
+        return early or not parts or self.step >= parts[-1].end
 
     @property
     def metrics(self) -> Metrics:
