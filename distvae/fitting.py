@@ -56,6 +56,7 @@ def fit_prior(config: FitPriorConfig) -> None:
     from distvae.data.provenance import open_recorded
     from distvae.latents import only_vector
     from distvae.models import VAE
+    from distvae.priors.fitted import FACTS, TENSORS
 
     if config.components < 1:
         raise DistvaeError(f"--components is {config.components}", "expected at least 1")
@@ -74,7 +75,7 @@ def fit_prior(config: FitPriorConfig) -> None:
     rows = [(name, f"{value:.5g}") for name, value in gains.items()]
     console.print(table("mean log-density of the latents, nats", rows))
     sample = f"distvae sample {shlex.quote(str(run.model))} --prior fitted"
-    console.print(f"written to {run.model}; draw from it: {sample}")
+    console.print(f"written to {run.model}: {TENSORS}, {FACTS}; draw from it: {sample}")
 
 
 def _groups(model: "VAE", data: "ImageData", components: int) -> dict[str, NDArray[np.int64]]:

@@ -179,6 +179,8 @@ def _tell(run: Run, output: Path, page: bool, rows: list["Row"]) -> None:
     names = manifest.label_names
     label = f" {label_flag(names[-1])}" if names else ""
     label = f" {example_flag(manifest.attributes)}" if manifest.attributes else label
+    listed = ", ".join(sorted(path.name for path in output.iterdir()))
+    console.print(f"written to {output}: {listed}")
     console.print("next:")
     console.print(f"  distvae sample {shlex.quote(str(decoder))}{label}", style="bold")
     if page:

@@ -136,7 +136,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
         with reporting_disk_errors(f"the evaluation cannot be written to {run.folder}", run.folder):
             joined = _joined(_known(run, console), values, left_out)
             written = _keep(run, joined, data)
-        console.print(f"written to {run.folder}: {' and '.join(written)}")
+        console.print(f"written to {run.folder}: {', '.join(written)}")
 
 
 def _usual(labelled: bool) -> list[str]:
