@@ -6,12 +6,12 @@ Legend: B batch, K samples of one posterior, Z latent dimensions. Everything is 
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from distvae.gradients import rate_of_standard_normal
+from distvae.gradients import drawn_normal, rate_of_standard_normal
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
 LOG_SCALE = 10.0
@@ -36,7 +36,7 @@ class DiagonalGaussian(NamedTuple):
 
     def sample(self, noise: Tensor) -> Tensor:
         """``mean + exp(log_variance / 2) * noise`` (Kingma and Welling 2014, eq. 4)."""
-        return torch.addcmul(self.mean, torch.exp(0.5 * self.log_variance), noise)
+        return drawn_normal(self.mean, self.log_variance, noise)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density of ``z [B, Z]``, nats ``[B]``."""
@@ -62,32 +62,6 @@ def log_normal(x: Tensor, mean: Tensor | float, log_variance: Tensor | float) ->
     else:  # a kernel makes it, and nothing goes over from the host
         log_variance = x.new_full((), log_variance)
     return -0.5 * (LOG_TWO_PI + log_variance + (x - mean).square() * torch.exp(-log_variance))
-
-
-def held(value: Tensor, bound: float) -> Tensor:
-    """Values between ``-bound`` and ``bound``; the gradient still moves those outside back, not on.
-
-    For a learned logarithm of a scale, which a likelihood of what never varies would press towards
-    minus infinity, or a learned slope. What lies between, and its gradient, are as they were. A
-    compiler does not see a gradient of one's own: there it passes outside in both directions.
-    """
-    if torch.compiler.is_compiling() and torch.is_grad_enabled():
-        return value - (value - value.clamp(-bound, bound)).detach()
-    within: Tensor = _Held.apply(value, bound)  # type: ignore[no-untyped-call]
-    return within
-
-
-class _Held(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, bound: float) -> Tensor:
-        within = value.clamp(-bound, bound)
-        ctx.save_for_backward(value - within)
-        return within
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (excess,) = ctx.saved_tensors  # a step goes against the gradient, so it would grow
-        return gradient.masked_fill(excess * gradient < 0, 0.0), None
 
 
 def full_precision(device_type: str) -> AbstractContextManager[object]:

@@ -1,9 +1,9 @@
 """Formulas with gradients in closed form, for which autograd would launch many small kernels.
 
 A compiler fuses what autograd makes, and does not see a gradient of one's own: it is given the
-plain formula.
+plain formula. On a GPU each formula and each gradient is one launch of a kernel.
 
-Legend: B batch, F features.
+Legend: B batch, F features, Z latent dimensions.
 """
 
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from distvae.kernels import launched
 
 
 def _plain() -> bool:
@@ -43,6 +45,27 @@ def rate_of_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     return rate
 
 
+def drawn_normal(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """``mean + exp(log_variance / 2) noise`` in the shape of all three."""
+    if launched(mean, log_variance, noise) and noise.dim() == 2 and mean.shape == noise.shape:
+        z: Tensor = _DrawnNormal.apply(mean, log_variance, noise)  # type: ignore[no-untyped-call]
+        return z
+    return torch.addcmul(mean, torch.exp(0.5 * log_variance), noise)
+
+
+def held(value: Tensor, bound: float) -> Tensor:
+    """Values between ``-bound`` and ``bound``; the gradient still moves those outside back, not on.
+
+    For a learned logarithm of a scale, which a likelihood of what never varies would press towards
+    minus infinity, or a learned slope. What lies between, and its gradient, are as they were. A
+    compiler does not see a gradient of one's own: there it passes outside in both directions.
+    """
+    if _plain():
+        return value - (value - value.clamp(-bound, bound)).detach()
+    within: Tensor = _Held.apply(value, bound)  # type: ignore[no-untyped-call]
+    return within
+
+
 def bernoulli_log_prob(values: Tensor, logits: Tensor) -> Tensor:
     """Sum over all but B of x l - log(1 + exp(l)), nats ``[B]``, of x and l ``[B, ...]``."""
     if _plain() or values.requires_grad:
@@ -51,16 +74,30 @@ def bernoulli_log_prob(values: Tensor, logits: Tensor) -> Tensor:
     return nats
 
 
+def _launched(*tensors: Tensor) -> bool:
+    """Whether these matrices are given to kernels: not in a gradient that has one itself."""
+    flat = tensors[0].dim() == 2
+    return flat and launched(*tensors) and not torch.is_grad_enabled()
+
+
 class _Modulated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, found: Tensor) -> Tensor:
         ctx.save_for_backward(features, found)
+        if _launched(features, found):
+            from distvae.kernels import formulas
+
+            return formulas.modulated(features, found)
         scale, shift = found.chunk(2, dim=1)
         return torch.addcmul(features + shift, features, scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         features, found = ctx.saved_tensors
+        if _launched(gradient, features, found):
+            from distvae.kernels import formulas
+
+            return formulas.modulated_backward(gradient, features, found)
         of_both = [gradient * features, gradient]
         if gradient.dim() == 4:
             of_both = [one.sum((2, 3), keepdim=True) for one in of_both]
@@ -71,16 +108,25 @@ class _Modulated(torch.autograd.Function):
 class _RateOfStandardNormal(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mean: Tensor, log_variance: Tensor) -> Tensor:
-        growth = torch.expm1(log_variance)
         ctx.save_for_backward(mean, log_variance)
-        ctx.growth = growth
+        ctx.growth = None
+        if _launched(mean, log_variance):
+            from distvae.kernels import formulas
+
+            return formulas.rate(mean, log_variance)
+        ctx.growth = growth = torch.expm1(log_variance)
         return torch.addcmul(growth - log_variance, mean, mean).mul_(0.5)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = ctx.saved_tensors
+        if ctx.growth is None and _launched(gradient, mean, log_variance):
+            from distvae.kernels import formulas
+
+            return formulas.rate_backward(gradient, mean, log_variance)
         # anew where this gradient is to have one itself
-        growth = torch.expm1(log_variance) if torch.is_grad_enabled() else ctx.growth
+        again = torch.is_grad_enabled() or ctx.growth is None
+        growth = torch.expm1(log_variance) if again else ctx.growth
         return gradient * mean, (gradient * growth).mul_(0.5)
 
 
@@ -88,10 +134,60 @@ class _BernoulliLogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, logits: Tensor) -> Tensor:
         ctx.save_for_backward(values, logits)
+        if launched(values, logits):
+            from distvae.kernels import formulas
+
+            return formulas.bernoulli(values.flatten(1), logits.flatten(1))
         return torch.addcmul(F.logsigmoid(logits), logits, values - 1.0).flatten(1).sum(1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         values, logits = ctx.saved_tensors
+        if launched(gradient, values, logits) and not torch.is_grad_enabled():
+            from distvae.kernels import formulas
+
+            flat = values.flatten(1), logits.flatten(1)
+            return None, formulas.bernoulli_backward(gradient, *flat).view_as(logits)
         share = gradient.view(-1, *[1] * (logits.dim() - 1))
         return None, (values - torch.sigmoid(logits)).mul_(share)
+
+
+class _DrawnNormal(torch.autograd.Function):
+    """On a GPU alone; elsewhere autograd's own is as fast."""
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+        from distvae.kernels import formulas
+
+        ctx.save_for_backward(log_variance, noise)
+        return formulas.draw(mean, log_variance, noise)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        log_variance, noise = ctx.saved_tensors
+        if _launched(gradient, log_variance, noise):
+            from distvae.kernels import formulas
+
+            return gradient, formulas.draw_backward(gradient, log_variance, noise), None
+        return gradient, gradient * noise * (0.5 * torch.exp(0.5 * log_variance)), None
+
+
+class _Held(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, bound: float) -> Tensor:
+        within = value.clamp(-bound, bound)
+        ctx.bound, ctx.whole = bound, _launched(value)
+        ctx.save_for_backward(value if ctx.whole else value - within)
+        return within
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (excess,) = ctx.saved_tensors
+        if ctx.whole:
+            if _launched(gradient, excess):
+                from distvae.kernels import formulas
+
+                return formulas.held_backward(gradient, excess, ctx.bound), None
+            excess = excess - excess.clamp(-ctx.bound, ctx.bound)
+        # a step goes against the gradient, so it would grow
+        return gradient.masked_fill(excess * gradient < 0, 0.0), None

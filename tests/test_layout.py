@@ -44,6 +44,7 @@ FLOORS = [
         "platform",
         "tensor_cores",
         "blocks",
+        "kernels",
         "streams",
         "flags",
         "fields",

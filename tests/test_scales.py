@@ -14,8 +14,9 @@ from torch.func import grad_and_value
 
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
-from distvae.distributions import LOG_SCALE, held
+from distvae.distributions import LOG_SCALE
 from distvae.domains import Images
+from distvae.gradients import held
 from distvae.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from distvae.likelihoods.discretized_logistic import DiscretizedLogistic
 from distvae.likelihoods.gaussian import Gaussian

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
-from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, held, wide
+from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, wide
 from distvae.flows import CouplingFlow
+from distvae.gradients import held
 from distvae.latents.base import Draw, Features, Latents, LatentSpace, Level, estimated_rate
 from distvae.latents.heads import FlatHead
 from distvae.parts import Part

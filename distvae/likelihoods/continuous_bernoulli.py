@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from distvae.distributions import held
+from distvae.gradients import held
 from distvae.likelihoods.base import Likelihood, inverted
 from distvae.parts import EVEN_LEVELS, GREY, Part
 

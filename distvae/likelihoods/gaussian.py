@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from distvae.config import ModelConfig
-from distvae.distributions import held, log_normal
+from distvae.distributions import log_normal
 from distvae.domains import Domain
+from distvae.gradients import held
 from distvae.likelihoods.base import Likelihood
 from distvae.parts import GREY, Part
 from distvae.values import Positive

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from distvae.conditions import Context, ContextShape, summed
 from distvae.config import ModelConfig
-from distvae.distributions import LOG_SCALE, LOG_TWO_PI, held
+from distvae.distributions import LOG_SCALE, LOG_TWO_PI
+from distvae.gradients import held
 from distvae.parts import Part
 from distvae.priors.base import Prior
 from distvae.values import Within

@@ -65,8 +65,12 @@ def update_by(take_turn: TakeTurn, wrapped: Wrapped) -> Update:
 
 
 def _follow(averages: list[Tensor], weights: list[Tensor], share: Tensor) -> None:
-    """Move each average by this share of its way to the weight."""
-    if averages and torch.compiler.is_compiling():  # it goes into the kernels that make the weights
+    """Move each average by this share of its way to the weight.
+
+    Compiled, that goes into the kernels that make the weights. A GPU has a kernel for all weights
+    of each operation here, and of ``lerp`` one for each weight.
+    """
+    if averages and (torch.compiler.is_compiling() or averages[0].device.type != "cpu"):
         for part in together(weights):
             ways = torch._foreach_mul(torch._foreach_sub(weights[part], averages[part]), share)
             torch._foreach_add_(averages[part], ways)
