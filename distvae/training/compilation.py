@@ -55,7 +55,8 @@ def _compiled_update(engine: Engine, own: bool) -> Update:
     alone = engine.accelerator.num_processes == 1 and len(engine.shards) == 1
     if alone and engine.accelerator.scaler is None:
         return compiled_update(engine.wrapped, engine.loss_of, own)
-    return autograd_update(engine.wrapped, compile_loss(engine.loss_of, own))
+    kind = engine.accelerator.device.type
+    return autograd_update(engine.wrapped, compile_loss(engine.loss_of, own, kind))
 
 
 def _has_compiler(engine: Engine) -> bool:

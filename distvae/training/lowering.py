@@ -21,7 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 aten, prims = torch.ops.aten, torch.ops.prims
 
 
-def compile_step(step: Callable[..., Any], own: bool = False) -> Callable[..., Any]:
+def compile_step(step: Callable[..., Any], own: bool = False, device_type: str = "cpu") -> Callable[..., Any]:
     """A step as one graph, which is made anew only where its arguments are of other shapes.
 
     What it is a closure of must stay what it is: that is not looked at again. Looking at it would
@@ -37,16 +37,16 @@ def compile_step(step: Callable[..., Any], own: bool = False) -> Callable[..., A
         code, step.__globals__, step.__name__, step.__defaults__, step.__closure__
     )
     arguments = code.co_varnames[: code.co_argcount]
-    options = {**asked(own), "guard_filter_fn": _kept(arguments)}
+    options = {**asked(own, device_type), "guard_filter_fn": _kept(arguments)}
     compiled: Callable[..., Any] = torch.compile(
         copied, dynamic=False, fullgraph=True, options=options
     )
     return compiled
 
 
-def compile_loss(loss: Function, own: bool = False) -> Function:
+def compile_loss(loss: Function, own: bool = False, device_type: str = "cpu") -> Function:
     """A loss, forward and backward, as two graphs; ``own`` as above."""
-    compiled: Function = torch.compile(loss, dynamic=False, options=asked(own))  # type: ignore[assignment]
+    compiled: Function = torch.compile(loss, dynamic=False, options=asked(own, device_type))  # type: ignore[assignment]
     return compiled
 
 
@@ -129,9 +129,12 @@ class OwnProducts(SeparateBias):
                 node.target = torch.ops.distvae.product.default
 
 
-def asked(own: bool = False) -> dict[str, Any]:
+def asked(own: bool = False, device_type: str = "cpu") -> dict[str, Any]:
     """What is asked of inductor wherever something is compiled; ``own`` as above."""
+    # it fails where it meets many weights that are changed at once
+    of_gpus = {} if device_type == "cpu" else {"loop_ordering_after_fusion": False}
     return {
+        **of_gpus,
         "post_grad_custom_pre_pass": TableGradients(),
         # before, product and bias would be joined again
         "post_grad_custom_post_pass": OwnProducts() if own else SeparateBias(),

@@ -56,7 +56,7 @@ def compiled_update(wrapped: Wrapped, loss_of: LossOf, own: bool = False) -> Upd
     def whole_step(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
         return take_step(turns, batches, row.float())
 
-    compiled = compile_step(whole_step, own)
+    compiled = compile_step(whole_step, own, wrapped.accelerator.device.type)
 
     def update(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
         with torch.no_grad():

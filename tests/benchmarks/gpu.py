@@ -4,148 +4,77 @@
     python tests/benchmarks/gpu.py --device cpu --small     that every part runs, without one
     python tests/benchmarks/gpu.py --parts exact,speed      some of them
 
-Each part runs in a process of its own and has a time limit. A part that fails says why, and the
-others go on. What a part found is printed as it finds it, and all of it again at the end as a
-table in Markdown. It needs what training needs, and no installation: torch, accelerate, datasets.
+What is not timed comes first, several processes beside each other; what is timed has the GPU for
+itself. Each part has a time limit. A part that fails says why, and the others go on. What a part
+found is printed as it finds it and written to a file; at the end come all rows as a table, and the
+claims with what was measured. It needs what training needs, and no installation: torch, accelerate,
+datasets.
 """
 
 import argparse
-import contextlib
+import functools
 import importlib
 import json
 import os
 import platform
-import queue
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 if str(CHECKOUT) not in sys.path:  # this file may be run as a script, without an installation
     sys.path.insert(0, str(CHECKOUT))
 
-from tests.benchmarks.on_gpu.row import MARK, Part, Setting  # noqa: E402
+from tests.benchmarks.on_gpu import claims  # noqa: E402
+from tests.benchmarks.on_gpu.lanes import Row, Worker, run_lane  # noqa: E402
+from tests.benchmarks.on_gpu.row import END, MARK, Part, Setting  # noqa: E402
 
-PARTS = {
-    "exact": ("steps", 70),
-    "noise": ("steps", 45),
-    "agreement": ("runs", 90),
-    "speed": ("steps", 60),
-    "peers": ("peers", 60),
-    "busy": ("steps", 80),
-    "likelihood": ("evaluating", 80),
-    "whole": ("runs", 150),
-    "resume": ("runs", 60),
-    "reasons": ("runs", 90),
-    "processes": ("runs", 60),
-    "exact_compiled": ("steps", 60),
-    "speed_compiled": ("steps", 110),
-    "jax": ("peers", 60),
-    "full": ("steps", 30),
-    "data": ("steps", 40),
-    "sampling": ("evaluating", 30),
-    "bounds": ("evaluating", 30),
-    "judges": ("evaluating", 40),
-    "products": ("steps", 40),
+BESIDE = {
+    "exact": ("steps", 80),
+    "exact_compiled": ("steps", 85),
+    "agreement": ("runs", 80),
+    "resume": ("runs", 80),
+    "reasons": ("runs", 80),
+    "precisions": ("runs", 85),
 }
-"""Module of a part, and the most seconds it may take; what matters most is first."""
-SLOWER = 4
+"""Module of a part and the most seconds it may take; these run beside each other."""
+ALONE = {
+    "speed": ("steps", 40),
+    "whole": ("runs", 50),
+    "peers": ("peers", 22),
+    "likelihood": ("evaluating", 35),
+    "busy": ("steps", 18),
+    "noise": ("steps", 12),
+    "jax": ("peers", 25),
+    "speed_compiled": ("steps", 40),
+    "busy_compiled": ("steps", 25),
+    "processes": ("runs", 35),
+    "full": ("steps", 12),
+    "data": ("steps", 20),
+    "sampling": ("evaluating", 10),
+    "bounds": ("evaluating", 8),
+    "judges": ("evaluating", 15),
+    "fit_prior": ("runs", 12),
+    "products": ("steps", 8),
+}
+"""The same of what has the machine for itself; what matters most is first."""
+PARTS = {**BESIDE, **ALONE}
+SLOWER = 6
 """Times as long where sizes are small: then it runs where nothing is to be measured."""
-OVERHEAD = 3.0
-"""Seconds that are kept for the table at the end."""
+OVERHEAD = 4.0
+"""Seconds that are kept for the tables at the end."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """What a part found, as a line of the table."""
-
-    part: str
-    what: str
-    found: str
-    expected: str = ""
-    good: bool | None = None
-
-    @property
-    def verdict(self) -> str:
-        """Whether it holds what is expected."""
-        return {None: "", True: "yes", False: "NO"}[self.good]
-
-    def line(self) -> str:
-        """As Markdown."""
-        cells = self.part, self.what, self.found, self.expected, self.verdict
-        return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
-
-
-def rows_of(name: str, flags: argparse.Namespace, seconds: float) -> Iterator[Row]:
-    """What a part finds in its own process, as it finds it."""
-    with tempfile.TemporaryDirectory(prefix="distvae-gpu-") as scratch, open_log() as log:
-        words = [sys.executable, str(Path(__file__).resolve()), "--part", name]
-        words += ["--device", flags.device, "--scratch", scratch, *["--small"] * flags.small]
-        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "DISTVAE_PROGRESS": "off"}
-        running = subprocess.Popen(
-            words,
-            env=environment,
-            cwd=CHECKOUT,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        )
-        until, found = time.monotonic() + seconds, 0
-        for line in lines_until(running, until):
-            if line.startswith(MARK):
-                found += 1
-                yield Row(name, **json.loads(line.removeprefix(MARK)))
-        late = running.poll() is None
-        if late:
-            end(running)
-        code = running.wait()
-        if late:
-            yield Row(name, "the whole part", f"stopped after {seconds:.0f} s", "", False)
-        elif code:
-            log.seek(0)
-            told = [line for line in log.read().splitlines() if line.strip()]
-            yield Row(
-                name, "the whole part", f"failed: {(told or [str(code)])[-1][:300]}", "", False
-            )
-            sys.stderr.write("\n".join(told[-25:]) + "\n")
-        elif not found:
-            yield Row(name, "the whole part", "told nothing", "", False)
-
-
-def open_log() -> Any:
-    """Where a part's standard error goes."""
-    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-
-
-def lines_until(running: "subprocess.Popen[str]", until: float) -> Iterator[str]:
-    """The lines that a process writes, until it ends or this time has come."""
-    found: queue.Queue[str | None] = queue.Queue()
-
-    def read() -> None:
-        assert running.stdout is not None
-        for line in running.stdout:
-            found.put(line)
-        found.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    with contextlib.suppress(queue.Empty, subprocess.TimeoutExpired):
-        while (line := found.get(timeout=max(0.0, until - time.monotonic()))) is not None:
-            yield line
-        running.wait(max(1.0, until - time.monotonic()))
-
-
-def end(running: "subprocess.Popen[str]") -> None:
-    """End a process and those that it started."""
-    os.killpg(running.pid, signal.SIGKILL)
+def worker_of(flags: argparse.Namespace) -> Worker:
+    """A process that runs parts."""
+    words = [sys.executable, str(Path(__file__).resolve()), "--worker"]
+    words += ["--device", flags.device, *["--small"] * flags.small]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "DISTVAE_PROGRESS": "off"}
+    return Worker(words, environment, str(CHECKOUT))
 
 
 def machine(device: str) -> str:
@@ -157,47 +86,90 @@ def machine(device: str) -> str:
     return f"{card}, {os.cpu_count()} cores, {versions}"
 
 
+class Table:
+    """The rows that were found, printed and written down one by one.
+
+    Args:
+        output: a file for them as JSON.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.rows: list[Row] = []
+        self._output, self._lock = output, threading.Lock()
+
+    def add(self, row: Row) -> None:
+        """One more; any thread may call it."""
+        with self._lock:
+            self.rows.append(row)
+            print(row.line(), flush=True)
+            text = json.dumps([vars(each) for each in self.rows], indent=1)
+            self._output.write_text(text + "\n", encoding="utf-8")
+
+
 def measure(flags: argparse.Namespace) -> int:
-    """Run the parts, print the table, and return 0 where all is as expected."""
-    begun, rows = time.monotonic(), []
+    """Run the parts, print the tables, and return 0 where all is as expected."""
+    begun, table = time.monotonic(), Table(Path(flags.output))
     head = "| part | what | found | expected | holds |\n| --- | --- | ---: | ---: | --- |"
     print(machine(flags.device), flush=True)
     print(head, flush=True)
-    for name in flags.parts:
-        left = 60.0 * flags.minutes - OVERHEAD - (time.monotonic() - begun)
-        found = (
-            rows_of(name, flags, min(left, PARTS[name][1] * (SLOWER if flags.small else 1)))
-            if left > 5.0
-            else iter([Row(name, "the whole part", "not measured: no time was left")])
-        )
-        for row in found:
-            rows.append(row)
-            print(row.line(), flush=True)
+    start = functools.partial(worker_of, flags)
+
+    def left() -> float:
+        spent = time.monotonic() - begun
+        return float(60.0 * flags.minutes - OVERHEAD - spent)
+
+    def limits(names: list[str]) -> list[tuple[str, float]]:
+        return [(name, PARTS[name][1] * (SLOWER if flags.small else 1)) for name in names]
+
+    beside = [name for name in flags.parts if name in BESIDE]
+    with ThreadPoolExecutor(len(BESIDE) if flags.device == "cuda" else 1) as pool:
+        lanes = [pool.submit(run_lane, limits([name]), start, left, table.add) for name in beside]
+    for lane in lanes:
+        lane.result()
+    alone = [name for name in flags.parts if name in ALONE]
+    if alone:
+        run_lane(limits(alone), start, left, table.add)
     print(f"\n{machine(flags.device)}; {time.monotonic() - begun:.0f} s\n\n{head}")
+    rows = sorted(table.rows, key=lambda row: list(PARTS).index(row.part))
     for row in rows:
         print(row.line())
     wrong = [row for row in rows if row.good is False]
     unmeasured = [row for row in rows if row.found.startswith("not measured")]
     print(f"\n{len(rows)} rows; not as expected: {len(wrong)}; not measured: {len(unmeasured)}")
-    if flags.output:
-        text = json.dumps([{**vars(row)} for row in rows], indent=1)
-        Path(flags.output).write_text(text + "\n", encoding="utf-8")
+    print("\n" + "\n".join(claims.lines_of(rows)))
+    print(f"\nwritten to {flags.output}", flush=True)
     return 1 if wrong else 0
 
 
-def part(name: str, setting: Setting) -> None:
-    """Run one part in this process."""
-    module = importlib.import_module(f"tests.benchmarks.on_gpu.{PARTS[name][0]}")
-    work: Part = getattr(module, name)
-    try:
-        work(setting)
-    except ImportError as error:
-        print(
-            MARK + json.dumps({"what": "the rest of the part", "found": f"not measured: {error}"})
-        )
-    except Exception as error:
-        traceback.print_exc()
-        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())[:280]}")
+def work(flags: argparse.Namespace) -> None:
+    """Run the parts whose names come by the standard input, until one fails."""
+    for line in sys.stdin:
+        name, why = line.strip(), ""
+        module = importlib.import_module(f"tests.benchmarks.on_gpu.{PARTS[name][0]}")
+        part: Part = getattr(module, name)
+        with tempfile.TemporaryDirectory(prefix="distvae-gpu-", ignore_cleanup_errors=True) as path:
+            try:
+                part(Setting(flags.device, flags.small, Path(path)))
+            except ImportError as error:
+                row = {"what": "the rest of the part", "found": f"not measured: {error}"}
+                print(MARK + json.dumps(row), flush=True)
+            except Exception as error:
+                traceback.print_exc()
+                why = f"{type(error).__name__}: {' '.join(str(error).split())[:280]}"
+        sys.stderr.flush()
+        print(END + json.dumps(why), flush=True)
+        forget(flags.device)
+
+
+def forget(device: str) -> None:
+    """Leave nothing of a part to the next one."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
 
 
 def read_flags() -> argparse.Namespace:
@@ -208,10 +180,9 @@ def read_flags() -> argparse.Namespace:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--small", action="store_true", help="sizes only large enough to run")
     parser.add_argument("--parts", default=",".join(PARTS), help="which, in this order")
-    parser.add_argument("--minutes", type=float, default=8.0, help="for all of it")
-    parser.add_argument("--output", help="a file for the rows as JSON, too")
-    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
-    parser.add_argument("--scratch", type=Path, default=Path(), help=argparse.SUPPRESS)
+    parser.add_argument("--minutes", type=float, default=7.8, help="for all of it")
+    parser.add_argument("--output", default="gpu.json", help="a file for the rows as JSON")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     flags.parts = flags.parts.split(",")
     unknown = sorted(set(flags.parts) - set(PARTS))
@@ -221,10 +192,10 @@ def read_flags() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, or run one part."""
+    """Measure, or run parts for another process."""
     flags = read_flags()
-    if flags.part:
-        part(flags.part, Setting(flags.device, flags.small, flags.scratch))
+    if flags.worker:
+        work(flags)
         return
     sys.exit(measure(flags))
 

@@ -13,6 +13,7 @@ from distvae.data.store import open_data
 from distvae.draws.philox import Stream
 from distvae.draws.steps import NoiseSource
 from distvae.evaluation.elbo import elbo_metrics
+from distvae.evaluation.judge import Judge, JudgeNetwork
 from distvae.evaluation.judge_stack import train_stacked
 from distvae.evaluation.likelihood import log_likelihood
 from distvae.models import VAE, build_model
@@ -135,7 +136,17 @@ def judges(setting: Setting) -> None:
     seeds = range(setting.of(5, 1))
     batch = setting.of(128, 16)
 
-    def train() -> object:
-        return train_stacked(images, domain, 10, steps, batch, seeds)
+    networks: list[JudgeNetwork] = []
+
+    def train() -> None:
+        networks.extend(train_stacked(images, domain, 10, steps, batch, seeds))
 
     row(f"{len(seeds)} judges, {steps} steps, s", seconds_of(setting, train))
+    test = ResidentImages.from_split(data.test)
+    values = domain.to_values(test.stored[: setting.of(10_000, 50)].to(setting.device))
+    labels = test.labels[: len(values)] if test.labels is not None else torch.zeros(0)
+    for number, network in enumerate(networks[:2]):
+        right = Judge(network).classify(values).cpu() == labels
+        accuracy = float(right.float().mean())
+        good = accuracy >= 0.985 if setting.cuda and not setting.small else None
+        row(f"judge {number}: accuracy of the test split", accuracy, "at least 0.985", good)

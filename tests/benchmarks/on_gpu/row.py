@@ -8,6 +8,8 @@ from pathlib import Path
 
 MARK = "ROW "
 """What a line begins with that is a row; others are the part's own talk."""
+END = "END "
+"""What the line begins with after a part, with why it failed or nothing."""
 NO_GPU = "not measured: no GPU"
 
 
