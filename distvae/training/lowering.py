@@ -30,6 +30,7 @@ def compile_step(step: Callable[..., Any], own: bool = False, device_type: str =
     Args:
         step: whose arguments are all that changes.
         own: whether it multiplies by the kernel of this package.
+        device_type: of what it computes on.
     """
     # what was compiled is kept with the code, which all closures of one definition share
     code = step.__code__.replace()
