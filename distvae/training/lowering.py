@@ -21,7 +21,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 aten, prims = torch.ops.aten, torch.ops.prims
 
 
-def compile_step(step: Callable[..., Any], own: bool = False, device_type: str = "cpu") -> Callable[..., Any]:
+def compile_step(
+    step: Callable[..., Any], own: bool = False, device_type: str = "cpu"
+) -> Callable[..., Any]:
     """A step as one graph, which is made anew only where its arguments are of other shapes.
 
     What it is a closure of must stay what it is: that is not looked at again. Looking at it would

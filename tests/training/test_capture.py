@@ -116,7 +116,7 @@ def test_the_step_that_is_compiled_can_be_captured(
     settings: Settings, here: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its program, as it is given to the compiler."""
-    monkeypatch.setattr(whole_step, "compile_step", lambda program: program)
+    monkeypatch.setattr(whole_step, "compile_step", lambda program, *_: program)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     engines = [built(settings(**FACTOR), here) for _ in range(2)]
     for number, engine in enumerate(engines):
