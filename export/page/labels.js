@@ -1,7 +1,7 @@
 /** The labels to choose from: a radio button each, and a filter where there are many. */
 
 const MANY = 20;
-const SHOWN = 40; // of many labels, those on view
+const SHOWN = 12; // of many labels, those on view
 const SAME_NUMBER = 800; // milliseconds within which digits make one number
 const STEPS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
 
@@ -51,6 +51,8 @@ export function makeLabels(section, names, choose, unknown = false) {
     const found = radios.filter((_, number) => (
       number === asked || names[number].toLowerCase().includes(wanted)));
     const shown = new Set(names.length > MANY ? found.slice(0, SHOWN) : found);
+    const chosen = radios.find((radio) => radio.checked);
+    if (wanted === "" && chosen) shown.add(chosen);
     for (const radio of radios) radio.parentElement.hidden = !shown.has(radio);
     const rest = found.length - shown.size;
     const words = section.querySelector(".none");

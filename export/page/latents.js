@@ -5,6 +5,9 @@ import { clamp, REACH } from "./plane.js";
 const DEAD = 0.01; // nats; below, a latent says nothing of an image
 const FIRST = 16; // sliders that are seen without asking for more
 
+/** With a minus sign, and none before zero. */
+const shown = (value) => value.toFixed(2).replace(/^-(?=.*[1-9])/, "\u2212").replace("-", "");
+
 /** The numbers of the noise, the highest rate first; before them those whose rate is not known. */
 export function orderOf(dim, rates) {
   const numbers = Array.from({ length: dim }, (_, number) => number);
@@ -50,15 +53,16 @@ export function makeSliders(section, order, rates, move) {
     numbers.forEach((number) => add(number, place));
     if (name !== "first") place.parentElement.hidden = numbers.length === 0;
   }
-  const latents = (count) => `${count} latent${count === 1 ? "" : "s"}`;
-  section.querySelector("#more summary").textContent = `${latents(groups.more.length)} more`;
+  const latents = (count) => `latent${count === 1 ? "" : "s"}`;
+  const { length: more } = groups.more;
+  section.querySelector("#more summary").textContent = `${more} more ${latents(more)}`;
   section.querySelector("#dead summary").textContent = (
-    `${latents(dead.length)} that the model does not use, below ${DEAD} nats`);
+    `${dead.length} ${latents(dead.length)} that the model does not use, below ${DEAD} nats`);
   return {
     show(noise) {
       sliders.forEach((slider, number) => {
         slider.value = clamp(noise[number]);
-        slider.nextElementSibling.value = noise[number].toFixed(2).replace("-", "\u2212");
+        slider.nextElementSibling.value = shown(noise[number]);
       });
     },
     mark(numbers) {

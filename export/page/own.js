@@ -4,6 +4,7 @@ import { toPicture } from "./decoder.js";
 import { openEncoder } from "./encoder.js";
 import { makeProgress } from "./loading.js";
 import { readPicture, takesPictures } from "./picture.js";
+import { givenWords } from "./words.js";
 
 const AT_ONCE = 2; // pictures of one drop: the ends of a way
 const FEW = 20; // labels that are tried one after another
@@ -45,7 +46,8 @@ export function makeOwn(section, { manifest, attributes, decode, given, begin })
     const original = toPicture(bytes, 0, shape);
     const off = pictures.map((picture) => differenceOf(picture.data, original.data));
     const best = off.indexOf(Math.min(...off));
-    const label = tried ? ` Taken as ${only.labels[best]}, whose reconstruction is nearest.` : "";
+    const taken = only ? ` Taken as ${givenWords(attributes, rows[best])}, ` : "";
+    const label = taken && taken + (tried ? "whose reconstruction is nearest." : "as chosen on the page.");
     return { noise: noises[best], given: rows[best], original, again: pictures[best], off: off[best], label };
   }
 

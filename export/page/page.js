@@ -2,22 +2,20 @@
 
 import { attributesOf, firstOf, makeAttributes } from "./attributes.js";
 import { openDecoder } from "./decoder.js";
+import { makeJobs, SAMPLES } from "./jobs.js";
 import { makeSliders, nameOf, orderOf, wholeNameOf } from "./latents.js";
 import { makeProgress, read } from "./loading.js";
 import { SEEDS, standardNormal } from "./noise.js";
 import { makeOwn } from "./own.js";
 import { greatCircle, QUANTILES, STEPS } from "./paths.js";
-import { makeMap, makePlane } from "./plane.js";
+import { makePlane } from "./plane.js";
 import { openRuntime } from "./runtime.js";
 import { makeStrip } from "./strip.js";
 import { commandOf, factsOf, fileName, givenWords, titleOf } from "./words.js";
 import { makeWork } from "./work.js";
 
-const SAMPLES = 24;
-const MAP_CELLS = 11;
 const NEW_SEEDS = 1e6;
 const SMOOTH_FROM = 128; // pixels; smaller images are shown with square pixels
-const LATER = { pause: 120, slowest: 4000 }; // milliseconds: what need not follow a slider
 
 const $ = (id) => document.getElementById(id);
 const state = {
@@ -26,8 +24,6 @@ const state = {
 let manifest, attributes, order, ask, showPlane, labels, sliders;
 const strips = {};
 
-/** A noise vector as the decoder takes it. */
-const tempered = (noise) => noise.map((value) => value * Math.fround(state.temperature));
 const noiseOf = (number) => standardNormal(state.seed, number, manifest.noise_dim);
 const wayAt = (t) => greatCircle(...state.ends.map(({ noise }) => noise))(t);
 
@@ -176,30 +172,6 @@ function makePictures() {
   });
 }
 
-/** What work.js draws, the image on view first. */
-function jobsOf() {
-  const onPlane = (...point) => {
-    const noise = state.noise.slice();
-    state.axes.forEach((axis, which) => { noise[axis] = point[which]; });
-    return tempered(noise);
-  };
-  const along = (number) => {
-    const noise = state.noise.slice();
-    noise[state.latent] = QUANTILES[number][1];
-    return tempered(noise);
-  };
-  const image = $("image").getContext("2d");
-  const defaults = { given: () => state.given, pause: 0, slowest: Infinity };
-  const jobs = {
-    image: { count: 1, noise: () => tempered(state.noise), paint: (_, picture) => image.putImageData(picture, 0, 0) },
-    samples: { count: SAMPLES, noise: (number) => tempered(noiseOf(number)), paint: strips.samples.paint },
-    between: { count: STEPS, noise: (number) => tempered(wayAt(number / (STEPS - 1))), paint: strips.between.paint },
-    along: { count: QUANTILES.length, noise: along, paint: strips.along.paint, ...LATER },
-    map: makeMap($("map"), manifest.image_shape, MAP_CELLS, onPlane),
-  };
-  return Object.fromEntries(Object.entries(jobs).map(([name, job]) => [name, { ...defaults, ...job }]));
-}
-
 function makeLatents() {
   const dim = manifest.noise_dim;
   order = orderOf(dim, manifest.rates);
@@ -304,7 +276,8 @@ async function start() {
   describe();
   const decode = await load();
   makePictures();
-  ask = makeWork(decode, jobsOf(), { report, fail });
+  const canvases = { image: $("image"), map: $("map") };
+  ask = makeWork(decode, makeJobs({ manifest, state, strips, canvases, noiseOf, wayAt }), { report, fail });
   makeLatents();
   makeControls();
   makeOwn($("own"), { manifest, attributes, decode, given: () => state.given, begin: beginFrom });

@@ -39,6 +39,14 @@ PIXELS = """(() => {
 })()"""
 IMAGE = "document.querySelector('#image')"
 
+SMALL = """[...document.querySelectorAll('button, select, summary, input, .chip, .slider, .file')]
+    .filter((it) => it.checkVisibility() && !it.matches('[type=file], .chip input'))
+    .map((it) => [it.outerHTML.slice(0, 80), it.getBoundingClientRect()])
+    .filter(([, box]) => box.width > 0 && Math.min(box.width, box.height) < 43.9)"""
+SCROLLED = """[...document.querySelectorAll('main *')].filter((it) => (
+    ['auto', 'scroll'].includes(getComputedStyle(it).overflowY)
+    && it.scrollHeight > it.clientHeight + 1)).map((it) => it.outerHTML.slice(0, 80))"""
+
 
 def manifest(
     shape: tuple[int, int, int], dim: int, names: tuple[str, ...], graph: str = "decoder"
@@ -153,3 +161,11 @@ def enter(page: Page, field: str, text: str) -> None:
 def slide(page: Page, slider: str, value: float) -> None:
     """What moving a slider does, to the exact value."""
     page.run(f"{slider}.value = {value}; {slider}.dispatchEvent(new Event('input'))")
+
+
+def check_layout(page: Page) -> None:
+    """Nothing goes beyond the screen, scrolls within it, or is too small for a finger."""
+    page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.run("document.scrollingElement.scrollWidth <= innerWidth")
+    assert page.run(SCROLLED) == []
+    assert page.run(SMALL) == []

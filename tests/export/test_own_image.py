@@ -21,7 +21,7 @@ from distvae.export.encoder import Encoder
 from distvae.export.rates import Rates
 from distvae.export.sampler import Sampler
 from tests.export.browser import CHROMIUM, Browser, Page
-from tests.export.pages import IDLE, IMAGE, Quiet, assert_same, pixels, slide
+from tests.export.pages import IDLE, IMAGE, Quiet, assert_same, check_layout, pixels, slide
 from tests.export.test_noise import ORIGIN, random_model
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -32,13 +32,6 @@ OWN = "document.querySelector('#own')"
 TOLD = f"{OWN}.querySelector('.told').textContent"
 ALERT = f"{OWN}.querySelector('[role=alert]').textContent"
 DONE = f"{OWN}.getAttribute('aria-busy') === 'false'"
-SMALL = """[...document.querySelectorAll('button, select, summary, input, .chip, .slider, .file')]
-    .filter((it) => it.checkVisibility() && !it.matches('[type=file], .chip input'))
-    .map((it) => [it.outerHTML.slice(0, 80), it.getBoundingClientRect()])
-    .filter(([, box]) => box.width > 0 && Math.min(box.width, box.height) < 43.9)"""
-SCROLLED = """[...document.querySelectorAll('main *')].filter((it) => (
-    ['auto', 'scroll'].includes(getComputedStyle(it).overflowY)
-    && it.scrollHeight > it.clientHeight + 1)).map((it) => it.outerHTML.slice(0, 80))"""
 PERCENT = (1, 5, 10, 20, 35, 50, 65, 80, 90, 95, 99)
 
 
@@ -184,17 +177,9 @@ def test_an_image_of_ones_own_is_where_the_latents_begin(
     assert_same(pixels(page, IMAGE, SHAPE), way[3])
     page.click("document.querySelectorAll('#between .picture')[7]")
     assert_same(pixels(page, IMAGE, SHAPE), way[7])
-    layout(page)
+    check_layout(page)
     assert page.complaints() == []
     page.close()
-
-
-def layout(page: Page) -> None:
-    """Nothing goes beyond the screen, scrolls within it, or is too small for a finger."""
-    page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-    assert page.run("document.scrollingElement.scrollWidth <= innerWidth")
-    assert page.run(SCROLLED) == []
-    assert page.run(SMALL) == []
 
 
 @pytest.mark.parametrize("address", [Unpacking], indirect=True)
