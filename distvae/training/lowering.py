@@ -5,6 +5,7 @@ Legend: N rows looked up, R rows of a table, C numbers of each.
 
 import math
 import types
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from distvae.training.kernel import multiply
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 aten, prims = torch.ops.aten, torch.ops.prims
+# torch's compiler says of code of its own that it is outdated
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\._inductor\.")
 
 
 def compile_step(

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Iterable
@@ -44,8 +45,12 @@ MARGIN = 1.1
 """How many times as fast another must be than the usual one of a machine."""
 OWN = "own"
 """The kernel of this package, as a choice beside the libraries."""
-ROUNDS = 7
-REPEATS = 4
+CALLS, ROUNDS = 40, 5
+"""Of each product in each way, and how often the ways take turns."""
+STEADY = 1.5
+"""How many times the quickest call the middle one may take, for a choice that stands.
+
+Where other programs use the processors it takes longer, and either way may seem the faster."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,9 @@ class Choice:
     library: str
     """Or :data:`OWN`."""
     seconds: dict[str, float]
-    """Of the products of all layers, forward and backward, by library."""
+    """Of the products of all layers, forward and backward, by library: each the quickest call."""
+    steady: bool = True
+    """Whether nothing else used the processors; else it is measured anew in the next run."""
 
 
 def choose_library(engine: Engine, earlier: WorldRecord | None = None) -> None:
@@ -113,6 +120,7 @@ def _of_machine(shapes: list[Shape], cache: Path, usual: str, other: str) -> str
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "usual": usual,
+        "calls": CALLS,
         "shapes": shapes,
         **({"other": kernel.version()} if other == OWN else {}),
     }
@@ -120,9 +128,9 @@ def _of_machine(shapes: list[Shape], cache: Path, usual: str, other: str) -> str
     path = cache / "products" / f"{digest}.json"
     known = _kept(path, usual, other)
     if known is None:
-        damaged, found = path.exists(), measured(shapes, usual, other)
+        useless, found = path.exists(), measured(shapes, usual, other)
         with contextlib.suppress(OSError):  # then it is measured anew in the next run
-            if damaged:
+            if useless:
                 path.unlink()
             _keep(path, {**dataclasses.asdict(found), **key})
         known = _kept(path, usual, other) or found  # another process may have been quicker
@@ -132,7 +140,7 @@ def _of_machine(shapes: list[Shape], cache: Path, usual: str, other: str) -> str
 def _kept(path: Path, *known: str) -> Choice | None:
     with contextlib.suppress(DistvaeError):
         choice = read_record(path, Choice)
-        return choice if choice.library in known else None
+        return choice if choice.library in known and choice.steady else None
     return None
 
 
@@ -153,35 +161,34 @@ def measured(shapes: Iterable[Shape], usual: str, other: str) -> Choice:
         usual: a library.
         other: a library or :data:`OWN`.
     """
-    seconds = {usual: 0.0, other: 0.0}
-    for shape in shapes:
-        for way, spent in _times(shape, (usual, other)).items():
-            seconds[way] += spent
+    calls = [times for shape in shapes for times in _times(shape, (usual, other))]
+    seconds = {way: sum(min(times[way]) for times in calls) for way in (usual, other)}
+    middle = {way: sum(statistics.median(times[way]) for times in calls) for way in (usual, other)}
+    steady = all(middle[way] <= STEADY * seconds[way] for way in seconds)
     faster = seconds[usual] > MARGIN * seconds[other]
-    return Choice(other if faster else usual, seconds)
+    return Choice(other if faster else usual, seconds, steady)
 
 
 @torch.no_grad()
-def _times(shape: Shape, ways: tuple[str, str]) -> dict[str, float]:
-    """Seconds of a dense layer's three products in each way; the quickest of some rounds."""
+def _times(shape: Shape, ways: tuple[str, str]) -> list[dict[str, list[float]]]:
+    """Seconds of each call of each of a dense layer's three products, by the way it is made."""
     rows, inputs, outputs = shape
     x, weight = torch.ones(rows, inputs), torch.ones(outputs, inputs)
     gradient = torch.ones(rows, outputs)
-    operands = (x, weight.t()), (gradient, weight), (gradient.t(), x)
-    products = [
-        (left, right, left.new_empty(len(left), right.shape[1])) for left, right in operands
-    ]
-    best = dict.fromkeys(ways, float("inf"))
-    for _ in range(ROUNDS):
-        for way in ways:
+    times = []
+    for left, right in (x, weight.t()), (gradient, weight), (gradient.t(), x):
+        out = left.new_empty(len(left), right.shape[1])
+        taken: dict[str, list[float]] = {way: [] for way in ways}
+        for way in ways * ROUNDS:
             with multiplying_by(way) if way != OWN else contextlib.nullcontext():
                 multiply = kernel.multiply if way == OWN else _by_library
-                started = time.perf_counter()
-                for _ in range(REPEATS):
-                    for left, right, out in products:
-                        multiply(left, right, out)
-                best[way] = min(best[way], (time.perf_counter() - started) / REPEATS)
-    return best
+                multiply(left, right, out)
+                for _ in range(CALLS // ROUNDS):
+                    started = time.perf_counter()
+                    multiply(left, right, out)
+                    taken[way].append(time.perf_counter() - started)
+        times.append(taken)
+    return times
 
 
 def _by_library(left: Tensor, right: Tensor, out: Tensor) -> None:

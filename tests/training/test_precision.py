@@ -327,6 +327,7 @@ def test_compiled_steps_agree_with_eager_ones(
     (here / "recipe.yaml").write_text(json.dumps(changes))
     ended = distvae("train", "--config", "recipe.yaml", "--data", shapes, *small, *flags)
     assert ended.code == 0, ended.err
+    assert "Warning" not in ended.err + ended.out
     eager = trained(settings(max_steps=12, clip=40.0, **changes), here / "eager")
     assert losses(here / "compiled") == pytest.approx(losses(eager), rel=1e-3)
     assert losses(here / "compiled", "test") == pytest.approx(losses(eager, "test"), rel=1e-3)
