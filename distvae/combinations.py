@@ -61,6 +61,8 @@ def _of_shared() -> Iterator[Rule]:
     yield Rule("posterior", ("flow",), "latent_dim", Within(2), flow)
     whole = "otherwise an epoch is the whole training split"
     yield Rule("epoch_images", None, "streaming", (True,), whole)
+    apart = "what is read anew in every epoch is not sorted by label"
+    yield Rule("only_label", None, "streaming", OFF, apart)
 
 
 RULES = (*_of_parts(), *_of_shared())

@@ -56,6 +56,8 @@ class DataConfig(Composed):
     """Column with the images; left out: found from the features."""
     label_column: Name | None = None
     """Column with the labels; left out: found from the features."""
+    only_label: Name | None = None
+    """Labels of which examples are taken, such as `3` or `3,5-7`; others are left out of every split, as for `distvae score`, which tells them from these. Left out: all."""
     image_size: Annotated[int, Within(1, 2**16)] | None = None
     """Side in pixels to which every image is resized (shorter side, then a centre crop); needed when sizes are mixed."""
     channels: Literal[1, 3] | None = None

@@ -230,7 +230,7 @@ def _changed_settings(settings: DataConfig, record: RunRecord) -> list[str]:
     then = {**vars(DataConfig()), **record.settings}
     return [
         f"--{name.replace('_', '-')}: {then[name]} then, {getattr(settings, name)} now"
-        for name in (*CONTENT_SETTINGS, "streaming")
+        for name in (*CONTENT_SETTINGS, "only_label", "streaming")
         if then[name] != getattr(settings, name)
     ]
 

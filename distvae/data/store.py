@@ -37,6 +37,7 @@ from distvae.data.pixels import Reading, Seen
 from distvae.data.sources import RawData, Source, load_source
 from distvae.data.sources.attributes import labels_of, measured, missing_values
 from distvae.data.sources.labels import missing_labels
+from distvae.data.sources.only import only_labels
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
 from distvae.domains import DOMAINS
@@ -138,7 +139,8 @@ def _open_or_build(
         if folder.exists():  # damaged: out of the way, and gone with the scratch folder
             folder.rename(scratch / "damaged")
         raw = source.read() if stream is None else resident_part(stream, scratch)
-        raw = with_validation(raw, config, lambda other: _read(other, scratch))
+        raw = only_labels(raw, config)
+        raw = with_validation(raw, config, lambda other: only_labels(_read(other, scratch), other))
         built = scratch / "store"
         _build(built, source, raw, config, progress)
         with suppress(OSError):  # where there are no locks: another's store is as good
@@ -168,6 +170,7 @@ def _key(source: Source, config: DataConfig) -> str:
     content = [FORMAT, source.identity, settings]
     content += [SAMPLE, CHANCE] if config.streaming else []  # of these the sample is drawn
     content += [] if config.domain in (None, IMAGES) else [config.domain]
+    content += [] if config.only_label is None else [f"only {config.only_label}"]
     content += sorted(pictures() & set(HEIF)) + sorted(set(AVIF) - pictures())
     return combined(content)[:16]
 
