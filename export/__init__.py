@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distvae.export.encoder import Encoder as Encoder
     from distvae.export.sampler import Sampler as Sampler
+    from distvae.export.scorer import Scorer as Scorer
 
-_HOME = {"Encoder": "distvae.export.encoder", "Sampler": "distvae.export.sampler"}
+_HOME = {
+    "Encoder": "distvae.export.encoder",
+    "Sampler": "distvae.export.sampler",
+    "Scorer": "distvae.export.scorer",
+}
 
-__all__ = ["Encoder", "Sampler"]
+__all__ = ["Encoder", "Sampler", "Scorer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from distvae.files import write_text
 from distvae.labels import label_index, numbers_of
 from distvae.text import markdown, markdown_table, printable
 
-README = "README.md"
+README, SCORE = "README.md", "score.onnx"
 SCRIPT = "sample.py"
 HEADINGS = ("file", "size", "error", "mean", "levels", "images/s", "judge")
 MNIST_LICENCE = "MNIST is by Y. LeCun, C. Cortes and C. Burges and licensed CC BY-SA 3.0."
@@ -118,6 +118,7 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
         "posterior_rows": _of_posteriors(read_manifest(folder / "encoder.onnx")),
         "name": markdown(run.resolve().name),
         "page": PAGE if page else "",
+        "scorer": _of_scorer(folder / SCORE) if (folder / SCORE).is_file() else "",
         "files": _markdown(_headings(rows), [row.cells() for row in rows]),
         "remarks": "".join(f"{remark}.\n\n" for row in rows if (remark := coarse(row))),
         "images": f"{rows[0].parity.images:,}",
@@ -167,6 +168,30 @@ def _of_manifest(manifest: Manifest) -> dict[str, object]:
         "versions": ", ".join(f"{name} {it}" for name, it in sorted(manifest.versions.items())),
         **(_of_attributes(manifest) if manifest.attributes else _of_labels(manifest.label_names)),
     }
+
+
+def _of_scorer(path: Path) -> str:
+    """What score.onnx takes and gives, and its threshold."""
+    manifest = read_manifest(path)
+    name, shape, dtype = manifest.example
+    sides = ", ".join(["batch", *map(str, shape)])
+    given = ", ".join(f"`{markdown(each)}`" for each in manifest.given)
+    threshold = manifest.threshold
+    above = (
+        "The file holds no threshold: held-out examples were not at hand.\n\n"
+        if threshold is None
+        else f"Above a score of {threshold.score:.4g} lie {threshold.false_alarms:.2%} of "
+        f'{threshold.examples:,} held-out examples: `Scorer("{SCORE}").is_anomaly(images)` of '
+        "`distvae.export` calls those anomalies that do.\n\n"
+    )
+    return (
+        f"| `{SCORE}` | | |\n| --- | --- | --- |\n"
+        f"| input `{name}` | {dtype} `[{sides}]` | as encoder.onnx takes it"
+        f"{f', with {given}' if given else ''} |\n"
+        "| output `distortion`, `rate` | float32 `[batch]` | nats, at the posterior's mean |\n"
+        "| output `score` | float32 `[batch]` | how unlike the training data: the higher, the "
+        f"stranger |\n\n{above}"
+    )
 
 
 def _of_posteriors(manifest: Manifest) -> str:

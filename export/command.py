@@ -15,7 +15,7 @@ from distvae.flags import Positional
 from distvae.labels import label_flag
 from distvae.runs import ONNX, Run, find_run, without_folders
 from distvae.terminal import make_console, progress_bar, warn
-from distvae.values import DataName, FileName, FolderName, RunName
+from distvae.values import DataName, FileName, FolderName, RunName, Within
 
 if TYPE_CHECKING:
     import onnx
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "fp16", "int8"]
 WEB = "web"
+SCORE = "score.onnx"
 NOT_RECORDED = "not recorded"
 """Stands for the data of a model that no run says anything of."""
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Write a trained model as ONNX files, which draw and encode without PyTorch.
+    """Write a trained model as ONNX files, which draw, encode and score without PyTorch.
 
-    The folder gets decoder.onnx, encoder.onnx, a README for whoever deploys them, and sample.py.
+    The folder gets decoder.onnx, encoder.onnx, score.onnx, which tells what is unlike the training
+    data, a README for whoever deploys them, and sample.py.
     Each file is first compared with the model in PyTorch; where one differs nothing is written. An
     earlier export in the folder is replaced as a whole.
     """
@@ -57,6 +59,8 @@ class ExportConfig:
     """Where the data of the run lies now, if it was moved, for the other precisions and the page; left out: where the run says."""
     web: bool = False
     """Add web/, a static page that draws in a browser."""
+    false_alarms: Annotated[float, Within(0, 1, open=True, below=True)] = 0.01
+    """Share of the run's test split that score.onnx is to call anomalies: it decides about the threshold in the file."""
     check: FileName | None = None
     """Write nothing: compare this exported FILE with its run again."""
 
@@ -106,6 +110,7 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
             _written(folder / name, proto, model)
             for name, proto in _graphs(run, model, origin, config)
         ]
+        rows += _scorer(run, model, origin, config, folder)
         if config.precision != "fp32" and model.conditional:
             rows = _judged(run, config.data, folder, rows)
         write_bundle(folder, rows, run.folder, config.web)
@@ -260,6 +265,25 @@ def _written(path: Path, proto: "onnx.ModelProto", model: "VAE") -> "Row":
     size = sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))
     decoder = path.name.startswith("decoder")
     return Row(path.name, size, parity, images_per_second(path) if decoder else None)
+
+
+def _scorer(
+    run: Run, model: "VAE", origin: "Origin", config: ExportConfig, folder: Path
+) -> list["Row"]:
+    """Write score.onnx with its threshold, if this model has one that is as exact as the others."""
+    from distvae.export.convert import score_graph
+    from distvae.export.threshold import with_threshold
+
+    proto = score_graph(model, origin)
+    proto, line = with_threshold(proto, model, run, config.data, config.false_alarms)
+    try:
+        row = _written(folder / SCORE, proto, model)
+    except DistvaeError as error:
+        (folder / SCORE).unlink(missing_ok=True)
+        warn(f"{SCORE} is left out: {error.thing}; {error.expected}")
+        return []
+    make_console().print(line)
+    return [row]
 
 
 def _judged(run: Run, place: str | None, folder: Path, rows: list["Row"]) -> list["Row"]:

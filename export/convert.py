@@ -4,6 +4,7 @@ Legend: B batch, S the axes of an example, Z latent dimensions, L labels.
 """
 
 import contextlib
+import copy
 import dataclasses
 import logging
 import warnings
@@ -15,17 +16,20 @@ from typing import Any
 import onnx
 import onnxscript
 import torch
+from onnxscript import opset18
 from torch import Tensor, nn
 
 import distvae
 from distvae.export import probe
 from distvae.export.checksum import append_checksum
-from distvae.export.graphs import DecoderGraph, EncoderGraph
+from distvae.export.graphs import DecoderGraph, EncoderGraph, ScoreGraph
 from distvae.export.manifest import (
     DECODER,
     ENCODER,
     KEY,
     NOISE,
+    SCORER,
+    SCORES,
     LevelRecord,
     Manifest,
     parse_manifest,
@@ -86,6 +90,17 @@ def encoder_graph(model: VAE, origin: Origin, noise: bool = False) -> onnx.Model
     return described(proto, manifest)
 
 
+def score_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
+    """``image`` or ``values``, and ``label``, to ``distortion``, ``rate`` and ``score``."""
+    manifest = _manifest(SCORER, model, origin)
+    name, shape, dtype = manifest.example
+    inputs = {name: torch.zeros(2, *shape, dtype=getattr(torch, dtype))}
+    # a simpler form, as of the decoder, has no densities
+    whole = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    proto = _export(ScoreGraph(whole), manifest, inputs, list(SCORES))
+    return described(proto, manifest)
+
+
 def write_graph(proto: onnx.ModelProto, path: Path, largest: int = LARGEST_FILE) -> None:
     """Check a graph and write it, whole or not at all; the same graph gives the same bytes.
 
@@ -141,11 +156,17 @@ def _export(
             dynamic_shapes=dynamic,
             external_data=False,
             verbose=False,
+            custom_translation_table={torch.ops.aten.log_sigmoid.default: _log_sigmoid},
         )
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
     _name(proto.graph, [*inputs, *outputs])
     return clean(proto)
+
+
+def _log_sigmoid(value: Any) -> Any:
+    """Of any number: the exporter takes the logarithm of a sigmoid, which may be 0."""
+    return opset18.Neg(opset18.Softplus(opset18.Neg(value)))
 
 
 def _name(graph: onnx.GraphProto, names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What is exported, as modules: checked inputs, noise to example, and example to posterior.
+"""What is exported, as modules: noise to example, example to posterior, and to its scores.
 
 Legend: B batch, S the axes of an example, Z latent dimensions, L labels.
 """
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distvae.attributes import Attribute
 from distvae.conditions import Conditions, Context
+from distvae.evaluation.anomaly import Scores, scores_of
 from distvae.models import VAE
 
 
@@ -124,3 +125,17 @@ class EncoderGraph(nn.Module):
             latents = tuple(each.mean for each in found)
             parts.append(self.model.latents.noise_for(latents, context))
         return tuple(parts)
+
+
+class ScoreGraph(nn.Module):
+    """An example as it is stored ``[B, *S]`` and label ``[B]`` to how unlike the data it is."""
+
+    def __init__(self, model: VAE) -> None:
+        super().__init__()
+        self.model = model
+        self.contexts = Contexts(model)
+
+    def forward(self, example: Tensor, *given: Tensor) -> Scores:
+        """The scores ``[B]`` of the posterior's mean."""
+        context = self.contexts(given)
+        return scores_of(self.model, self.model.domain.to_expected_input(example), context)

@@ -24,11 +24,13 @@ KEY = "distvae.manifest"
 FORMAT = 3
 """Raised when an older reader would misread a newer file. The first one knew two domains alone, the
 second no encoder that gives the noise."""
-DECODER, ENCODER = "decoder", "encoder"
+DECODER, ENCODER, SCORER = "decoder", "encoder", "score"
 RESERVED = ("noise", "image", "values", "mean", "log_variance", "mean_image", "label")
 """Names of inputs and outputs that are no attributes."""
 NOISE = "noise"
 """What a decoder takes, and an encoder may give."""
+SCORES = ("distortion", "rate", "score")
+"""Outputs of a scorer, float32 ``[batch]``; see :mod:`distvae.evaluation.anomaly`."""
 POSTERIOR = ("mean", "log_variance")
 """Outputs of an encoder; of several levels, a dot and the name of the level follow."""
 _Size = Annotated[int, Within(1, 2**24)]
@@ -44,13 +46,26 @@ class LevelRecord:
 
 
 @dataclass(frozen=True)
+class ThresholdRecord:
+    """The score above which an example is told to be unlike the training data."""
+
+    score: float
+    false_alarms: Annotated[float, Within(0, 1, open=True, below=True)]
+    """Share of held-out examples that lie above."""
+    examples: _Size
+    """How many were held out."""
+    split: str
+    """Where they come from."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The facts of one exported graph."""
 
     domain: Domain
     """What the decoder gives and the encoder takes; in the file its :meth:`Domain.record`."""
     graph: str
-    """``decoder`` (noise to example) or ``encoder`` (example to posterior)."""
+    """``decoder`` (noise to example), ``encoder`` (example to posterior) or ``score``."""
     precision: str
     """``fp32``, ``fp16`` or ``int8``."""
     noise_dim: _Size
@@ -77,6 +92,8 @@ class Manifest:
     """Of the latents, the one nearest to the noise first, where they are not one vector."""
     gives_noise: bool = False
     """Whether an encoder also gives ``noise``, which the decoder turns into the mean."""
+    threshold: ThresholdRecord | None = None
+    """Of a scorer, where held-out examples were at hand."""
 
     @property
     def given(self) -> dict[str, str]:
@@ -88,7 +105,8 @@ class Manifest:
         if self.label_names:
             return {"label": "int64"}
         kinds = ["int64" if each.labels else "float32" for each in self.attributes]
-        names = input_names([each.name for each in self.attributes])
+        taken = SCORES if self.graph == SCORER else ()
+        names = input_names([each.name for each in self.attributes], taken)
         return dict(zip(names, kinds, strict=True))
 
     @property
@@ -135,15 +153,20 @@ class Manifest:
         for name in ("attributes", "levels", "gives_noise"):
             if not facts[name]:
                 del facts[name]
+        if self.threshold is None:
+            del facts["threshold"]
+        else:
+            facts["threshold"] = dataclasses.asdict(self.threshold)
         return json.dumps(facts, sort_keys=True, ensure_ascii=False)
 
 
-def input_names(attributes: Sequence[str]) -> list[str]:
+def input_names(attributes: Sequence[str], outputs: Sequence[str] = ()) -> list[str]:
     """What the input of each attribute is called: as itself, unless other tensors are called so."""
     of_levels = tuple(f"{name}." for name in POSTERIOR)
     result: list[str] = []
     for attribute in attributes:
-        name, taken = attribute, {*RESERVED, *({*attributes} - {attribute}), *result}
+        others = {*attributes} - {attribute}
+        name, taken = attribute, {*RESERVED, *outputs, *others, *result}
         while name in taken or name.startswith(of_levels):
             name = f"attribute_{name}"
         result.append(name)

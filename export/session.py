@@ -1,6 +1,5 @@
 """Opening an exported file for ONNX Runtime. Needs numpy and onnxruntime only."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,8 +12,9 @@ from distvae.attributes import Attribute
 from distvae.errors import DistvaeError, nearest
 from distvae.export import probe
 from distvae.export.checksum import check_file
-from distvae.export.manifest import DECODER, KEY, NOISE, Manifest, parse_manifest
+from distvae.export.manifest import ENCODER, KEY, Manifest, parse_manifest
 from distvae.export.outline import Outline, read_outline
+from distvae.export.promised import TYPES, Found, Row, check_rows, rows_of
 
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider", "onnxruntime"),
@@ -29,14 +29,6 @@ CHUNK_ROWS, CHUNK_PIXELS = 256, 2**18
 fifth to a third slower, since its intermediate results leave the processor's caches (8192 images of
 28 pixels a side on two cores, dense and convolutional)."""
 _FATAL = 4
-_FLOAT32, _INT64, _UINT8 = "tensor(float)", "tensor(int64)", "tensor(uint8)"
-_WHOLE = ("uint8", "uint16", "int8", "int16", "int32", "int64")
-_KINDS = {"float32": _FLOAT32, **{name: f"tensor({name})" for name in _WHOLE}}
-_TYPES = {kind: np.dtype(name).type for name, kind in _KINDS.items()}
-Row = tuple[str, tuple[int, ...]]
-"""Type and shape of what one example takes or gives."""
-Found = tuple[str, tuple[int | str | None, ...]]
-"""Type and shape of a graph's input or output; a side that may be of any length has a name."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Graph:
         if 0 < rows <= self.chunk:
             result: list[NDArray[Any]] = self.session.run(names, inputs)
             return result
-        wholes = [np.empty((rows, *shape), _TYPES[kind]) for kind, shape in self.outputs.values()]
+        wholes = [np.empty((rows, *shape), TYPES[kind]) for kind, shape in self.outputs.values()]
         for start in range(0, rows, self.chunk):
             chunk = slice(start, start + self.chunk)
             parts = self.session.run(names, {name: array[chunk] for name, array in inputs.items()})
@@ -70,7 +62,7 @@ class Opened:
     """An exported file that is open: what :class:`Sampler` and :class:`Encoder` have in common."""
 
     kind: ClassVar[str]
-    """``decoder`` or ``encoder``, what is expected in the file."""
+    """``decoder``, ``encoder`` or ``score``, what is expected in the file."""
 
     def __init__(
         self,
@@ -128,7 +120,7 @@ def open_graph(
 
     Args:
         path: the ONNX file.
-        graph: ``decoder`` or ``encoder``, what is expected in it.
+        graph: ``decoder``, ``encoder`` or ``score``, what is expected in it.
         provider: one of :data:`PROVIDERS`; the processor does what another provider cannot.
         threads: threads for one operation; ONNX Runtime's own number where None.
         verify: whether to compare the file with its checksum, and what this machine computes with
@@ -142,19 +134,18 @@ def open_graph(
     outline = read_outline(path)
     manifest = parse_manifest(outline.metadata.get(KEY), str(path))
     if manifest.graph != graph:
+        article = "an" if manifest.graph == ENCODER else "a"
         raise DistvaeError(
-            f"{path} is an {manifest.graph}"
-            if manifest.graph != DECODER
-            else f"{path} is a decoder",
+            f"{path} is {article} {manifest.graph}",
             f"expected the {graph}",
             f"Name {graph}.onnx, which lies beside it.",
         )
     _check_locations(path, outline)
     spared = check_file(path, outline, verify)
     session, found_inputs, found_outputs = _session(path, provider, threads)
-    inputs, outputs = _rows(manifest)
-    _check_rows(path, "inputs", inputs, found_inputs)
-    _check_rows(path, "outputs", outputs, found_outputs)
+    inputs, outputs = rows_of(manifest)
+    check_rows(path, "inputs", inputs, found_inputs)
+    check_rows(path, "outputs", outputs, found_outputs)
     chunk = max(1, min(CHUNK_ROWS, CHUNK_PIXELS // manifest.pixels))
     opened = Graph(path, manifest, session, chunk, outputs, spared)
     if verify is not False:
@@ -252,49 +243,3 @@ def _provider_name(provider: str) -> str:
             f"{name} comes with the package {package}.",
         )
     return name
-
-
-def _rows(manifest: Manifest) -> tuple[dict[str, Row], dict[str, Row]]:
-    """Inputs and outputs that a manifest promises."""
-    name, shape, dtype = manifest.example
-    example: Row = (_KINDS[dtype], shape)
-    labels: dict[str, Row] = {
-        given: ({"int64": _INT64, "float32": _FLOAT32}[kind], ())
-        for given, kind in manifest.given.items()
-    }
-    if manifest.graph == DECODER:
-        return {NOISE: (_FLOAT32, (manifest.noise_dim,)), **labels}, {name: example}
-    outputs: dict[str, Row] = {
-        output: (_FLOAT32, sides)
-        for parts in manifest.posteriors.values()
-        for output, sides in parts.items()
-    }
-    if manifest.gives_noise:
-        outputs[NOISE] = (_FLOAT32, (manifest.noise_dim,))
-    return {name: example, **labels}, outputs
-
-
-def _check_rows(path: Path, kind: str, expected: dict[str, Row], found: dict[str, Found]) -> None:
-    """That a graph has the named inputs or outputs, for any number of rows."""
-    same = found.keys() == expected.keys() and all(
-        _fits(found[name], row) for name, row in expected.items()
-    )
-    if not same:
-        promised: dict[str, Found] = {
-            name: (dtype, ("batch", *shape)) for name, (dtype, shape) in expected.items()
-        }
-        raise DistvaeError(
-            f"{path} does not fit its manifest: its {kind} are {_shown(found)}",
-            f"expected {_shown(promised)}",
-            "Export the run again.",
-        )
-
-
-def _fits(found: Found, row: Row) -> bool:
-    (found_kind, sides), (kind, shape) = found, row
-    any_number = len(sides) == 1 + len(shape) and not isinstance(sides[0], int)
-    return found_kind == kind and any_number and sides[1:] == shape
-
-
-def _shown(rows: Mapping[str, Found]) -> str:
-    return ", ".join(f"{name} {kind} {list(shape)}" for name, (kind, shape) in rows.items())

@@ -19,11 +19,13 @@ from distvae.conditions import Conditions, Context
 from distvae.domains import Domain
 from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
+from distvae.evaluation.anomaly import scores_of
 from distvae.export.convert import MEAN
 from distvae.export.encoder import Encoder
 from distvae.export.inputs import given_of_rows
-from distvae.export.manifest import DECODER
+from distvae.export.manifest import DECODER, ENCODER, SCORER
 from distvae.export.sampler import Sampler
+from distvae.export.scorer import Scorer
 from distvae.export.session import read_manifest
 from distvae.export.turns import NOISES, Given, given_in, turns
 from distvae.models import VAE
@@ -60,7 +62,7 @@ def verify(path: Path, model: VAE, advance: Advance = lambda count: None) -> Par
     """Compare what a file gives with what the model gives, for the same inputs.
 
     Args:
-        path: an exported decoder or encoder.
+        path: an exported decoder, encoder or scorer.
         model: what it was made from, on any device.
         advance: told how many more images are done, of ``rounds * NOISES``.
 
@@ -75,7 +77,7 @@ def verify(path: Path, model: VAE, advance: Advance = lambda count: None) -> Par
             f"its manifest names weights {manifest.weights_sha256[:12]}",
             "Export anew, or name the run or checkpoint that it came from.",
         )
-    of_graph = _decoder if manifest.graph == DECODER else _encoder
+    of_graph = {DECODER: _decoder, ENCODER: _encoder, SCORER: _scorer}[manifest.graph]
     parities = list(of_graph(path, model.eval(), advance))
     return Parity(
         max(one.error for one in parities),
@@ -164,6 +166,35 @@ def _check_noise(
             f"at most {NOISE_TOLERANCE:.0e} of difference was expected, found {off:.1e}",
             REPORT,
         )
+
+
+def _scorer(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
+    """Scores of what the model draws and of noise; errors are relative where values exceed one."""
+    scorer = Scorer(path, verify=True)
+    noise = standard_normal(SEED, 0, NOISES, model.latents.noise_dim)
+    made_up = model.domain.made_up(SEED, NOISES // 2)
+    for turn in range(turns(model)):
+        given = given_in(model, turn)
+        stored = model.domain.to_stored(torch.from_numpy(_torch_means(model, noise, given)))
+        stored[: len(made_up)] = torch.from_numpy(made_up)
+        with torch.no_grad():
+            inputs = model.domain.to_expected_input(stored)
+            expected = scores_of(model, *_on_device(model, inputs, given))
+        found = scorer.scores(stored.numpy(), given.asked())
+        for number, (name, tensor) in enumerate(expected._asdict().items()):
+            values, own = tensor.cpu().numpy(), found[number]
+            off = np.abs(own - values) / np.maximum(1.0, np.abs(values))
+            error = float(off.max())
+            if not error <= TOLERANCE:
+                worst = int(np.argmax(off))
+                raise DistvaeError(
+                    f"{path} does not score as the model does: {name} of image {worst} is "
+                    f"{own[worst]:.6f} and {values[worst]:.6f} in torch",
+                    f"at most {TOLERANCE:.0e} of difference was expected, found {error:.1e}",
+                    REPORT,
+                )
+            yield Parity(error, float(off.mean()), None, 0 if number else len(own))
+        advance(NOISES)
 
 
 def _parts(

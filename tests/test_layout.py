@@ -136,7 +136,7 @@ LIGHT = [
     "packages",
 ]
 EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sampler"]
-EXPORTED += ["encoder", "sample"]
+EXPORTED += ["promised", "encoder", "sample"]
 TORCHLESS_TOOLS = ["trained", "examples", "reading", "sources", "pieces", "memory", "given"]
 TORCHLESS_TOOLS += ["outputs"]
 """What tools share, but for what computes with weights."""

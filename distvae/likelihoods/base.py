@@ -53,6 +53,14 @@ class Likelihood(Wide, ABC):
         count = len(parameters) // len(images)
         return self.log_prob(images.repeat_interleave(count, 0), parameters).view(-1, count)
 
+    def excess(self, images: Tensor, parameters: Tensor) -> Tensor | None:
+        """Nats by which images ``[B, *S]`` cost more than where they are the means ``[B]``.
+
+        None where each pixel has a width of its own, so that a mean says nothing of the nats. Where
+        it is known, ``parameters_of`` takes a batch.
+        """
+        return None
+
     @abstractmethod
     def parameters_of(self, mean: Tensor) -> Tensor:
         """Parameters ``[P, *R]`` whose mean is this example ``[C, *R]``, nearly."""

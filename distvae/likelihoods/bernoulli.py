@@ -12,6 +12,9 @@ from distvae.gradients import bernoulli_log_prob
 from distvae.likelihoods.base import Likelihood
 from distvae.parts import EVEN_LEVELS, Part
 
+TINY = 1e-30
+"""Has a logarithm, which 0 has not."""
+
 
 class BernoulliPart(Part):
     """Black and white pixels; with --binarize none, grey levels taken as probabilities."""
@@ -41,6 +44,13 @@ class Bernoulli(Likelihood):
         logits, pixels = parameters.flatten(1), images.flatten(1)
         linear = logits.view(len(images), -1, logits.shape[1]) @ pixels.unsqueeze(2)
         return linear.squeeze(2) - F.softplus(logits).sum(1).view(len(images), -1)
+
+    def excess(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """KL of grey levels, taken as probabilities, to those of the logits."""
+        dark = 1.0 - images
+        white = F.softplus(-parameters) + images.clamp(min=TINY).log()
+        black = F.softplus(parameters) + dark.clamp(min=TINY).log()
+        return (images * white + dark * black).flatten(1).sum(1)
 
     def parameters_of(self, mean: Tensor) -> Tensor:
         """Logits; pixels that are always black or white are not taken to be certain."""

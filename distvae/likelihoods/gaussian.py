@@ -63,6 +63,11 @@ class Gaussian(Likelihood):
         """Log-density summed over pixels and channels, nats per image ``[B]``."""
         return log_normal(images, parameters, 2.0 * self.held_log_sigma()).flatten(1).sum(1)
 
+    def excess(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Half the squared error in standard deviations."""
+        precision = torch.exp(-2.0 * self.held_log_sigma())
+        return 0.5 * precision * (images - parameters).square().flatten(1).sum(1)
+
     def held_log_sigma(self) -> Tensor:
         """Logarithm of the standard deviation, a learned one within ``BOUND``."""
         return held(self.log_sigma, BOUND) if self.learned else self.log_sigma

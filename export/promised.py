@@ -1,0 +1,66 @@
+"""What goes into an exported graph and comes out, as its manifest promises. Needs numpy only."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from distvae.errors import DistvaeError
+from distvae.export.manifest import DECODER, NOISE, SCORER, SCORES, Manifest
+
+_FLOAT32, _INT64, _UINT8 = "tensor(float)", "tensor(int64)", "tensor(uint8)"
+_WHOLE = ("uint8", "uint16", "int8", "int16", "int32", "int64")
+_KINDS = {"float32": _FLOAT32, **{name: f"tensor({name})" for name in _WHOLE}}
+TYPES = {kind: np.dtype(name).type for name, kind in _KINDS.items()}
+Row = tuple[str, tuple[int, ...]]
+"""Type and shape of what one example takes or gives."""
+Found = tuple[str, tuple[int | str | None, ...]]
+"""Type and shape of a graph's input or output; a side that may be of any length has a name."""
+
+
+def rows_of(manifest: Manifest) -> tuple[dict[str, Row], dict[str, Row]]:
+    """Inputs and outputs that a manifest promises."""
+    name, shape, dtype = manifest.example
+    example: Row = (_KINDS[dtype], shape)
+    labels: dict[str, Row] = {
+        given: ({"int64": _INT64, "float32": _FLOAT32}[kind], ())
+        for given, kind in manifest.given.items()
+    }
+    if manifest.graph == DECODER:
+        return {NOISE: (_FLOAT32, (manifest.noise_dim,)), **labels}, {name: example}
+    if manifest.graph == SCORER:
+        return {name: example, **labels}, dict.fromkeys(SCORES, (_FLOAT32, ()))
+    outputs: dict[str, Row] = {
+        output: (_FLOAT32, sides)
+        for parts in manifest.posteriors.values()
+        for output, sides in parts.items()
+    }
+    if manifest.gives_noise:
+        outputs[NOISE] = (_FLOAT32, (manifest.noise_dim,))
+    return {name: example, **labels}, outputs
+
+
+def check_rows(path: Path, kind: str, expected: dict[str, Row], found: dict[str, Found]) -> None:
+    """That a graph has the named inputs or outputs, for any number of rows."""
+    same = found.keys() == expected.keys() and all(
+        _fits(found[name], row) for name, row in expected.items()
+    )
+    if not same:
+        promised: dict[str, Found] = {
+            name: (dtype, ("batch", *shape)) for name, (dtype, shape) in expected.items()
+        }
+        raise DistvaeError(
+            f"{path} does not fit its manifest: its {kind} are {_shown(found)}",
+            f"expected {_shown(promised)}",
+            "Export the run again.",
+        )
+
+
+def _fits(found: Found, row: Row) -> bool:
+    (found_kind, sides), (kind, shape) = found, row
+    any_number = len(sides) == 1 + len(shape) and not isinstance(sides[0], int)
+    return found_kind == kind and any_number and sides[1:] == shape
+
+
+def _shown(rows: Mapping[str, Found]) -> str:
+    return ", ".join(f"{name} {kind} {list(shape)}" for name, (kind, shape) in rows.items())

@@ -1,0 +1,83 @@
+"""How unlike the training data examples are, from an exported file. Needs numpy and onnxruntime."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.errors import DistvaeError
+from distvae.export.inputs import checked_rows, given_of_rows
+from distvae.export.manifest import SCORER, ThresholdRecord
+from distvae.export.session import Opened
+from distvae.labels import Labels
+
+
+class Scores(NamedTuple):
+    """Of each example ``[N]``, the higher the stranger; as ``distvae score`` tells them."""
+
+    distortion: NDArray[np.float32]
+    """-log p(x|z) of the posterior's mean z, nats."""
+    rate: NDArray[np.float32]
+    """Of the posterior to the prior, nats."""
+    score: NDArray[np.float32]
+    """Of pictures the share that is not explained, of others distortion and rate, nats."""
+
+
+class Scorer(Opened):
+    """Tells with ``score.onnx`` what is unlike the training data.
+
+    A file is opened as :class:`distvae.export.session.Opened` says.
+    """
+
+    kind = SCORER
+
+    @property
+    def threshold(self) -> ThresholdRecord | None:
+        """The score above which an example is an anomaly, with its share of false alarms."""
+        return self.manifest.threshold
+
+    def scores(self, images: NDArray[Any], labels: Labels | None = None) -> Scores:
+        """Distortion, rate and score of images.
+
+        Args:
+            images: as the domain stores them ``[N, *S]``: uint8 ``[N, C, H, W]``, 0 to 255, or
+                rows of a table ``[N, F]`` in the units of the data.
+            labels: one label for all or one for each image, by name or number. Left out of a model
+                that is given one label: that under which distortion and rate are least. Of several
+                attributes a mapping from their names, in which None is not known.
+
+        Raises:
+            DistvaeError: the images are of another type or shape, or a label is unknown.
+        """
+        if labels is None and self.label_names:
+            return self._under_any(images)
+        name, shape, dtype = self.manifest.example
+        many = self.manifest.domain.field_name
+        inputs = {name: checked_rows(images, many, np.dtype(dtype).type, shape)}
+        inputs |= given_of_rows(labels, len(images), self.manifest)
+        return Scores(*self._graph.run(inputs, len(images)))
+
+    def _under_any(self, images: NDArray[Any]) -> Scores:
+        found = [self.scores(images, label) for label in self.label_names]
+        all_of = [np.stack(values) for values in zip(*found, strict=True)]
+        best, rows = (all_of[0] + all_of[1]).argmin(0), np.arange(len(images))
+        return Scores(*(values[best, rows] for values in all_of))
+
+    def score(self, images: NDArray[Any], labels: Labels | None = None) -> NDArray[np.float32]:
+        """The score of each image ``[N]``; takes and raises what :meth:`scores` does."""
+        return self.scores(images, labels).score
+
+    def is_anomaly(self, images: NDArray[Any], labels: Labels | None = None) -> NDArray[np.bool_]:
+        """Whether each image ``[N]`` lies above the file's threshold.
+
+        Raises:
+            DistvaeError: as :meth:`scores`, or the file has no threshold.
+        """
+        if self.threshold is None:
+            raise DistvaeError(
+                "this score.onnx has no threshold",
+                "no held-out examples were at hand when it was written",
+                "Export again with --data, or compare Scorer.score with a number of your own.",
+            )
+        above: NDArray[np.bool_] = self.score(images, labels) > self.threshold.score
+        return above
