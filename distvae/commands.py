@@ -22,6 +22,12 @@ TOOLS: dict[str, Command] = {
         "write_embedding",
         "latents of your images as a table, and how much of their labels is in them",
     ),
+    "score": Command(
+        "distvae.tools.score",
+        "ScoreConfig",
+        "write_scores",
+        "how unlike the training data images are, and what is an anomaly",
+    ),
 }
 """What is done with a trained model, by :mod:`distvae.tools`; a tool is a row here and a file."""
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from distvae.card import TABLE, measured
 from distvae.export.manifest import Manifest
+from distvae.export.scorer import readme_lines
 from distvae.export.session import read_manifest
 from distvae.export.verify import Parity
 from distvae.figures import headlines, rows_of
@@ -118,7 +119,7 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
         "posterior_rows": _of_posteriors(read_manifest(folder / "encoder.onnx")),
         "name": markdown(run.resolve().name),
         "page": PAGE if page else "",
-        "scorer": _of_scorer(folder / SCORE) if (folder / SCORE).is_file() else "",
+        "scorer": readme_lines(folder / SCORE) if (folder / SCORE).is_file() else "",
         "files": _markdown(_headings(rows), [row.cells() for row in rows]),
         "remarks": "".join(f"{remark}.\n\n" for row in rows if (remark := coarse(row))),
         "images": f"{rows[0].parity.images:,}",
@@ -168,30 +169,6 @@ def _of_manifest(manifest: Manifest) -> dict[str, object]:
         "versions": ", ".join(f"{name} {it}" for name, it in sorted(manifest.versions.items())),
         **(_of_attributes(manifest) if manifest.attributes else _of_labels(manifest.label_names)),
     }
-
-
-def _of_scorer(path: Path) -> str:
-    """What score.onnx takes and gives, and its threshold."""
-    manifest = read_manifest(path)
-    name, shape, dtype = manifest.example
-    sides = ", ".join(["batch", *map(str, shape)])
-    given = ", ".join(f"`{markdown(each)}`" for each in manifest.given)
-    threshold = manifest.threshold
-    above = (
-        "The file holds no threshold: held-out examples were not at hand.\n\n"
-        if threshold is None
-        else f"Above a score of {threshold.score:.4g} lie {threshold.false_alarms:.2%} of "
-        f'{threshold.examples:,} held-out examples: `Scorer("{SCORE}").is_anomaly(images)` of '
-        "`distvae.export` calls those anomalies that do.\n\n"
-    )
-    return (
-        f"| `{SCORE}` | | |\n| --- | --- | --- |\n"
-        f"| input `{name}` | {dtype} `[{sides}]` | as encoder.onnx takes it"
-        f"{f', with {given}' if given else ''} |\n"
-        "| output `distortion`, `rate` | float32 `[batch]` | nats, at the posterior's mean |\n"
-        "| output `score` | float32 `[batch]` | how unlike the training data: the higher, the "
-        f"stranger |\n\n{above}"
-    )
 
 
 def _of_posteriors(manifest: Manifest) -> str:

@@ -1,5 +1,6 @@
 """How unlike the training data examples are, from an exported file. Needs numpy and onnxruntime."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 from distvae.errors import DistvaeError
 from distvae.export.inputs import checked_rows, given_of_rows
 from distvae.export.manifest import SCORER, ThresholdRecord
-from distvae.export.session import Opened
+from distvae.export.session import Opened, read_manifest
 from distvae.labels import Labels
+from distvae.text import markdown
 
 
 class Scores(NamedTuple):
@@ -81,3 +83,27 @@ class Scorer(Opened):
             )
         above: NDArray[np.bool_] = self.score(images, labels) > self.threshold.score
         return above
+
+
+def readme_lines(path: Path) -> str:
+    """What a README says of a score.onnx: what it takes and gives, and its threshold."""
+    manifest = read_manifest(path)
+    name, shape, dtype = manifest.example
+    sides = ", ".join(["batch", *map(str, shape)])
+    given = ", ".join(f"`{markdown(each)}`" for each in manifest.given)
+    threshold = manifest.threshold
+    above = (
+        "The file holds no threshold: held-out examples were not at hand.\n\n"
+        if threshold is None
+        else f"Above a score of {threshold.score:.4g} lie {threshold.false_alarms:.2%} of "
+        f'{threshold.examples:,} held-out examples: `Scorer("{path.name}").is_anomaly(images)` of '
+        "`distvae.export` calls those anomalies that do.\n\n"
+    )
+    return (
+        f"| `{path.name}` | | |\n| --- | --- | --- |\n"
+        f"| input `{name}` | {dtype} `[{sides}]` | as encoder.onnx takes it"
+        f"{f', with {given}' if given else ''} |\n"
+        "| output `distortion`, `rate` | float32 `[batch]` | nats, at the posterior's mean |\n"
+        "| output `score` | float32 `[batch]` | how unlike the training data: the higher, the "
+        f"stranger |\n\n{above}"
+    )

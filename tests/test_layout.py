@@ -138,6 +138,7 @@ LIGHT = [
 EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sampler"]
 EXPORTED += ["promised", "encoder", "sample"]
 TORCHLESS_TOOLS = ["trained", "examples", "reading", "sources", "pieces", "memory", "given"]
+TORCHLESS_TOOLS += ["score", "scoring", "score_pictures", "detection"]
 TORCHLESS_TOOLS += ["outputs"]
 """What tools share, but for what computes with weights."""
 LIGHT += [

@@ -48,6 +48,7 @@ def exported(
 def test_everything_is_written_and_told(exported: Path) -> None:
     files = {path.name for path in (exported / "onnx").iterdir()}
     graphs = {"decoder.onnx", "encoder.onnx", "decoder-int8.onnx", "encoder-int8.onnx"}
+    graphs.add("score.onnx")
     assert files == {*graphs, "README.md", "sample.py", "web"}
     said = (exported / "said.txt").read_text()
     told = ("error", "judge", "images/s", "distvae sample", "http.server")
@@ -96,7 +97,7 @@ def test_a_written_file_can_be_checked_again(
     exported: Path, tmp_path: Path, command: Command
 ) -> None:
     run = shutil.copytree(exported, tmp_path / "run")
-    for name in ("decoder.onnx", "encoder.onnx", "decoder-int8.onnx"):
+    for name in ("decoder.onnx", "encoder.onnx", "score.onnx", "decoder-int8.onnx"):
         ended = command("export", "--check", run / "onnx" / name)
         assert ended.code == 0, ended.err
         assert "images compared" in ended.out
@@ -149,7 +150,7 @@ def test_two_exports_are_the_same_bytes_wherever_the_run_lies(
     for place, folder in ((tmp_path, run / "files"), (exported, exported / "onnx")):
         contents = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
         assert not any(bytes(place) in content for content in contents)
-    for name in ("decoder.onnx", "encoder.onnx"):
+    for name in ("decoder.onnx", "encoder.onnx", "score.onnx"):
         assert (run / "files" / name).read_bytes() == (exported / "onnx" / name).read_bytes()
 
 
