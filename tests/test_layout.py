@@ -136,7 +136,7 @@ LIGHT = [
     "packages",
 ]
 EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sampler"]
-EXPORTED += ["promised", "encoder", "sample"]
+EXPORTED += ["promised", "encoder", "sample", "scorer"]
 TORCHLESS_TOOLS = ["trained", "examples", "reading", "sources", "pieces", "memory", "given"]
 TORCHLESS_TOOLS += ["score", "scoring", "score_pictures", "detection"]
 TORCHLESS_TOOLS += ["outputs"]

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,26 +72,27 @@ def test_scores_are_those_of_a_second_way(likelihood: str) -> None:
         posterior = model.encode(images)
         means = model.decode(posterior.mean).double().numpy()
         raw = model.decoder(posterior.mean, None)
-    q = torch.distributions.Normal(posterior.mean, (0.5 * posterior.log_variance).exp())
-    prior = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
+    normal: Any = torch.distributions.Normal
+    q = normal(posterior.mean, (0.5 * posterior.log_variance).exp())
+    prior = normal(torch.zeros(2), torch.ones(2))
     rate = torch.distributions.kl_divergence(q, prior).sum(1).numpy()
     np.testing.assert_allclose(found.rate, rate, rtol=1e-5)
     x = images.double().numpy()
     flat = np.broadcast_to(x.mean((2, 3), keepdims=True), x.shape)
     if likelihood == "gaussian":
-        density = torch.distributions.Normal(raw, 0.2).log_prob(images).sum((1, 2, 3))
+        density = normal(raw, 0.2).log_prob(images).sum((1, 2, 3))
         np.testing.assert_allclose(found.distortion, -density, rtol=1e-4)
-        cost = lambda m: np.square(x - m).sum((1, 2, 3)) / (2 * 0.2**2)  # noqa: E731
-        share = (cost(raw.numpy()) + rate) / cost(flat)
+        part, whole = (np.square(x - m).sum((1, 2, 3)) / 0.08 for m in (raw.numpy(), flat))
+        share = (part + rate) / whole
     elif likelihood == "bernoulli":
-        density = -torch.nn.functional.binary_cross_entropy_with_logits(
-            raw, images, reduction="none"
+        logistic = torch.nn.functional.binary_cross_entropy_with_logits
+        nats = logistic(raw, images, reduction="none").sum((1, 2, 3))
+        np.testing.assert_allclose(found.distortion, nats, rtol=1e-5)
+        odds = [(x / m, (1 - x) / (1 - m)) for m in (means, flat)]
+        part, whole = (
+            (x * np.log(white) + (1 - x) * np.log(black)).sum((1, 2, 3)) for white, black in odds
         )
-        np.testing.assert_allclose(found.distortion, -density.sum((1, 2, 3)), rtol=1e-5)
-        cost = lambda m: (  # noqa: E731
-            x * np.log(x / m) + (1 - x) * np.log((1 - x) / (1 - m))
-        ).sum((1, 2, 3))
-        share = (cost(means) + rate) / np.maximum(cost(flat), 1.0)
+        share = (part + rate) / np.maximum(whole, 1.0)
     else:
         share = np.square(x - means).sum((1, 2, 3)) / np.square(x - flat).sum((1, 2, 3))
     np.testing.assert_allclose(found.score, share, rtol=2e-4)
@@ -122,7 +124,7 @@ def test_in_python_scores_are_in_the_order_of_the_images(known: Path) -> None:
     assert found.percentile.mean() == pytest.approx(50.0)
     np.testing.assert_array_equal(np.argsort(found.percentile), np.argsort(found.score))
 
-    def codes(split: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+    def codes(split: torch.Tensor, labels: Any) -> np.ndarray:
         inputs = model.domain.to_expected_input(split)
         with torch.no_grad():
             return model.encode(inputs, labels).mean.double().numpy()
