@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from distvae.asking import example_flag
 from distvae.errors import DistvaeError
 from distvae.export.check import check, verified
+from distvae.export.refused import refuse_what_is_of_images, refuse_what_takes_a_label
 from distvae.files import new_folder, reporting_disk_errors
 from distvae.flags import Positional
 from distvae.labels import label_flag
@@ -96,9 +97,9 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
         binarize = model.domain.settings()["binarize"]
         taken = f"; its encoder takes images as with --binarize {binarize}"
     else:
-        _refuse_what_is_of_images(config, f"{run.folder}: its examples are {model.domain.told}")
+        refuse_what_is_of_images(config, f"{run.folder}: its examples are {model.domain.told}")
     if model.attributes and not model.label_names:
-        _refuse_what_takes_a_label(config, model)
+        refuse_what_takes_a_label(config, model)
     if run.bare:
         make_console().print(
             f"{run.folder} is a model and not a run: its files will not say what data it was "
@@ -140,32 +141,6 @@ def _rates(run: Run, model: "VAE", place: str | None) -> "Rates | None":
         )
         split = None
     return rates(model, split if split is not None and len(split) else None)
-
-
-def _refuse_what_is_of_images(config: ExportConfig, thing: str) -> None:
-    if config.web:
-        raise DistvaeError(
-            f"--web does not fit {thing}",
-            "the page draws images",
-            "Leave it out: sample.py and distvae sample write a table from decoder.onnx.",
-        )
-    if config.precision != "fp32":
-        raise DistvaeError(
-            f"--precision {config.precision} does not fit {thing}",
-            "half floats and 8-bit integers are too coarse for numbers that are no grey levels, "
-            "and a network of columns is small",
-            "Leave it out.",
-        )
-
-
-def _refuse_what_takes_a_label(config: ExportConfig, model: "VAE") -> None:
-    given = ", ".join(each.name for each in model.attributes)
-    if config.precision != "fp32":
-        raise DistvaeError(
-            f"--precision {config.precision} does not fit a model given {given}",
-            "what it costs is judged by one label",
-            "Leave it out.",
-        )
 
 
 def _tell(run: Run, output: Path, page: bool, rows: list["Row"]) -> None:

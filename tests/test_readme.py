@@ -20,6 +20,7 @@ from distvae.flags import parse as parse_flags
 from distvae.inspection import InspectConfig
 from distvae.recipes import read_recipe
 from distvae.sampling import SampleConfig
+from distvae.tools.score import ScoreConfig
 from tests.conftest import CHECKOUT, Command
 
 PAGES = sorted(f"docs/{path.name}" for path in (CHECKOUT / "docs").glob("*.md"))
@@ -27,6 +28,7 @@ DOCUMENTS = ("README.md", "launch/README.md", "CONTRIBUTING.md", *PAGES)
 KINDS = {
     "train": Train,
     "sample": SampleConfig,
+    "score": ScoreConfig,
     "evaluate": EvaluateConfig,
     "inspect": InspectConfig,
     "export": ExportConfig,
