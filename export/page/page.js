@@ -11,7 +11,7 @@ import { greatCircle, QUANTILES, STEPS } from "./paths.js";
 import { makePlane } from "./plane.js";
 import { openRuntime } from "./runtime.js";
 import { makeStrip } from "./strip.js";
-import { commandOf, factsOf, fileName, givenWords, titleOf } from "./words.js";
+import { commandOf, factsOf, fileName, givenWords, titleOf, wayWords } from "./words.js";
 import { makeWork } from "./work.js";
 
 const NEW_SEEDS = 1e6;
@@ -80,9 +80,8 @@ function setAxis(which, dim) {
 function setEnd(end, noise, words, chosen = true) {
   state.ends[end] = { noise, words, chosen };
   if (state.ends.length < 2) return;
-  const [from, to] = state.ends.map((one) => one.words);
-  $("between").querySelector(".same").textContent = `From ${from} to ${to}: direction and length of the latents change evenly.${
-    attributes.length > 0 ? " All have what is chosen above." : ""}`;
+  const names = state.ends.map((one) => one.words);
+  $("between").querySelector(".same").textContent = wayWords(manifest, attributes, names);
   ask("between");
 }
 

@@ -14,11 +14,20 @@ export function factsOf(manifest, attributes) {
   return [
     `${attributes.length > 0 ? "Conditional VAE" : "VAE"} trained on ${manifest.data.source}`,
     `${width} \u00d7 ${height} ${kind}`,
-    `${manifest.noise_dim} latents`,
+    `${manifest.latent_dim} latents`,
     ...(labels > 0 ? [`${labels} labels`] : []),
     ...(names.length > 0 ? [`given ${names.join(", ")}`] : []),
     ...(manifest.precision === "fp32" ? [] : [manifest.precision]),
   ];
+}
+
+/** The way between two images, by what they are called. */
+export function wayWords({ noise_dim: noises, latent_dim: latents }, attributes, [from, to]) {
+  return [
+    `From ${from} to ${to}: direction and length of the latents change evenly.`,
+    ...(noises > latents ? ["It leaps where another component of the prior is chosen."] : []),
+    ...(attributes.length > 0 ? ["All have what is chosen above."] : []),
+  ].join(" ");
 }
 
 /** What is given, in words. */
