@@ -42,6 +42,8 @@ def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
             )
         _check_precision(optim.mixed_precision, accelerator.device.type)
         multiply_in(optim.matmul, accelerator.device)  # Accelerate may have set it otherwise
+        # or gradients of convolutions are added up in an order that differs from run to run
+        torch.backends.cudnn.deterministic = True
         return accelerator
     except torch.distributed.DistError as error:
         raise LostError(

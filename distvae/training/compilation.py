@@ -1,12 +1,15 @@
 """Whether and how a step is compiled."""
 
 import dataclasses
+import math
 import os
 import shutil
 
 from distvae.errors import DistvaeError
+from distvae.training.capture import NotCaptured
 from distvae.training.engine import Engine
-from distvae.training.probing import step_seconds
+from distvae.training.probing import repeated_seconds, step_seconds
+from distvae.training.recording import OFF, obstacles, recorder_of
 from distvae.training.update import Update, autograd_update
 from distvae.training.world import gathered
 
@@ -72,10 +75,31 @@ def _has_compiler(engine: Engine) -> bool:
 
 
 def _pays(engine: Engine) -> bool:
-    """Whether the steps of the whole run, timed on a few, outweigh the compilation."""
+    """Whether the steps of the whole run, timed on a few, outweigh the compilation.
+
+    A step that is recorded takes less than one that is launched.
+    """
     (each,) = step_seconds([engine])
-    seconds: float = gathered(engine.accelerator, each)[0]  # every process must do the same
+    if _saves(engine, each):
+        each = min(each, _recorded_seconds(engine))
+    return _saves(engine, gathered(engine.accelerator, each)[0])  # all processes must do the same
+
+
+def _saves(engine: Engine, seconds: float) -> bool:
+    """Whether compiling saves more than it takes, where a step takes so long."""
     share = SAVED_SHARE_OF_OTHERS
     if engine.accelerator.device.type == "cpu":
         share = SAVED_SHARE.get(engine.trained.model.config.network or "", share)
     return engine.total_steps * seconds * share > COMPILE_SECONDS
+
+
+def _recorded_seconds(engine: Engine) -> float:
+    """Time of a step as the device repeats it, infinite where it will be launched."""
+    recorder = recorder_of(engine.accelerator.device)
+    launched = engine.config.optim.capture == OFF or engine.accelerator.num_processes > 1
+    if recorder is None or launched or obstacles(engine):
+        return math.inf
+    try:
+        return repeated_seconds(engine, recorder)
+    except NotCaptured:
+        return math.inf

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from distvae.checkpoint import Trained
+from distvae.training.capture import Recorder
 from distvae.training.engine import Engine
 from distvae.training.plan import standstill
 from distvae.training.players import turns
@@ -15,6 +16,8 @@ from distvae.training.players import turns
 WARM_UP = 4
 TIMED = 8
 """Steps, of each kind that is compared."""
+REPEATED = 50
+"""Steps that a device repeats while they are timed."""
 
 
 def step_seconds(
@@ -42,6 +45,33 @@ def step_seconds(
                 engine.update(taken, batches, row).values.tolist()  # waits for the device
                 took.append(time.perf_counter() - started)
     return [min(took[warm_up:]) for took in seconds]
+
+
+def repeated_seconds(engine: Engine, recorder: Recorder) -> float:
+    """Time of a whole step as its device repeats it; what it changes is put back afterwards.
+
+    Raises:
+        NotCaptured: it cannot be recorded.
+    """
+    batches = engine.probe_batches()
+    taken = tuple(turns(engine.training.objective.players, 0))
+    row = standstill(taken, engine.accelerator.device)
+    found = torch.zeros((), device=engine.accelerator.device)
+
+    def step() -> None:
+        found.copy_(engine.update(taken, batches, row).values.sum())
+
+    with undone(engine.trained):
+        repeat = recorder.record(step)
+        repeat()
+        found.item()
+        started = time.perf_counter()
+        for _ in range(REPEATED):
+            repeat()
+        found.item()  # waits for the device
+        seconds = (time.perf_counter() - started) / REPEATED
+        engine.wrapped.optimizer.zero_grad()
+    return seconds
 
 
 @contextlib.contextmanager

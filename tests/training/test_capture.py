@@ -18,10 +18,11 @@ from distvae.objectives import OBJECTIVES
 from distvae.priors import PRIORS
 from distvae.runs import Run, checkpoints
 from distvae.tensors import read_tensors
-from distvae.training import recording, stopping, whole_step
+from distvae.training import compilation, recording, stopping, whole_step
 from distvae.training.advance import take_step
 from distvae.training.capture import NotCaptured
 from distvae.training.planning import make_plan
+from distvae.training.probing import step_seconds
 from distvae.training.run import run_training
 from tests.training.conftest import Settings, lines, losses, trained
 from tests.training.graphs import Recorder
@@ -207,3 +208,34 @@ def test_a_cpu_says_that_it_captures_nothing(
     with pytest.raises(DistvaeError, match="only CUDA has graphs"):
         trained(settings(max_steps=1, capture="on"), here / "insists")
     assert not (here / "insists").exists()
+
+
+def test_compiling_must_pay_beside_the_step_that_a_device_repeats(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Instant:
+        """Repeats nothing, as quickly."""
+
+        recorded = 0
+
+        def record(self, step: Callable[[], None]) -> Callable[[], None]:
+            step()
+            self.recorded += 1
+            return lambda: None
+
+    engine, instant = built(settings(capture="auto"), tmp_path), Instant()
+    before = [each.clone() for each in everything(engine)]
+    monkeypatch.setattr(compilation, "recorder_of", lambda device: None)
+    monkeypatch.setattr(compilation, "COMPILE_SECONDS", 1e-6)
+    assert compilation._pays(engine)
+    (launched,) = step_seconds([engine])
+    share = compilation.SAVED_SHARE.get(engine.trained.model.config.network or "", 0.2)
+    enough = engine.total_steps * launched * share / 10
+    monkeypatch.setattr(compilation, "COMPILE_SECONDS", enough)
+    monkeypatch.setattr(compilation, "recorder_of", lambda device: instant)
+    assert not compilation._pays(engine)
+    assert instant.recorded == 1
+    assert all(torch.equal(*pair) for pair in zip(before, everything(engine), strict=True))
+    off = engine.config.updated({"capture": "off"}, "the test")
+    assert compilation._pays(dataclasses.replace(engine, config=off))
+    assert instant.recorded == 1
