@@ -28,6 +28,12 @@ TOOLS: dict[str, Command] = {
         "write_scores",
         "how unlike the training data images are, and what is an anomaly",
     ),
+    "compare": Command(
+        "distvae.tools.compare",
+        "CompareConfig",
+        "write_comparison",
+        "runs side by side: settings, numbers, and whether they differ",
+    ),
 }
 """What is done with a trained model, by :mod:`distvae.tools`; a tool is a row here and a file."""
 
