@@ -28,6 +28,12 @@ TOOLS: dict[str, Command] = {
         "write_scores",
         "how unlike the training data images are, and what is an anomaly",
     ),
+    "report": Command(
+        "distvae.tools.report",
+        "ReportConfig",
+        "write_report",
+        "one HTML file that shows all of a run, to send to others",
+    ),
     "compare": Command(
         "distvae.tools.compare",
         "CompareConfig",

@@ -226,6 +226,31 @@ class TrainedRun:
         config = self._command(ExportConfig, export_run, "run.export", flags)
         return Path(config.output) if config.output else self.folder / ONNX
 
+    def embed(self, images: Any = None, labels: Labels | None = None, **options: Any) -> Any:
+        """Latents of images: see :func:`distvae.tools.embed.embed`; None is the test split."""
+        from distvae.tools.embed import embed
+
+        return embed(self.folder, images, labels, **options)
+
+    def reconstruct(self, images: Any = None, labels: Labels | None = None, **options: Any) -> Any:
+        """What the model makes of images: :func:`distvae.tools.reconstruct.reconstruct`."""
+        from distvae.tools.reconstruct import reconstruct
+
+        return reconstruct(self.folder, images, labels, **options)
+
+    def compare(self, *others: Any, **options: Any) -> Any:
+        """This run beside others: :func:`distvae.tools.compare.compare`."""
+        from distvae.tools.compare import compare
+
+        names = [getattr(other, "folder", other) for other in others]
+        return compare([self.folder, *names], **options)
+
+    def report(self, **options: Any) -> Path:
+        """One HTML file that shows all of it: :func:`distvae.tools.report.report`."""
+        from distvae.tools.report import report
+
+        return report(self.folder, **options)
+
     def resume(self, data: Any = None, **flags: Any) -> "TrainedRun":
         """Go on with it from its newest checkpoint, exactly; with more ``epochs`` it gets longer.
 

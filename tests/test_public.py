@@ -38,6 +38,10 @@ SIGNATURES = {
     "TrainedRun.samples": "(label, n, seed, temperature)",
     "TrainedRun.evaluate": "(flags)",
     "TrainedRun.export": "(flags)",
+    "TrainedRun.embed": "(images, labels, options)",
+    "TrainedRun.reconstruct": "(images, labels, options)",
+    "TrainedRun.compare": "(others, options)",
+    "TrainedRun.report": "(options)",
     "TrainedRun.resume": "(data, flags)",
 }
 NAMES = {

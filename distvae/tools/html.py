@@ -1,0 +1,97 @@
+"""A page of HTML in one file: no network, and readable on a phone."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from distvae.text import printable
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.6rem; margin: 0.5rem 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 0.3rem; border-top: 1px solid var(--line);
+  padding-top: 1rem; }
+p { margin: 0.3rem 0; max-width: 46rem; overflow-wrap: anywhere; }
+nav { display: flex; flex-wrap: wrap; gap: 0 1rem; margin: 0.8rem 0; }
+nav a { padding: 0.5rem 0; }
+img { display: block; max-width: 100%; height: auto; margin: 0.6rem 0; border-radius: 4px; }
+.scroll { overflow-x: auto; margin: 0.6rem 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.95rem; }
+td, th { padding: 0.25rem 0.8rem 0.25rem 0; text-align: right; border-bottom: 1px solid var(--line);
+  vertical-align: top; overflow-wrap: anywhere; min-width: 5rem; }
+td:first-child, th:first-child { text-align: left; }
+pre { overflow-x: auto; background: var(--soft); padding: 0.8rem; border-radius: 4px; }
+summary { cursor: pointer; padding: 0.6rem 0; }
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    title: str
+    about: str
+    body: str
+    """HTML."""
+    lines: Sequence[str] = field(default_factory=tuple)
+    """Text below it."""
+
+
+def page(title: str, about: str, sections: Sequence[Section]) -> str:
+    """The whole page."""
+    links = "".join(f'<a href="#s{i}">{_text(one.title)}</a>' for i, one in enumerate(sections))
+    parts = "\n".join(_section(number, one) for number, one in enumerate(sections))
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{_text(title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{_text(title)}</h1>
+<p>{_text(about)}</p>
+<nav>{links}</nav>
+<main>
+{parts}
+</main>
+</body>
+</html>
+"""
+
+
+def _section(number: int, section: Section) -> str:
+    lines = "".join(f"<p>{_text(line)}</p>" for line in section.lines)
+    above = f"<h2>{_text(section.title)}</h2><p>{_text(section.about)}</p>"
+    return f'<section id="s{number}">{above}{section.body}{lines}</section>'
+
+
+def picture(png: bytes, name: str) -> str:
+    """A PNG inside the page."""
+    content = base64.b64encode(png).decode()
+    return f'<img alt="{escape(name)}" src="data:image/png;base64,{content}">'
+
+
+def rows_as_table(rows: Iterable[Sequence[str]], header: bool = False) -> str:
+    """A table, whose first row may be the header; a wide one scrolls by itself."""
+    lines = []
+    for number, row in enumerate(rows):
+        kind = "th" if header and number == 0 else "td"
+        lines.append("".join(f"<{kind}>{_text(cell)}</{kind}>" for cell in row))
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<div class="scroll"><table>{body}</table></div>'
+
+
+def preformatted(text: str) -> str:
+    """Text as it stands."""
+    return f"<pre>{escape(text)}</pre>"
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))

@@ -1,0 +1,264 @@
+"""`distvae report`: one HTML file that shows all of a run, and needs no network."""
+
+import contextlib
+import importlib
+import io
+import shlex
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from distvae.attributes import LABEL
+from distvae.card import OF_THE_MACHINE, best, evaluation, measured
+from distvae.commands import COMMANDS, TOOLS, Command
+from distvae.config import TrainConfig
+from distvae.curves import CURVES
+from distvae.errors import DistvaeError
+from distvae.figures import headlines, rows_by_label, rows_of
+from distvae.files import write_text
+from distvae.flags import Positional
+from distvae.records import RunRecord
+from distvae.runs import find_run, without_folders
+from distvae.terminal import progress_bar
+from distvae.tools.html import Section, page, picture, preformatted, rows_as_table
+from distvae.tools.outputs import Outputs
+from distvae.tools.trained import Trained, open_trained
+from distvae.values import DataName, PathName, RunName
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Write one HTML file that shows all of a run: it can be sent, and opens without a network.
+
+    Settings, curves, samples, reconstructions, what each latent changes, the plane of two latents,
+    scores, evaluation with its figures label by label, and how to reproduce the run. What a tool
+    cannot do for this run is left out and told why.
+    """
+
+    EXAMPLES = ("distvae report", "distvae report runs/photos --output photos.html")
+
+    run: Annotated[RunName | None, Positional] = None
+    """Run folder; left out: the newest run."""
+    data: DataName | None = None
+    """Where the data of the run lies now, if it was moved; left out: where the run says."""
+    output: PathName | None = None
+    """A folder, or a file that ends in .html; left out: RUN/report."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A section whose pictures a command draws."""
+
+    title: str
+    about: str
+    command: str
+    flags: tuple[tuple[str, Any], ...] = ()
+    takes_data: bool = True
+
+
+SHOWN = (
+    Shown("Samples", "Drawn from the prior by the seed 0.", "sample", takes_data=False),
+    Shown(
+        "Reconstructions",
+        "Test examples, and what the decoder makes of the mean of their posterior.",
+        "reconstruct",
+        (("count", 30),),
+    ),
+    Shown(
+        "What each latent changes",
+        "One latent at a time, from low to high quantiles of the prior, sorted by rate: the nats "
+        "of an example that it carries.",
+        "traverse",
+    ),
+    Shown(
+        "The plane of two latents",
+        "What is drawn over the two latents of the greatest rates.",
+        "manifold",
+        (("size", 12),),
+    ),
+    Shown("Scores", "How unlike the training data each test example is.", "score"),
+)
+
+
+def report(run: Any = None, data: Any = None, output: Any = None) -> Path:
+    """Write the report of a run.
+
+    Args:
+        run: its folder or name; None is the newest.
+        data: where its data lies now, if it was moved.
+        output: a folder or an ``.html`` file; None is ``report/`` in the run.
+
+    Returns:
+        The file.
+
+    Raises:
+        DistvaeError: there is no such run, or the output cannot be written.
+    """
+    texts = [None if each is None else str(each) for each in (run, data, output)]
+    return write_report(ReportConfig(*texts))
+
+
+def write_report(config: ReportConfig) -> Path:
+    """Write what ``distvae report`` was asked for; gives the file.
+
+    Raises:
+        DistvaeError: there is no such run, or the output cannot be written.
+    """
+    trained = open_trained(config.run)
+    record = find_run(trained.folder).record()
+    outputs = Outputs(trained, "report", config.output, (".html",))
+    sections = [_numbers(trained), *_curves(trained)]
+    with progress_bar("drawing the report", len(SHOWN)) as advance:
+        for shown in SHOWN:
+            if shown.command in COMMANDS | TOOLS:
+                sections.append(_drawn(shown, trained, config))
+            advance(1)
+    sections += [*_evaluation(trained), _settings(record), _reproduce(record)]
+    path = outputs.path("report.html")
+    name = trained.folder.resolve().name
+    text = page(name, _facts(trained, record), sections)
+    write_text(path, text)
+    outputs.tell(f"{len(sections)} sections, {len(text.encode()) / 1e6:.1f} MB")
+    return path
+
+
+def _facts(trained: Trained, record: RunRecord) -> str:
+    """What the run is, in a sentence or two."""
+    model, data = record.model, record.data
+    kind = "conditional variational" if model.get("model") == "cvae" else "variational"
+    given = ", ".join(
+        f"{len(each.labels)} labels" if each.name == LABEL else each.name for each in record.given
+    )
+    known = f", {given}" if given else ""
+    kept = best(trained.folder)
+    chosen = f" Its weights are those of {kept}." if kept else ""
+    return (
+        f"A {kind} autoencoder of {trained.domain.told}{known}: network {model.get('network')}, "
+        f"{model.get('latent_dim')} latents. Trained on {data.train_images:,} "
+        f"{trained.domain.examples} of {Path(data.source).name}, tested on {data.test_images:,} "
+        f"others ({data.test_split}).{chosen}"
+    )
+
+
+def _numbers(trained: Trained) -> Section:
+    found = measured(trained.folder)
+    rows = rows_of(headlines(found) or found, trained.domain.examples)
+    about = "Of the test split; nats per example, with standard errors over the examples."
+    return Section("In short", about, rows_as_table(rows))
+
+
+def _curves(trained: Trained) -> Iterator[Section]:
+    path = trained.folder / CURVES
+    if path.is_file():
+        yield Section("Training", "What was logged.", picture(path.read_bytes(), "curves"))
+
+
+def _drawn(shown: Shown, trained: Trained, config: ReportConfig) -> Section:
+    """A section with what a command draws of the run, or why it draws nothing."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, shown.command)
+        flags = dict(shown.flags)
+        if shown.takes_data and config.data is not None:
+            flags["data"] = config.data
+        output = folder / "sheet.png" if shown.command == "sample" else folder
+        endings = "*.png"
+        if "pictures" not in trained.domain.part.traits:
+            endings = "*.csv"
+            output = output.with_suffix(".csv") if shown.command == "sample" else output
+        folder.parent.mkdir(exist_ok=True)
+        output.parent.mkdir(exist_ok=True)
+        try:
+            told = _run((COMMANDS | TOOLS)[shown.command], str(trained.folder), str(output), flags)
+        except DistvaeError as error:
+            return Section(shown.title, shown.about, "", [f"Left out: {error}"])
+        found = sorted(folder.glob(endings))
+        parts = [_shown(path) for path in found]
+        return Section(shown.title, shown.about, "".join(parts), told)
+
+
+def _shown(path: Path) -> str:
+    if path.suffix == ".png":
+        return picture(path.read_bytes(), path.stem)
+    lines = path.read_text(encoding="utf-8").splitlines()[:21]
+    return rows_as_table([line.split(",") for line in lines], header=True)
+
+
+def _run(command: Command, run: str, output: str, flags: dict[str, Any]) -> list[str]:
+    """Run a command into a scratch folder; gives the lines that it said of its numbers."""
+    module = importlib.import_module(command.module)
+    config = getattr(module, command.config)(run=run, output=output, **flags)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        getattr(module, command.function)(config)
+    lines = [line.strip() for line in said.getvalue().splitlines()]
+    return [line for line in lines if line and output not in line and "written to" not in line]
+
+
+def _evaluation(trained: Trained) -> Iterator[Section]:
+    """All figures, and those of each label."""
+    numbers = measured(trained.folder)
+    asked = bool(evaluation(trained.folder).values)
+    about = "Measured by distvae evaluate." if asked else "Measured at the end of the training; "
+    if not asked:
+        about += f"distvae evaluate {shlex.quote(str(trained.folder))} measures more."
+    yield Section("Evaluation", about, rows_as_table(rows_of(numbers, trained.domain.examples)))
+    if by_label := rows_by_label(numbers):
+        told = "How far labels are apart: each with its standard error."
+        yield Section("Label by label", told, rows_as_table(by_label, header=True))
+
+
+def _settings(record: RunRecord) -> Section:
+    usual = TrainConfig().to_flat()
+    rows = [
+        (name, _told(name, value), _told(name, usual.get(name)))
+        for name, value in record.settings.items()
+        if name not in OF_THE_MACHINE
+    ]
+    changed = [row for row in rows if row[1] != row[2]]
+    same = [row for row in rows if row[1] == row[2]]
+    header = ("setting", "this run", "default")
+    body = rows_as_table([header, *changed], header=True)
+    rest = rows_as_table([header, *same], header=True)
+    body += f"<details><summary>{len(same)} that are the defaults</summary>{rest}</details>"
+    return Section("Settings", "Those chosen or made to fit the data.", body)
+
+
+def _reproduce(record: RunRecord) -> Section:
+    """The command that trains the same, and what it was trained with."""
+    usual = TrainConfig().to_flat()
+    words = ["distvae train"]
+    for name, value in record.settings.items():
+        given = list(value) if isinstance(value, tuple) else value
+        default = usual.get(name)
+        default = list(default) if isinstance(default, tuple) else default
+        if name not in OF_THE_MACHINE and given != default and value not in (None, [], ()):
+            words.append(_flag(name, value))
+    rows = [*record.versions.items(), ("device", record.world.device)]
+    rows += [("processes", str(record.world.processes)), ("threads", str(record.world.threads))]
+    rows += [(f"digest of {name}", digest) for name, digest in record.data.digests.items()]
+    about = "On the same data, versions and kind of machine it ends with the same weights."
+    body = preformatted(" \\\n    ".join(words)) + rows_as_table(rows)
+    return Section("How to reproduce it", about, body)
+
+
+def _flag(name: str, value: Any) -> str:
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return flag if value else f"--no-{flag[2:]}"
+    return f"{flag} {shlex.quote(_word(name, value))}"
+
+
+def _told(name: str, value: Any) -> str:
+    """A setting for people."""
+    return "left out" if value in (None, (), []) else _word(name, value)
+
+
+def _word(name: str, value: Any) -> str:
+    """A setting as a command line has it, without the folders of this machine."""
+    if name == "data":
+        return without_folders(str(value))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(str, value))
+    return str(value)
