@@ -28,12 +28,12 @@ from distvae.runs import (
     find_run,
     read_model_record,
 )
+from distvae.samples import Metrics, Samples, draw, html_table
 from distvae.terminal import PROGRESS, QUIET, in_kernel, progress_bar, say
 
 if TYPE_CHECKING:
     from distvae.config import TrainConfig
     from distvae.models import VAE
-    from distvae.samples import Samples
 
 
 def train(
@@ -112,17 +112,6 @@ def open(run: str | os.PathLike[str] | None = None) -> "TrainedRun":
     return TrainedRun(find_run(None if run is None else os.fspath(run)).folder)
 
 
-class Metrics(list[dict[str, Any]]):
-    """A row for each line of a run's log, for ``pandas.DataFrame``; a notebook shows a table."""
-
-    def _repr_html_(self) -> str:
-        from distvae.samples import html_table
-
-        names = list(dict.fromkeys(name for row in self for name in row))
-        rows = [[_shown(row.get(name, "")) for name in names] for row in self]
-        return html_table(rows, names)
-
-
 class TrainedRun:
     """A run in its folder: its model, its numbers, and every tool that works on it.
 
@@ -187,7 +176,7 @@ class TrainedRun:
 
     def samples(
         self, label: Labels | None = None, n: int = 16, seed: int = 0, temperature: float = 1.0
-    ) -> "Samples":
+    ) -> Samples:
         """Examples drawn from the prior; a notebook shows them.
 
         Args:
@@ -200,8 +189,6 @@ class TrainedRun:
         Raises:
             DistvaeError: the model does not know the label, or a number is out of range.
         """
-        from distvae.samples import draw
-
         return draw(self.model, label, n, seed, temperature)
 
     def evaluate(self, **flags: Any) -> dict[str, float]:
@@ -287,8 +274,6 @@ class TrainedRun:
 
     def _repr_html_(self) -> str:
         """What it is, its test numbers and its newest sheet."""
-        from distvae.samples import html_table
-
         examples = domain_recorded(self.folder, self.record).examples
         line = last_metrics(self.folder, "test")
         numbers = rows_of(numbers_of(line.values), examples) if line else []
@@ -300,7 +285,3 @@ class TrainedRun:
             content = base64.b64encode(sheet.read_bytes()).decode()
             picture = f'<img alt="generated" src="data:image/png;base64,{content}">'
         return html_table(rows) + picture
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

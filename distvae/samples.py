@@ -148,3 +148,16 @@ def html_table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str
     lines = [f"<th>{'</th><th>'.join(map(html.escape, header))}</th>"] if header else []
     lines += [f"<td>{'</td><td>'.join(map(html.escape, row))}</td>" for row in rows]
     return f"<table><tr>{'</tr><tr>'.join(lines)}</tr></table>"
+
+
+class Metrics(list[dict[str, Any]]):
+    """A row for each line of a run's log, for ``pandas.DataFrame``; a notebook shows a table."""
+
+    def _repr_html_(self) -> str:
+        names = list(dict.fromkeys(name for row in self for name in row))
+        rows = [[_shown(row.get(name, "")) for name in names] for row in self]
+        return html_table(rows, names)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -167,8 +167,8 @@ def _drawn(shown: Shown, trained: Trained, config: ReportConfig) -> Section:
         if "pictures" not in trained.domain.part.traits:
             endings = "*.csv"
             output = output.with_suffix(".csv") if shown.command == "sample" else output
-        folder.parent.mkdir(exist_ok=True)
         output.parent.mkdir(exist_ok=True)
+        run = str(trained.folder)
         try:
             told = _run((COMMANDS | TOOLS)[shown.command], str(trained.folder), str(output), flags)
         except DistvaeError as error:
@@ -185,14 +185,22 @@ def _shown(path: Path) -> str:
     return rows_as_table([line.split(",") for line in lines], header=True)
 
 
-def _run(command: Command, run: str, output: str, flags: dict[str, Any]) -> list[str]:
-    """Run a command into a scratch folder; gives the lines that it said of its numbers."""
+def _run(
+    command: Command, run: str, output: str, flags: dict[str, Any], elsewhere: Sequence[str]
+) -> list[str]:
+    """Run a command into a scratch folder; gives the lines that it said of its numbers.
+
+    The folders of what lies ``elsewhere`` are no matter of whoever reads it.
+    """
     module = importlib.import_module(command.module)
     config = getattr(module, command.config)(run=run, output=output, **flags)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         getattr(module, command.function)(config)
-    lines = [line.strip() for line in said.getvalue().splitlines()]
+    text = said.getvalue()
+    for name in elsewhere:
+        text = text.replace(f"{Path(name).parent}/", "")
+    lines = [line.strip() for line in text.splitlines()]
     return [line for line in lines if line and output not in line and "written to" not in line]
 
 
@@ -202,7 +210,7 @@ def _evaluation(trained: Trained) -> Iterator[Section]:
     asked = bool(evaluation(trained.folder).values)
     about = "Measured by distvae evaluate." if asked else "Measured at the end of the training; "
     if not asked:
-        about += f"distvae evaluate {shlex.quote(str(trained.folder))} measures more."
+        about += "distvae evaluate measures more."
     yield Section("Evaluation", about, rows_as_table(rows_of(numbers, trained.domain.examples)))
     if by_label := rows_by_label(numbers):
         told = "How far labels are apart: each with its standard error."
