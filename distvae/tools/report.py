@@ -170,7 +170,8 @@ def _drawn(shown: Shown, trained: Trained, config: ReportConfig) -> Section:
         output.parent.mkdir(exist_ok=True)
         run = str(trained.folder)
         try:
-            told = _run((COMMANDS | TOOLS)[shown.command], str(trained.folder), str(output), flags)
+            elsewhere = find_run(run).record().data.source, str(trained.folder.resolve())
+            told = _run((COMMANDS | TOOLS)[shown.command], run, str(output), flags, elsewhere)
         except DistvaeError as error:
             return Section(shown.title, shown.about, "", [f"Left out: {error}"])
         found = sorted(folder.glob(endings))
