@@ -18,7 +18,8 @@ from distvae.values import Word, named
 
 HELP = ("-h", "--help", ALL)
 Positional = object()
-"""Part of the type of a field that is given by its place, without a name."""
+"""Part of the type of a field that is given by its place, without a name; a tuple takes all words
+that are left."""
 SWITCH = {"on": True, "true": True, "off": False, "false": False, "none": None}
 METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 WORDS = {int: "a whole number", float: "a number", str: "a text"}
@@ -61,6 +62,8 @@ class Flag(NamedTuple):
     default: Any
     form: Form | None
     """None of a switch, which takes no value."""
+    several: bool = False
+    """Whether it takes all words that are left, each of which has the form."""
 
 
 class Group(NamedTuple):
@@ -154,7 +157,9 @@ def _found(prog: str, groups: Sequence[Group], arguments: Sequence[str]) -> dict
     for place, flag in flags.items():
         _add(parser, flag, place)
     words = list(map(_hyphenated, arguments))
-    found, rest = parser.parse_known_args(words)
+    several = any(flag.several for flag in flags.values())
+    read = parser.parse_known_intermixed_args if several else parser.parse_known_args
+    found, rest = read(words)
     if rest:
         from distvae.hints import hint
 
@@ -178,7 +183,7 @@ def _add(parser: argparse.ArgumentParser, flag: Flag, place: str) -> None:
         switch = argparse.BooleanOptionalAction
         parser.add_argument(*flag.names, action=switch, dest=place, default=nothing)
     elif not flag.names:
-        parser.add_argument(place, nargs="?", default=nothing)
+        parser.add_argument(place, nargs="*" if flag.several else "?", default=nothing)
     elif flag.form.alone is None:
         told = flag.form.metavar
         parser.add_argument(*flag.names, dest=place, default=nothing, metavar=told)
@@ -192,6 +197,8 @@ def _read(prog: str, flag: Flag, word: Any) -> Any:
     if flag.form is None:
         return word
     try:
+        if flag.several:
+            return tuple(map(flag.form.read, word))
         return flag.form.read(word)
     except ValueError:
         from distvae.hints import value_meant
@@ -228,9 +235,12 @@ def _flag(field: str, kind: Any, default: Any) -> Flag:
     marks = getattr(kind, "__metadata__", ())
     other = [name for mark in marks if isinstance(mark, Aliases) for name in mark.names]
     names = () if Positional in marks else (f"--{field.replace('_', '-')}", *other)
+    several = Positional in marks and typing.get_origin(_bare(kind)) is tuple
+    kind = typing.get_args(_bare(kind))[0] if several else kind
     form = None if kind is bool else _form(kind)
     alone = next((mark.value for mark in marks if isinstance(mark, Alone)), None)
-    return Flag(field, names, default, form._replace(alone=alone) if form and alone else form)
+    form = form._replace(alone=alone) if form and alone else form
+    return Flag(field, names, default, form, several)
 
 
 def _form(kind: Any) -> Form:

@@ -219,11 +219,11 @@ class TrainedRun:
 
         return embed(self.folder, images, labels, **options)
 
-    def reconstruct(self, images: Any = None, labels: Labels | None = None, **options: Any) -> Any:
-        """What the model makes of images: :func:`distvae.tools.reconstruct.reconstruct`."""
-        from distvae.tools.reconstruct import reconstruct
+    def score(self, images: Any = None, labels: Labels | None = None, **options: Any) -> Any:
+        """How unlike the training data images are: :func:`distvae.tools.score.score`."""
+        from distvae.tools.score import score
 
-        return reconstruct(self.folder, images, labels, **options)
+        return score(self.folder, images, labels, **options)
 
     def compare(self, *others: Any, **options: Any) -> Any:
         """This run beside others: :func:`distvae.tools.compare.compare`."""

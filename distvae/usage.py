@@ -111,7 +111,10 @@ def _boxes(groups: Iterable["Group"]) -> Iterator[Box]:
 
 def _row(flag: "Flag", helps: dict[str, str]) -> Row:
     value = f" {flag.form.metavar}" if flag.form is not None else ""
-    names = ", ".join(f"{name}{value}" for name in flag.names) or f"[{flag.field.upper()}]"
+    names = (
+        ", ".join(f"{name}{value}" for name in flag.names)
+        or f"[{flag.field.upper()}{' ...' if flag.several else ''}]"
+    )
     if flag.form is None and flag.default is True:
         names = names.replace("--", "--no-", 1)
     if flag.default in (None, False, (), ""):

@@ -39,7 +39,7 @@ SIGNATURES = {
     "TrainedRun.evaluate": "(flags)",
     "TrainedRun.export": "(flags)",
     "TrainedRun.embed": "(images, labels, options)",
-    "TrainedRun.reconstruct": "(images, labels, options)",
+    "TrainedRun.score": "(images, labels, options)",
     "TrainedRun.compare": "(others, options)",
     "TrainedRun.report": "(options)",
     "TrainedRun.resume": "(data, flags)",
