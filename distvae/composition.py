@@ -15,16 +15,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from distvae.attributes import LABEL, Attribute, is_label, label_attribute
+from distvae.attributes import LABEL, Attribute, counted, is_label, label_attribute
 from distvae.batch import Batch
 from distvae.conditions import Conditioner, Context
 from distvae.config import ModelConfig
 from distvae.distributions import full_precision, wide
 from distvae.domains import Domain, domain_of, images_of
+from distvae.errors import DistvaeError
 from distvae.labels import refuse_twins
 from distvae.latents import LATENTS, Draw, Features, Latents, known, only, total
 from distvae.likelihoods import LIKELIHOODS
 from distvae.networks import NETWORKS
+from distvae.networks.classifier import Classifier
 from distvae.posteriors import Posterior
 from distvae.priors import build_prior
 from distvae.weight_names import follow
@@ -105,9 +107,19 @@ class Composition(nn.Module):
         self.latents = LATENTS[model.latent_space](model, self.encoder.shapes, given, prior)
         maps = self.likelihood.maps_per_channel
         self.decoder = decoder(model, self.domain.shape, given, maps, self.latents.state_shape)
+        self.classifier = self._classifier(model) if model.infer_label else None
         follow(self)
         if self.domain.channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _classifier(self, model: ModelConfig) -> Classifier:
+        if not is_label(self.attributes):
+            raise DistvaeError(
+                f"--infer-label does not fit {counted(self.attributes)}",
+                "q(y|x) tells the one label of an example",
+                "Leave it out, or name one column by --label-column.",
+            )
+        return Classifier(model, self.domain.shape, len(self.attributes[0].labels))
 
     def hub_config(self) -> dict[str, Any]:
         """What ``from_pretrained`` needs to build this model again."""

@@ -27,6 +27,7 @@ from distvae.values import (
     Name,
     NotNegative,
     Positive,
+    RunName,
     Widths,
     Within,
 )
@@ -70,6 +71,12 @@ class DataConfig(Composed):
     """Seed of the held-out split that is made when the data has none; kept apart from --seed so that seeds can be compared."""
     allow_outside: bool = False
     """Let a table name images outside its own folder; else it is refused, as a table from others could bring any picture on this machine into the model."""
+    keep_labels: Count | None = None
+    """Train as if only so many training examples had a label, as many of each label as can be; the others stay, without. Test and validation splits keep theirs, and `evaluate` knows all."""
+    keep_seed: Seed = 0
+    """Seed of which labels are kept by --keep-labels."""
+    spread_labels: RunName | None = None
+    """Give training examples without a label the one that spreads to them from the labelled ones, between nearest neighbours in the latents of this run: one of --model vae on the same data."""
     cache_dir: FolderName | None = None
     """Folder for decoded data; left out: $DISTVAE_CACHE, else ~/.cache/distvae."""
     streaming: bool = False
@@ -111,6 +118,8 @@ class ModelConfig(Composed):
         None,
         "p(z), the density of the latents; left out: `vamp` for fewer than 2,560 training images of 16 pixels a side or more, else `label`, or `normal` where there are no labels or the objective asks for it.",
     )
+    infer_label: bool = False
+    """Also learn q(y|x), a network like the encoder that tells the label of an example: see --objective m2."""
     latent_space: str = choice("latent_space", "gaussian", "Where z lives and how it is inferred.")
     likelihood: str | None = choice(
         "likelihood",

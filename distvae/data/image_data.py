@@ -23,7 +23,7 @@ from distvae.fields import Field
 class Split:
     """Examples by field, read-only memory maps ``[N, *S]``, and labels int64 [N] or None.
 
-    Labels are -1 where one is missing; these examples come last.
+    Labels are -1 where one is missing; these examples come last, unless labels were hidden.
 
     ``rows`` int64 [N] are the examples' places in the grid of their factors, where these are known.
     """
@@ -57,7 +57,7 @@ class Split:
 
     @property
     def labelled(self) -> int:
-        """How many examples have a label; they come before the others."""
+        """How many examples have a label."""
         return 0 if self.labels is None else int((self.labels != UNLABELLED).sum())
 
     def first(self, count: int) -> "Split":
@@ -66,6 +66,17 @@ class Split:
             {name: array[:count] for name, array in self.fields.items()},
             *(None if each is None else each[:count] for each in self._known),
         )
+
+    def with_labels(self, labels: NDArray[np.int64]) -> "Split":
+        """The split with other labels ``[N]``, :data:`UNLABELLED` where there is none."""
+        return dataclasses.replace(self, labels=labels)
+
+    def only_labelled(self) -> "Split":
+        """The split without examples that have no label; copied where they are not the last."""
+        count = self.labelled
+        if self.labels is None or UNLABELLED not in self.labels[:count]:
+            return self.first(count)
+        return self.at(np.flatnonzero(self.labels != UNLABELLED))
 
     def at(self, rows: NDArray[np.int64]) -> "Split":
         """The split with these rows only, which are copied."""
@@ -167,8 +178,11 @@ class ImageData:
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
 
-    def labelled(self) -> "ImageData":
+    def labelled(self, whole_training: bool = False) -> "ImageData":
         """The same without the images that have no label, where others have one.
+
+        Args:
+            whole_training: keep those of the training split.
 
         Raises:
             DistvaeError: no image of a split has one.
@@ -193,14 +207,16 @@ class ImageData:
             f"{one.labelled:,} of {len(one):,} {name}" for name, one in splits.items()
         )
         note = f"only labelled images are used, as labels are needed: {counts} images"
+        if whole_training:
+            note = f"labelled are {counts} {self.examples}; those for training are all used"
         stream = self.stream
         if stream is not None:
             stream = stream.labelled(self.train.labelled / len(self.train))
             note = f"{note}, counted in a sample; an epoch has {stream.images:,}"
-        train, test, *rest = (one.first(one.labelled) for one in splits.values())
+        train, test, *rest = (one.only_labelled() for one in splits.values())
         return dataclasses.replace(
             self,
-            train=train,
+            train=self.train if whole_training else train,
             test=test,
             validation=rest[0] if rest else None,
             stream=stream,

@@ -77,6 +77,9 @@ class Stream(IntEnum):
     ROUNDING = 2**64 - 19
     """By which way weights are moved to see what rounding does to an exported file."""
 
+    KEPT = 2**64 - 20
+    """Which labels are kept by --keep-labels."""
+
 
 class _Samples(threading.local):
     """One generator for each thread; to set its state takes a fifth of the time of a new one."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from distvae.data.store import ImageData
     from distvae.evaluation.metrics import Subject
+    from distvae.models import VAE
     from distvae.evaluation.passes import Share
 
 WEIGHTS = "weights_sha256"
@@ -125,7 +126,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
     if (main := main_label(data.attributes)) is not None:
         shown = data.attributes[main].name
         console.print(f"figures of labels are those of {shown}, but for judge, which has all")
-    for name in _possible(config.metrics or _usual(model.conditional), subject):
+    for name in _possible(config.metrics or _usual(model), subject):
         if share.rank == 0 or METRICS[name].shared:
             values |= _measured(name, subject, run, left_out, console)
     for name, why in left_out.items():
@@ -139,12 +140,17 @@ def evaluate_run(config: EvaluateConfig) -> None:
         console.print(f"written to {run.folder}: {', '.join(written)}")
 
 
-def _usual(labelled: bool) -> list[str]:
+def _usual(model: "VAE") -> list[str]:
     """The metrics that are taken where none is named."""
     from distvae.evaluation.metrics import METRICS
+    from distvae.evaluation.metrics.labels import tells_labels
     from distvae.evaluation.metrics.needs import conditional
 
-    return [name for name in USUAL if labelled or conditional not in METRICS[name].needs]
+    unfit = {
+        *(() if model.conditional else (conditional,)),
+        *(() if model.classifier else (tells_labels,)),
+    }
+    return [name for name in USUAL if not unfit.intersection(METRICS[name].needs)]
 
 
 def _check(config: EvaluateConfig) -> None:

@@ -7,6 +7,7 @@ from distvae.checkpoint import Progress
 from distvae.curves import write_curves
 from distvae.data.batches import ResidentImages
 from distvae.evaluation.elbo import elbo_metrics
+from distvae.evaluation.label_error import label_metrics
 from distvae.evaluation.passes import Share
 from distvae.figures import OF_LEVEL
 from distvae.files import reporting_disk_errors
@@ -104,7 +105,13 @@ def collapsed_levels(values: dict[str, float]) -> Iterator[str]:
 
 
 def evaluate(engine: Engine, images: ResidentImages, model: VAE | None = None) -> dict[str, float]:
-    """Elbo and latents' use over a split, on all processes together; of the model in training."""
+    """Elbo, latents' use and errors of q(y|x) over a split, by all processes together.
+
+    Args:
+        engine: of the run.
+        images: the split.
+        model: left out, the one in training.
+    """
     accelerator = engine.accelerator
     share = Share(
         accelerator.process_index,
@@ -112,7 +119,9 @@ def evaluate(engine: Engine, images: ResidentImages, model: VAE | None = None) -
         lambda sums: accelerator.reduce(sums, "sum"),
     )
     model = (model or whole_model(engine.trained.usable)).eval()
-    return dict(elbo_metrics(model, images, engine.config.optim.seed, share))
+    values = dict(elbo_metrics(model, images, engine.config.optim.seed, share))
+    told = {} if model.classifier is None else dict(label_metrics(model, images, share))
+    return {**values, **told}
 
 
 def holds_best(engine: Engine, progress: Progress) -> bool:

@@ -9,6 +9,7 @@ from distvae.data.provenance import check_same, located
 from distvae.data.store import ImageData, open_data
 from distvae.records import RunRecord
 from distvae.terminal import make_console, progress_bar
+from distvae.training.filling import with_labels
 from distvae.training.world import on_main, together
 
 
@@ -33,8 +34,10 @@ def open_together(
     where = together(accelerator, lambda: located(settings, record, folder) if record else settings)
     first = together(accelerator, lambda: open_data(where, progress_bar) if main else None)
     data = together(accelerator, lambda: first or open_data(where))
+    data = with_labels(data, config, accelerator, folder if record else None)
     if config.model.model == "cvae" and not data.attributes:
-        data = together(accelerator, data.labelled)
+        whole = config.model.infer_label
+        data = together(accelerator, lambda: data.labelled(whole_training=whole))
     if record is None:
         for note in data.notes:
             make_console(quiet=not main).print(f"data: {note}")

@@ -28,6 +28,7 @@ from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
 from distvae.training.continuation import Earlier, check_architecture, load, patience_of
 from distvae.training.engine import Engine, build_engine
+from distvae.training.filling import keep
 from distvae.training.folder import (
     begin,
     check_folder,
@@ -145,6 +146,8 @@ def run_training(
         moved = transfer.record() if transfer else None
         record = record_of(data_record(data, folder), engine, chosen.recorded(), moved)
         on_main(accelerator, lambda: begin(folder, False, record))
+        if config.data.spread_labels is not None:
+            on_main(accelerator, lambda: keep(folder, data))
         lines = [
             *_length(config, engine),
             *_fitting(config, engine.config),
