@@ -59,7 +59,6 @@ def _of_shared() -> Iterator[Rule]:
     yield Rule("free_bits", None, "posterior", ("gaussian",), closed)
     flow = "a flow changes one half of the latents by the other"
     yield Rule("posterior", ("flow",), "latent_dim", Within(2), flow)
-    yield Rule("infer_label", None, "objective", ("m2",), "the others train no q(y|x)")
     whole = "otherwise an epoch is the whole training split"
     yield Rule("epoch_images", None, "streaming", (True,), whole)
     apart = "what is read anew in every epoch is not sorted by label"

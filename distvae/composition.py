@@ -145,6 +145,25 @@ class Composition(nn.Module):
         """Where it computes."""
         return next(self.parameters()).device
 
+    def label_probabilities(self, images: Tensor) -> Tensor:
+        """What q(y|x) says of the labels of images, in the order of ``label_names`` ``[B, L]``.
+
+        Args:
+            images: ``[B, C, H, W]``, floating point in [0, 1].
+
+        Raises:
+            DistvaeError: type, shape or range of the images is another, or the model has no q(y|x).
+        """
+        if self.classifier is None:
+            raise DistvaeError(
+                "this model tells no labels",
+                "it was trained without q(y|x)",
+                "Train one by --objective m2.",
+            )
+        images = self.domain.checked_input(images)
+        log_q: Tensor = self.classifier(images.to(self.dtype))
+        return log_q.exp()
+
     def terms(self, batch: Batch, draws: int | None = None, densities: bool = False) -> Terms:
         """Make inputs of what is stored, encode, draw, decode.
 

@@ -118,8 +118,8 @@ class ModelConfig(Composed):
         None,
         "p(z), the density of the latents; left out: `vamp` for fewer than 2,560 training images of 16 pixels a side or more, else `label`, or `normal` where there are no labels or the objective asks for it.",
     )
-    infer_label: bool = False
-    """Also learn q(y|x), a network like the encoder that tells the label of an example: see --objective m2."""
+    infer_label: bool | None = None
+    """Also learn q(y|x), a network like the encoder that tells the label of an example; left out: with --objective m2, which alone trains it."""
     latent_space: str = choice("latent_space", "gaussian", "Where z lives and how it is inferred.")
     likelihood: str | None = choice(
         "likelihood",

@@ -87,6 +87,14 @@ class TrainConfig:
         Raises:
             DistvaeError: the likelihood does not fit the images.
         """
+        objective = self.objective.objective
+        if self.model.infer_label and objective != "m2":
+            raise DistvaeError(
+                f"--infer-label does not fit --objective {objective}",
+                "it trains no q(y|x)",
+                "Take --objective m2, or leave --infer-label out.",
+            )
+        infer = True if objective == "m2" else self.model.infer_label
         known = self.updated({"domain": domain}, "the data")  # refuses what does not go with it
         likelihood = self.model.likelihood or usual_likelihood(channels, domain)
         binarize = self.data.binarize or ("dynamic" if likelihood == "bernoulli" else "none")
@@ -97,7 +105,8 @@ class TrainConfig:
                 "Take --likelihood gaussian or discretized_logistic, or --channels 1, or "
                 "--binarize dynamic.",
             )
-        filled = known.updated({"likelihood": likelihood, "binarize": binarize}, "the data")
+        filling = {"likelihood": likelihood, "binarize": binarize, "infer_label": infer}
+        filled = known.updated(filling, "the data")
         return dataclasses.replace(filled, objective=self.objective.resolved())
 
     def fitted(self, images: int, side: int, labels: int, several: bool = False) -> "TrainConfig":

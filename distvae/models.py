@@ -123,28 +123,6 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         latents = checked_latents(z, shapes)
         return self.render(latents, self._context(labels, latents[0]))
 
-    def label_probabilities(self, images: Tensor) -> Tensor:
-        """What q(y|x) says of the label of images, in the order of ``label_names``.
-
-        Args:
-            images: ``[B, C, H, W]``, floating point in [0, 1].
-
-        Returns:
-            ``[B, L]``; each row adds up to 1.
-
-        Raises:
-            DistvaeError: type, shape or range of the images is another, or the model has no q(y|x).
-        """
-        if self.classifier is None:
-            raise DistvaeError(
-                "this model tells no labels",
-                "it was trained without q(y|x)",
-                "Train one by --objective m2 --infer-label.",
-            )
-        images = self.domain.checked_input(images)
-        log_q: Tensor = self.classifier(images.to(self.dtype))
-        return log_q.exp()
-
     def _context(self, labels: Labels | None, like: Tensor) -> Context | None:
         """Of labels, checked."""
         found = checked_conditions(labels, self.attributes, len(like), like.device)

@@ -26,7 +26,7 @@ def message(**settings: Any) -> str:
         (
             {"objective": "beta_tc", "prior": "label"},
             "--objective beta_tc does not fit --prior label: it holds q(z) against independent",
-            "take --prior normal or take --objective dreg, elbo, iwae, mmd.",
+            "take --prior normal or take --objective dreg, elbo, iwae, m2, mmd.",
         ),
         ({"objective": "dip_ii", "prior": "label"}, "--prior label", "take --prior normal or"),
         (

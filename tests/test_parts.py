@@ -39,12 +39,12 @@ PARTS: list[dict[str, Any]] = [
     {"likelihood": "categorical", "levels": 4, "prior": "vamp"},
     {"likelihood": "discretized_logistic_mixture", "likelihood_components": 1},
 ]
-
+OF_LABELS: list[dict[str, Any]] = [{"prior": "label"}, {"objective": "m2"}]
 
 PAIRS = [
     # each part with both kinds and each network with both, over the parts; but for the prior that
-    # has a Gaussian for each label
-    (part, network, "cvae" if part == {"prior": "label"} or (row + column) % 2 else "vae")
+    # has a Gaussian for each label, and the objective that tells labels
+    (part, network, "cvae" if part in OF_LABELS or (row + column) % 2 else "vae")
     for row, part in enumerate(PARTS)
     for column, network in enumerate(NETWORKS)
 ]

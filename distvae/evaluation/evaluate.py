@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from distvae.data.store import ImageData
     from distvae.evaluation.metrics import Subject
-    from distvae.models import VAE
     from distvae.evaluation.passes import Share
+    from distvae.models import VAE
 
 WEIGHTS = "weights_sha256"
 USUAL = usual("metric")

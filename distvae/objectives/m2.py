@@ -33,7 +33,7 @@ class M2Part(Part):
     builds = "M2"
     needs = (
         Need("model", ("cvae",), "it is about labels"),
-        Need("infer_label", (True,), "it trains q(y|x)"),
+        Need("infer_label", (None, True), "it trains q(y|x)"),
         Need("streaming", (False,), "examples without a label are left out there"),
         WEIGHS,
         *WHOLE_BATCH,
@@ -172,8 +172,10 @@ def steepest(classifier: Classifier, inputs: Tensor, log_q: Tensor, start: Tenso
 
 
 def unit(rows: Tensor) -> Tensor:
-    """``[B, *S]``, each of norm 1; zeros stay."""
-    return F.normalize(rows.flatten(1), eps=1e-30).view_as(rows)
+    """``[B, *S]``, each of norm 1, also those whose squares would be too small; zeros stay."""
+    flat = rows.flatten(1)
+    largest = flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+    return F.normalize(flat / largest).view_as(rows)
 
 
 def _labels(conditions: Conditions) -> tuple[Tensor, Tensor]:

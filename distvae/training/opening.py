@@ -36,7 +36,7 @@ def open_together(
     data = together(accelerator, lambda: first or open_data(where))
     data = with_labels(data, config, accelerator, folder if record else None)
     if config.model.model == "cvae" and not data.attributes:
-        whole = config.model.infer_label
+        whole = config.objective.objective == "m2"
         data = together(accelerator, lambda: data.labelled(whole_training=whole))
     if record is None:
         for note in data.notes:

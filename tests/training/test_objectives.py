@@ -43,6 +43,7 @@ CASES: dict[str, dict[str, Any]] = {
     "dip_i": {"objective": "dip_i", **NORMAL},
     "dip_ii": {"objective": "dip_ii", **NORMAL},
     "mmd": {"objective": "mmd", "prior": "label"},
+    "m2": {"objective": "m2", "keep_labels": 60, "prior": "label"},
 }
 PARTS: list[dict[str, Any]] = [
     *({"prior": prior} for prior in ("mixture", "vamp", "flow")),
@@ -65,6 +66,8 @@ def test_no_objective_is_left_out() -> None:
 @pytest.mark.parametrize("model", ["vae", "cvae"])
 @pytest.mark.parametrize("name", CASES)
 def test_an_objective_trains(settings: Settings, here: Path, name: str, model: str) -> None:
+    if model == "vae" and CASES[name]["objective"] == "m2":
+        pytest.skip("it is about labels")
     case = CASES[name] if model == "cvae" else {**CASES[name], **NORMAL}
     quick = {"learning_rate": 0.02, "schedule": "constant", "warmup_epochs": 0.0, "start": "zeros"}
     config = settings(max_steps=STEPS, model=model, **quick, **case)

@@ -32,7 +32,7 @@ def tells_labels(name: str, model: VAE, data: ImageData) -> None:
         raise DistvaeError(
             f"--metrics {name} needs a model that tells labels",
             "this one was trained without q(y|x)",
-            f"Leave {name} out, or train one by --objective m2 --infer-label.",
+            f"Leave {name} out, or train one by --objective m2.",
         )
 
 
