@@ -22,6 +22,12 @@ TOOLS: dict[str, Command] = {
         "write_embedding",
         "latents of your images as a table, and how much of their labels is in them",
     ),
+    "reconstruct": Command(
+        "distvae.tools.reconstruct",
+        "ReconstructConfig",
+        "write_reconstructions",
+        "what a model keeps of your images, with PSNR, SSIM and nats",
+    ),
     "score": Command(
         "distvae.tools.score",
         "ScoreConfig",
