@@ -28,6 +28,24 @@ TOOLS: dict[str, Command] = {
         "write_reconstructions",
         "what a model keeps of your images, with PSNR, SSIM and nats",
     ),
+    "interpolate": Command(
+        "distvae.tools.interpolate",
+        "InterpolateConfig",
+        "write_interpolation",
+        "a path between your images, as a strip and as a picture that moves",
+    ),
+    "traverse": Command(
+        "distvae.tools.traverse",
+        "TraverseConfig",
+        "write_traversal",
+        "what each latent changes, one at a time, sorted by its rate",
+    ),
+    "manifold": Command(
+        "distvae.tools.manifold",
+        "ManifoldConfig",
+        "write_manifold",
+        "what the model draws over a plane of its latents",
+    ),
     "score": Command(
         "distvae.tools.score",
         "ScoreConfig",

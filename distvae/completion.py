@@ -127,8 +127,9 @@ def _of_command(name: str, before: Sequence[str], word: str) -> list[Candidate]:
     if form is not None and (form.alone is None or not word.startswith("-")):
         return values_of(form, word, run)
     if not word.startswith("-"):
-        own = [flag.form for group in groups for flag in group.flags if not flag.names]
-        if len(own) > len(by_place) and (form := own[len(by_place)]):
+        own = [flag for group in groups for flag in group.flags if not flag.names]
+        there = own[len(by_place) :] or [flag for flag in own[-1:] if flag.several]
+        if there and (form := there[0].form):
             found = values_of(form, word, run)
             if found or word:
                 return found

@@ -92,12 +92,10 @@ def get_judges(
         DistvaeError: the folder cannot be written.
     """
     device = torch.device(device)
-    if result := _shipped(data, device):
+    if result := known_judges(data, cache_dir, device):
         return result
     identity = _identity(data, device)
-    path = cache_dir / f"judges-v{VERSION}-{data.fingerprint}-{_digest(str(identity))[:8]}"
-    if result := load_ensemble(path, identity, device):
-        return result
+    path = _path(data, cache_dir, identity)
     steps = steps_for(data)
     watch = progress("training the judges", JUDGES * steps * BATCH) if progress else None
     try:
@@ -124,6 +122,17 @@ def get_judges(
     trained = load_ensemble(path, identity, device)
     assert trained is not None
     return trained
+
+
+def known_judges(data: ImageData, cache_dir: Path, device: torch.device) -> Ensemble | None:
+    """Those of :func:`get_judges`, where none need be trained; else None."""
+    identity = _identity(data, device)
+    kept = _path(data, cache_dir, identity)
+    return _shipped(data, device) or load_ensemble(kept, identity, device)
+
+
+def _path(data: ImageData, cache_dir: Path, identity: Mapping[str, object]) -> Path:
+    return cache_dir / f"judges-v{VERSION}-{data.fingerprint}-{_digest(str(identity))[:8]}"
 
 
 def steps_for(data: ImageData) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distvae.attribute_values import Values
 from distvae.attributes import is_label, main_label
 from distvae.batch import Batch
 from distvae.conditions import Conditions, Context
@@ -88,6 +89,24 @@ def conditions_of(model: VAE, values: Tensor) -> Conditions | None:
     if is_label(model.attributes):
         return Conditions.of_labels(values[:, 0].long())
     return Conditions.of_examples(None, values)
+
+
+def context_of(model: VAE, values: Values | None, count: int) -> Context | None:
+    """The context of so many rows.
+
+    Args:
+        model: on its device.
+        values: what each is given ``[count, A]``, or one row for all; None of a model that is
+            given nothing.
+        count: how many.
+    """
+    if values is None:
+        return None
+    rows = np.broadcast_to(values, (count, values.shape[1])).astype(np.float32)
+    found: Context | None = model.conditioner(
+        conditions_of(model, torch.from_numpy(rows).to(model.device))
+    )
+    return found
 
 
 def _with_labels(model: VAE, batch: Batch, values: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from distvae.attributes import is_label, main_label
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import label_flag, label_indices
 from distvae.terminal import progress_bar, say
+from distvae.tools.given import rows_of_text
 from distvae.tools.pieces import stored_piece
 from distvae.tools.reading import Examples, Part
 from distvae.tools.sources import Asked, raw_of, raw_pieces
@@ -47,7 +48,8 @@ def open_examples(
             their labels ``(images, labels)``. None is the data of the run.
         split: ``train``, ``validation``, ``test``, or ``all``; left out, of the run's own data
             ``test``, of other data ``all``.
-        label: what every example is given, as a command line writes it; None takes the data's.
+        label: what examples are given, as a command line writes it, one for all or one for each;
+            None takes what the data say.
         label_column: that of the data, where it is not found.
         image_column: the same.
         tell: whether notes are said.
@@ -66,8 +68,8 @@ def open_examples(
         _check_labels(trained, data)
         asked = Asked(data, label_column, image_column)
         opened = _other(trained, asked, split or ALL)
-    examples = dataclasses.replace(opened, text=label)
-    notes = [*opened.notes, *_told_of_labels(examples, trained)]
+    examples = opened if label is None else _labelled(opened, label)
+    notes = [*opened.notes, *_told_of_labels(examples, trained, label)]
     for note in notes if tell else ():
         say(note)
     return dataclasses.replace(examples, notes=tuple(notes))
@@ -128,7 +130,21 @@ def _other(trained: Trained, asked: Asked, split: str) -> Examples:
     )
 
 
-def _told_of_labels(examples: Examples, trained: Trained) -> Iterator[str]:
+def _labelled(examples: Examples, label: str) -> Examples:
+    """Examples with what --label gives them."""
+    rows = rows_of_text(label, examples.attributes)
+    if len(rows) not in (1, len(examples)):
+        raise DistvaeError(
+            f"--label {label} names {len(rows)} labels",
+            f"expected one for all, or one for each of {len(examples):,} {examples.domain.examples}",
+            "Leave it out where the data have labels.",
+        )
+    return dataclasses.replace(
+        examples, fixed=rows, identity=examples.identity and f"{examples.identity} {rows.tolist()}"
+    )
+
+
+def _told_of_labels(examples: Examples, trained: Trained, label: str | None) -> Iterator[str]:
     """What the model is given of examples, where that is not as plain as a label of each.
 
     Raises:
@@ -138,8 +154,8 @@ def _told_of_labels(examples: Examples, trained: Trained) -> Iterator[str]:
     if given is None:
         return
     what = examples.domain.examples
-    if examples.text is not None:
-        yield f"every one of the {what} is given --label {examples.text}"
+    if label is not None:
+        yield f"the {what} are given --label {label}"
         return
     main = main_label(examples.attributes)
     for place, each in enumerate(examples.attributes):

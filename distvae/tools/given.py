@@ -1,41 +1,63 @@
 """What a model is given of examples whose labels are those of other data.
 
-Legend: N examples, A attributes of the model, D attributes of the data.
+Legend: N examples, R rows of what is asked for, A attributes of the model, D attributes of the
+data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from distvae.asking import parse_asked
-from distvae.attribute_values import Values
+from distvae.attribute_values import Values, asked_values
 from distvae.attributes import LABEL, Attribute, is_label, main_label
 from distvae.errors import DistvaeError
-from distvae.labels import label_index, parse_labels
+from distvae.labels import Labels, label_index, label_indices, parse_labels
 
 
-def values_of_text(text: str, attributes: Sequence[Attribute]) -> Values:
-    """What --label gives every example ``[A]``.
+def rows_of_text(text: str, attributes: Sequence[Attribute]) -> Values:
+    """What --label asks for, a row for each label or combination ``[R, A]``.
 
     Raises:
-        DistvaeError: it is unknown, or asks for several.
+        DistvaeError: something is unknown, or the model is given nothing.
     """
     if not attributes:
         raise DistvaeError(
             f"--label {text} does not fit this model", "it was trained without", "Leave it out."
         )
     if is_label(attributes):
-        rows = np.array(parse_labels(text, attributes[0].labels), np.float32)[:, None]
-    else:
-        rows = parse_asked(text, attributes).rows
-    if len(rows) != 1:
-        raise DistvaeError(
-            f"--label {text} names {len(rows)} labels",
-            "expected one, which every example is given",
-            "Leave it out where the data have labels.",
-        )
-    row: Values = rows[0]
-    return row
+        return np.array(parse_labels(text, attributes[0].labels), np.float32)[:, None]
+    return parse_asked(text, attributes).rows
+
+
+def rows_of_labels(labels: Labels | None, attributes: Sequence[Attribute]) -> Values | None:
+    """What Python asks for ``[R, A]``; None of a model that is given nothing.
+
+    Args:
+        labels: as :func:`distvae.labels.label_indices` takes them, or of several attributes a
+            mapping from their names; rows ``[R, A]`` stay as they are. None asks for the first
+            label of each attribute, and for numbers at their mean.
+        attributes: of the model.
+
+    Raises:
+        DistvaeError: something is unknown, or the model is given nothing.
+    """
+    if not attributes:
+        if labels is not None:
+            raise DistvaeError(
+                "labels were given to a model without", "it was trained without", "Leave them out."
+            )
+        return None
+    if isinstance(labels, np.ndarray) and labels.ndim == 2:
+        return labels
+    if labels is None:
+        return np.array([[0.0 if each.labels else each.mean for each in attributes]], np.float32)
+    if isinstance(labels, Mapping):
+        return asked_values(labels, attributes)
+    if not is_label(attributes):
+        names = ", ".join(each.name for each in attributes)
+        raise DistvaeError(f"labels are {labels!r}", f"expected a mapping from {names}")
+    return label_indices(labels, attributes[0].labels).astype(np.float32)[:, None]
 
 
 def matched(

@@ -98,7 +98,7 @@ def write_parts(trained: Trained, examples: Examples, outputs: Outputs, part_row
         return _sample([path], coder, examples)
     folder = outputs.folder / LATENTS
     outputs.path(f"{LATENTS}/{PART.format(0)}").parent.mkdir(parents=True, exist_ok=True)
-    key = combined([_weights(trained), examples.identity, examples.text, len(examples), part_rows])
+    key = combined([_weights(trained), examples.identity, len(examples), part_rows])
     start, number = _begin(folder, key, examples)
     if start:
         say(f"going on after {start:,} of {len(examples):,} {examples.domain.examples}")

@@ -51,6 +51,23 @@ class Piece:
     lost: list[str] = field(default_factory=list)
     """What could not be read so far, each with its reason."""
 
+    def only(self, chosen: NDArray[np.int64]) -> "Piece":
+        """Those with some numbers."""
+
+        def read(rows: NDArray[np.int64]) -> Read:
+            found = self.read(chosen[rows])
+            return Read(found.stored, np.searchsorted(chosen, found.rows))
+
+        return dataclasses.replace(
+            self,
+            count=len(chosen),
+            labels=None if self.labels is None else self.labels[chosen],
+            values=None if self.values is None else self.values[chosen],
+            read=read,
+            names=lambda rows: self.name_of(chosen[rows]),
+            beside=None,
+        )
+
     def name_of(self, rows: NDArray[np.int64]) -> list[str]:
         """What the examples are called: their files, else their numbers."""
         return list(map(str, rows.tolist() if self.names is None else self.names(rows)))

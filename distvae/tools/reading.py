@@ -4,6 +4,7 @@ Legend: B examples read together, N examples, S the axes of an example, A attrib
 D attributes of the data.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from distvae.attributes import Attribute
 from distvae.data.sources.attributes import labels_of
 from distvae.domains import Domain
 from distvae.errors import DistvaeError
-from distvae.tools.given import matched, values_of_text
+from distvae.tools.given import matched
 from distvae.tools.pieces import Piece
 
 BLOCK = 500
@@ -55,8 +56,8 @@ class Examples:
     pieces: tuple[Piece, ...]
     notes: tuple[str, ...] = ()
     """What was recognized, chosen or changed."""
-    text: str | None = None
-    """--label, which every example is given."""
+    fixed: Values | None = None
+    """What was asked for in place of what the data say: for all ``[1, A]``, or each ``[N, A]``."""
     identity: str = ""
     """The same for the same examples in the same order; empty of what Python gave."""
 
@@ -102,9 +103,8 @@ class Examples:
         """What the model is given of all examples ``[N, A]``; None of an unconditional one."""
         if not self.attributes:
             return None
-        if self.text is not None:
-            row = values_of_text(self.text, self.attributes)
-            return np.broadcast_to(row, (len(self), len(row)))
+        if self.fixed is not None:
+            return np.broadcast_to(self.fixed, (len(self), self.fixed.shape[1]))
         found = [
             matched(self.attributes, self.data, _values(piece, self.data), piece.count)
             for piece in self.pieces
@@ -152,6 +152,22 @@ class Examples:
             first + read.rows,
             slice(first + int(rows[0]), first + int(rows[-1]) + 1),
         )
+
+    def only(self, rows: NDArray[np.int64]) -> "Examples":
+        """Some of them, in ascending order; those that cannot be read are told there."""
+        pieces, first, given = [], 0, self.fixed
+        for piece in self.pieces:
+            own = rows[(rows >= first) & (rows < first + piece.count)] - first
+            if len(own):
+                pieces.append(piece.only(own))
+            first += piece.count
+        if given is not None and len(given) > 1:
+            given = given[rows]
+        return dataclasses.replace(self, pieces=tuple(pieces), fixed=given, identity="")
+
+    def given_all(self, values: Values) -> "Examples":
+        """The same, with what the model is given in place of what the data say ``[1, A]``."""
+        return dataclasses.replace(self, fixed=values, identity="")
 
     def names(self, rows: NDArray[np.int64]) -> list[str]:
         """What examples are called: their files, else their numbers in their split."""

@@ -3,7 +3,6 @@
 Legend: N examples, S the axes of an example.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
@@ -20,6 +19,7 @@ from distvae.ranges import check_seed
 from distvae.terminal import progress_bar, say
 from distvae.tools.examples import Examples, open_examples
 from distvae.tools.outputs import Outputs, write_csv
+from distvae.tools.pair_figures import PairFigures
 from distvae.tools.similarity import psnr, ssim
 from distvae.tools.trained import Trained, open_trained
 from distvae.values import Count, DataName, LabelNames, Name, PathName, RunName
@@ -102,6 +102,19 @@ class Reconstruction:
     def ssim(self) -> NDArray[np.float64]:
         """Of pictures ``[N]``."""
         return ssim(self.originals, self.decoded)
+
+    @property
+    def words(self) -> list[str]:
+        """The label of each example ``[N]``; empty where it is not known."""
+        if self.labels is None:
+            return [""] * len(self.ids)
+        return [self.label_names[label] if label >= 0 else "" for label in self.labels]
+
+    def figures(self, pictures: bool) -> dict[str, NDArray[np.float64]]:
+        """Figures of each example ``[N]`` by name; PSNR and SSIM are of pictures."""
+        distortion, rate = self.nats
+        near = {"psnr": self.psnr, "ssim": self.ssim} if pictures else {"rmse": self.error}
+        return {**near, "elbo": -(distortion + rate), "distortion": distortion, "rate": rate}
 
     def part(self, rows: NDArray[np.int64]) -> "Reconstruction":
         """The same of some of them, by place."""
@@ -196,9 +209,9 @@ def write_reconstructions(config: ReconstructConfig) -> None:
     asked = outputs.only is not None and outputs.only.suffix == ".npz"
     whole = outputs.wants(".npz") and (asked or size <= MOST)
     shown = np.unique(np.linspace(0, size - 1, config.count).astype(np.int64))
-    kept, figures = [], Figures()
+    kept, figures = [], PairFigures()
     for part in reconstructed(trained, examples, config.seed):
-        figures.add(part, isinstance(trained.domain, Images))
+        figures.add(part.ids, part.words, part.figures(isinstance(trained.domain, Images)))
         kept.append(part if whole else part.part(np.flatnonzero(np.isin(part.rows, shown))))
     if not asked and not whole and outputs.only is None:
         say(f"more than {MOST:,}: no .npz is written unless --output names one")
@@ -212,61 +225,6 @@ def write_reconstructions(config: ReconstructConfig) -> None:
         _write_sheet(outputs, trained, sheet, figures.caption)
     outputs.tell(figures.line(trained.domain.examples))
     examples.refuse_lost()
-
-
-class Figures:
-    """What is measured of examples that come block by block."""
-
-    def __init__(self) -> None:
-        self._rows: list[list[str]] = []
-        self._columns: dict[str, list[NDArray[np.float64]]] = {}
-
-    def add(self, part: Reconstruction, pictures: bool) -> None:
-        """Measure a block; PSNR and SSIM are of pictures."""
-        distortion, rate = part.nats
-        own = {"psnr": part.psnr, "ssim": part.ssim} if pictures else {"rmse": part.error}
-        found = {**own, "elbo": -(distortion + rate), "distortion": distortion, "rate": rate}
-        for name, values in found.items():
-            self._columns.setdefault(name, []).append(values)
-        for row, name in enumerate(part.ids):
-            label = -1 if part.labels is None else int(part.labels[row])
-            word = part.label_names[label] if label >= 0 else ""
-            self._rows.append([name, word, *(f"{values[row]:.6g}" for values in found.values())])
-
-    @property
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """A header, and a row for each example."""
-        return ["id", "label", *self._columns], self._rows
-
-    def _mean(self, name: str) -> tuple[float, float]:
-        """A mean and its standard error."""
-        values = np.concatenate(self._columns[name])
-        error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-        return float(values.mean()), error
-
-    @property
-    def caption(self) -> str:
-        """How near reconstructions come, in short."""
-        if "psnr" in self._columns:
-            return f"PSNR {self._mean('psnr')[0]:.2f} dB, SSIM {self._mean('ssim')[0]:.3f}"
-        return f"error {self._mean('rmse')[0]:.3f} deviations of a column"
-
-    def line(self, what: str) -> str:
-        """All figures, with standard errors over the examples."""
-        if "psnr" in self._columns:
-            (a, b), (c, d) = self._mean("psnr"), self._mean("ssim")
-            near = f"PSNR {a:.2f} ± {b:.2f} dB, SSIM {c:.4f} ± {d:.4f}"
-        else:
-            near = "root mean square error {:.4f} ± {:.4f} deviations of a column".format(
-                *self._mean("rmse")
-            )
-        parts = [
-            f"{name} {mean:.2f} ± {error:.2f}"
-            for name in ("elbo", "distortion", "rate")
-            for mean, error in [self._mean(name)]
-        ]
-        one = what.removesuffix("s")
-        return f"{len(self._rows):,} {what}: {near}; nats per {one}: {', '.join(parts)}"
 
 
 def _write_npz(outputs: Outputs, found: Reconstruction) -> None:

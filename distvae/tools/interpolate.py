@@ -1,0 +1,193 @@
+"""`distvae interpolate`: a path between images, through what the model learned.
+
+Legend: N stops, D coordinates, T frames of a part, S the axes of an example, A attributes.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+
+from distvae.data.encoded import pictures
+from distvae.data.sources.refused import ending
+from distvae.domains import Images
+from distvae.drawings import write_rows
+from distvae.errors import DistvaeError
+from distvae.flags import Positional
+from distvae.images import grid, save_grid
+from distvae.labels import Labels
+from distvae.ranges import check_seed
+from distvae.terminal import say
+from distvae.tools.examples import Examples, open_examples
+from distvae.tools.gif import save_gif
+from distvae.tools.given import rows_of_text
+from distvae.tools.outputs import Outputs
+from distvae.tools.trained import Trained, open_trained
+from distvae.values import Count, FileName, LabelNames, PathName, RunName
+
+if TYPE_CHECKING:
+    from distvae.tools.paths import Interpolation
+
+
+@dataclass(frozen=True)
+class InterpolateConfig:
+    """Draw a path between images, or between draws of the model.
+
+    The path is even in the space in which the prior is: a line, or an arc that keeps as far from
+    its middle as its ends are. Where the labels of both ends differ, the first holds until half
+    way.
+    """
+
+    EXAMPLES = (
+        "distvae interpolate runs/mnist-cvae a.png b.png c.png --label 7",
+        "distvae interpolate runs/mnist-cvae --label 3,8",
+        "distvae interpolate runs/photos --seeds 0,1,2 --path linear",
+    )
+
+    run: Annotated[RunName | None, Positional] = None
+    """Run folder or one of its checkpoints; left out: the newest run."""
+    images: Annotated[tuple[FileName, ...], Positional] = ()
+    """Pictures, two or more; or one folder, table or array file of so many examples."""
+    label: LabelNames | None = None
+    """What a conditional model is given: one for all, or one for each stop; left out: of images the label under which the bound is largest, of draws the first."""
+    seeds: tuple[int, ...] = ()
+    """Between draws of the prior with these seeds in place of images; one for all labels, or one for each."""
+    steps: Count = 10
+    """Pictures of each part of the path, both ends among them."""
+    path: Literal["spherical", "linear"] = "spherical"
+    """An arc or a line, in the space in which the prior is even."""
+    output: PathName | None = None
+    """A folder, or a file that ends in .png, .gif, .npz or, of tables, .csv; left out: RUN/interpolate."""
+    seed: int = 0
+    """Seed of the noise that finds unknown labels."""
+
+
+def interpolate(
+    model: Any,
+    images: Any = None,
+    labels: Labels | None = None,
+    *,
+    seeds: Sequence[int] = (),
+    steps: int = 10,
+    path: Literal["spherical", "linear"] = "spherical",
+) -> "Interpolation":
+    """A path through images, or through draws of the prior.
+
+    Args:
+        model: a :class:`distvae.VAE`, or the name of a run or a checkpoint.
+        images: two or more, as :func:`distvae.tools.embed.embed` takes them; None for draws.
+        labels: of the stops: one for all or one for each.
+        seeds: of the draws: one for all labels or one for each.
+        steps: frames of each part.
+        path: an arc or a line.
+
+    Raises:
+        DistvaeError: there are not at least two stops, or they do not fit the model.
+    """
+    from distvae.tools.paths import drawn_stops, encoded_stops, through
+
+    trained = Trained.of(model)
+    if images is None:
+        stops = drawn_stops(trained, labels, seeds)
+    else:
+        data = images if labels is None else (images, labels)
+        stops = encoded_stops(trained, open_examples(trained, data, tell=False), 0)
+    return through(trained, stops, steps, path)
+
+
+def write_interpolation(config: InterpolateConfig) -> None:
+    """Draw and write what ``distvae interpolate`` was asked for.
+
+    Raises:
+        DistvaeError: no such run or image, fewer than two stops, or an output that cannot be
+            written.
+    """
+    from distvae.tools.paths import drawn_stops, encoded_stops, through
+
+    check_seed(config.seed)
+    config = _with_images(config)
+    if config.steps < 2:
+        raise DistvaeError(f"--steps is {config.steps}", "expected at least 2, the two ends")
+    trained = open_trained(config.run)
+    endings = (".png", ".gif") if isinstance(trained.domain, Images) else (".csv",)
+    outputs = Outputs(trained, "interpolate", config.output, (*endings, ".npz"))
+    if config.images:
+        stops = encoded_stops(trained, _examples(trained, config), config.seed)
+    else:
+        labels = None if config.label is None else rows_of_text(config.label, trained.attributes)
+        stops = drawn_stops(trained, labels, config.seeds)
+    found = through(trained, stops, config.steps, config.path)
+    _write(outputs, trained, found, config.path)
+    parts = len(found.frames)
+    if len(set(found.labels)) > 1:
+        say(f"the label changes half way between two stops: {', '.join(found.labels)}")
+    outputs.tell(
+        f"{parts} part{'s' if parts > 1 else ''} of {config.steps} steps, {config.path}, in "
+        f"{found.space}",
+        found.smoothness.line,
+    )
+
+
+def _with_images(config: InterpolateConfig) -> InterpolateConfig:
+    """Where RUN was left out, what stands in its place is the first image."""
+    if config.run is not None and ending(config.run) in pictures():
+        images = (config.run, *config.images)
+        return dataclasses.replace(config, run=None, images=images)
+    return config
+
+
+def _examples(trained: Trained, config: InterpolateConfig) -> Examples:
+    """The images of a command line."""
+    plain = all(ending(name) in pictures() for name in config.images)
+    if not plain and len(config.images) > 1:
+        wrong = next(name for name in config.images if ending(name) not in pictures())
+        raise DistvaeError(
+            f"{wrong} is no picture", "expected pictures, or one folder, table or array file"
+        )
+    data = list(config.images) if plain else config.images[0]
+    return open_examples(trained, data, label=config.label)
+
+
+def _write(outputs: Outputs, trained: Trained, found: "Interpolation", form: str) -> None:
+    if outputs.wants(".npz"):
+        _write_npz(outputs, found)
+    if not isinstance(trained.domain, Images):
+        if outputs.wants(".csv"):
+            _write_rows(outputs, trained, found)
+        return
+    if outputs.wants(".png"):
+        rows = []
+        for number, frames in enumerate(found.frames):
+            ends = found.stops[number : number + 2] if found.stops is not None else frames[:0]
+            rows.append(np.concatenate([ends[:1], frames, ends[1:]]))
+        told = "first and last: the images themselves; between" if found.stops is not None else ""
+        caption = f"{told or 'between draws'}: a {form} path in {found.space}"
+        sheet = np.concatenate(rows)
+        save_grid(outputs.path("interpolation.png"), sheet, len(rows[0]), found.parts, caption)
+    if outputs.wants(".gif"):
+        whole = np.concatenate([*found.fine[:, :-1], found.fine[-1][-1:]])
+        save_gif(outputs.path("interpolation.gif"), [grid(frame[None], 1) for frame in whole])
+
+
+def _write_rows(outputs: Outputs, trained: Trained, found: "Interpolation") -> None:
+    rows = found.frames.reshape(-1, *found.frames.shape[2:])
+    parts, steps = found.frames.shape[:2]
+    part = [name for name in found.parts for _ in range(steps)]
+    times = [f"{step / (steps - 1):.4g}" for _ in range(parts) for step in range(steps)]
+    header = [*trained.domain.names, "part", "time"]
+    write_rows(outputs.path("interpolation.csv"), header, [(rows, [part, times])])
+
+
+def _write_npz(outputs: Outputs, found: "Interpolation") -> None:
+    from distvae.files import replacing_file
+
+    arrays: dict[str, Any] = {"frames": found.frames, "names": np.array(found.names)}
+    if found.stops is not None:
+        arrays["stops"] = found.stops
+    with (
+        replacing_file(outputs.path("interpolation.npz")) as temporary,
+        temporary.open("wb") as file,
+    ):
+        np.savez_compressed(file, **arrays)

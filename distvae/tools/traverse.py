@@ -1,0 +1,246 @@
+"""`distvae traverse`: what each latent changes, one at a time.
+
+Legend: L latents that are shown, Q quantiles, D coordinates, S the axes of an example.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.domains import Images
+from distvae.drawings import write_rows
+from distvae.errors import DistvaeError
+from distvae.flags import Positional
+from distvae.images import grid, save_grid
+from distvae.labels import Labels
+from distvae.tools.examples import open_examples
+from distvae.tools.gif import save_gif
+from distvae.tools.given import rows_of_labels, rows_of_text
+from distvae.tools.outputs import Outputs, write_csv
+from distvae.tools.trained import Trained, open_trained
+from distvae.values import Count, DataName, FileName, LabelNames, PathName, RunName
+
+USUAL = 10
+"""Latents that are shown, those of the greatest rates."""
+ENDS = 0.01, 0.99
+"""Of the prior, from one to the other."""
+
+
+@dataclass(frozen=True)
+class TraverseConfig:
+    """Move one latent at a time through the quantiles of the prior, the others kept where they are.
+
+    Rows are sorted by rate: how many nats of an image the latent carries. It is measured on the
+    test split, or on --data.
+    """
+
+    EXAMPLES = (
+        "distvae traverse",
+        "distvae traverse runs/mnist-cvae --label 7",
+        "distvae traverse runs/photos --image a.png --latent 3,5 --steps 15",
+    )
+
+    run: Annotated[RunName | None, Positional] = None
+    """Run folder or one of its checkpoints; left out: the newest run."""
+    image: FileName | None = None
+    """Where the other latents are kept: at those of this picture; left out: at the middle of the prior."""
+    latent: tuple[int, ...] = ()
+    """Which latents, by number; left out: those of the greatest rates."""
+    count: Count = USUAL
+    """How many latents, where none are named."""
+    steps: Count = 11
+    """Pictures of each latent, from 1 to 99 % of the prior."""
+    label: LabelNames | None = None
+    """What a conditional model is given; left out: of a picture the label under which its bound is largest, else the first label."""
+    data: DataName | None = None
+    """What rates are measured on; left out: the test split of the run."""
+    output: PathName | None = None
+    """A folder, or a file that ends in .png, .gif, .npz or, of tables, .csv; left out: RUN/traverse."""
+
+
+@dataclass(frozen=True, eq=False)
+class Traversal:
+    """Examples along some latents."""
+
+    frames: NDArray[Any]
+    """``[L, Q, *S]``, as examples are stored."""
+    latents: tuple[str, ...]
+    """Their names, L."""
+    rates: NDArray[np.float64]
+    """Nats of an example that each carries ``[L]``."""
+    quantiles: NDArray[np.float64]
+    """Shares of the prior below each step ``[Q]``."""
+    values: NDArray[np.float64]
+    """Of the coordinates ``[L, Q]``."""
+    names: tuple[str, ...]
+    """Of all coordinates, D."""
+    all_rates: NDArray[np.float64]
+    """Of all coordinates ``[D]``."""
+    space: str
+    """In which one coordinate changes at a time."""
+    given: str
+    """What the model is given, in words."""
+    measured: str
+    """What the rates were measured on, and how."""
+
+
+def traverse(
+    model: Any,
+    image: Any = None,
+    label: Labels | None = None,
+    *,
+    latents: Sequence[int] = (),
+    count: int = USUAL,
+    steps: int = 11,
+    data: Any = None,
+) -> Traversal:
+    """Examples along one latent at a time, at even quantiles of the prior.
+
+    Args:
+        model: a :class:`distvae.VAE`, or the name of a run or a checkpoint.
+        image: where the other latents are kept, as :func:`distvae.tools.embed.embed` takes images;
+            None is the middle of the prior.
+        label: what a conditional model is given.
+        latents: which, by number; empty takes those of the greatest rates.
+        count: how many, where none are named.
+        steps: examples of each.
+        data: what rates are measured on; None is the run's test split.
+
+    Raises:
+        DistvaeError: there is no such latent, or something does not fit the model.
+    """
+    trained = Trained.of(model)
+    values = None if label is None else rows_of_labels(label, trained.attributes)
+    return _traversed(trained, image, values, latents, count, steps, data, tell=False)
+
+
+def write_traversal(config: TraverseConfig) -> None:
+    """Draw and write what ``distvae traverse`` was asked for.
+
+    Raises:
+        DistvaeError: no such run, image or latent, or an output that cannot be written.
+    """
+    trained = open_trained(config.run)
+    endings = (".png", ".gif") if isinstance(trained.domain, Images) else (".csv",)
+    outputs = Outputs(trained, "traverse", config.output, (*endings, ".npz"))
+    values = None
+    if config.label is not None:
+        values = rows_of_text(config.label, trained.attributes)
+    found = _traversed(
+        *(trained, config.image, values, config.latent, config.count, config.steps, config.data)
+    )
+    _write(outputs, trained, found)
+    strong = ", ".join(
+        f"z{name} {rate:.2f}" for name, rate in zip(found.latents[:8], found.rates, strict=False)
+    )
+    alive = int((found.all_rates > 0.1).sum())
+    outputs.tell(
+        f"{alive} of {len(found.names)} latents carry more than 0.1 nats, "
+        f"{found.all_rates.sum():.2f} in all ({found.measured})",
+        f"nats of those shown: {strong}",
+    )
+
+
+def _traversed(
+    trained: Trained,
+    image: Any,
+    given: Any,
+    latents: Sequence[int],
+    count: int,
+    steps: int,
+    data: Any,
+    tell: bool = True,
+) -> Traversal:
+    import torch
+
+    from distvae.tools.planes import Base, decoded
+    from distvae.tools.rates import rates
+    from distvae.tools.whitened import whitened
+
+    if steps < 2:
+        raise DistvaeError(f"--steps is {steps}", "expected at least 2")
+    space = whitened(trained.model)
+    wrong = [number for number in latents if not 0 <= number < len(space.names)]
+    if wrong:
+        raise DistvaeError(
+            f"--latent {wrong[0]} is not there", f"this model has 0..{len(space.names) - 1}"
+        )
+    examples = open_examples(trained, data, tell=tell)
+    measured = rates(trained, examples, space)
+    chosen = np.array([*latents] or measured.order[:count], np.int64)
+    base = Base.of(trained, space, image, given, tell)
+    shares = np.linspace(*ENDS, steps)
+    table = space.quantiles(shares.tolist(), base.context(1))
+    points = base.point.repeat(len(chosen) * steps, 1)
+    at = np.repeat(chosen, steps)
+    along = np.tile(np.arange(steps), len(chosen))
+    moved = torch.from_numpy(table[along, at]).to(points)
+    points[torch.arange(len(points)), torch.from_numpy(at)] = moved
+    frames = decoded(trained, space, points, base)
+    how = "in closed form" if measured.exact else "of Gaussians with the moments of draws"
+    return Traversal(
+        frames.reshape(len(chosen), steps, *frames.shape[1:]),
+        tuple(space.names[place] for place in chosen),
+        measured.nats[chosen],
+        shares,
+        table[:, chosen].T,
+        space.names,
+        measured.nats,
+        space.told,
+        base.told,
+        f"{measured.size:,} {trained.domain.examples} of {examples.name}, {how}",
+    )
+
+
+def _write(outputs: Outputs, trained: Trained, found: Traversal) -> None:
+    rows = [
+        f"z{name}: {rate:.2f} nats" for name, rate in zip(found.latents, found.rates, strict=True)
+    ]
+    if outputs.wants(".npz"):
+        _write_npz(outputs, found)
+    if outputs.only is None:
+        table = [(name, f"{found.all_rates[place]:.6g}") for place, name in enumerate(found.names)]
+        order = np.argsort(-found.all_rates, kind="stable")
+        write_csv(outputs.path("rates.csv"), ("latent", "nats"), [table[row] for row in order])
+    if not isinstance(trained.domain, Images):
+        if outputs.wants(".csv"):
+            _write_rows(outputs, trained, found)
+        return
+    steps = len(found.quantiles)
+    if outputs.wants(".png"):
+        sheet = found.frames.reshape(-1, *found.frames.shape[2:])
+        caption = (
+            f"one latent in a row, {found.given}: from {100 * ENDS[0]:g} to {100 * ENDS[1]:g} % of "
+            f"the prior; {found.space}"
+        )
+        save_grid(outputs.path("traversal.png"), sheet, steps, rows, caption)
+    if outputs.wants(".gif"):
+        across = max(1, round(len(rows) ** 0.5))
+        frames = [grid(found.frames[:, step], across) for step in range(steps)]
+        save_gif(outputs.path("traversal.gif"), frames)
+
+
+def _write_rows(outputs: Outputs, trained: Trained, found: Traversal) -> None:
+    steps = len(found.quantiles)
+    rows = found.frames.reshape(-1, *found.frames.shape[2:])
+    latents = [name for name in found.latents for _ in range(steps)]
+    shares = [f"{share:.4g}" for _ in found.latents for share in found.quantiles]
+    header = [*trained.domain.names, "latent", "quantile"]
+    write_rows(outputs.path("traversal.csv"), header, [(rows, [latents, shares])])
+
+
+def _write_npz(outputs: Outputs, found: Traversal) -> None:
+    from distvae.files import replacing_file
+
+    arrays: dict[str, Any] = {
+        "frames": found.frames,
+        "latents": np.array(found.latents),
+        "rates": found.rates,
+        "quantiles": found.quantiles,
+        "values": found.values,
+    }
+    with replacing_file(outputs.path("traversal.npz")) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
