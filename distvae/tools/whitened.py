@@ -22,6 +22,8 @@ from distvae.models import VAE
 
 DRAWS = 8192
 """Of the prior, where it is known by them alone."""
+SMALLEST = 1e-6
+"""Deviation of a latent."""
 
 
 class Whitened(ABC):
@@ -171,33 +173,34 @@ class _OfMoments(Whitened):
     def _standard(self, context: Context | None) -> NDArray[np.float64]:
         """Draws as coordinates ``[K, D]``."""
         drawn = self._draws(context, 0)
-        mean, scale = drawn.mean(0), drawn.std(0).clamp_min(1e-6)
+        mean, scale = drawn.mean(0), drawn.std(0).clamp_min(SMALLEST)
         result: NDArray[np.float64] = ((drawn - mean) / scale).double().cpu().numpy()
         return result
 
     def _moments(self, context: Context | None, rows: int) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the prior for each row ``[R, Z]``."""
-        if context is None:
-            drawn = self._draws(None, 0)
-            return drawn.mean(0), drawn.std(0).clamp_min(1e-6)
-        found = [self._draws(context, row) for row in range(rows)]
-        mean = torch.stack([drawn.mean(0) for drawn in found])
-        return mean, torch.stack([drawn.std(0).clamp_min(1e-6) for drawn in found])
+        keys = [()] * rows if context is None else _keys(context)
+        places = {key: place for place, key in reversed([*enumerate(keys)])}
+        found = {key: self._draws(context, place) for key, place in places.items()}
+        order = torch.tensor([[*found].index(key) for key in keys], device=self._noise.device)
+        mean = torch.stack([drawn.mean(0) for drawn in found.values()])
+        scale = torch.stack([drawn.std(0).clamp_min(SMALLEST) for drawn in found.values()])
+        return mean[order], scale[order]
 
     def _draws(self, context: Context | None, row: int) -> Tensor:
         """Of the prior, given the context of one row ``[K, Z]``."""
         own = None if context is None else context.at(slice(row, row + 1))
-        key = (
-            ()
-            if own is None
-            else tuple(
-                float(value)
-                for part in own
-                if part is not None
-                for value in part.flatten().tolist()
-            )
-        )
+        key = () if own is None else _keys(own)[0]
         if key not in self._known:
             repeated = None if own is None else own.repeated(DRAWS)
             self._known[key] = self._model.latents.draw(self._noise, repeated)[0]
         return self._known[key]
+
+
+def _keys(context: Context) -> list[tuple[float, ...]]:
+    """What tells the rows of a context apart."""
+    parts = [
+        part.flatten(1) if part.dim() > 1 else part[:, None] for part in context if part is not None
+    ]
+    listed = torch.cat([part.double() for part in parts], 1).tolist()
+    return [tuple(row) for row in listed]

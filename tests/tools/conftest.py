@@ -28,4 +28,5 @@ def plain(
 ) -> Path:
     """A run of a VAE that knows no labels; not to be changed."""
     flags = f"--data {shapes} --model vae --prior normal --hidden 16 --latent-dim 3 --epochs 2"
+    flags += " --binarize none"
     return train_apart(flags, tmp_path_factory.mktemp("plain") / "run", environment)
