@@ -185,10 +185,17 @@ def start(
 
 
 @pytest.fixture
-def here(
-    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def folder(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
     """This process in ``tmp_path`` and in the commands' environment; gives ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISTVAE_CACHE", "HF_HOME", "HF_HUB_OFFLINE", "COLUMNS"):
+        monkeypatch.setenv(name, environment[name])
+    return tmp_path
+
+
+@pytest.fixture
+def here(folder: Path) -> Iterator[Path]:
+    """The same, and torch as it was after the test."""
     import torch
     from accelerate.state import AcceleratorState, GradientState
 
@@ -196,10 +203,7 @@ def here(
     matmul = backend.matmul
     threads, precision = torch.get_num_threads(), matmul.fp32_precision
     torch.set_num_threads(1)
-    monkeypatch.chdir(tmp_path)
-    for name in ("DISTVAE_CACHE", "HF_HOME", "HF_HUB_OFFLINE", "COLUMNS"):
-        monkeypatch.setenv(name, environment[name])
-    yield tmp_path
+    yield folder
     # Accelerate keeps its state as long as the process
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()

@@ -23,7 +23,7 @@ def offered(line: str) -> list[str]:
 
 
 @pytest.fixture
-def runs(here: Path) -> None:
+def runs(folder: Path) -> None:
     """Runs in runs/, of shapes and of flowers, and what lies beside."""
     several = [{"name": "digit", "labels": ["0", "1"]}, {"name": "angle", "labels": []}]
     given: dict[str, dict[str, object]] = {
@@ -31,12 +31,12 @@ def runs(here: Path) -> None:
         "flowers": {"label_names": ["tulip", "red rose", "a,b"]},
     }
     for name, facts in given.items():
-        folder = here / "runs" / name
-        folder.mkdir(parents=True)
+        run = folder / "runs" / name
+        run.mkdir(parents=True)
         record = {"model": {}, **facts}
-        (folder / "config.json").write_text(json.dumps(record), encoding="utf-8")
-    (here / "my data").mkdir()
-    (here / "mine.yaml").touch()
+        (run / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    (folder / "my data").mkdir()
+    (folder / "mine.yaml").touch()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -96,8 +96,8 @@ def test_a_script_parses(shell: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="bash there is of another system")
 @pytest.mark.usefixtures("runs")
-def test_bash_completes(here: Path, environment: Mapping[str, str]) -> None:
-    program = here / "distvae"
+def test_bash_completes(folder: Path, environment: Mapping[str, str]) -> None:
+    program = folder / "distvae"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m distvae.cli "$@"\n')
     program.chmod(0o755)
     asked = {
