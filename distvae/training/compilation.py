@@ -47,11 +47,11 @@ def compiled(engine: Engine) -> Engine:
         return dataclasses.replace(engine, config=config)
     engine = dataclasses.replace(engine, config=config)
     # the compiler takes a second to import
-    from distvae.training.kernel import works
+    from distvae.training.own_product import usable
     from distvae.training.products import own_is_faster
 
     before = engine.own_products
-    own = own_is_faster(engine) if before is None else before and works()
+    own = own_is_faster(engine) if before is None else before and usable()
     return dataclasses.replace(engine, update=_compiled_update(engine, own), own_products=own)
 
 

@@ -10,13 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
-from torch._inductor.kernel.mm_common import mm_args
-from torch._inductor.lowering import register_lowering
-from torch._inductor.select_algorithm import ExternKernelChoice
 
-from distvae.training.kernel import multiply
+from distvae.training.own_product import usable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 aten, prims = torch.ops.aten, torch.ops.prims
@@ -34,7 +31,7 @@ def compile_step(
 
     Args:
         step: whose arguments are all that changes.
-        own: whether it multiplies by the kernel of this package.
+        own: whether it multiplies by the kernel of this package, where that is usable.
         device_type: of what it computes on.
     """
     # what was compiled is kept with the code, which all closures of one definition share
@@ -118,7 +115,7 @@ class SeparateBias(CustomGraphPass):
 
 
 class OwnProducts(SeparateBias):
-    """The same, and the products of float32 matrices on a CPU by :mod:`distvae.training.kernel`."""
+    """The same, and products of float32 matrices on a CPU by the kernel of this package."""
 
     def uuid(self) -> Any:
         """What compiled code is kept under, which is other code than that of the class above."""
@@ -143,31 +140,8 @@ def asked(own: bool = False, device_type: str = "cpu") -> dict[str, Any]:
         **of_gpus,
         "post_grad_custom_pre_pass": TableGradients(),
         # before, product and bias would be joined again
-        "post_grad_custom_post_pass": OwnProducts() if own else SeparateBias(),
+        "post_grad_custom_post_pass": OwnProducts() if own and usable() else SeparateBias(),
     }
-
-
-@torch.library.custom_op("distvae::product", mutates_args=())
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    out = left.new_empty(left.shape[0], right.shape[1])
-    multiply(left, right, out)
-    return out
-
-
-@_product.register_fake
-def _(left: Tensor, right: Tensor) -> Tensor:
-    return left.new_empty(left.shape[0], right.shape[1])
-
-
-_CHOICE = ExternKernelChoice(multiply, name="distvae_multiply")
-
-
-@register_lowering(torch.ops.distvae.product.default, type_promotion_kind=None)
-def _lowered(left: Any, right: Any) -> Any:
-    """A call of the kernel itself, around torch's dispatcher."""
-    *_, layout, left, right = mm_args(left, right)  # type: ignore[no-untyped-call]
-    call = _CHOICE.bind([left, right], layout)  # type: ignore[no-untyped-call]
-    return call.output_node()
 
 
 def _summed(

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch._inductor.utils import run_and_get_code
 from torch.func import grad
 
-from distvae.training import kernel
-from distvae.training.lowering import asked, compile_step
+from distvae.training import kernel, own_product
+from distvae.training.lowering import SeparateBias, asked, compile_step
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own
 Scaled = Callable[[tuple[str, ...], Tensor], Tensor]
@@ -84,6 +84,18 @@ def test_what_is_asked_of_the_compiler() -> None:
     found, (code,) = run_and_get_code(step, table, rows)
     torch.testing.assert_close(found, grad(loss)(table, rows))
     assert code.count("extern_kernels.distvae_multiply(") == 3
+
+
+def test_a_torch_that_cannot_be_told_of_the_kernel_multiplies_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where torch's compiler gives no such names, or others."""
+    own_product.usable.cache_clear()
+    monkeypatch.setattr(kernel, "works", lambda: True)
+    monkeypatch.delattr("torch._inductor.kernel.mm_common.mm_args")
+    chosen = asked(own=True)["post_grad_custom_post_pass"]
+    own_product.usable.cache_clear()
+    assert type(chosen) is SeparateBias
 
 
 SIZES = [(1, 1, 1), (5, 37, 600), (13, 100, 1025), (128, 256, 784), (200, 31, 7), (128, 2, 128)]
