@@ -21,8 +21,9 @@ from distvae.objectives.base import Loss, Objective, Pressure, RunFacts
 from distvae.parts import WEIGHS, WHOLE_BATCH, Need, Part
 from distvae.values import NotNegative
 
-START = 1e-2
-"""Length of the step, over the radius, at which a direction is judged."""
+START = 0.1
+"""Length of the step, over the radius, at which a direction is judged: much shorter ones change
+q(y|x) by little more than rounding does, so that processes would not agree."""
 
 
 @dataclass(frozen=True)
