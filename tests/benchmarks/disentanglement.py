@@ -1,4 +1,4 @@
-"""Disentanglement of VAE, beta-VAE and beta-TCVAE on drawn sprites, over several seeds.
+"""Disentanglement of VAE, beta-VAE, beta-TCVAE and a falling KL weight on drawn sprites, by seeds.
 
 Every row is that of real ``distvae train`` runs which differ in the objective and the seed alone:
 
@@ -33,6 +33,7 @@ OBJECTIVES = {
     "VAE": {"objective": "elbo", "beta": 1},
     "beta-VAE": {"objective": "elbo", "beta": 4},
     "beta-TCVAE": {"objective": "beta_tc", "penalty": 6, "beta": 1},
+    "falling-beta": {"objective": "elbo", "beta": 4, "kl-start": 40, "kl-warmup-epochs": 20},
 }
 SHOWN = ("mig", "sap", "dci_disentanglement", "dci_completeness", "factor_vae_score", "elbo")
 
