@@ -20,7 +20,12 @@ from distvae.flags import parse as parse_flags
 from distvae.inspection import InspectConfig
 from distvae.recipes import read_recipe
 from distvae.sampling import SampleConfig
+from distvae.tools.embed import EmbedConfig
+from distvae.tools.interpolate import InterpolateConfig
+from distvae.tools.manifold import ManifoldConfig
+from distvae.tools.reconstruct import ReconstructConfig
 from distvae.tools.score import ScoreConfig
+from distvae.tools.traverse import TraverseConfig
 from tests.conftest import CHECKOUT, Command
 
 PAGES = sorted(f"docs/{path.name}" for path in (CHECKOUT / "docs").glob("*.md"))
@@ -29,6 +34,11 @@ KINDS = {
     "train": Train,
     "sample": SampleConfig,
     "score": ScoreConfig,
+    "embed": EmbedConfig,
+    "reconstruct": ReconstructConfig,
+    "interpolate": InterpolateConfig,
+    "traverse": TraverseConfig,
+    "manifold": ManifoldConfig,
     "evaluate": EvaluateConfig,
     "inspect": InspectConfig,
     "export": ExportConfig,
