@@ -64,6 +64,12 @@ TOOLS: dict[str, Command] = {
         "write_comparison",
         "runs side by side: settings, numbers, and whether they differ",
     ),
+    "repair": Command(
+        "distvae.tools.repair",
+        "RepairConfig",
+        "write_repaired",
+        "remove noise from images, or complete them where pixels are missing",
+    ),
 }
 """What is done with a trained model, by :mod:`distvae.tools`; a tool is a row here and a file."""
 

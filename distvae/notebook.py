@@ -225,6 +225,12 @@ class TrainedRun:
 
         return score(self.folder, images, labels, **options)
 
+    def repair(self, images: Any = None, labels: Labels | None = None, **options: Any) -> Any:
+        """Pictures behind noisy or hidden pixels: :func:`distvae.tools.repair.repair`."""
+        from distvae.tools.repair import repair
+
+        return repair(self.folder, images, labels, **options)
+
     def compare(self, *others: Any, **options: Any) -> Any:
         """This run beside others: :func:`distvae.tools.compare.compare`."""
         from distvae.tools.compare import compare

@@ -27,6 +27,7 @@ __all__ = ["Examples", "Part", "open_examples"]
 
 SPLITS = ("train", "validation", "test")
 ALL = "all"
+LARGEST = "they are given the one under which their bound is largest"
 
 
 def open_examples(
@@ -37,6 +38,7 @@ def open_examples(
     *,
     label_column: str | None = None,
     image_column: str | None = None,
+    unknown: str = LARGEST,
     tell: bool = True,
 ) -> Examples:
     """The examples that a tool was asked to look at.
@@ -52,6 +54,7 @@ def open_examples(
             None takes what the data say.
         label_column: that of the data, where it is not found.
         image_column: the same.
+        unknown: what is done about a label that is not known, in words.
         tell: whether notes are said.
 
     Raises:
@@ -69,7 +72,7 @@ def open_examples(
         asked = Asked(data, label_column, image_column)
         opened = _other(trained, asked, split or ALL)
     examples = opened if label is None else _labelled(opened, label)
-    notes = [*opened.notes, *_told_of_labels(examples, trained, label)]
+    notes = [*opened.notes, *_told_of_labels(examples, trained, label, unknown)]
     for note in notes if tell else ():
         say(note)
     return dataclasses.replace(examples, notes=tuple(notes))
@@ -144,7 +147,9 @@ def _labelled(examples: Examples, label: str) -> Examples:
     )
 
 
-def _told_of_labels(examples: Examples, trained: Trained, label: str | None) -> Iterator[str]:
+def _told_of_labels(
+    examples: Examples, trained: Trained, label: str | None, words: str
+) -> Iterator[str]:
     """What the model is given of examples, where that is not as plain as a label of each.
 
     Raises:
@@ -166,7 +171,7 @@ def _told_of_labels(examples: Examples, trained: Trained, label: str | None) -> 
         if each.missing:
             yield f"{lack}: it is taken as not known"
         elif place == main and trained.onnx is None:
-            yield f"{lack}: they are given the one under which their bound is largest"
+            yield f"{lack}: {words}"
         else:
             plain = is_label(examples.attributes)
             flag = label_flag(each.labels[0]) if plain else example_flag(examples.attributes)

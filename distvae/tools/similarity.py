@@ -3,6 +3,8 @@
 Legend: N pictures, C channels, H height, W width.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ WINDOW, SIGMA = 11, 1.5
 STABLE = (0.01, 0.03)
 """K1 and K2."""
 BLOCK = 256
-Levels = NDArray[np.uint8]
+Levels = NDArray[Any]
 
 
 def psnr(first: Levels, second: Levels) -> NDArray[np.float64]:

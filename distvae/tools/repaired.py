@@ -1,0 +1,163 @@
+"""Pictures and what may be behind them, some at once.
+
+Legend: N pictures, K draws for each, C channels, H height, W width, A attributes.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distvae.terminal import progress_bar, say
+from distvae.tools.corruption import Noise
+from distvae.tools.examples import Examples
+from distvae.tools.reading import Part
+from distvae.tools.trained import Trained
+
+TOGETHER = 50
+"""Pictures that are repaired together."""
+LAW = 2000
+"""Training pictures on which pixels around the decoder's mean are counted."""
+Pictures = NDArray[np.float32]
+
+
+class Asked(NamedTuple):
+    """What was done to pictures, and how they are repaired."""
+
+    noise: Noise | None
+    """On seen pixels; None where they are as they were."""
+    spoil: bool
+    """Whether pictures are spoilt first: they are the truth."""
+    hidden: NDArray[np.bool_] | None
+    """``[H, W]``."""
+    unknown: bool
+    """Whether labels are not told."""
+    draws: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """Pictures and what may be behind them, float32 in [0, 1]."""
+
+    before: Pictures
+    """What is seen ``[N, C, H, W]``; NaN where nothing is. Noise may leave [0, 1]."""
+    mean: Pictures
+    """The answer: pixels expected behind what is seen, the mean over draws ``[N, C, H, W]``."""
+    likeliest: Pictures
+    """Those for the likeliest latents (MAP) ``[N, C, H, W]``."""
+    draws: Pictures
+    """Decoder's means for draws of the latents ``[N, K, C, H, W]``; pixels that are seen without
+    noise are kept."""
+    truth: Pictures | None
+    """``[N, C, H, W]``, where it is known."""
+    given: NDArray[np.float32] | None
+    """What the model was given for each draw ``[N, K, A]``; None of an unconditional one."""
+    log_evidence: NDArray[np.float64]
+    """Estimate of log p(what is seen), nats ``[N]``."""
+    rows: NDArray[np.int64]
+    """Numbers of the pictures ``[N]``."""
+    ids: list[str]
+    labels: NDArray[np.int64] | None
+    """Among ``label_names`` ``[N]``, -1 where one is not known; None without labels."""
+    label_names: tuple[str, ...]
+    noise: Noise | None
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """Deviation of a pixel over the draws, the mean over pixels that are not seen ``[N]``.
+
+        Over all pixels where all are seen.
+        """
+        deviation = self.draws.std(1, dtype=np.float64)
+        hidden = np.isnan(self.before)
+        weights = hidden if hidden.any() else np.ones_like(hidden)
+        result: NDArray[np.float64] = (deviation * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3))
+        return result
+
+
+def repaired(
+    trained: Trained, examples: Examples, rows: NDArray[np.int64], asked: Asked
+) -> Iterator[Repair]:
+    """The same of examples that are open, some at once."""
+    import torch
+
+    from distvae.tools.evidence import exact_law
+    from distvae.tools.law import law_of
+    from distvae.tools.repairing import Settings, answers
+
+    model = trained.model
+    law = law_of(trained, LAW)
+    if law is None:
+        say("no training pictures at hand: a picture is taken to be what the decoder draws")
+        law = exact_law()
+    settings = Settings(draws=asked.draws)
+    with progress_bar("repairing", len(rows)) as advance:
+        for start in range(0, len(rows), TOGETHER):
+            part = examples.at(rows[start : start + TOGETHER])
+            if not len(part.rows):
+                continue
+            seen, known, truth = _spoilt(model.domain, part, asked)
+            generator = torch.Generator().manual_seed(asked.seed + 1 + start)
+            given = None if part.given is None else torch.from_numpy(np.array(part.given))
+            if given is not None and asked.unknown:
+                given = torch.full_like(given, math.nan)
+            found = answers(
+                model,
+                torch.from_numpy(seen).to(model.device),
+                torch.from_numpy(known).to(model.device),
+                None if given is None else given.to(model.device),
+                asked.noise,
+                law,
+                settings,
+                generator,
+            )
+            yield Repair(
+                np.where(known, seen, np.float32(np.nan)),
+                *(found.mean, found.best, found.draws, truth, found.given, found.log_evidence),
+                *(part.rows, examples.names(part.rows), part.labels, examples.label_names),
+                asked.noise,
+            )
+            advance(len(part.rows))
+    examples.refuse_none()
+
+
+def _spoilt(
+    domain: Any, part: Part, asked: Asked
+) -> tuple[Pictures, NDArray[np.bool_], Pictures | None]:
+    """What is seen of pictures, where, and the truth where it is known."""
+    import torch
+
+    clean = domain.to_expected_input(torch.from_numpy(part.stored)).numpy().astype(np.float32)
+    known = np.ones(clean.shape, np.bool_)
+    if asked.hidden is not None:
+        known &= ~asked.hidden
+    seen = clean
+    if asked.spoil:
+        assert asked.noise is not None
+        seen = np.stack(
+            [
+                asked.noise.draw(one, np.random.default_rng([asked.seed, int(row)]))
+                for one, row in zip(clean, part.rows, strict=True)
+            ]
+        )
+    truth = clean if asked.spoil or asked.noise is None else None
+    return seen, known, truth
+
+
+def joined(parts: list[Repair]) -> Repair:
+    """Blocks one after another, at least one."""
+    first = parts[0]
+
+    def whole(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else np.concatenate(values)
+
+    names = ("before", "mean", "likeliest", "draws", "truth", "given", "log_evidence")
+    arrays = {name: whole(name) for name in (*names, "rows", "labels")}
+    ids = [name for part in parts for name in part.ids]
+    return dataclasses.replace(first, **arrays, ids=ids)

@@ -1,0 +1,253 @@
+"""A model's answers to what is seen of pictures: the likeliest latents, draws, and the mean.
+
+Legend: B pictures, K draws for each, R rows: B * K, those of a picture one after another; S the
+axes of a picture, P its pixels of all channels, A attributes, Z latent dimensions.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distvae.attributes import main_label
+from distvae.conditions import Context
+from distvae.latents import only_vector, side_by_side
+from distvae.models import VAE
+from distvae.tools.annealing import Annealed, Particles, anneal, climb, resampled, settle
+from distvae.tools.batches import conditions_of
+from distvae.tools.corruption import Noise
+from distvae.tools.evidence import Counts, Evidence, PixelLaw
+
+CLIMBERS = 2
+"""Draws of each picture from which the likeliest latents are looked for."""
+
+
+class Settings(NamedTuple):
+    """How long is looked for answers."""
+
+    draws: int = 16
+    """K."""
+    each: int = 8
+    """Particles for each label, where one is not known."""
+    moves: int = 2
+    """Langevin steps after each stage of the annealing."""
+    last: int = 30
+    """The same after the last."""
+    climbing: int = 80
+    """Steps to the likeliest latents."""
+
+
+class Answers(NamedTuple):
+    """What may be behind some pictures, float32 in [0, 1]."""
+
+    mean: NDArray[np.float32]
+    """The mean over draws of the pixels expected behind what is seen ``[B, *S]``."""
+    best: NDArray[np.float32]
+    """Those of the likeliest latents ``[B, *S]``."""
+    draws: NDArray[np.float32]
+    """The decoder's means of draws of the latents, seen pixels kept where they are not noisy
+    ``[B, K, *S]``."""
+    given: NDArray[np.float32] | None
+    """What the decoder was given for each draw ``[B, K, A]``; None of an unconditional model."""
+    log_evidence: NDArray[np.float64]
+    """Estimate of log p(what is seen), nats ``[B]``."""
+
+
+class _Target:
+    """The posterior of places, each of a row with what it is given.
+
+    A place is the noise that the prior turns into the latents, where each latent has one; of other
+    priors, such as mixtures, it is the latent itself.
+    """
+
+    def __init__(self, model: VAE, evidence: Evidence, values: Tensor | None) -> None:
+        self.model, self.evidence, self.values = model, evidence, values
+        self.white = model.latents.invertible
+
+    def start(self, noise: Tensor) -> Tensor:
+        """Places of draws of the prior ``[R, Z]``, by noise ``[R, noise_dim]``."""
+        if self.white:
+            return noise
+        return side_by_side(self.model.latents.draw(noise, self.context))
+
+    @property
+    def context(self) -> Context | None:
+        """Of the rows."""
+        if self.values is None:
+            return None
+        found: Context | None = self.model.conditioner(conditions_of(self.model, self.values))
+        return found
+
+    def select(self, rows: Tensor) -> None:
+        """Keep what these rows are given."""
+        self.values = None if self.values is None else self.values[rows]
+
+    def means(self, places: Tensor) -> Tensor:
+        """The decoder's means ``[R, P]``."""
+        context = self.context
+        latents = self.model.latents.draw(places, context) if self.white else (places,)
+        return self.model.render(latents, context).flatten(1).float()
+
+    def __call__(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Log prior and log likelihood, nats ``[R]``."""
+        if self.white:
+            log_prior = -0.5 * (places.square() + math.log(2.0 * math.pi)).sum(1)
+        else:
+            prior: Any = self.model.latents.prior
+            log_prior = prior.log_prob(places, self.context).float()
+        return log_prior, self.evidence.log_likelihood(self.means(places))
+
+
+def answers(
+    model: VAE,
+    seen: Tensor,
+    known: Tensor,
+    given: Tensor | None,
+    noise: Noise | None,
+    law: PixelLaw,
+    settings: Settings,
+    generator: torch.Generator,
+    advance: Callable[[float], None] | None = None,
+) -> Answers:
+    """What may be behind pictures of which something is seen.
+
+    Args:
+        model: whose latents are one vector.
+        seen: pictures ``[B, *S]``; pixels that are not known may be anything.
+        known: bool ``[B, *S]``.
+        given: what the model is given ``[B, A]``, NaN where that is not known: a label is then
+            summed over; None of an unconditional model.
+        noise: what was done to known pixels; None where they are as they were.
+        law: how pixels lie around the decoder's mean.
+        settings: how long is looked.
+        generator: of the random numbers, on the CPU.
+        advance: told the share of the likelihood that counts already.
+
+    Raises:
+        DistvaeError: the latents have several levels, or are maps.
+    """
+    only_vector(model.latents.levels, "distvae repair")
+    shape = seen.shape[1:]
+    flat, mask = seen.flatten(1), known.flatten(1)
+    channel = noise or Noise("gaussian", 0.0)
+    values, groups = _by_label(model, given, settings)
+    group = settings.draws if groups == 1 else settings.each
+    if values is not None:
+        values = values.repeat_interleave(group, 0)
+    target = _Target(model, Evidence(flat, mask, channel, law), values)
+    rows = len(seen) * groups * group
+    noises = torch.randn(rows, model.latents.noise_dim, generator=generator).to(seen)
+    with torch.no_grad():
+        start = target.start(noises)
+    found = anneal(
+        *(target, start, group, generator),
+        moves=settings.moves,
+        select=target.select,
+        advance=advance,
+    )
+    now, length, evidence = _one_group(target, found, groups, settings, generator)
+    now = settle(target, now, length, generator, settings.last)
+    kept = mask & torch.tensor(noise is None)
+    return _read(target, now, evidence, flat, kept, settings, shape)
+
+
+def _by_label(model: VAE, given: Tensor | None, settings: Settings) -> tuple[Tensor | None, int]:
+    """What groups of particles are given ``[B * groups, A]``, and how many of them a picture has.
+
+    A picture whose label is not known has a group for every label. Where some are known they have
+    as many groups, all of their own label.
+    """
+    if given is None:
+        return None, 1
+    main = main_label(model.attributes)
+    if main is None or model.attributes[main].missing or not bool(given[:, main].isnan().any()):
+        return given, 1
+    labels = len(model.attributes[main].labels)
+    values = given.repeat_interleave(labels, 0)
+    turn = torch.arange(len(values), device=given.device) % labels
+    values[:, main] = torch.where(values[:, main].isnan(), turn.to(values.dtype), values[:, main])
+    return values, labels
+
+
+def _one_group(
+    target: _Target,
+    found: Annealed,
+    groups: int,
+    settings: Settings,
+    generator: torch.Generator,
+) -> tuple[Particles, Tensor, Tensor]:
+    """Particles of all groups of a picture, as many from each as its evidence weighs.
+
+    Returns:
+        Those that are kept ``[B * K]``, their length of step ``[B]``, log evidence ``[B]``.
+    """
+    evidence = found.log_evidence.view(-1, groups)
+    whole = evidence.logsumexp(1) - math.log(groups)
+    length = found.length.view(-1, groups).mean(1)
+    if groups == 1:
+        return found.particles, length, whole
+    weights = evidence.repeat_interleave(settings.each, 1)
+    rows = resampled(weights, generator, settings.draws)
+    target.select(rows)
+    return found.particles.at(rows), length, whole
+
+
+@torch.no_grad()
+def _read(
+    target: _Target,
+    now: Particles,
+    evidence: Tensor,
+    seen: Tensor,
+    kept: Tensor,
+    settings: Settings,
+    shape: torch.Size,
+) -> Answers:
+    """Pictures of particles; pixels that are kept are those that were seen."""
+    batch, count = len(seen), settings.draws
+    means = target.means(now.z)
+    values = target.values
+    expected = target.evidence.expected(means).view(batch, count, -1).mean(1)
+    drawn = torch.where(kept[:, None], seen[:, None], means.view(batch, count, -1))
+    height = (now.log_prior + now.log_likelihood).view(batch, count)
+    top = height.topk(min(CLIMBERS, count), 1).indices
+    rows = (top + count * torch.arange(batch, device=seen.device)[:, None]).flatten()
+    target.select(rows)
+    climbed = climb(target, now.z[rows], settings.climbing)
+    heights = (climbed.log_prior + climbed.log_likelihood).view(batch, -1)
+    first = heights.argmax(1) + heights.shape[1] * torch.arange(batch, device=seen.device)
+    target.select(first)
+    best = target.evidence.expected(target.means(climbed.z[first]))
+
+    def pictures(pixels: Tensor) -> NDArray[np.float32]:
+        shaped = pixels.view(*pixels.shape[:-1], *shape)
+        result: NDArray[np.float32] = shaped.clamp(0.0, 1.0).cpu().numpy()
+        return result
+
+    return Answers(
+        pictures(torch.where(kept, seen, expected)),
+        pictures(torch.where(kept, seen, best)),
+        pictures(drawn),
+        None if values is None else values.view(batch, count, -1).cpu().numpy(),
+        evidence.double().cpu().numpy(),
+    )
+
+
+@torch.no_grad()
+def count_pixels(
+    model: VAE, inputs: Tensor, context: Context | None, noise: Tensor, counts: Counts
+) -> None:
+    """Count how pixels lie around the decoder's mean of one draw of the posterior.
+
+    Args:
+        model: the model.
+        inputs: training examples ``[B, *S]`` in [0, 1].
+        context: of their conditions.
+        noise: standard normal ``[B, infer_dim]``.
+        counts: of the pixels.
+    """
+    means = model.render(model.drawn(inputs, context, noise), context)
+    counts.add(means.float().cpu().numpy(), inputs.cpu().numpy())
