@@ -1,5 +1,7 @@
 """How pixels lie around a decoder's mean, counted on training pictures of a run."""
 
+import functools
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from distvae.tools.repairing import count_pixels
 from distvae.tools.trained import Trained
 
 
+@functools.lru_cache(1)
 def law_of(trained: Trained, count: int) -> PixelLaw | None:
     """The law of a run's pixels; None where its training pictures are not at hand.
 

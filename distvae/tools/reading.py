@@ -97,7 +97,7 @@ class Examples:
     @property
     def lost(self) -> list[str]:
         """What could not be read so far."""
-        return [thing for piece in self.pieces for thing in piece.lost]
+        return [*dict.fromkeys(thing for piece in self.pieces for thing in piece.lost)]
 
     def given(self) -> Values | None:
         """What the model is given of all examples ``[N, A]``; None of an unconditional one."""

@@ -3,6 +3,7 @@
 Legend: N pictures, K draws for each, C channels, H height, W width.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,19 +15,19 @@ from distvae.domains import Images
 from distvae.errors import DistvaeError
 from distvae.flags import Positional
 from distvae.labels import Labels
+from distvae.memory import check_memory
 from distvae.ranges import check_seed
 from distvae.terminal import say
-from distvae.tools.corruption import Noise, estimated_deviation, mask_of, noise_of
+from distvae.tools.corruption import Noise, mask_of, noise_of
 from distvae.tools.examples import Examples, open_examples
+from distvae.tools.noise_level import noise_level as found_level
 from distvae.tools.outputs import Outputs
-from distvae.tools.repaired import TOGETHER, Asked, Repair, joined, repaired
+from distvae.tools.repaired import Asked, Repair, joined, repaired
 from distvae.tools.trained import Trained, open_trained
 from distvae.values import Count, DataName, LabelNames, Name, PathName, RunName, Within
 
 OWN = 100
 """Pictures of the run's own data, where nobody says how many."""
-CLEAN = 0.01
-"""Estimated deviation below which pictures are not called noisy."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def repair(
     examples = open_examples(trained, data, tell=False)
     rows = np.arange(len(examples))
     hidden = _hidden(trained, mask, False)
-    asked = _asked(examples, rows, noise, noise_level, hidden, unknown, draws, seed)
+    asked = _asked(trained, examples, rows, noise, noise_level, hidden, unknown, draws, seed)
     return joined(list(repaired(trained, examples, rows, asked)))
 
 
@@ -141,10 +142,16 @@ def write_repaired(config: RepairConfig) -> None:
     rows = np.unique(np.linspace(0, len(examples) - 1, count).astype(np.int64))
     if len(rows) < len(examples):
         say(f"{len(rows):,} of {len(examples):,} {trained.domain.examples}, taken evenly")
+    check_memory(
+        4 * len(rows) * (config.draws + 5) * math.prod(trained.domain.shape),
+        f"{len(rows):,} pictures with {config.draws} draws each",
+        "Take fewer: --count, --draws.",
+    )
     unknown = config.labels == "unknown"
     level = config.noise_level
     asked = _asked(
-        examples, rows, config.noise, level, hidden, unknown, config.draws, config.seed, tell=True
+        *(trained, examples, rows, config.noise, level, hidden, unknown, config.draws, config.seed),
+        tell=True,
     )
     found = joined(list(repaired(trained, examples, rows, asked)))
     lines = figures(trained, found, asked)
@@ -176,6 +183,7 @@ def _hidden(trained: Trained, mask: Any, resize: bool) -> NDArray[np.bool_] | No
 
 
 def _asked(
+    trained: Trained,
     examples: Examples,
     rows: NDArray[np.int64],
     noise: str | None,
@@ -200,7 +208,7 @@ def _asked(
             )
         return Asked(noise_of(noise), True, hidden, unknown, draws, seed)
     if level is None and hidden is None:
-        level = _estimated(examples, rows)
+        level = found_level(trained, examples, rows, unknown, seed)
         if tell:
             say(f"noise of deviation {level:.3f} (estimated), of a range of 1")
     known = Noise("gaussian", level, clipped=True) if level else None
@@ -209,23 +217,3 @@ def _asked(
             "--noise-level 0 leaves nothing to repair", "expected noise or a mask", "Add --mask."
         )
     return Asked(known, False, hidden, unknown, draws, seed)
-
-
-def _estimated(examples: Examples, rows: NDArray[np.int64]) -> float:
-    """The deviation of the noise on pictures.
-
-    Raises:
-        DistvaeError: they look clean.
-    """
-    import torch
-
-    stored = examples.at(rows[: 10 * TOGETHER]).stored
-    pictures = examples.domain.to_expected_input(torch.from_numpy(stored)).numpy()
-    level = estimated_deviation(pictures)
-    if level < CLEAN:
-        raise DistvaeError(
-            f"{examples.name} looks clean: noise of deviation {level:.3f} is estimated",
-            "expected noisy pictures, a mask, or noise to add",
-            "For example --noise gaussian:0.3, --mask left or --noise-level 0.1",
-        )
-    return level

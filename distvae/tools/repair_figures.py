@@ -58,7 +58,7 @@ def _rivals(trained: Trained, found: "Repair", asked: "Asked") -> dict[str, Pict
         return {}
     if not classical.available():
         say(
-            "total variation and non-local means are left out: they need scikit-image; "
+            "total variation and non-local means are left out: they need scikit-image. "
             "Install it: pip install scikit-image"
         )
         return {}
