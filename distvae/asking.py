@@ -22,7 +22,7 @@ from distvae.labels import (
     label_index,
     range_of,
 )
-from distvae.text import shortened
+from distvae.text import in_list, shortened
 
 MOST = 100_000
 """Rows."""
@@ -91,7 +91,7 @@ def parse_asked(text: str, attributes: Sequence[Attribute]) -> Asked:
     notes: list[str] = []
     current: Attribute | None = None
     for entry, quoted in entries(text):
-        named = _named(entry, attributes)
+        named = _named(entry, quoted, attributes)
         if named is not None:
             current, entry = named
             if current.name in found:
@@ -144,16 +144,25 @@ def example_flag(attributes: Sequence[Attribute]) -> str:
     """How a command line asks for what stands as an example, quoted for a shell."""
     asked = example_of(attributes)
     assert isinstance(asked, dict)
-    return f"--label {shlex.quote(','.join(f'{name}={value}' for name, value in asked.items()))}"
+    parts = (  # quoted whole, as the script beside an export takes them too
+        in_list(f"{name}={value}")
+        if isinstance(value, str) and in_list(value) != value
+        else f"{name}={value}"
+        for name, value in asked.items()
+    )
+    return f"--label {shlex.quote(','.join(parts))}"
 
 
-def _named(entry: str, attributes: Sequence[Attribute]) -> tuple[Attribute, str] | None:
+def _named(
+    entry: str, quoted: bool, attributes: Sequence[Attribute]
+) -> tuple[Attribute, str] | None:
     """The attribute that an entry names, and what follows; None of a bare value."""
     known = {each.name: each for each in attributes}
     cuts = [place for place, sign in enumerate(entry) if sign == "="]
     for place in cuts:
         if found := known.get(entry[:place].strip()):
-            return found, entry[place + 1 :].strip()
+            value = entry[place + 1 :]
+            return found, value if quoted else value.strip()
     if cuts and not any(_knows(entry, each) for each in attributes):
         name = entry[: cuts[0]].strip()
         raise DistvaeError(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from distvae.attributes import Attribute
 from distvae.errors import DistvaeError
 from distvae.flags import Form
+from distvae.text import in_list
 
 RECIPES, ONNX_FILES = (".yaml", ".yml"), (".onnx",)
 MOST = 500
@@ -120,7 +121,7 @@ def _labels(word: str, run: str | None) -> list[Candidate]:
     assert cut is not None
     listed, begun = cut[1] or "", cut[2]
     if is_label(attributes):
-        written = [_entry(label, bool(listed)) for label in attributes[0].labels]
+        written = [in_list(label) if listed else label for label in attributes[0].labels]
     else:
         written = list(_named_values(attributes, listed, begun))
     return [Candidate(listed + each) for each in written if each.startswith(begun)]
@@ -135,15 +136,7 @@ def _named_values(attributes: Iterable[Attribute], listed: str, begun: str) -> I
         if not begun.startswith(start):
             yield start
         else:
-            yield from (start + _entry(label, True) for label in each.labels)
-
-
-def _entry(label: str, in_list: bool) -> str:
-    """How a label is written, alone or in a list."""
-    if in_list and (re.search(r'[",=-]', label) or label.strip() != label):
-        doubled = label.replace('"', '""')
-        return f'"{doubled}"'
-    return label
+            yield from (start + in_list(label) for label in each.labels)
 
 
 def _attributes(name: str | None) -> tuple[Attribute, ...]:

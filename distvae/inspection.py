@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 100
 """Rows of the table of labels."""
+NOT_RECORDED = "not recorded"
+"""What a run of an earlier version does not say."""
+PARTS = ("network", "prior", "likelihood", "objective")
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,9 @@ def _inspect_run(run: Run) -> None:
     check_log(run.folder)
     others = f" and {data.validation_images:,} validation" if data.validation_images else ""
     rows = [
-        ("model", _kind(str(settings["model"]))),
-        *((name, str(settings[name])) for name in ("network", "prior", "likelihood", "objective")),
-        ("latents", str(settings["latent_dim"])),
+        ("model", _kind(str(settings.get("model", NOT_RECORDED)))),
+        *((name, str(settings.get(name, NOT_RECORDED))) for name in PARTS),
+        ("latents", str(settings.get("latent_dim", NOT_RECORDED))),
         domain.title,
         *_given(record.given),
         ("data", data.source),

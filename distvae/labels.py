@@ -23,8 +23,8 @@ Label = int | str | np.integer[Any]
 Labels = Any
 """One label or several: a list, tuple or range, a tensor, or what numpy and pandas have."""
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
-_FIELD = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:,|$)|([^,]*)(?:,|$)')
-"""One entry of a list, quoted or not, up to the comma that ends it."""
+_FIELD = re.compile(r'\s*([^",=]*=)?\s*"((?:[^"]|"")*)"\s*(?:,|$)|([^,]*)(?:,|$)')
+"""One entry of a list, quoted or not, up to the comma that ends it; what is named may be quoted."""
 _SHOWN = 20
 
 
@@ -217,8 +217,11 @@ def entries(text: str) -> Iterator[tuple[str, bool]]:
     while not ended:
         match = _FIELD.match(text, place)
         assert match is not None  # its last part matches anything
-        quoted, bare = match.groups()
-        yield (bare.strip(), False) if quoted is None else (quoted.replace('""', '"'), True)
+        head, quoted, bare = match.groups()
+        if quoted is None:
+            yield bare.strip(), False
+        else:
+            yield (head or "") + quoted.replace('""', '"'), True
         place, ended = match.end(), not match.group().endswith(",")
 
 

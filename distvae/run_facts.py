@@ -1,7 +1,7 @@
 """What `distvae inspect` tells of a run beside its settings. No torch."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,35 +18,55 @@ def trained(run: Run, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """When and how long a run was trained; of a checkpoint its step."""
     if run.model != run.folder:
         return [("checkpoint", run.model.name), ("of the run", str(run.folder))]
-    log = run.folder / METRICS
-    lines = [line for _, line in read_lines(log, MetricsLine, [])] if log.exists() else []
+    log, damaged = run.folder / METRICS, list[str]()
+    lines = [line for _, line in read_lines(log, MetricsLine, damaged)] if log.exists() else []
     if not lines:
-        return [("trained", "not yet")]
+        return [("trained", "not known: its log is damaged" if damaged else "not yet")]
     date = datetime.fromtimestamp(log.stat().st_mtime).astimezone()
     rows = [
-        ("trained", f"{lines[-1].epoch:.4g} of {settings['epochs']} epochs"),
-        ("steps", f"{lines[-1].step:,}"),
+        ("trained", f"{lines[-1].epoch:.4g} {_asked_epochs(settings)}epochs"),
+        ("steps", f"{lines[-1].step:,}{_asked_steps(settings)}"),
         ("last trained", f"{date:%Y-%m-%d %H:%M %Z}"),
     ]
+    seconds = _seconds(lines, settings.get("batch_size"))
+    return [*rows, ("time in training steps", _duration(seconds))] if seconds else rows
+
+
+def _asked_epochs(settings: Mapping[str, Any]) -> str:
+    """Left out where the run was to end by steps, or an earlier version did not say."""
+    epochs = settings.get("epochs")
+    return f"of {epochs} " if epochs and not settings.get("max_steps") else ""
+
+
+def _asked_steps(settings: Mapping[str, Any]) -> str:
+    most = settings.get("max_steps")
+    return f" of {most:,} (--max-steps)" if most else ""
+
+
+def _seconds(lines: Sequence[MetricsLine], batch: int | None) -> float:
+    """Time in training steps, by the speed of each stretch of the log; 0 where none is known."""
     steps = [line for line in lines if line.split == "train"]
-    before = [0, *(line.step for line in steps)]
-    batch, seconds = settings["batch_size"], 0.0
+    before, seconds = [0, *(line.step for line in steps)], 0.0
     for start, line in zip(before, steps, strict=False):
         speed = numbers_of(line.values).get("images_per_second", 0.0)
-        seconds += max(0, line.step - start) * batch / speed if speed else 0.0
-    return [*rows, ("time in training steps", f"about {_duration(seconds)}")] if seconds else rows
+        seconds += max(0, line.step - start) * (batch or 0) / speed if speed else 0.0
+    return seconds
 
 
 def _duration(seconds: float) -> str:
-    """A time of two parts at most.
+    """A time of two parts at most, which is no more exact than it says.
 
-    >>> _duration(3725.0)
-    '1 h 2 min'
+    >>> _duration(7500.0)
+    'about 2 h 5 min'
     """
+    if seconds < 1:
+        return "less than a second"
     if seconds < 100:
-        return f"{seconds:.0f} s"
+        return f"about {seconds:.0f} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+    return (
+        f"about {minutes} min" if minutes < 100 else f"about {minutes // 60} h {minutes % 60} min"
+    )
 
 
 def size(folder: Path) -> str:

@@ -126,3 +126,15 @@ def some(values: Iterable[Any] | None, most: int = 8) -> str:
     """The first few of many values, for a message."""
     shown = list(map(str, values if values is not None else ["numbers or text without names"]))
     return ", ".join(shown[:most]) + (f", ... ({len(shown)})" if len(shown) > most else "")
+
+
+def in_list(label: str) -> str:
+    """How a label is written in a list.
+
+    >>> in_list("a,b")
+    '"a,b"'
+    """
+    if re.search(r'[",=-]', label) or label.strip() != label:
+        doubled = label.replace('"', '""')
+        return f'"{doubled}"'
+    return label

@@ -111,7 +111,7 @@ def rows_of(text: str | None, attributes: Any) -> Any:
     for entry in next(csv.reader([text], skipinitialspace=True)) if text is not None else []:
         head, equals, tail = entry.partition("=")
         named = equals and head.strip() in names
-        name, part = (head.strip(), tail.strip()) if named else (name, entry)
+        name, part = (head.strip(), tail) if named else (name, entry)
         check(name, f"say what {entry} is, as in {names[0]}=...: this model is given {names}")
         labels = attributes[names.index(name)]["labels"]
         columns.setdefault(name, []).extend(labels_of(part, labels) if labels else [float(part)])

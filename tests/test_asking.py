@@ -1,5 +1,7 @@
 """What a command line asks for of several attributes."""
 
+import shlex
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,8 @@ from distvae.asking import example_flag, parse_asked, usual_rows, written
 from distvae.attribute_values import asked_values
 from distvae.attributes import Attribute
 from distvae.errors import DistvaeError
+from distvae.export import sample
+from distvae.text import in_list
 
 DIGIT = Attribute("digit", tuple(map(str, range(10))), missing=True)
 COLOUR = Attribute("colour", ("red", "blue", "dark, red", "7"), missing=True)
@@ -25,6 +29,7 @@ NAN = float("nan")
         ("digit=3,1", [[3, NAN, NAN], [1, NAN, NAN]]),
         ('digit=4,"colour=dark, red"', [[4, 2, NAN]]),
         ('colour=red,"dark, red",digit=0', [[0, 0, NAN], [0, 2, NAN]]),
+        ('digit=4, colour = "dark, red"', [[4, 2, NAN]]),
         (" digit = 5 , colour = blue ", [[5, 1, NAN]]),
         ("angle=-1e2,0", [[NAN, NAN, -100], [NAN, NAN, 0]]),
         ("blue", [[NAN, 1, NAN]]),
@@ -105,3 +110,14 @@ def test_words_of_values() -> None:
 def test_none_in_a_list_is_not_known() -> None:
     asked = asked_values({"digit": [7, None], "colour": "red", "angle": [None, None]}, ALL)
     np.testing.assert_array_equal(asked, np.array([[7, 0, NAN], [NAN, 0, NAN]], np.float32))
+
+
+@pytest.mark.parametrize("name", ["a,b", " lead", 'x"y', '"all"', "p=q", "0-3", "it's", "plain"])
+def test_what_is_told_to_type_asks_for_that_label(name: str) -> None:
+    given = (Attribute("kind", ("other", name)), Attribute("angle", mean=-4.5))
+    told = example_flag((Attribute("kind", (name, "other")), *given[1:]))
+    for text in (shlex.split(told)[-1], f"kind={in_list(name)},angle=-4.5"):
+        np.testing.assert_array_equal(parse_asked(text, given).rows, [[1, -4.5]])
+    # the script beside an export reads it in the same way
+    facts = [{**vars(each), "labels": [*each.labels]} for each in given]
+    np.testing.assert_array_equal(sample.rows_of(shlex.split(told)[-1], facts), [[1, -4.5]])

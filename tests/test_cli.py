@@ -251,7 +251,32 @@ def test_inspect_a_run(run: Path, command: Command) -> None:
     told = command("inspect", run).out
     for word in ("3 of 3 epochs", "last trained", "on 51 test images", "elbo, nats per image"):
         assert word in told
-    assert re.search(r"time in training steps +│ +about \d+ s", told)
+    assert re.search(r"time in training steps +│ +(about \d+ s|less than a second)", told)
+
+
+def test_inspect_tells_of_a_run_what_is_known(run: Path, command: Command, here: Path) -> None:
+    """Of one that ends by steps, of an earlier version, and of one whose log is damaged."""
+    copy = here / "copy"
+    shutil.copytree(run, copy)
+    record = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    record.pop("sha256")
+
+    def told() -> str:
+        (copy / "config.json").write_text(json.dumps(record), encoding="utf-8")
+        ended = command("inspect", copy)
+        assert ended.code == 0, ended.err
+        return " ".join(re.sub("[│\\s]+", " ", ended.out).split())
+
+    record["settings"]["max_steps"] = 1800
+    assert "trained 3 epochs steps 18 of 1,800 (--max-steps)" in told()
+    for name in ("max_steps", "epochs", "batch_size", "objective"):
+        del record["settings"][name]
+    text = told()
+    assert "trained 3 epochs steps 18 last trained" in text
+    assert "objective not recorded" in text
+    assert "time in training" not in text
+    (copy / "metrics.jsonl").write_text("damaged\n{", encoding="utf-8")
+    assert "trained not known: its log is damaged" in told()
 
 
 def test_inspect_counts_the_numbers_of_the_model(run: Path, command: Command) -> None:

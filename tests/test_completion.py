@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from distvae.asking import parse_asked
+from distvae.attributes import Attribute
 from distvae.commands import COMMANDS
 from distvae.completion import candidates, read_line
 from distvae.flags import groups_of
+from distvae.labels import parse_labels
 from distvae.shell_scripts import SCRIPTS
 
 
@@ -69,7 +72,7 @@ def test_every_flag_of_help_is_offered(name: str) -> None:
         ("distvae train --help o", ["objective", "optim"]),
         ("distvae evaluate fl", ["flowers"]),
         ("distvae evaluate runs/fl", ["runs/flowers/"]),
-        ("distvae evaluate --metrics elbo,l", ["elbo,latents", "elbo,likelihood"]),
+        ("distvae evaluate --metrics elbo,l", ["elbo,labels", "elbo,latents", "elbo,likelihood"]),
         ("distvae sample flowers --label ", ["tulip", "red rose", "a,b"]),
         ("distvae sample flowers --label tulip,", ["tulip,tulip", "tulip,red rose", 'tulip,"a,b"']),
         ("distvae sample runs/flowers --label 't", ["tulip"]),
@@ -82,6 +85,40 @@ def test_every_flag_of_help_is_offered(name: str) -> None:
 )
 def test_values_are_offered(line: str, words: list[str]) -> None:
     assert sorted(offered(line)) == sorted(words)
+
+
+def test_a_label_that_is_offered_is_the_one_that_is_drawn(folder: Path) -> None:
+    """Whatever it is called, alone, in a list, and of one attribute among several."""
+    names = (
+        "plain",
+        'say "hi"',
+        '"all"',
+        "it's",
+        "a,b",
+        "x=y",
+        " lead",
+        "back\\slash",
+        "$A",
+        "0-1",
+    )
+    kind = Attribute("kind", names)
+    given = [{"name": "kind", "labels": names}, {"name": "tone", "labels": ["low", "high"]}]
+    shapes: dict[str, dict[str, object]] = {
+        "one": {"label_names": names},
+        "several": {"attributes": given, "label_names": []},
+    }
+    for name, facts in shapes.items():
+        (folder / "runs" / name).mkdir(parents=True)
+        record = json.dumps({"model": {}, **facts})
+        (folder / "runs" / name / "config.json").write_text(record, encoding="utf-8")
+    for begun, first in (("", []), ("plain,", [0])):
+        offers = [each.word for each in candidates(["sample", "one", "--label", begun])]
+        assert [parse_labels(each, names) for each in offers] == [
+            [*first, place] for place in range(len(names))
+        ]
+    offers = [each.word for each in candidates(["sample", "several", "--label", "kind="])]
+    found = [parse_asked(each, (kind,)).rows.tolist() for each in offers]
+    assert found == [[[place]] for place in range(len(names))]
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)

@@ -3,7 +3,7 @@
 import pytest
 
 from distvae.declarations import declared
-from distvae.figures import rows_by_label, rows_of
+from distvae.figures import ERROR, headlines, known, rows_by_label, rows_of
 from distvae.parts import MetricPart
 
 
@@ -52,3 +52,11 @@ def test_a_figure_says_all_in_its_own_row(name: str) -> None:
         assert meaning == meaning.strip()
         assert "_" not in meaning
     assert len({*part.meanings.values()}) == len(part.meanings)
+
+
+def test_who_only_uses_a_model_reads_at_most_15_rows() -> None:
+    """Of a run of which every metric was measured, with errors, references and labels."""
+    ends = ("", ERROR, "_real", "_spread", "/seven")
+    rows = rows_of(headlines({f"{key}{end}": 0.5 for key in known().headlines for end in ends}))
+    assert len(rows) == len(known().headlines) <= 15
+    assert not any("_" in name for name, _ in rows), "words, not keys"

@@ -33,7 +33,7 @@ def report(outcome: Outcome) -> None:
     shown = {name: value for name, value in numbers.items() if name.removesuffix(ERROR) in NAMES}
     progress = outcome.progress
     step = numbers.get("weights_step", progress.step)
-    title = f"test split after epoch {step / outcome.steps_per_epoch:g}"
+    title = f"test split after epoch {round(step / outcome.steps_per_epoch, 2):g}"
     record = Run(folder, folder).record()
     examples = domain_recorded(folder, record).examples
     console.print(table(title, rows_of(shown, examples)))

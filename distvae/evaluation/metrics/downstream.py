@@ -18,7 +18,7 @@ class DownstreamPart(MetricPart):
 
     name = "downstream"
     builds = "Downstream"
-    headlines = ("linear_probe_accuracy", "knn_accuracy")
+    headlines = ("linear_probe_accuracy",)
     shares = (
         "linear_probe",
         "knn",
