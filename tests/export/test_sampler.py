@@ -35,7 +35,7 @@ def noise(count: int, seed: int = 0) -> Any:
 
 
 def test_the_public_names() -> None:
-    assert dir(distvae.export) == ["Encoder", "Sampler"]
+    assert dir(distvae.export) == ["Encoder", "Sampler", "Scorer"]
     with pytest.raises(AttributeError, match="no attribute 'Decoder'"):
         distvae.export.Decoder  # noqa: B018
 
