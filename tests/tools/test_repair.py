@@ -247,3 +247,17 @@ def test_the_command_writes_what_it_says(command: Command, plain: Path, tmp_path
     assert "gain" in done.out
     assert_refused(command(*words, "--noise-level", "0.1", "--noise", "gaussian:0.3"), "--noise")
     assert_refused(command(*words, "--mask", "nowhere.png"), "nowhere.png", "left")
+
+
+def test_noise_that_is_there_already_is_estimated(here: Path, plain: Path) -> None:
+    shape = repair(str(plain), mask="top", draws=2).mean.shape[1:]
+    flat = np.full((6, *shape), 0.5, np.float32)
+    noisy = Noise("gaussian", 0.1).draw(flat, np.random.default_rng(0))
+    found = repair(str(plain), noisy, draws=2)
+    assert found.truth is None
+    assert found.noise is not None
+    assert found.noise.amount == pytest.approx(0.1, rel=0.25)
+    with pytest.raises(DistvaeError, match="looks clean"):
+        repair(str(plain), flat)
+    with pytest.raises(DistvaeError, match="expected bool of shape"):
+        repair(str(plain), flat, mask=np.ones((3, 3), np.bool_))
