@@ -27,6 +27,7 @@ from distvae.evaluation.probes import (
     cluster_metrics,
     linear_probe,
     nearest_vote,
+    principal_components,
     share_metrics,
 )
 from distvae.latents import side_by_side
@@ -34,6 +35,8 @@ from distvae.models import VAE
 
 TRAIN_IMAGES, TEST_IMAGES = 20_000, 10_000
 """At most, drawn without replacement."""
+OF_PIXELS = 5
+"""Runs of k-means on pixels, which have many more dimensions than latents."""
 BAYES_PASSES = 100_000
 """Images times labels, at most, but for ``BAYES_LEAST`` images."""
 BAYES_LEAST = 500
@@ -70,7 +73,10 @@ def downstream_metrics(
         means themselves; a prior may well have a place for each label, and to be there is no leak),
         and ``label_leakage_chance``, the largest share of a label: at that nothing leaks;
         of both, as a baseline, ``linear_probe_pixels_accuracy`` and ``knn_pixels_accuracy``: the
-        same on grey levels, those of large images averaged down to 32 pixels a side.
+        same on grey levels, those of large images averaged down to 32 pixels a side;
+        of an unconditional model ``linear_probe_pca_accuracy`` and ``knn_pca_accuracy``, the same
+        on as many principal components of these as there are latents, and ``pixels_ari`` and
+        ``pixels_nmi``, of clusters of the pixels.
         Each accuracy has a binomial standard error over test images and, baselines and leakage
         apart, is told by label too, see :func:`distvae.evaluation.probes.accuracy_metrics`.
 
@@ -102,9 +108,16 @@ def downstream_metrics(
             leaked = linear_probe(train.codes, train.labels, test.codes) == test.labels
             yield from share_metrics("label_leakage", float(leaked.mean()), len(leaked))
             yield "label_leakage_chance", float(np.bincount(test.labels).max() / len(test.labels))
-    for name, classify in (("linear_probe", linear_probe), ("knn", nearest_vote)):
-        hits = classify(train.pixels, train.labels, test.pixels) == test.labels
-        yield from share_metrics(f"{name}_pixels_accuracy", float(hits.mean()), len(hits))
+    baselines = {"pixels": (train.pixels, test.pixels)}
+    if not model.conditional:
+        components = train.codes.shape[1]
+        baselines["pca"] = principal_components(train.pixels, test.pixels, components)
+        clusters = cluster_metrics(test.pixels, test.labels, len(label_names), seed, OF_PIXELS)
+        yield from ((f"pixels_{name}", value) for name, value in clusters)
+    for baseline, points in baselines.items():
+        for name, classify in (("linear_probe", linear_probe), ("knn", nearest_vote)):
+            hits = classify(points[0], train.labels, points[1]) == test.labels
+            yield from share_metrics(f"{name}_{baseline}_accuracy", float(hits.mean()), len(hits))
 
 
 def passes(model: VAE, data: ImageData) -> int:

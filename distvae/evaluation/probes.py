@@ -66,8 +66,23 @@ def nearest_vote(train: Floats, labels: Ints, test: Floats) -> Ints:
     return result
 
 
+def principal_components(train: Floats, test: Floats, count: int) -> tuple[Floats, Floats]:
+    """Principal components of training points, of these ``[N, C]`` and of test points ``[M, C]``.
+
+    Args:
+        train: ``[N, Z]``.
+        test: ``[M, Z]``.
+        count: how many; C is this, or as many as there are.
+    """
+    centre = train.mean(0, dtype=np.float64)
+    centred = train - centre
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    kept = axes[:, ::-1][:, : min(count, len(train))]
+    return centred @ kept, (test - centre) @ kept
+
+
 def cluster_metrics(
-    codes: Floats, labels: Ints, clusters: int, seed: int
+    codes: Floats, labels: Ints, clusters: int, seed: int, runs: int = CLUSTERINGS
 ) -> Iterator[tuple[str, float]]:
     """How well clusters that know no labels agree with them.
 
@@ -76,11 +91,12 @@ def cluster_metrics(
         labels: ``[N]``.
         clusters: how many k-means looks for.
         seed: of the runs.
+        runs: of k-means.
 
     Yields:
         ``ari``, the adjusted Rand index, and ``nmi``, normalized mutual information: 1 where
         clusters are labels, 0 (ARI: on average) where they have nothing to do with each other.
-        Each is the mean of ``CLUSTERINGS`` runs of k-means, the best of ``STARTS`` starts, every
+        Each is the mean of the runs of k-means, the best of ``STARTS`` starts, every
         run on as many images drawn from all with replacement. The ``_standard_error`` is the
         deviation between runs: of images and starts, so that of a single run.
     """
@@ -89,7 +105,7 @@ def cluster_metrics(
 
     scores = []
     numbers = Numbers(seed, Stream.CLUSTERS)
-    for _ in range(CLUSTERINGS):
+    for _ in range(runs):
         rows = numbers.integers(0, len(codes), (len(codes),))
         kmeans = KMeans(
             min(clusters, len(rows)), n_init=STARTS, random_state=int(numbers.integers(0, 2**32))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,6 +25,7 @@ from distvae.evaluation.probes import (
     cluster_metrics,
     linear_probe,
     nearest_vote,
+    principal_components,
 )
 from distvae.models import VAE, build_model
 from tests.spaces import gaussian
@@ -116,6 +118,8 @@ def test_means_that_do_not_hold_it_are_no_better_than_chance(patterns: ImageData
     assert found["ari"] == pytest.approx(0.0, abs=0.03)
     assert found["nmi"] == pytest.approx(0.0, abs=0.03)
     assert found["linear_probe_pixels_accuracy"] == 1.0  # the images have what the means lack
+    assert found["linear_probe_pca_accuracy"] == found["knn_pca_accuracy"] == 1.0
+    assert 0.0 < found["pixels_ari"] <= 1.0 >= found["pixels_nmi"] > 0.0
 
 
 def test_a_collapsed_posterior_is_measured_without_a_warning(patterns: ImageData) -> None:
@@ -285,3 +289,13 @@ def test_errors_of_an_accuracy_are_those_of_resampled_images() -> None:
         for _ in range(1000)
     ]
     assert found["it_spread_standard_error"] == pytest.approx(np.std(drawn), rel=0.15)
+
+
+@pytest.mark.parametrize("shape", [(60, 9), (5, 9)])
+def test_principal_components_are_those_of_scikit_learn(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(3)
+    train, test = random.normal(size=shape) * np.arange(1, 10), random.normal(size=(20, 9))
+    found = principal_components(train, test, 4)
+    pca = PCA(4).fit(train)
+    for own, theirs in zip(found, (pca.transform(train), pca.transform(test)), strict=True):
+        np.testing.assert_allclose(np.abs(own), np.abs(theirs), atol=1e-9)

@@ -36,6 +36,10 @@ class DownstreamPart(MetricPart):
         "label_leakage_chance": "share told at which nothing leaks into the latents",
         "linear_probe_pixels_accuracy": "labels told by a linear probe of pixels",
         "knn_pixels_accuracy": "labels told by the nearest pixels",
+        "linear_probe_pca_accuracy": "labels told by a linear probe of principal components",
+        "knn_pca_accuracy": "labels told by the nearest principal components",
+        "pixels_ari": "adjusted Rand index of clusters of pixels and labels",
+        "pixels_nmi": "normalized mutual information of clusters of pixels and labels",
     }
 
 
