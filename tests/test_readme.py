@@ -11,6 +11,7 @@ import pytest
 from distvae.arguments import Train
 from distvae.bench.sample import BenchSampleConfig
 from distvae.bench.train import BenchConfig
+from distvae.commands import COMMANDS
 from distvae.config import TrainConfig
 from distvae.errors import DistvaeError
 from distvae.evaluation.evaluate import EvaluateConfig
@@ -113,7 +114,7 @@ def test_command_lines_were_found() -> None:
 def test_a_flag_that_is_named_is_there(document: str, command: Command) -> None:
     known = set(re.findall(r"--[a-z][a-z-]+", command("--help").out)) | {"--help"}
     known |= {f"--{name.replace('_', '-')}" for name in TrainConfig().to_flat()}
-    for name in KINDS:
+    for name in COMMANDS:
         known |= set(re.findall(r"--[a-z][a-z-]+", command(*name.split(), "--help-all").out))
     named = {flag for span in spans(document) for flag in re.findall(r"--[a-z][a-z-]+", span)}
     assert named <= known | {"--no-deps"}
