@@ -30,6 +30,7 @@ from distvae.runs import (
 )
 from distvae.samples import Metrics, Samples, draw, html_table
 from distvae.terminal import PROGRESS, QUIET, in_kernel, progress_bar, say
+from distvae.tools.methods import Tools
 
 if TYPE_CHECKING:
     from distvae.config import TrainConfig
@@ -112,7 +113,7 @@ def open(run: str | os.PathLike[str] | None = None) -> "TrainedRun":
     return TrainedRun(find_run(None if run is None else os.fspath(run)).folder)
 
 
-class TrainedRun:
+class TrainedRun(Tools):
     """A run in its folder: its model, its numbers, and every tool that works on it.
 
     Args:
@@ -212,37 +213,6 @@ class TrainedRun:
 
         config = self._command(ExportConfig, export_run, "run.export", flags)
         return Path(config.output) if config.output else self.folder / ONNX
-
-    def embed(self, images: Any = None, labels: Labels | None = None, **options: Any) -> Any:
-        """Latents of images: see :func:`distvae.tools.embed.embed`; None is the test split."""
-        from distvae.tools.embed import embed
-
-        return embed(self.folder, images, labels, **options)
-
-    def score(self, images: Any = None, labels: Labels | None = None, **options: Any) -> Any:
-        """How unlike the training data images are: :func:`distvae.tools.score.score`."""
-        from distvae.tools.score import score
-
-        return score(self.folder, images, labels, **options)
-
-    def repair(self, images: Any = None, labels: Labels | None = None, **options: Any) -> Any:
-        """Pictures behind noisy or hidden pixels: :func:`distvae.tools.repair.repair`."""
-        from distvae.tools.repair import repair
-
-        return repair(self.folder, images, labels, **options)
-
-    def compare(self, *others: Any, **options: Any) -> Any:
-        """This run beside others: :func:`distvae.tools.compare.compare`."""
-        from distvae.tools.compare import compare
-
-        names = [getattr(other, "folder", other) for other in others]
-        return compare([self.folder, *names], **options)
-
-    def report(self, **options: Any) -> Path:
-        """One HTML file that shows all of it: :func:`distvae.tools.report.report`."""
-        from distvae.tools.report import report
-
-        return report(self.folder, **options)
 
     def resume(self, data: Any = None, **flags: Any) -> "TrainedRun":
         """Go on with it from its newest checkpoint, exactly; with more ``epochs`` it gets longer.

@@ -122,6 +122,11 @@ def _is_plain(label: str) -> bool:
     return folded == label and label.partition(".")[0].strip() not in _RESERVED and not digest
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things whose plural is given: ``1 row``, ``2,000 rows``."""
+    return f"{number:,} {what.removesuffix('s') if number == 1 else what}"
+
+
 def some(values: Iterable[Any] | None, most: int = 8) -> str:
     """The first few of many values, for a message."""
     shown = list(map(str, values if values is not None else ["numbers or text without names"]))

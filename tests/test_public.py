@@ -40,6 +40,11 @@ SIGNATURES = {
     "TrainedRun.export": "(flags)",
     "TrainedRun.embed": "(images, labels, options)",
     "TrainedRun.score": "(images, labels, options)",
+    "TrainedRun.reconstruct": "(images, labels, options)",
+    "TrainedRun.interpolate": "(images, labels, options)",
+    "TrainedRun.traverse": "(image, label, options)",
+    "TrainedRun.manifold": "(label, options)",
+    "TrainedRun.repair": "(images, labels, options)",
     "TrainedRun.compare": "(others, options)",
     "TrainedRun.report": "(options)",
     "TrainedRun.resume": "(data, flags)",
@@ -101,5 +106,5 @@ def test_the_page_about_python_runs_as_printed(tmp_path: Path, environment: dict
         [sys.executable, "-c", source], tmp_path, {**environment, "ACCELERATE_USE_CPU": "1"}
     )
     assert ended.code == 0, ended.err
-    for name in ("sevens.png", "own/onnx/decoder.onnx", "runs/two/model.safetensors"):
+    for name in ("sevens.png", "pairs.png", "own/onnx/decoder.onnx", "runs/two/model.safetensors"):
         assert (tmp_path / name).is_file(), name

@@ -15,6 +15,7 @@ from distvae.flags import Alone, Positional
 from distvae.labels import Labels
 from distvae.ranges import check_seed
 from distvae.terminal import progress_bar, say
+from distvae.text import counted
 from distvae.tools.encoding import coder_of
 from distvae.tools.examples import Examples, open_examples
 from distvae.tools.latent_files import Table, write_npz, write_parts
@@ -151,7 +152,9 @@ def write_embedding(config: EmbedConfig) -> None:
     else:
         table = write_parts(trained, examples, outputs, config.part_rows)
     examples.refuse_none()
-    lines = [f"{table.size:,} {examples.domain.examples}, {len(table.latents)} latents"]
+    lines = [
+        f"{counted(table.size, examples.domain.examples)}, {counted(len(table.latents), 'latents')}"
+    ]
     lines += list(_probed(table, trained, config.seed))
     if config.projector != "off" and table.size > 1:
         kinds = [kind for kind in KINDS if config.projector in (kind, "both")]

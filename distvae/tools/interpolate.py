@@ -16,7 +16,7 @@ from distvae.domains import Images
 from distvae.drawings import write_rows
 from distvae.errors import DistvaeError
 from distvae.flags import Positional
-from distvae.images import grid, save_grid
+from distvae.images import grid
 from distvae.labels import Labels
 from distvae.ranges import check_seed
 from distvae.terminal import say
@@ -119,7 +119,7 @@ def write_interpolation(config: InterpolateConfig) -> None:
         labels = None if config.label is None else rows_of_text(config.label, trained.attributes)
         stops = drawn_stops(trained, labels, config.seeds)
     found = through(trained, stops, config.steps, config.path)
-    _write(outputs, trained, found, config.path)
+    _write(outputs, trained, found)
     parts = len(found.frames)
     if len(set(found.labels)) > 1:
         say(f"the label changes half way between two stops: {', '.join(found.labels)}")
@@ -150,7 +150,7 @@ def _examples(trained: Trained, config: InterpolateConfig) -> Examples:
     return open_examples(trained, data, label=config.label)
 
 
-def _write(outputs: Outputs, trained: Trained, found: "Interpolation", form: str) -> None:
+def _write(outputs: Outputs, trained: Trained, found: "Interpolation") -> None:
     if outputs.wants(".npz"):
         _write_npz(outputs, found)
     if not isinstance(trained.domain, Images):
@@ -158,14 +158,7 @@ def _write(outputs: Outputs, trained: Trained, found: "Interpolation", form: str
             _write_rows(outputs, trained, found)
         return
     if outputs.wants(".png"):
-        rows = []
-        for number, frames in enumerate(found.frames):
-            ends = found.stops[number : number + 2] if found.stops is not None else frames[:0]
-            rows.append(np.concatenate([ends[:1], frames, ends[1:]]))
-        told = "first and last: the images themselves; between" if found.stops is not None else ""
-        caption = f"{told or 'between draws'}: a {form} path in {found.space}"
-        sheet = np.concatenate(rows)
-        save_grid(outputs.path("interpolation.png"), sheet, len(rows[0]), found.parts, caption)
+        found.sheet().write(outputs.path("interpolation.png"))
     if outputs.wants(".gif"):
         whole = np.concatenate([*found.fine[:, :-1], found.fine[-1][-1:]])
         save_gif(outputs.path("interpolation.gif"), [grid(frame[None], 1) for frame in whole])

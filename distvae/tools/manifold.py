@@ -16,13 +16,13 @@ from distvae.domains import Images
 from distvae.drawings import write_rows
 from distvae.errors import DistvaeError
 from distvae.flags import Positional
-from distvae.images import save_grid
 from distvae.labels import Labels
 from distvae.terminal import progress_bar, say
 from distvae.text import file_name
 from distvae.tools.examples import open_examples
 from distvae.tools.given import rows_of_labels, rows_of_text
 from distvae.tools.outputs import Outputs
+from distvae.tools.sheets import Pictured, Sheet
 from distvae.tools.trained import Trained, open_trained
 from distvae.values import Count, DataName, LabelNames, PathName, RunName
 
@@ -62,7 +62,7 @@ class ManifoldConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Manifold:
+class Manifold(Pictured):
     """Examples over a plane."""
 
     frames: NDArray[Any]
@@ -77,6 +77,22 @@ class Manifold:
     given: str
     """What the model is given, in words; empty of one that is given nothing."""
     space: str
+
+    @property
+    def examples(self) -> NDArray[Any]:
+        """``[n, n, *S]``."""
+        return self.frames
+
+    def sheet(self) -> Sheet:
+        """The plane, the second axis upwards."""
+        images = self.frames[::-1].reshape(-1, *self.frames.shape[2:])
+        given = f"{self.given}; " if self.given else ""
+        low, high = (f"{100 * end:g}" for end in ENDS)
+        caption = (
+            f"{given}to the right {self.told[0]}, up {self.told[1]}, from {low} to {high} % of "
+            f"the prior; {self.space}"
+        )
+        return Sheet(images, len(self.quantiles), caption=caption)
 
 
 def manifold(
@@ -131,9 +147,7 @@ def write_manifold(config: ManifoldConfig) -> None:
         if outputs.wants(".npz"):
             _write_npz(outputs, f"{name}.npz", each)
         if pictures and outputs.wants(".png"):
-            caption = f"{_told(each)}; {each.space}"
-            sheet = each.frames[::-1].reshape(-1, *each.frames.shape[2:])  # up is up
-            save_grid(outputs.path(f"{name}.png"), sheet, config.size, caption=caption)
+            each.sheet().write(outputs.path(f"{name}.png"))
         if not pictures and outputs.wants(".csv"):
             _write_rows(outputs, f"{name}.csv", trained, each)
     first = found[0]
@@ -202,15 +216,6 @@ def _check_latents(latents: Sequence[int], dim: int, plane: str) -> None:
     if latents and (len(latents) != 2 or latents[0] == latents[1] or plane != "latents"):
         listed = ",".join(map(str, latents))
         raise DistvaeError(f"--latent {listed}", "expected two, of --plane latents")
-
-
-def _told(found: Manifold) -> str:
-    given = f"{found.given}; " if found.given else ""
-    low, high = (f"{100 * end:g}" for end in ENDS)
-    return (
-        f"{given}to the right {found.told[0]}, up {found.told[1]}, from {low} to {high} % of the "
-        "prior"
-    )
 
 
 def _write_rows(outputs: Outputs, name: str, trained: Trained, found: Manifold) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.text import counted
+
 
 class PairFigures:
     """What is measured of examples that come block by block."""
@@ -45,8 +47,8 @@ class PairFigures:
         else:
             near = f"root mean square error {self._told('rmse', 4)} deviations of a column"
         parts = [f"{name} {self._told(name, 2)}" for name in ("elbo", "distortion", "rate")]
-        one = what.removesuffix("s")
-        return f"{len(self._rows):,} {what}: {near}; nats per {one}: {', '.join(parts)}"
+        one, count = what.removesuffix("s"), counted(len(self._rows), what)
+        return f"{count}: {near}; nats per {one}: {', '.join(parts)}"
 
     def _told(self, name: str, decimals: int) -> str:
         mean, error = self._mean(name)

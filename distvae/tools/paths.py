@@ -20,9 +20,11 @@ from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.models import VAE
 from distvae.ranges import check_seed
+from distvae.text import counted
 from distvae.tools.batches import batches, context_of
 from distvae.tools.examples import Examples
 from distvae.tools.given import rows_of_labels
+from distvae.tools.sheets import Pictured, Sheet
 from distvae.tools.smoothness import Smoothness, features_of, smoothness
 from distvae.tools.trained import Trained
 from distvae.tools.whitened import Whitened, whitened
@@ -37,7 +39,7 @@ USUAL = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Interpolation:
+class Interpolation(Pictured):
     """A path through some stops."""
 
     frames: NDArray[Any]
@@ -53,6 +55,8 @@ class Interpolation:
     smoothness: Smoothness
     space: str
     """In which the path is even."""
+    form: str
+    """``spherical`` or ``linear``."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -60,6 +64,21 @@ class Interpolation:
         """What the parts of the path are called, N - 1: by their labels where these differ."""
         names = self.labels if self.stops is None and len(set(self.labels)) > 1 else self.names
         return [f"{first} to {last}" for first, last in itertools.pairwise(names)]
+
+    @property
+    def examples(self) -> NDArray[Any]:
+        """``[N - 1, T, *S]``."""
+        return self.frames
+
+    def sheet(self) -> Sheet:
+        """A part in a row, between the images themselves where there are some."""
+        rows = []
+        for number, frames in enumerate(self.frames):
+            ends = self.stops[number : number + 2] if self.stops is not None else frames[:0]
+            rows.append(np.concatenate([ends[:1], frames, ends[1:]]))
+        told = "first and last: the images themselves; between" if self.stops is not None else ""
+        caption = f"{told or 'between draws'}: a {self.form} path in {self.space}"
+        return Sheet(np.concatenate(rows), len(rows[0]), self.parts, caption)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +99,7 @@ def encoded_stops(trained: Trained, examples: Examples, seed: int) -> Stops:
     """Stops at the posterior means of examples."""
     if not 2 <= len(examples) <= MOST:
         raise DistvaeError(
-            f"{examples.name} has {len(examples):,} {examples.domain.examples}",
+            f"{examples.name} has {counted(len(examples), examples.domain.examples)}",
             f"expected two to {MOST} to go through",
         )
     space, model = whitened(trained.model), trained.model
@@ -148,6 +167,7 @@ def through(trained: Trained, stops: Stops, steps: int, form: Form) -> Interpola
         np.stack(fine),
         smoothness(values, features_of(trained)),
         space.told,
+        form,
         stops.notes,
     )
 

@@ -19,6 +19,7 @@ from distvae.blocks import in_blocks
 from distvae.conditions import Context
 from distvae.errors import DistvaeError
 from distvae.evaluation.passes import BLOCK
+from distvae.text import counted
 from distvae.tools.batches import batches, context_of
 from distvae.tools.examples import open_examples
 from distvae.tools.given import rows_of_labels
@@ -57,7 +58,8 @@ class Base:
         examples = open_examples(trained, image, tell=False)
         if len(examples) != 1:
             raise DistvaeError(
-                f"{examples.name} has {len(examples):,} {examples.domain.examples}", "expected one"
+                f"{examples.name} has {counted(len(examples), examples.domain.examples)}",
+                "expected one",
             )
         if given is not None:
             examples = examples.given_all(given)

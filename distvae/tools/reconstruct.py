@@ -20,10 +20,13 @@ from distvae.terminal import progress_bar, say
 from distvae.tools.examples import Examples, open_examples
 from distvae.tools.outputs import Outputs, write_csv
 from distvae.tools.pair_figures import PairFigures
+from distvae.tools.sheets import Pictured, Sheet
 from distvae.tools.similarity import psnr, ssim
 from distvae.tools.trained import Trained, open_trained
 from distvae.values import Count, DataName, LabelNames, Name, PathName, RunName
 
+COUNT = 50
+"""Pairs on a sheet."""
 MOST = 10_000
 """Examples of an .npz that nobody asked for."""
 
@@ -52,7 +55,7 @@ class ReconstructConfig:
     """What a conditional model is given of every example; left out: the labels of the data, and where they are not known the label under which the bound is largest."""
     label_column: Name | None = None
     """Column of the labels, where it is not found."""
-    count: Count = 50
+    count: Count = COUNT
     """Examples on the sheet, taken evenly from all."""
     output: PathName | None = None
     """A folder, or a file that ends in .png, .csv or .npz; left out: RUN/reconstruct."""
@@ -68,7 +71,7 @@ class Nats(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Reconstruction:
+class Reconstruction(Pictured):
     """Examples and what a model makes of them, as they are stored."""
 
     originals: NDArray[Any]
@@ -115,6 +118,29 @@ class Reconstruction:
         distortion, rate = self.nats
         near = {"psnr": self.psnr, "ssim": self.ssim} if pictures else {"rmse": self.error}
         return {**near, "elbo": -(distortion + rate), "distortion": distortion, "rate": rate}
+
+    @property
+    def examples(self) -> NDArray[Any]:
+        """``[N, *S]``."""
+        return self.originals
+
+    def sheet(self, count: int = COUNT, told: str = "") -> Sheet:
+        """Pairs, the original above.
+
+        Args:
+            count: of the most pairs, taken evenly.
+            told: of all images, in words; empty gives their mean PSNR and SSIM.
+        """
+        from distvae.images import paired
+
+        size = len(self.ids)
+        found = self.part(np.unique(np.linspace(0, size - 1, count).astype(np.int64)))
+        columns = min(10, len(found.ids))
+        images = paired(found.originals, found.decoded, columns)
+        names = ["original", "reconstruction"] * -(-len(found.ids) // columns)
+        told = told or f"PSNR {self.psnr.mean():.2f} dB, SSIM {self.ssim.mean():.4f}"
+        caption = f"the decoder's mean for the posterior's mean; over all images {told}"
+        return Sheet(images, columns, names, caption)
 
     def part(self, rows: NDArray[np.int64]) -> "Reconstruction":
         """The same of some of them, by place."""
@@ -253,10 +279,4 @@ def _write_sheet(outputs: Outputs, trained: Trained, found: Reconstruction, capt
         whats = ["original", "reconstruction"] * len(found.ids)
         write_rows(outputs.path("pairs.csv"), [*header[2:], *header[:2]], [(pairs, [names, whats])])
         return
-    from distvae.images import paired, save_grid
-
-    columns = min(10, len(found.ids))
-    sheet = paired(found.originals, found.decoded, columns)
-    rows = ["original", "reconstruction"] * -(-len(found.ids) // columns)
-    told = f"the decoder's mean for the posterior's mean; over all images {caption}"
-    save_grid(outputs.path("reconstructions.png"), sheet, columns, rows, told)
+    found.sheet(len(found.ids), caption).write(outputs.path("reconstructions.png"))

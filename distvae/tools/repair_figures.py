@@ -11,23 +11,18 @@ from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.files import replacing_file
-from distvae.images import save_grid, to_uint8
 from distvae.terminal import make_console, progress_bar, say, table
 from distvae.tools import classical
 from distvae.tools.outputs import Outputs, write_csv
+from distvae.tools.repaired import GREY
 from distvae.tools.similarity import psnr, ssim
 from distvae.tools.trained import Trained
 
 if TYPE_CHECKING:
     from distvae.tools.repaired import Asked, Repair
 
-COLUMNS = 10
-SHOWN = 5
-"""Draws on the sheet."""
 TUNING = 16
 """Training pictures on which the parameters of other methods are chosen."""
-GREY = np.float32(0.5)
-"""Of hidden pixels on a sheet."""
 Pictures = NDArray[np.float32]
 
 
@@ -172,7 +167,7 @@ def write_files(outputs: Outputs, found: "Repair", lines: list[str]) -> None:
     if outputs.wants(".npz"):
         _write_npz(outputs, found)
     if outputs.wants(".png"):
-        _write_sheet(outputs, found, lines)
+        found.sheet(lines[0]).write(outputs.path("repaired.png"))
 
 
 def _table(found: "Repair") -> tuple[list[str], list[list[str]]]:
@@ -199,20 +194,3 @@ def _write_npz(outputs: Outputs, found: "Repair") -> None:
     arrays = {name: each for name, each in arrays.items() if each is not None}
     with replacing_file(outputs.path("repaired.npz")) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays, ids=np.array(found.ids))
-
-
-def _write_sheet(outputs: Outputs, found: "Repair", lines: list[str]) -> None:
-    """A column for each of some pictures: before, the answers, draws, and the truth."""
-    count = min(COLUMNS, len(found.rows))
-    places = np.unique(np.linspace(0, len(found.rows) - 1, count).astype(np.int64))
-    draws = min(SHOWN, found.draws.shape[1])
-    rows = {
-        "before": np.nan_to_num(found.before[places], nan=float(GREY)),
-        "mean of the draws": found.mean[places],
-        "likeliest": found.likeliest[places],
-        **{f"draw {draw + 1}": found.draws[places, draw] for draw in range(draws)},
-    }
-    if found.truth is not None:
-        rows["truth"] = found.truth[places]
-    sheet = np.concatenate([to_uint8(each) for each in rows.values()])
-    save_grid(outputs.path("repaired.png"), sheet, len(places), [*rows], lines[0])

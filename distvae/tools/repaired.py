@@ -12,16 +12,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.images import to_uint8
 from distvae.terminal import progress_bar, say
 from distvae.tools.corruption import Noise
 from distvae.tools.examples import Examples
 from distvae.tools.reading import Part
+from distvae.tools.sheets import Pictured, Sheet
 from distvae.tools.trained import Trained
 
 TOGETHER = 50
 """Pictures that are repaired together."""
 LAW = 2000
 """Training pictures on which pixels around the decoder's mean are counted."""
+COLUMNS = 10
+"""Pictures on a sheet."""
+SHOWN = 5
+"""Draws on a sheet."""
+GREY = np.float32(0.5)
+"""Of hidden pixels on a sheet."""
 Pictures = NDArray[np.float32]
 
 
@@ -41,7 +49,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Repair:
+class Repair(Pictured):
     """Pictures and what may be behind them, float32 in [0, 1]."""
 
     before: Pictures
@@ -78,6 +86,27 @@ class Repair:
         weights = hidden if hidden.any() else np.ones_like(hidden)
         result: NDArray[np.float64] = (deviation * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3))
         return result
+
+    @property
+    def examples(self) -> NDArray[Any]:
+        """The answers as levels ``[N, C, H, W]``."""
+        return to_uint8(self.mean)
+
+    def sheet(self, caption: str = "") -> Sheet:
+        """A column for each of some pictures: before, the answers, draws, and the truth."""
+        count = min(COLUMNS, len(self.rows))
+        places = np.unique(np.linspace(0, len(self.rows) - 1, count).astype(np.int64))
+        draws = min(SHOWN, self.draws.shape[1])
+        rows = {
+            "before": np.nan_to_num(self.before[places], nan=float(GREY)),
+            "mean of the draws": self.mean[places],
+            "likeliest": self.likeliest[places],
+            **{f"draw {draw + 1}": self.draws[places, draw] for draw in range(draws)},
+        }
+        if self.truth is not None:
+            rows["truth"] = self.truth[places]
+        images = np.concatenate([to_uint8(each) for each in rows.values()])
+        return Sheet(images, len(places), [*rows], caption)
 
 
 def repaired(

@@ -14,12 +14,14 @@ from distvae.domains import Images
 from distvae.drawings import write_rows
 from distvae.errors import DistvaeError
 from distvae.flags import Positional
-from distvae.images import grid, save_grid
+from distvae.images import grid
 from distvae.labels import Labels
+from distvae.text import counted
 from distvae.tools.examples import open_examples
 from distvae.tools.gif import save_gif
 from distvae.tools.given import rows_of_labels, rows_of_text
 from distvae.tools.outputs import Outputs, write_csv
+from distvae.tools.sheets import Pictured, Sheet
 from distvae.tools.trained import Trained, open_trained
 from distvae.values import Count, DataName, FileName, LabelNames, PathName, RunName
 
@@ -62,7 +64,7 @@ class TraverseConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Traversal:
+class Traversal(Pictured):
     """Examples along some latents."""
 
     frames: NDArray[Any]
@@ -85,6 +87,22 @@ class Traversal:
     """What the model is given, in words."""
     measured: str
     """What the rates were measured on, and how."""
+
+    @property
+    def examples(self) -> NDArray[Any]:
+        """``[L, Q, *S]``."""
+        return self.frames
+
+    def sheet(self) -> Sheet:
+        """A latent in a row."""
+        pairs = zip(self.latents, self.rates, strict=True)
+        caption = (
+            f"one latent in a row, {self.given}: from {100 * ENDS[0]:g} to {100 * ENDS[1]:g} % of "
+            f"the prior; {self.space}"
+        )
+        images = self.frames.reshape(-1, *self.frames.shape[2:])
+        names = [f"z{name}: {rate:.2f} nats" for name, rate in pairs]
+        return Sheet(images, len(self.quantiles), names, caption)
 
 
 def traverse(
@@ -191,14 +209,11 @@ def _traversed(
         measured.nats,
         space.told,
         base.told,
-        f"{measured.size:,} {trained.domain.examples} of {examples.name}, {how}",
+        f"{counted(measured.size, trained.domain.examples)} of {examples.name}, {how}",
     )
 
 
 def _write(outputs: Outputs, trained: Trained, found: Traversal) -> None:
-    rows = [
-        f"z{name}: {rate:.2f} nats" for name, rate in zip(found.latents, found.rates, strict=True)
-    ]
     if outputs.wants(".npz"):
         _write_npz(outputs, found)
     if outputs.only is None:
@@ -209,17 +224,11 @@ def _write(outputs: Outputs, trained: Trained, found: Traversal) -> None:
         if outputs.wants(".csv"):
             _write_rows(outputs, trained, found)
         return
-    steps = len(found.quantiles)
     if outputs.wants(".png"):
-        sheet = found.frames.reshape(-1, *found.frames.shape[2:])
-        caption = (
-            f"one latent in a row, {found.given}: from {100 * ENDS[0]:g} to {100 * ENDS[1]:g} % of "
-            f"the prior; {found.space}"
-        )
-        save_grid(outputs.path("traversal.png"), sheet, steps, rows, caption)
+        found.sheet().write(outputs.path("traversal.png"))
     if outputs.wants(".gif"):
-        across = max(1, round(len(rows) ** 0.5))
-        frames = [grid(found.frames[:, step], across) for step in range(steps)]
+        across = max(1, round(len(found.latents) ** 0.5))
+        frames = [grid(found.frames[:, step], across) for step in range(len(found.quantiles))]
         save_gif(outputs.path("traversal.gif"), frames)
 
 
