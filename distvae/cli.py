@@ -56,7 +56,14 @@ def train(arguments: list[str]) -> int:
     return INTERRUPTED if outcome.signal_name == "SIGINT" else DONE
 
 
-OWN: dict[str, Callable[[list[str]], int]] = {"train": train}
+def sweep(arguments: list[str]) -> int:
+    """`distvae sweep`."""
+    from distvae.sweeps.command import sweep
+
+    return sweep(arguments)
+
+
+OWN: dict[str, Callable[[list[str]], int]] = {"train": train, "sweep": sweep}
 """Commands that take their words as they are."""
 
 

@@ -80,6 +80,12 @@ COMMANDS = {
         "",
         "train a VAE: `distvae train` alone is a conditional VAE on the bundled MNIST",
     ),
+    "sweep": Command(
+        "distvae.sweeps.command",
+        "Sweep",
+        "",
+        "several runs that differ in some settings, and which is best: `--set beta=1,2,4`",
+    ),
     "sample": Command(
         "distvae.sampling",
         "SampleConfig",

@@ -81,7 +81,7 @@ def write_curves(folder: Path) -> Path | None:
     wide, high = LEFT + WIDTH + RIGHT, ABOVE + HEIGHT + BELOW
     size = min(ACROSS, len(curves)) * wide, TOP + down * high
     sheet = Image.new("RGB", (FINE * size[0], FINE * size[1]), WHITE)
-    pen = _Pen(ImageDraw.Draw(sheet))
+    pen = Pen(ImageDraw.Draw(sheet))
     _name_splits(pen, folder.resolve().name, curves)
     end = max(curve.epochs.max() for splits in curves.values() for curve in splits.values())
     for number, (name, splits) in enumerate(curves.items()):
@@ -93,8 +93,12 @@ def write_curves(folder: Path) -> Path | None:
     return folder / CURVES
 
 
-class _Pen:
-    """Draws in the units of the finished picture."""
+class Pen:
+    """Draws in the units of the finished picture.
+
+    Args:
+        canvas: ``FINE`` times as large.
+    """
 
     def __init__(self, canvas: ImageDraw.ImageDraw) -> None:
         self._canvas = canvas
@@ -116,7 +120,7 @@ class _Pen:
         return float(self._font.getlength(text)) / FINE
 
 
-def _name_splits(pen: _Pen, name: str, curves: Mapping[str, Mapping[str, Curve]]) -> None:
+def _name_splits(pen: Pen, name: str, curves: Mapping[str, Mapping[str, Curve]]) -> None:
     at = LEFT + pen.text(LEFT, TOP / 2, name, "lm") + 24.0
     for split, colour in COLOURS.items():
         if any(split in splits for splits in curves.values()):
@@ -124,7 +128,7 @@ def _name_splits(pen: _Pen, name: str, curves: Mapping[str, Mapping[str, Curve]]
 
 
 def _draw_panel(
-    pen: _Pen, corner: tuple[int, int], title: str, splits: Mapping[str, Curve], end: float
+    pen: Pen, corner: tuple[int, int], title: str, splits: Mapping[str, Curve], end: float
 ) -> None:
     left, top = corner
     low, high = axis(splits, EARLY * end)

@@ -83,6 +83,7 @@ FLOORS = [
     ["bench"],
     ["recipes"],
     ["arguments"],
+    ["sweeps"],
     ["shell_scripts", "completed_values"],
     ["completion"],
     ["samples", "own_loop"],
@@ -144,6 +145,8 @@ TORCHLESS_TOOLS += ["outputs"]
 """What tools share, but for what computes with weights."""
 LIGHT += [
     "tools",
+    "sweeps.command",
+    "sweeps.udr",
     "terminal",
     "streams",
     "cli",

@@ -1,0 +1,1 @@
+"""`distvae sweep`: several runs that differ in some settings, and which is best."""
