@@ -71,7 +71,7 @@ def test_a_sweep_trains_names_the_best_and_goes_on(
     words += ["--set", "latent-dim=3", "--set", "seed=0,1,2"]
     ended = command(*words, "--select", "udr")
     assert ended.code == 2
-    assert "1 of 3 runs failed: latent-dim=3_seed=1" in ended.err
+    assert "1 of 3 runs failed (latent-dim=3_seed=1)" in ended.err
     states = {row["seed"]: row["state"] for row in rows_of(folder)}
     assert states["0"] == states["2"] == "done"
     assert "failed" in states["1"]

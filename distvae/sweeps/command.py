@@ -93,7 +93,7 @@ def sweep(arguments: list[str]) -> int:
     failed = [each.point.name for each in results if not each.done]
     if failed:
         raise DistvaeError(
-            f"{len(failed)} of {len(results)} runs failed: {', '.join(failed)}",
+            f"{len(failed)} of {len(results)} runs failed ({', '.join(failed)})",
             f"what they said is in {folder / LOGS}",
             "The same command tries them again.",
         )

@@ -104,13 +104,13 @@ def columns(results: Sequence[Result], by: str) -> tuple[list[str], list[str]]:
 
 
 def rows_for_people(results: Sequence[Result], by: str) -> list[tuple[str, ...]]:
-    """A header, and a row for each run, the best first."""
+    """A header, and a row for each run, the best first; why one failed is told elsewhere."""
     settings, numbers = columns(results, by)
     rows = [
         (
             *(each.point.values[name] for name in settings),
             *(_written(each.numbers, name, name == by) for name in numbers),
-            each.state,
+            each.state.partition(":")[0],
         )
         for each in ordered(results, by)
     ]
