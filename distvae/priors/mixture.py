@@ -104,7 +104,8 @@ class Mixture(Prior):
         densities = (-0.5 * (powers @ factors.T)).to(z.dtype).view(-1, *mean.shape[:2])
         if len(mean) > 1:
             assert context is not None
-            densities = densities[torch.arange(len(z), device=z.device), context.label]
+            own = context.label.view(-1, 1, 1).expand(-1, 1, densities.shape[2])
+            densities = densities.gather(1, own).squeeze(1)  # by index an exported batch is fixed
         else:
             densities = densities.squeeze(1)
         log_weights = torch.log_softmax(of_row(logits, context), dim=1)

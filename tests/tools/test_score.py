@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from sklearn.neighbors import NearestNeighbors
 
-from distvae import VAE, DistvaeError
+from distvae import VAE, ConditionalVAE, DistvaeError
+from distvae.conditions import Context
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.provenance import open_recorded
 from distvae.evaluation.anomaly import scores_of
 from distvae.evaluation.likelihood import log_likelihood
+from distvae.export.convert import Origin, score_graph
 from distvae.export.scorer import Scorer
 from distvae.models import build_model
 from distvae.runs import find_run
@@ -192,3 +195,20 @@ def test_what_does_not_go_together_is_refused(run: Path, command: Command) -> No
     assert_refused(command("score", run, "--anomaly-label", "nosuch"), "label nosuch")
     assert_refused(command("score", run, "--background", run), "--background", "without labels")
     assert not (run / "score").exists()
+
+
+def test_a_score_graph_takes_a_batch_of_any_size_where_each_label_has_components() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(latent_dim=2, hidden=(8,), prior="vamp", prior_components=2)
+    model = ConditionalVAE(config, (1, 4, 4), ("a", "b", "c")).eval()
+    session = InferenceSession(score_graph(model, Origin({}, {})).SerializeToString())
+    images = torch.randint(0, 256, (5, 1, 4, 4), dtype=torch.uint8)
+    labels = torch.tensor([2, 0, 1, 1, 2])
+    with torch.no_grad():
+        inputs = model.domain.to_expected_input(images)
+        expected = scores_of(model, inputs, Context(labels))
+    for size in (1, 5):
+        feed = {"image": images[:size].numpy(), "label": labels[:size].numpy()}
+        found = session.run(["distortion", "rate", "score"], feed)
+        for mine, one in zip(found, expected, strict=True):
+            np.testing.assert_allclose(mine, one[:size].numpy(), rtol=1e-5, atol=1e-5)
