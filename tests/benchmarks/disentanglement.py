@@ -24,6 +24,7 @@ SETTINGS = {
     "binarize": "threshold",
     "batch-size": 128,
     "learning-rate": 1e-3,
+    "mixed-precision": "no",
     "epochs": 1000,
     "eval-every": 1000,
     "sample-every": 1000,
