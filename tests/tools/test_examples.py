@@ -158,7 +158,7 @@ def test_examples_of_any_numbers(trained: Trained) -> None:
         (np.full((2, 1, SIDE, SIDE), np.nan, np.float32), "missing or infinite"),
         (np.zeros((2, 5)), "expected height x width"),
         ("text", "there is no data"),
-        (object(), "expected an array"),
+        pytest.param(object(), "expected an array", id="an object"),
     ],
     ids=str,
 )
