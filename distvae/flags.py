@@ -14,12 +14,11 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
 from distvae.errors import DistvaeError, shown
 from distvae.usage import ALL
-from distvae.values import Word, named
+from distvae.values import Word, expected, named
 
 HELP = ("-h", "--help", ALL)
 Positional = object()
-"""Part of the type of a field that is given by its place, without a name; a tuple takes all words
-that are left."""
+"""Part of the type of a field that is given by its place; a tuple takes all words that are left."""
 SWITCH = {"on": True, "true": True, "off": False, "false": False, "none": None}
 METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 WORDS = {int: "a whole number", float: "a number", str: "a text"}
@@ -64,6 +63,8 @@ class Flag(NamedTuple):
     """None of a switch, which takes no value."""
     several: bool = False
     """Whether it takes all words that are left, each of which has the form."""
+    kind: Any = None
+    """Of its value, with bounds."""
 
 
 class Group(NamedTuple):
@@ -196,19 +197,22 @@ def _read(prog: str, flag: Flag, word: Any) -> Any:
     """The value of a flag; of a switch it is there already."""
     if flag.form is None:
         return word
+    name = flag.names[0] if flag.names else flag.field.upper()
     try:
         if flag.several:
             return tuple(map(flag.form.read, word))
-        return flag.form.read(word)
+        value = flag.form.read(word)
     except ValueError:
         from distvae.hints import value_meant
 
-        name = flag.names[0] if flag.names else flag.field.upper()
         options = flag.form.options
         strange = next((each for each in word.split(",") if options and each not in options), word)
         thing = f"{name} is {shown(word)}" if strange == word else f"{name} has {shown(strange)}"
         hint = value_meant(strange, options)
         raise _wrong(prog, thing, f"expected {flag.form.expected}", hint) from None
+    if missed := expected(value, flag.kind):
+        raise _wrong(prog, f"{name} is {word}", f"expected {missed}")
+    return value
 
 
 def _wrong(prog: str, thing: str, expected: str = "", hint: str = "") -> DistvaeError:
@@ -236,11 +240,11 @@ def _flag(field: str, kind: Any, default: Any) -> Flag:
     other = [name for mark in marks if isinstance(mark, Aliases) for name in mark.names]
     names = () if Positional in marks else (f"--{field.replace('_', '-')}", *other)
     several = Positional in marks and typing.get_origin(_bare(kind)) is tuple
-    kind = typing.get_args(_bare(kind))[0] if several else kind
+    whole, kind = kind, typing.get_args(_bare(kind))[0] if several else kind
     form = None if kind is bool else _form(kind)
     alone = next((mark.value for mark in marks if isinstance(mark, Alone)), None)
     form = form._replace(alone=alone) if form and alone else form
-    return Flag(field, names, default, form, several)
+    return Flag(field, names, default, form, several, None if several else whole)
 
 
 def _form(kind: Any) -> Form:

@@ -36,7 +36,7 @@ class Paint:
 
     wall: Annotated[str | None, Positional] = None
     """Which one."""
-    coats: Annotated[int, Within(0, 10)] = 2
+    coats: Annotated[int, Within(-10, 10)] = 2
     """How many."""
     wet_time: Annotated[float | None, Aliases(("--wet",))] = 1.5
     """Hours."""
@@ -100,6 +100,7 @@ def test_what_was_given_is_told_from_what_was_left_out() -> None:
         (["--coat", "3"], "--coat is not known. Did you mean --coats?"),
         (["--coats", "many"], "--coats is 'many': expected a whole number"),
         (["--coats", "2.5"], "--coats is '2.5': expected a whole number"),
+        (["--coats", "11"], "--coats is 11: expected at most 10"),
         (["--wet", "long"], "--wet-time is 'long': expected a number"),
         (["--shades", "1,x"], "--shades is '1,x': expected a whole number, or several with commas"),
         (["--hue", "bleu"], "--hue is 'bleu': expected one of red, blue. Did you mean blue?"),
