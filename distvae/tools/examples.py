@@ -18,6 +18,7 @@ from distvae.errors import DistvaeError, nearest
 from distvae.labels import label_flag, label_indices
 from distvae.terminal import progress_bar, say
 from distvae.tools.given import rows_of_text
+from distvae.tools.memory import divided
 from distvae.tools.pieces import stored_piece
 from distvae.tools.reading import Examples, Part
 from distvae.tools.sources import Asked, raw_of, raw_pieces
@@ -46,8 +47,8 @@ def open_examples(
     Args:
         trained: the model that takes them.
         data: a folder, a file, a table, an array file, a Hub id, a bundled set or one picture; a
-            list of pictures; in Python also arrays, tensors or pictures ``[N, ...]``, alone or with
-            their labels ``(images, labels)``. None is the data of the run.
+            list of pictures; in Python also what :func:`distvae.train` takes. None is the data of
+            the run.
         split: ``train``, ``validation``, ``test``, or ``all``; left out, of the run's own data
             ``test``, of other data ``all``.
         label: what examples are given, as a command line writes it, one for all or one for each;
@@ -80,12 +81,13 @@ def open_examples(
 
 def _check_labels(trained: Trained, data: Any) -> None:
     """Refuse labels that Python gives and the model does not know; those of files may be others."""
-    if not (isinstance(data, tuple) and len(data) == 2 and trained.conditional):
+    labels = divided(data)[1]
+    if not trained.conditional or labels is None:
         return
-    if isinstance(data[1], Mapping):
-        asked_values(data[1], trained.attributes)
-    elif data[1] is not None and is_label(trained.attributes):
-        label_indices(data[1], trained.attributes[0].labels)
+    if isinstance(labels, Mapping):
+        asked_values(labels, trained.attributes)
+    elif is_label(trained.attributes):
+        label_indices(labels, trained.attributes[0].labels)
 
 
 def _own(trained: Trained, split: str) -> Examples:

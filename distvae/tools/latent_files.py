@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from distvae.asking import written
 from distvae.attributes import main_label
 from distvae.data.identity import combined
-from distvae.files import replacing_file, write_json
+from distvae.files import TEMPORARY, replacing_file, write_json
 from distvae.reading import read_json
 from distvae.terminal import progress_bar, say
 from distvae.tools.encoding import Coder, Codes, coder_of
@@ -129,6 +129,8 @@ def _weights(trained: Trained) -> str:
 
 def _begin(folder: Path, key: str, examples: Examples) -> tuple[int, int]:
     """Where to go on: the number of an example and of a part; others' parts are removed."""
+    for leftover in folder.glob(f"{TEMPORARY}*"):  # of a process that was killed
+        leftover.unlink()
     path = folder / UNFINISHED
     state: Any = read_json(path) if path.is_file() else {}
     if state.get("key") == key and state["parts"]:

@@ -4,7 +4,6 @@ Legend: N examples, S the axes of an example, F columns.
 """
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,15 @@ from distvae.data.encoded import decode_image
 from distvae.data.sources.array_labels import ArraySplit, given_of, labels_of_arrays
 from distvae.data.sources.arrays import as_picture, read_arrays
 from distvae.data.sources.attributes import finished
-from distvae.data.sources.raw import Notes, RawData, RawSplit, Tables
+from distvae.data.sources.given_values import Pictures, images_of, is_array, numbers_of
+from distvae.data.sources.handed_over import is_frame, is_pair, recognized
+from distvae.data.sources.raw import Notes, RawData, RawSplit
 from distvae.domains import Domain, Images
 from distvae.domains.images import ROUNDING
 from distvae.errors import DistvaeError, UndividedError
 from distvae.images import to_uint8
 from distvae.labels import Labels, is_one
+from distvae.terminal import progress_bar
 
 WHOLE = "all"
 """What the one split is called."""
@@ -32,32 +34,41 @@ def given_data(data: Any, domain: Domain, config: DataConfig) -> RawData:
     """Examples that a caller holds.
 
     Args:
-        data: an array or tensor ``[N, *S]``, or one example ``[*S]``; a list of paths or of PIL
-            pictures; a data frame with the columns of a table; a ``datasets.Dataset``; or a pair of
-            one of these and labels, as :func:`distvae.labels.label_indices` takes them or, of
-            several attributes, a mapping from their names.
+        data: what :func:`distvae.train` takes; also one example ``[*S]`` or one picture, a list of
+            paths, and images with one label for all.
         domain: of the model.
         config: how pictures are read.
 
     Raises:
         DistvaeError: it is none of these, or does not fit the model.
     """
-    labels: Labels | None = None
-    if isinstance(data, tuple) and len(data) == 2:
-        data, labels = data
     notes: Notes = []
-    if _is_dataset(data):
-        from distvae.data.sources.tables import read_tables
-
-        splits = dict(data) if isinstance(data, dict) else {WHOLE: data}
-        return read_tables(Tables(splits, notes, None), config)
-    if isinstance(data, list | tuple) and data and all(isinstance(one, str | Path) for one in data):
-        raw = pictures_of([Path(one).expanduser() for one in data])
+    images, labels = divided(data)
+    if isinstance(images, list | tuple) and images and isinstance(images[0], str | Path):
+        raw = pictures_of([Path(one).expanduser() for one in images])
         return _labelled(raw.train, labels, config, notes)
-    if _are_pictures(data):
-        listed = [data] if hasattr(data, "getexif") else list(data)
-        return _labelled(_of_pictures(listed), labels, config, notes)
-    return _of_array(data, labels, domain, config, notes)
+    if hasattr(images, "getexif"):
+        images = [images]
+    if is_array(images) or (is_frame(images) and labels is not None):
+        values = images if is_frame(images) else images_of(images)
+        if not isinstance(values, Pictures):
+            return _of_array(values, labels, domain, config, notes)
+        count = values.shape[0]
+        data = images if labels is None else (images, _for_each(labels, count))
+    return _whole(recognized(data, progress_bar).read, config)
+
+
+def divided(data: Any) -> tuple[Any, Labels | None]:
+    """Examples and the labels that are given beside them, if any."""
+    pair = isinstance(data, tuple) and len(data) == 2 and not all(map(is_pair, data))
+    return data if pair else (data, None)
+
+
+def _for_each(labels: Labels, count: int) -> Any:
+    """Labels ``[N]``, or columns of several attributes by name."""
+    if isinstance(labels, Mapping):
+        return {name: _column(values, count) for name, values in labels.items()}
+    return _column(labels, count)
 
 
 def pictures_of(paths: Sequence[Path]) -> RawData:
@@ -78,13 +89,6 @@ def pictures_of(paths: Sequence[Path]) -> RawData:
 
     split = RawSplit(WHOLE, np.arange(len(paths)), None, fetch, decode_image, names=names)
     return RawData(split, _none_of(split), "", ())
-
-
-def _of_pictures(pictures: Sequence[Any]) -> RawSplit:
-    def fetch(rows: NDArray[np.int64]) -> list[Any]:
-        return [pictures[row] for row in rows.tolist()]
-
-    return RawSplit(WHOLE, np.arange(len(pictures)), None, fetch, lambda picture, _: picture)
 
 
 def _of_array(
@@ -143,9 +147,8 @@ def _columns_of(
     """Labels as an array ``[N]``, or columns of several attributes by name."""
     if labels is None:
         return None, None
-    if isinstance(labels, Mapping):
-        return None, {name: _column(values, count) for name, values in labels.items()}
-    return _column(labels, count), None
+    found = _for_each(labels, count)
+    return (None, found) if isinstance(found, Mapping) else (found, None)
 
 
 def _column(values: Any, count: int) -> NDArray[Any]:
@@ -166,9 +169,7 @@ def _numbers(data: Any) -> NDArray[Any]:
     Raises:
         DistvaeError: they are none.
     """
-    if hasattr(data, "detach"):
-        data = data.detach().cpu().numpy()
-    values = np.asarray(data)
+    values = numbers_of(data)
     if values.dtype.kind not in "biuf":
         raise DistvaeError(
             f"what was given is {type(data).__module__}.{type(data).__qualname__}",
@@ -185,18 +186,6 @@ def _is_plain(values: NDArray[Any]) -> bool:
         return False
     low, high = float(values.min()), float(values.max())
     return low >= -ROUNDING and high <= 1.0 + ROUNDING
-
-
-def _is_dataset(data: Any) -> bool:
-    """Whether it is a table of `datasets`, or several by split."""
-    datasets = sys.modules.get("datasets")
-    return datasets is not None and isinstance(data, datasets.Dataset | datasets.DatasetDict)
-
-
-def _are_pictures(data: Any) -> bool:
-    """Whether it is a picture of PIL, or a list of them."""
-    one = data[0] if isinstance(data, list | tuple) and data else data
-    return hasattr(one, "getexif") and hasattr(one, "convert")
 
 
 def _none_of(split: RawSplit) -> RawSplit:

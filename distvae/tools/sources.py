@@ -110,8 +110,6 @@ def _config(trained: Trained, asked: Asked) -> DataConfig:
 
 def _read(trained: Trained, asked: Asked, config: DataConfig) -> tuple[RawData, DataConfig, str]:
     """The data; what the run says of columns and splits is dropped where that is not there."""
-    if not isinstance(asked.data, str | Path):
-        return given_data(asked.data, trained.domain, config), config, ""
     usual = dataclasses.replace(
         config,
         label_column=asked.label_column,
@@ -119,17 +117,19 @@ def _read(trained: Trained, asked: Asked, config: DataConfig) -> tuple[RawData, 
         **{name: getattr(DataConfig(), name) for name in SPLIT_SETTINGS},
     )
     try:
-        return _load(config)
+        return _load(trained, asked, config)
     except DistvaeError as error:
         if usual == config:
             raise
         try:
-            return _load(usual)
+            return _load(trained, asked, usual)
         except DistvaeError:
             raise error from None
 
 
-def _load(config: DataConfig) -> tuple[RawData, DataConfig, str]:
+def _load(trained: Trained, asked: Asked, config: DataConfig) -> tuple[RawData, DataConfig, str]:
+    if not isinstance(asked.data, str | Path):
+        return given_data(asked.data, trained.domain, config), config, ""
     path = Path(config.data).expanduser()
     if path.is_file() and ending(path.name) in pictures():
         return pictures_of([path]), config, str(path.resolve())

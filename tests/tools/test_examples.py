@@ -117,6 +117,43 @@ def test_python_gives_arrays_tensors_and_pictures(trained: Trained, kind: str) -
     assert (one == SHAPES.index("square")).all()
 
 
+class Items(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
+    """As torchvision has them."""
+
+    classes = ("square", "cross")
+
+    def __init__(self, levels: np.ndarray) -> None:
+        self.levels = torch.from_numpy(levels)
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.levels[index], index % 2
+
+
+@pytest.mark.parametrize("kind", ["Dataset", "by split", "two pairs", "arrays by name"])
+def test_python_gives_all_that_a_training_takes(trained: Trained, kind: str) -> None:
+    levels = np.random.default_rng(4).integers(0, 256, (6, 1, SIDE, SIDE), np.uint8)
+    words = ["square", "cross"] * 3
+    given = {
+        "Dataset": Items(levels),
+        "by split": {"train": (levels[:4], words[:4]), "test": (levels[4:], words[4:])},
+        "two pairs": ((levels[:4], words[:4]), (levels[4:], words[4:])),
+        "arrays by name": {
+            "x_train": levels[:4],
+            "y_train": np.array(words[:4]),
+            "x_test": levels[4:],
+            "y_test": np.array(words[4:]),
+        },
+    }[kind]
+    found = open_examples(trained, given, tell=False)
+    assert (everything(found) == levels).all()
+    values = found.given()
+    assert values is not None
+    assert [SHAPES[int(value)] for value in values[:, 0]] == words
+
+
 def test_a_model_of_sides_that_differ_takes_the_middle() -> None:
     from distvae.config import ModelConfig
     from distvae.models import VAE
@@ -158,7 +195,7 @@ def test_examples_of_any_numbers(trained: Trained) -> None:
         (np.full((2, 1, SIDE, SIDE), np.nan, np.float32), "missing or infinite"),
         (np.zeros((2, 5)), "expected height x width"),
         ("text", "there is no data"),
-        pytest.param(object(), "expected an array", id="an object"),
+        pytest.param(object(), "expected images", id="an object"),
     ],
     ids=str,
 )

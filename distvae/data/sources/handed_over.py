@@ -46,32 +46,39 @@ class Part(NamedTuple):
     """Of labels that are whole numbers, if known."""
 
 
-Recognized = tuple[str, Callable[[DataConfig], RawData]]
-"""A digest of what data holds, and how it is read."""
+class Recognized(NamedTuple):
+    """Data whose kind is known."""
+
+    identity: Callable[[], str]
+    """A digest of what they hold, which takes a look at all of it."""
+    read: Callable[[DataConfig], RawData]
 
 
 def recognized(data: Any, progress: Progress) -> Recognized:
-    """The identity of data and its reading.
+    """The kind of data: its reading, and its identity where that is asked for.
 
     Raises:
         DistvaeError: it is nothing that can be trained on.
     """
     if isinstance(data, Mapping) and data and all(map(is_array, data.values())):
         return _named_arrays({str(name): numbers_of(value) for name, value in data.items()})
-    if isinstance(data, tuple) and len(data) == 2 and all(map(_is_pair, data)):
+    if isinstance(data, tuple) and len(data) == 2 and all(map(is_pair, data)):
         data = dict(zip((TRAIN, TEST), data, strict=True))  # as Keras gives them
     splits = data if isinstance(data, Mapping) else {TRAIN: data}
     if splits and all(map(_is_table, splits.values())):
         return _tables({str(name): table for name, table in splits.items()})
-    if splits and all(map(_is_frame, splits.values())):
+    if splits and all(map(is_frame, splits.values())):
         return _frames({str(name): frame for name, frame in splits.items()})
     parts = {str(name): _part(value, progress) for name, value in splits.items()}
     if not parts:
         raise DistvaeError("data holds nothing", EXPECTED)
     names = next(iter(parts.values())).names
     given = {name: part.split for name, part in parts.items()}
-    identity = combined([[name, *_digests(split)] for name, split in given.items()] + [names])
-    return identity[:16], lambda config: _read(given, names, config)
+
+    def identity() -> str:
+        return combined([[name, *_digests(split)] for name, split in given.items()] + [names])
+
+    return Recognized(identity, lambda config: _read(given, names, config))
 
 
 def _read(
@@ -100,14 +107,16 @@ def _read(
 
 def _named_arrays(arrays: dict[str, NDArray[Any]]) -> Recognized:
     """Arrays whose names say what they are, as those of an npz."""
-    identity = combined([[name, digest(array)] for name, array in arrays.items()])
+
+    def identity() -> str:
+        return combined([[name, digest(array)] for name, array in arrays.items()])
 
     def read(config: DataConfig) -> RawData:
         notes: Notes = []
         splits, names = splits_by_name(arrays, config, notes, "examples", 2)
         return _read(splits, names, config, notes)
 
-    return identity[:16], read
+    return Recognized(identity, read)
 
 
 def _part(data: Any, progress: Progress) -> Part:
@@ -178,7 +187,8 @@ def _item(item: Any) -> tuple[Any, Any]:
     return item, None
 
 
-def _is_pair(data: Any) -> bool:
+def is_pair(data: Any) -> bool:
+    """Whether this is images and their labels, both in memory."""
     return isinstance(data, tuple | list) and len(data) == 2 and all(map(is_array, data))
 
 
@@ -198,7 +208,8 @@ def _picture_splits(
     }
 
 
-def _is_frame(data: Any) -> bool:
+def is_frame(data: Any) -> bool:
+    """Whether this is a frame of pandas."""
     return type(data).__module__.split(".")[0] == "pandas" and hasattr(data, "columns")
 
 
@@ -209,11 +220,14 @@ def _frames(frames: Mapping[str, Any]) -> Recognized:
     tables = {
         name: pa.Table.from_pandas(each, preserve_index=False) for name, each in frames.items()
     }
-    columns = [
-        [name, column, digest(numbers_of(frame[column]))]
-        for name, frame in frames.items()
-        for column in frame.columns
-    ]
+
+    def identity() -> str:
+        columns = [
+            [name, column, digest(numbers_of(frame[column]))]
+            for name, frame in frames.items()
+            for column in frame.columns
+        ]
+        return combined(columns)
 
     def rows(config: DataConfig) -> Rows:
         return rows_of_tables(tables, config, [])
@@ -223,7 +237,7 @@ def _frames(frames: Mapping[str, Any]) -> Recognized:
             return read_rows(rows, config)
         return recognized_rows(rows, config, NotImagesError("a pandas frame holds no images"))
 
-    return combined(columns)[:16], read
+    return Recognized(identity, read)
 
 
 def _tables(named: Mapping[str, Any]) -> Recognized:
@@ -234,8 +248,11 @@ def _tables(named: Mapping[str, Any]) -> Recognized:
             "what is handed over is read whole",
             "Name the data by its path or Hub id, with streaming=True.",
         )
-    identity = combined([[name, _table_digest(table)] for name, table in named.items()])
-    return identity[:16], lambda config: read_tables(Tables(named, [], root=None), config)
+
+    def identity() -> str:
+        return combined([[name, _table_digest(table)] for name, table in named.items()])
+
+    return Recognized(identity, lambda config: read_tables(Tables(named, [], root=None), config))
 
 
 def _table_digest(table: Any) -> str:

@@ -59,7 +59,8 @@ def hold(data: Any, progress: Progress) -> InMemory:
     """
     from distvae.data.sources.handed_over import recognized
 
-    held = InMemory(*recognized(data, progress))
+    found = recognized(data, progress)
+    held = InMemory(found.identity()[:16], found.read)
     _HELD[held.name] = held
     return held
 
