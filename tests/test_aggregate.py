@@ -79,7 +79,7 @@ def result(name: str, weight: float = 1.0, **changes: Any) -> tuple[Loss, Loss]:
     return objective(name, **changes)(model, batch_of(images, shaped), pressure), plain
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "m2"])
 def test_only_a_coupled_loss_is_more_than_the_mean_over_images(name: str) -> None:
     model, (images, noise) = a_model(), images_and_noise()
     loss_of = objective(name, importance_samples=1)

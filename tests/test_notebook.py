@@ -126,6 +126,8 @@ import os, signal, sys, threading, time
 from pathlib import Path
 import numpy as np, distvae
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test in the background ignores it
+
 def interrupt():
     while not list(Path("runs").glob("*/checkpoints/step-*")):
         time.sleep(0.05)

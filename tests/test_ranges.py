@@ -18,7 +18,7 @@ def bounded(kind: Any) -> tuple[Any, Within] | None:
     if typing.get_origin(kind) is not Annotated:
         return None
     plain, bound = typing.get_args(kind)
-    return plain, bound
+    return (plain, bound) if isinstance(bound, Within) else None
 
 
 BOUNDED = {name: found for name, kind in ranges().items() if (found := bounded(kind))}

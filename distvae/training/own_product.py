@@ -34,13 +34,20 @@ def _(left: Tensor, right: Tensor) -> Tensor:
     return left.new_empty(left.shape[0], right.shape[1])
 
 
+@functools.cache
+def _choice() -> Any:
+    """The kernel under a name of the compiler, which knows each name once."""
+    from torch._inductor.select_algorithm import ExternKernelChoice
+
+    return ExternKernelChoice(kernel.multiply, name="distvae_multiply")
+
+
 def _tell_compiler() -> None:
     """Let compiled code call the kernel itself, around torch's dispatcher."""
     from torch._inductor.kernel.mm_common import mm_args
     from torch._inductor.lowering import register_lowering
-    from torch._inductor.select_algorithm import ExternKernelChoice
 
-    choice = ExternKernelChoice(kernel.multiply, name="distvae_multiply")
+    choice = _choice()
 
     @register_lowering(torch.ops.distvae.product.default, type_promotion_kind=None)
     def _(left: Any, right: Any) -> Any:

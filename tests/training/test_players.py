@@ -203,7 +203,8 @@ def test_each_loss_is_one_for_its_own_player_alone(
     settings: Settings, here: Path, objective: str
 ) -> None:
     draws = {"importance_samples": 3} if objective in ("iwae", "dreg") else {}
-    config = settings(objective=objective, model="vae", prior="normal", **draws)
+    model = "cvae" if objective == "m2" else "vae"
+    config = settings(objective=objective, model=model, prior="normal", **draws)
     training = (engine := built(config, here)).training
     (batch,) = engine.batches(0, rows_of(engine, 0))
     loss = training(batch, Pressure(1.0, 0.0))
