@@ -52,4 +52,4 @@ def _tell_compiler() -> None:
     @register_lowering(torch.ops.distvae.product.default, type_promotion_kind=None)
     def _(left: Any, right: Any) -> Any:
         *_, layout, left, right = mm_args(left, right)  # type: ignore[no-untyped-call]
-        return choice.bind([left, right], layout).output_node()  # type: ignore[no-untyped-call]
+        return choice.bind([left, right], layout).output_node()
