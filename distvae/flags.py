@@ -239,8 +239,8 @@ def _flag(field: str, kind: Any, default: Any) -> Flag:
     marks = getattr(kind, "__metadata__", ())
     other = [name for mark in marks if isinstance(mark, Aliases) for name in mark.names]
     names = () if Positional in marks else (f"--{field.replace('_', '-')}", *other)
-    several = Positional in marks and typing.get_origin(_bare(kind)) is tuple
-    whole, kind = kind, typing.get_args(_bare(kind))[0] if several else kind
+    several = Positional in marks and typing.get_origin(bare(kind)) is tuple
+    whole, kind = kind, typing.get_args(bare(kind))[0] if several else kind
     form = None if kind is bool else _form(kind)
     alone = next((mark.value for mark in marks if isinstance(mark, Alone)), None)
     form = form._replace(alone=alone) if form and alone else form
@@ -249,9 +249,9 @@ def _flag(field: str, kind: Any, default: Any) -> Flag:
 
 def _form(kind: Any) -> Form:
     """How a value of a type is written; None is the word, too."""
-    optional = type(None) in typing.get_args(_bare(kind))
-    kind = named(_bare(kind)) if optional else kind
-    if _bare(kind) is bool:
+    optional = type(None) in typing.get_args(bare(kind))
+    kind = named(bare(kind)) if optional else kind
+    if bare(kind) is bool:
         return Form(
             "[on|off]", lambda word: _one_of(SWITCH, word.lower()), "on or off", ("on", "off"), "on"
         )
@@ -264,7 +264,7 @@ def _form(kind: Any) -> Form:
 def _plain(kind: Any) -> Form:
     """How a value of a type without None is written."""
     marks = getattr(kind, "__metadata__", ())
-    kind = _bare(kind)
+    kind = bare(kind)
     word = next((mark for mark in marks if isinstance(mark, Word)), None)
     literal = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
     if literal := literal or (word.options if word else ()):
@@ -283,7 +283,7 @@ def _plain(kind: Any) -> Form:
     return Form(word.metavar if word else METAVARS[kind], kind, WORDS[kind])
 
 
-def _bare(kind: Any) -> Any:
+def bare(kind: Any) -> Any:
     """A type without the bounds of its values."""
     return kind.__origin__ if hasattr(kind, "__metadata__") else kind
 

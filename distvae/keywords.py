@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from distvae.errors import DistvaeError, shown
-from distvae.flags import Flag, Positional, groups_of
+from distvae.flags import Flag, Positional, bare, groups_of
 from distvae.hints import hint, value_meant
 from distvae.values import coerce, named
 
@@ -97,12 +97,8 @@ def _known(whole: Any) -> dict[str, _Taken]:
         for flag in group.flags:
             kind = hints[flag.field]
             if Positional not in getattr(kind, "__metadata__", ()):
-                found[flag.field] = _Taken(flag, _bare(kind))
+                found[flag.field] = _Taken(flag, bare(kind))
     return found
-
-
-def _bare(kind: Any) -> Any:
-    return kind.__origin__ if hasattr(kind, "__metadata__") else kind
 
 
 def _stands_alone(known: _Taken) -> bool:
@@ -113,7 +109,7 @@ def _stands_alone(known: _Taken) -> bool:
 
 def _plain(kind: Any) -> Any:
     """A type without None and bounds."""
-    return _bare(named(_bare(kind)))
+    return bare(named(bare(kind)))
 
 
 def _value(known: _Taken, value: Any, call: str) -> Any:

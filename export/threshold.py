@@ -16,6 +16,7 @@ from distvae.evaluation.passes import Block, Pass, through
 from distvae.export.convert import described, manifest_of
 from distvae.export.manifest import ThresholdRecord
 from distvae.models import VAE
+from distvae.places import evenly
 from distvae.runs import Run
 from distvae.terminal import progress_bar
 
@@ -56,7 +57,7 @@ def with_threshold(
 @torch.no_grad()
 def _scores(model: VAE, images: ResidentImages, count: int) -> NDArray[np.float64]:
     """Of held-out examples ``[N]``."""
-    rows = torch.from_numpy(np.linspace(0, count - 1, min(count, MOST)).astype(np.int64))
+    rows = torch.from_numpy(evenly(count, MOST))
     model = model.eval()
 
     def scores(block: Block) -> Tensor:

@@ -22,6 +22,7 @@ FLOORS = [
         "attributes",
         "choices",
         "lengths",
+        "places",
         "usual",
         "usage",
         "hints",

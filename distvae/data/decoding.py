@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
@@ -23,6 +22,7 @@ from distvae.data.sources import RawSplit
 from distvae.data.writing import Written, check_space, write_fields, write_numbers
 from distvae.domains.images import IMAGES, images_field
 from distvae.fields import Field
+from distvae.places import evenly
 
 LOOKED_AT = 64
 """Training images that say how all are read, unless a later one shows that it is otherwise."""
@@ -76,7 +76,7 @@ def _write(
 
 def _first_reading(split: RawSplit, config: DataConfig) -> Reading:
     """How to read images, by some that lie evenly in the split."""
-    places = np.unique(np.linspace(0, len(split.rows) - 1, LOOKED_AT).astype(np.int64))
+    places = evenly(len(split.rows), LOOKED_AT)
     rows = split.rows[places]
     encoded = zip(rows.tolist(), split.fetch(rows), strict=True)
     images = ((split.where(row, image), image) for row, image in encoded)

@@ -13,6 +13,7 @@ from distvae.data.sources.raw import UNLABELLED
 from distvae.data.store import ImageData, Split
 from distvae.files import reporting_disk_errors
 from distvae.images import save_grid
+from distvae.places import evenly
 
 COLUMNS, ROWS = 10, 20
 """Of the sheet: examples of a label, and labels."""
@@ -147,6 +148,6 @@ def write_examples(path: Path, data: ImageData) -> str:
 
 def _spaced(split: Split, rows: NDArray[np.int64], count: int = COLUMNS) -> NDArray[np.uint8]:
     """So many images that lie evenly among these rows, then black ones to fill the row up."""
-    places = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]
+    places = rows[evenly(len(rows), count)]
     missing = -len(places) % COLUMNS
     return np.pad(split.images[places], ((0, missing), (0, 0), (0, 0), (0, 0)))

@@ -14,6 +14,7 @@ from distvae.asking import written
 from distvae.attributes import main_label
 from distvae.data.identity import combined
 from distvae.files import TEMPORARY, replacing_file, write_json
+from distvae.places import evenly
 from distvae.reading import read_json
 from distvae.terminal import progress_bar, say
 from distvae.tools.encoding import Coder, Codes, coder_of
@@ -53,7 +54,7 @@ class Table(NamedTuple):
     @classmethod
     def of_embedding(cls, found: "Embedding") -> "Table":
         """Of latents in memory."""
-        rows = _evenly(len(found.rows))
+        rows = evenly(len(found.rows), MOST)
         labels = np.full(len(found.rows), -1) if found.labels is None else found.labels
         return cls(
             len(found.rows),
@@ -64,10 +65,6 @@ class Table(NamedTuple):
             np.array(found.splits)[rows],
             [found.ids[row] for row in rows],
         )
-
-
-def _evenly(count: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, count - 1, MOST).astype(np.int64)) if count else np.arange(0)
 
 
 def write_npz(path: Path, found: "Embedding") -> None:
@@ -229,7 +226,7 @@ def _sample(paths: Sequence[Path], coder: Coder, examples: Examples) -> Table:
     from pyarrow import parquet
 
     counts = [parquet.read_metadata(path).num_rows for path in paths]
-    chosen, first = _evenly(sum(counts)), 0
+    chosen, first = evenly(sum(counts), MOST), 0
     main, names = main_label(examples.data), examples.label_names
     wanted = ["id", *(f"z{name}" for name in coder.names)]
     wanted += ["split"] if len(examples.pieces) > 1 else []

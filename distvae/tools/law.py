@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
+from distvae.places import evenly
 from distvae.tools.batches import batches
 from distvae.tools.evidence import Counts, PixelLaw
-from distvae.tools.examples import open_examples
+from distvae.tools.examples import Examples, open_examples
 from distvae.tools.reading import BLOCK
 from distvae.tools.repairing import count_pixels
 from distvae.tools.trained import Trained
@@ -23,11 +24,8 @@ def law_of(trained: Trained, count: int) -> PixelLaw | None:
         trained: the model.
         count: training pictures to look at, or a few more.
     """
-    if trained.run is None or trained.run.bare:
-        return None
-    try:
-        examples = open_examples(trained, None, "train", tell=False)
-    except DistvaeError:
+    examples = _examples(trained)
+    if examples is None:
         return None
     counts, done = Counts(), 0
     for seen in batches(trained, examples, size=min(count, BLOCK)):
@@ -43,13 +41,19 @@ def training_pictures(trained: Trained, count: int) -> NDArray[np.float32] | Non
 
     None where they are not at hand.
     """
+    examples = _examples(trained)
+    if examples is None:
+        return None
+    stored = torch.from_numpy(examples.at(evenly(len(examples), count)).stored)
+    found: NDArray[np.float32] = trained.domain.to_expected_input(stored).float().numpy()
+    return found
+
+
+def _examples(trained: Trained) -> Examples | None:
+    """The training split of a run; None where it is not at hand."""
     if trained.run is None or trained.run.bare:
         return None
     try:
-        examples = open_examples(trained, None, "train", tell=False)
+        return open_examples(trained, None, "train", tell=False)
     except DistvaeError:
         return None
-    rows = np.unique(np.linspace(0, len(examples) - 1, count).astype(np.int64))
-    stored = torch.from_numpy(examples.at(rows).stored)
-    found: NDArray[np.float32] = trained.domain.to_expected_input(stored).float().numpy()
-    return found

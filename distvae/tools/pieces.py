@@ -17,6 +17,7 @@ from distvae.data.image_data import Split
 from distvae.data.pixels import NOTHING, Reading, Seen, count_channels, read_picture
 from distvae.data.sources.raw import RawSplit
 from distvae.errors import DistvaeError
+from distvae.places import evenly
 from distvae.terminal import warn
 
 LOOKED_AT = 64
@@ -198,7 +199,7 @@ def look(split: RawSplit, shape: tuple[int, ...], config: DataConfig) -> Looked:
     Raises:
         DistvaeError: none of them can be read, or it cannot be told what is white.
     """
-    places = np.unique(np.linspace(0, len(split.rows) - 1, LOOKED_AT).astype(np.int64))
+    places = evenly(len(split.rows), LOOKED_AT)
     sizes, channels, seen, failed = set(), set(), NOTHING, None
     for row, encoded in _fetched(split, places, lambda error: None):
         try:

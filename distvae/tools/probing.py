@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from distvae.draws.order import permutation
 from distvae.draws.philox import Stream
+from distvae.places import evenly
 
 FOLDS = 5
 MOST = 20_000
@@ -70,9 +71,7 @@ def probe(
     from distvae.evaluation.probes import linear_probe, nearest_vote
 
     rows = np.flatnonzero(labels >= 0)
-    rows = (
-        rows[np.unique(np.linspace(0, len(rows) - 1, MOST).astype(np.int64))] if len(rows) else rows
-    )
+    rows = rows[evenly(len(rows), MOST)]
     codes, labels = codes[rows].astype(np.float64), labels[rows]
     counts = np.bincount(labels) if len(labels) else np.zeros(0)
     if (counts > 1).sum() < 2:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
+from distvae.places import evenly
 from distvae.terminal import say
 from distvae.tools.latent_files import Table
 from distvae.tools.outputs import Outputs, write_csv
@@ -47,7 +48,7 @@ def project(codes: NDArray[np.floating], kind: Kind, seed: int = 0) -> Projectio
     """
     if len(codes) < 2:
         raise DistvaeError("a plane of one example", "expected at least two examples")
-    rows = np.unique(np.linspace(0, len(codes) - 1, MOST[kind]).astype(np.int64))
+    rows = evenly(len(codes), MOST[kind])
     if kind == "tsne" and len(rows) < 4:
         kind = "pca"  # there are no neighbours to keep
     if kind == "pca":

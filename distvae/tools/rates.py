@@ -13,6 +13,7 @@ from torch import Tensor
 from distvae.draws.philox import Stream
 from distvae.draws.steps import NoiseSource
 from distvae.latents import Latents
+from distvae.places import evenly
 from distvae.terminal import progress_bar
 from distvae.tools.batches import Seen, batches
 from distvae.tools.examples import Examples
@@ -53,7 +54,7 @@ def rates(trained: Trained, examples: Examples, space: Whitened) -> Rates:
         examples: what is encoded.
         space: of the model.
     """
-    chosen = evenly(examples)
+    chosen = some(examples)
     sums, means, exact = [], [], True
     with progress_bar("encoding", len(chosen)) as advance:
         for seen in batches(trained, chosen, advance=advance):
@@ -67,11 +68,11 @@ def rates(trained: Trained, examples: Examples, space: Whitened) -> Rates:
     return Rates(nats, whole, exact, len(whole))
 
 
-def evenly(examples: Examples) -> Examples:
+def some(examples: Examples) -> Examples:
     """At most ``MOST`` of some examples."""
     if len(examples) <= MOST:
         return examples
-    rows = np.unique(np.linspace(0, len(examples) - 1, MOST).astype(np.int64))
+    rows = evenly(len(examples), MOST)
     return examples.only(rows)
 
 

@@ -15,6 +15,7 @@ from distvae.drawings import write_rows
 from distvae.files import replacing_file
 from distvae.flags import Positional
 from distvae.labels import Labels
+from distvae.places import evenly
 from distvae.ranges import check_seed
 from distvae.terminal import progress_bar, say
 from distvae.tools.examples import Examples, open_examples
@@ -134,7 +135,7 @@ class Reconstruction(Pictured):
         from distvae.images import paired
 
         size = len(self.ids)
-        found = self.part(np.unique(np.linspace(0, size - 1, count).astype(np.int64)))
+        found = self.part(evenly(size, count))
         columns = min(10, len(found.ids))
         images = paired(found.originals, found.decoded, columns)
         names = ["original", "reconstruction"] * -(-len(found.ids) // columns)
@@ -234,7 +235,7 @@ def write_reconstructions(config: ReconstructConfig) -> None:
     size = len(examples)
     asked = outputs.only is not None and outputs.only.suffix == ".npz"
     whole = outputs.wants(".npz") and (asked or size <= MOST)
-    shown = np.unique(np.linspace(0, size - 1, config.count).astype(np.int64))
+    shown = evenly(size, config.count)
     kept, figures = [], PairFigures()
     for part in reconstructed(trained, examples, config.seed):
         figures.add(part.ids, part.words, part.figures(isinstance(trained.domain, Images)))

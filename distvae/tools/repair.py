@@ -16,6 +16,7 @@ from distvae.errors import DistvaeError
 from distvae.flags import Positional
 from distvae.labels import Labels
 from distvae.memory import check_memory
+from distvae.places import evenly
 from distvae.ranges import check_seed
 from distvae.terminal import say
 from distvae.tools.corruption import Noise, mask_of, noise_of
@@ -139,7 +140,7 @@ def write_repaired(config: RepairConfig) -> None:
         unknown="it is summed over",
     )
     count = config.count or (OWN if config.data is None else len(examples))
-    rows = np.unique(np.linspace(0, len(examples) - 1, count).astype(np.int64))
+    rows = evenly(len(examples), count)
     if len(rows) < len(examples):
         say(f"{len(rows):,} of {len(examples):,} {trained.domain.examples}, taken evenly")
     check_memory(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.images import to_uint8
+from distvae.places import evenly
 from distvae.terminal import progress_bar, say
 from distvae.tools.corruption import Noise
 from distvae.tools.examples import Examples
@@ -95,7 +96,7 @@ class Repair(Pictured):
     def sheet(self, caption: str = "") -> Sheet:
         """A column for each of some pictures: before, the answers, draws, and the truth."""
         count = min(COLUMNS, len(self.rows))
-        places = np.unique(np.linspace(0, len(self.rows) - 1, count).astype(np.int64))
+        places = evenly(len(self.rows), count)
         draws = min(SHOWN, self.draws.shape[1])
         rows = {
             "before": np.nan_to_num(self.before[places], nan=float(GREY)),

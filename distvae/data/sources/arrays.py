@@ -19,6 +19,7 @@ from distvae.data.sources.labels import Numbers
 from distvae.data.sources.raw import Notes, RawData, RawSplit
 from distvae.data.sources.splits import choose_splits
 from distvae.errors import DistvaeError, NotImagesError
+from distvae.places import evenly
 
 CHUNK, SAMPLE = 1024, 64
 MOST = 2**32
@@ -114,7 +115,7 @@ def _layout(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> L
                 f"those of {first} are {_times(inner)}",
                 "Bring all to one size before they are written.",
             )
-    sample = values[np.unique(np.linspace(0, values.shape[0] - 1, SAMPLE).astype(np.int64))]
+    sample = values[evenly(values.shape[0], SAMPLE)]
     layout = find_layout(sample)
     if layout is None or 0 in inner:
         raise NotImagesError(
