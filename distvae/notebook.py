@@ -28,8 +28,9 @@ from distvae.runs import (
     find_run,
     read_model_record,
 )
-from distvae.samples import Metrics, Samples, draw, html_table
+from distvae.samples import Metrics, Samples, draw
 from distvae.terminal import PROGRESS, QUIET, in_kernel, progress_bar, say
+from distvae.tools.html import table
 from distvae.tools.methods import Tools
 
 if TYPE_CHECKING:
@@ -260,4 +261,4 @@ class TrainedRun(Tools):
         if sheet is not None:
             content = base64.b64encode(sheet.read_bytes()).decode()
             picture = f'<img alt="generated" src="data:image/png;base64,{content}">'
-        return html_table(rows) + picture
+        return table(rows) + picture

@@ -4,7 +4,6 @@ Legend: N examples, S the axes of an example.
 """
 
 import dataclasses
-import html
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from distvae.drawings import Drawing, Examples
 from distvae.errors import DistvaeError
 from distvae.files import reporting_disk_errors
 from distvae.labels import Labels, label_indices, numbers_of
+from distvae.tools.html import table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +94,7 @@ class Samples:
             [*(f"{number:.4g}" for number in row.reshape(-1)), *known.values()]
             for row, known in zip(self.arrays[:SHOWN], self.given or ({},) * SHOWN, strict=False)
         ]
-        return html_table(rows, names)
+        return table(rows, names)
 
 
 def draw(model: "VAE", label: Labels | None, n: int, seed: int, temperature: float) -> Samples:
@@ -143,20 +143,13 @@ def _asked(label: Labels | None, attributes: Sequence[Attribute], n: int) -> tup
     return (lambda images: rows[images // n]), rows
 
 
-def html_table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
-    """Rows of text as a table of HTML."""
-    lines = [f"<th>{'</th><th>'.join(map(html.escape, header))}</th>"] if header else []
-    lines += [f"<td>{'</td><td>'.join(map(html.escape, row))}</td>" for row in rows]
-    return f"<table><tr>{'</tr><tr>'.join(lines)}</tr></table>"
-
-
 class Metrics(list[dict[str, Any]]):
     """A row for each line of a run's log, for ``pandas.DataFrame``; a notebook shows a table."""
 
     def _repr_html_(self) -> str:
         names = list(dict.fromkeys(name for row in self for name in row))
         rows = [[_shown(row.get(name, "")) for name in names] for row in self]
-        return html_table(rows, names)
+        return table(rows, names)
 
 
 def _shown(value: Any) -> str:

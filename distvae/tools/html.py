@@ -80,12 +80,16 @@ def picture(png: bytes, name: str) -> str:
 
 def rows_as_table(rows: Iterable[Sequence[str]], header: bool = False) -> str:
     """A table, whose first row may be the header; a wide one scrolls by itself."""
-    lines = []
-    for number, row in enumerate(rows):
-        kind = "th" if header and number == 0 else "td"
-        lines.append("".join(f"<{kind}>{_text(cell)}</{kind}>" for cell in row))
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="scroll"><table>{body}</table></div>'
+    cells = [[printable(cell) for cell in row] for row in rows]
+    count = 1 if header else 0
+    return f'<div class="scroll">{table(cells[count:], *cells[:count])}</div>'
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
+    """Rows of text as a table, below a header if there is one."""
+    lines = ["".join(f"<th>{escape(cell)}</th>" for cell in header)] if header else []
+    lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def preformatted(text: str) -> str:
