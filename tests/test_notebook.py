@@ -171,7 +171,7 @@ def free_port() -> int:
     return number
 
 
-LAUNCHED = """
+LAUNCHED = r"""
 import numpy as np
 from accelerate import notebook_launcher
 
@@ -181,7 +181,8 @@ def work():
     settings = dict(model="vae", hidden=16, batch_size=10, max_steps=4, threads=1)
     for name in ("two", "more"):
         run = distvae.train(images, output=name, **settings)
-        print(run.record.world.processes, run.step)
+        # one write: lines of two processes may meet, and stay whole
+        print(f"{run.record.world.processes} {run.step}\n", end="", flush=True)
 
 if __name__ == "__main__":
     import sys
@@ -197,5 +198,5 @@ def test_a_launcher_of_notebooks_starts_several(
     words = [sys.executable, "work.py", "2", free_port()]
     ended = run_process(words, tmp_path, {**environment, "ACCELERATE_USE_CPU": "1"})
     assert ended.code == 0, ended.err
-    assert ended.out.count("2 4") == 4
+    assert ended.out.count("2 4\n") == 4
     assert weights(tmp_path / "two") == weights(tmp_path / "more")
