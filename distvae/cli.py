@@ -3,10 +3,12 @@
 import atexit
 import importlib
 import os
+import shutil
 import sys
+import textwrap
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 import distvae
@@ -25,17 +27,18 @@ from distvae.packages import reporting_missing_packages
 from distvae.streams import Streams
 from distvae.terminal import PROGRESS, QUIET, is_terminal, progress_mode, say, speaks
 from distvae.text import printable, shortened
+from distvae.usage import line_width, listed
 
 PATIENCE = 5.0
 """Seconds."""
 LONGEST = 4000
 """Characters of a message, of which what was given may be a part."""
-USAGE = "usage: distvae COMMAND [OPTIONS]        (distvae COMMAND --help teaches)"
-BELOW = """\
-A RUN is a run folder, one of its checkpoints or an ONNX file; left out, it is the newest run in runs/.
-Every command takes these; `distvae --version` names this version:
-
-"""
+USAGE = "usage: distvae COMMAND [OPTIONS]"
+BELOW = (
+    "`distvae COMMAND --help` teaches a command. A RUN is a run folder, one of its checkpoints or an"
+    " ONNX file; left out, it is the newest run in runs/.",
+    "Every command takes these; `distvae --version` names this version:",
+)
 
 
 def train(arguments: list[str]) -> int:
@@ -133,18 +136,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def overview() -> str:
     """What commands there are, and what every one takes."""
+    width = line_width(shutil.get_terminal_size().columns)
     others = [name for name in COMMANDS if name not in TOOLS]
-    tools = f"\nWith a trained model:\n\n{_listed(TOOLS)}" if TOOLS else ""
-    return f"{USAGE}\n\n{_listed(others)}{tools}\n{BELOW}{_rows(EVERYWHERE)}"
+    below = (textwrap.fill(part, width) for part in BELOW)
+    parts = [USAGE, _listed(others), "With a trained model:", _listed(TOOLS), *below]
+    return "\n\n".join([*parts, listed(EVERYWHERE, width).rstrip()])
 
 
 def _listed(names: Iterable[str]) -> str:
-    return _rows({name: COMMANDS[name].about for name in names})
-
-
-def _rows(told: Mapping[str, str]) -> str:
-    left = max(map(len, told))
-    return "".join(f"  {name:<{left}}  {about}\n" for name, about in told.items())
+    width = line_width(shutil.get_terminal_size().columns)
+    return listed({name: COMMANDS[name].about for name in names}, width).rstrip()
 
 
 def _named(words: list[str]) -> str:

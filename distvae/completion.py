@@ -30,7 +30,9 @@ class CompletionConfig:
     """
 
     EXAMPLES = (
-        'eval "$(distvae completion bash)"     # in ~/.bashrc; for zsh the same in ~/.zshrc',
+        "# in ~/.bashrc; in ~/.zshrc with zsh in place of bash:",
+        'eval "$(distvae completion bash)"',
+        "# for fish, once:",
         "distvae completion fish > ~/.config/fish/completions/distvae.fish",
     )
 

@@ -6,17 +6,19 @@ import inspect
 import itertools
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from distvae.text import shortened
 
 if TYPE_CHECKING:
     from distvae.flags import Flag, Group
 
 ALL = "--help-all"
-LEFT, NARROWEST, WIDEST = 24, 60, 120
+LEFT, NARROWEST, WIDEST = 24, 40, 120
 """Most characters of a flag that has its help beside it; of a line at least and at most."""
+LESS = 0.4
+"""Of a line is for a flag at most, where that is less."""
+WHOLE = "\u00a0"
+"""Between words that stay on one line."""
 ROUND, PLAIN = "╭╮╰╯─│", "++++-|"
 HELP = ("-h, --help", "Show this help and exit.")
 Row = tuple[str, str]
@@ -54,21 +56,68 @@ def usage(
     common = getattr(kind, "COMMON", ())
     short = bool(common) and not asked
     groups = [group for group in groups if asked in ("", ALL, group.field)]
-    width = max(NARROWEST, min(width, WIDEST))
+    width = line_width(width)
     boxes = [_first(common, groups, width)] if short else list(_boxes(groups))
     rows = [row for box in boxes for row in box.rows]
-    left = max(len(flag) for flag, _ in rows if len(flag) <= LEFT)
+    left = _left((flag for flag, _ in rows), width)
     by_place = (flag for flag, _ in rows if flag.startswith("["))
     line = " ".join(["usage:", prog, "[-h]", "[OPTIONS]", *by_place])
-    about = [textwrap.fill(part, width) for part in (inspect.getdoc(kind) or "").split("\n\n")]
+    line = textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False)
+    about = [
+        textwrap.fill(part, width, break_on_hyphens=False)
+        for part in (inspect.getdoc(kind) or "").split("\n\n")
+    ]
     if examples := getattr(kind, "EXAMPLES", ()):
-        about.append("\n".join(f"  {example}" for example in examples))
+        about.append("\n".join(_example(example, width) for example in examples))
     signs = ROUND if _can_show(ROUND, encoding) else PLAIN
     drawn = [each for box in boxes for each in _drawn(box, left, width, signs)]
     if short:
         names = "|".join(group.field for group in groups if group.field)
-        drawn += [f"{prog} {ALL}: every flag, in full", f"{prog} --help {names}: those of one kind"]
+        drawn += [
+            textwrap.fill(f"{prog} {ALL}: every flag, in full", width, break_on_hyphens=False),
+            textwrap.fill(f"{prog} --help {names}: those of one kind", width),
+        ]
     return "\n\n".join([line, *about, "\n".join(drawn)])
+
+
+def line_width(columns: int) -> int:
+    """Characters of a line of help on a terminal of so many columns."""
+    return max(NARROWEST, min(columns, WIDEST))
+
+
+def listed(told: Mapping[str, str], width: int) -> str:
+    """Names, and beside or below each what it is."""
+    left = _left(told, width)
+    lines: list[str] = []
+    for name, about in told.items():
+        room = width - left - 4
+        parts = textwrap.wrap(about, room, break_on_hyphens=False)
+        lines += [f"  {name:<{left}}  {parts.pop(0)}"] if len(name) <= left else [f"  {name}"]
+        lines += [f"{'':<{left + 4}}{part}" for part in parts]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _left(names: Iterable[str], width: int) -> int:
+    """Characters that names have which stand beside what they are."""
+    most = min(LEFT, int(LESS * width))
+    return max((len(name) for name in names if len(name) <= most), default=most)
+
+
+def _example(command: str, width: int) -> str:
+    """A command line, which goes on after a backslash where it is too long, or a remark.
+
+    A flag stays with its value.
+    """
+    remark = command.startswith("# ")
+    on, next_line = ("", "  # ") if remark else (" \\", "    ")
+    parts = textwrap.wrap(
+        re.sub(r"(--[a-z-]+) (?!-)", f"\\1{WHOLE}", f"  {command}"),
+        width - len(on),
+        subsequent_indent=next_line,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return f"{on}\n".join(parts).replace(WHOLE, " ")
 
 
 def _first(common: Sequence[str], groups: Iterable["Group"], width: int) -> Box:
@@ -78,8 +127,9 @@ def _first(common: Sequence[str], groups: Iterable["Group"], width: int) -> Box:
         helps = helps_of(type(group.holder))
         rows |= {flag.field: _brief(flag, helps[flag.field]) for flag in group.flags}
     found = [rows[field] for field in common]
-    room = width - 6 - max(len(flag) for flag, _ in found if len(flag) <= LEFT)
-    return Box("what most people set", "", [(flag, shortened(it, room)) for flag, it in found])
+    room = width - 6 - _left((flag for flag, _ in found), width)
+    brief = [(flag, textwrap.shorten(it, room, placeholder=" …")) for flag, it in found]
+    return Box("what most people set", "", brief)
 
 
 def _brief(flag: "Flag", text: str) -> Row:
@@ -152,7 +202,7 @@ def _drawn(box: Box, left: int, width: int, signs: str) -> Iterator[str]:
     yield f"{corners[0]}{across} {box.title} ".ljust(width - 1, across) + corners[1]
     if box.about:
         for paragraph in box.about.split("\n\n"):
-            yield from map(line, textwrap.wrap(paragraph, inside))
+            yield from map(line, textwrap.wrap(paragraph, inside, break_on_hyphens=False))
         yield line(across * inside)
     for flag, told in box.rows:
         room = inside - left - 2

@@ -99,10 +99,22 @@ def test_every_help_teaches(command: Command, name: str) -> None:
     assert told.startswith(f"usage: distvae {name} ")
     for programmer in ("{None}", "(default: None)", "(default: ())", " STR", "NoneType"):
         assert programmer not in told
-    examples = re.findall(rf"^  .*?(distvae {name}.*?)[#>)]?.*$", told, re.MULTILINE)
+    whole = told.replace(" \\\n   ", "")  # a long example goes on in the next line
+    examples = re.findall(rf"^  .*?(distvae {name}[^#>)\n]*)", whole, re.MULTILINE)
     assert examples
     for example in examples:
         assert "is not known" not in command(*shlex.split(example)[1:], "--help").err
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_no_line_of_any_help_is_wider_than_the_terminal(
+    command: Command, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for words in ("", "bench", "train --help-all", *COMMANDS):
+        lines = command(*words.split(), "--help").out.splitlines()
+        assert lines
+        assert [line for line in lines if len(line) > columns] == [], words
 
 
 def test_help_of_metrics_has_a_line_for_each(command: Command) -> None:

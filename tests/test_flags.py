@@ -152,7 +152,7 @@ def test_help_tells_of_every_flag(
     ):
         assert words in told
     widths = {len(line) for line in told.splitlines() if line[:1] in ("╭", "│", "╰")}
-    assert widths == {min(max(columns, 60), 120)}
+    assert widths == {min(max(columns, 40), 120)}
 
 
 def test_boxes_are_of_signs_that_the_output_has(environment: dict[str, str]) -> None:
