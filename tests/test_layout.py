@@ -142,7 +142,16 @@ EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sa
 EXPORTED += ["promised", "encoder", "sample", "scorer"]
 TORCHLESS_TOOLS = ["trained", "examples", "reading", "sources", "pieces", "memory", "given"]
 TORCHLESS_TOOLS += ["score", "scoring", "score_pictures", "detection"]
-TORCHLESS_TOOLS += ["outputs"]
+TORCHLESS_TOOLS += ["outputs", "encoding", "embed", "space", "exported_space", "reconstruct"]
+TORCHLESS_TOOLS += [
+    "interpolate",
+    "paths",
+    "smoothness",
+    "traverse",
+    "planes",
+    "manifold",
+    "spaces",
+]
 """What tools share, but for what computes with weights."""
 LIGHT += [
     "tools",

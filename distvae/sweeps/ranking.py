@@ -5,9 +5,8 @@ from distvae.sweeps.grid import SEED
 from distvae.sweeps.results import UDR, Result
 from distvae.sweeps.udr import Encoded, udr
 from distvae.tools.examples import Examples, open_examples
-from distvae.tools.rates import rates
+from distvae.tools.spaces import space_of
 from distvae.tools.trained import Trained, open_trained
-from distvae.tools.whitened import whitened
 
 
 def check_seeds(settings: dict[str, tuple[str, ...]]) -> None:
@@ -48,5 +47,6 @@ def rank(results: list[Result]) -> None:
 
 def _encoded(trained: Trained, examples: Examples) -> Encoded:
     """What a model makes of the examples, in the space in which its prior is even."""
-    found = rates(trained, examples, whitened(trained.model))
+    found = space_of(trained).rates(examples)
+    assert found.nats is not None  # as the weights are there
     return Encoded(found.means, found.nats)

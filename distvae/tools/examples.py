@@ -2,7 +2,7 @@
 
 Pictures are scaled and converted as those of the run were; what is done so is told in a line each.
 
-Legend: N examples, S the axes of an example.
+Legend: N examples, S the axes of an example, A attributes of the model.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distvae.asking import example_flag
-from distvae.attribute_values import asked_values
+from distvae.attribute_values import Values, asked_values
 from distvae.attributes import is_label, main_label
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import label_flag, label_indices
@@ -37,6 +37,7 @@ def open_examples(
     split: str | None = None,
     label: str | None = None,
     *,
+    fixed: Values | None = None,
     label_column: str | None = None,
     image_column: str | None = None,
     unknown: str = LARGEST,
@@ -53,6 +54,7 @@ def open_examples(
             ``test``, of other data ``all``.
         label: what examples are given, as a command line writes it, one for all or one for each;
             None takes what the data say.
+        fixed: the same in numbers ``[1, A]``.
         label_column: that of the data, where it is not found.
         image_column: the same.
         unknown: what is done about a label that is not known, in words.
@@ -73,6 +75,7 @@ def open_examples(
         asked = Asked(data, label_column, image_column)
         opened = _other(trained, asked, split or ALL)
     examples = opened if label is None else _labelled(opened, label)
+    examples = examples if fixed is None else examples.given_all(fixed)
     notes = [*opened.notes, *_told_of_labels(examples, trained, label, unknown)]
     for note in notes if tell else ():
         say(note)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from distvae.asking import parse_asked
+from distvae.asking import parse_asked, written
 from distvae.attribute_values import Values, asked_values
 from distvae.attributes import LABEL, Attribute, is_label, main_label
 from distvae.errors import DistvaeError
@@ -58,6 +58,15 @@ def rows_of_labels(labels: Labels | None, attributes: Sequence[Attribute]) -> Va
         names = ", ".join(each.name for each in attributes)
         raise DistvaeError(f"labels are {labels!r}", f"expected a mapping from {names}")
     return label_indices(labels, attributes[0].labels).astype(np.float32)[:, None]
+
+
+def words_of(given: Values | None, attributes: Sequence[Attribute]) -> str:
+    """What one example is given ``[1, A]``, in words; empty of a model that is given nothing."""
+    if given is None:
+        return ""
+    words = written(np.asarray(given, np.float32), attributes)
+    pairs = zip(attributes, words, strict=True)
+    return ", ".join(f"{each.name} {word[0]}" for each, word in pairs if word[0])
 
 
 def matched(

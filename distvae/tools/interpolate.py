@@ -6,7 +6,7 @@ Legend: N stops, D coordinates, T frames of a part, S the axes of an example, A 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -22,13 +22,12 @@ from distvae.ranges import check_seed
 from distvae.terminal import say
 from distvae.tools.examples import Examples, open_examples
 from distvae.tools.gif import save_gif
-from distvae.tools.given import rows_of_text
+from distvae.tools.given import rows_of_text, words_of
 from distvae.tools.outputs import Outputs
-from distvae.tools.trained import Trained, open_trained
+from distvae.tools.paths import Interpolation, drawn_stops, encoded_stops, through
+from distvae.tools.spaces import space_of
+from distvae.tools.trained import DECODER, Trained, open_trained
 from distvae.values import Count, FileName, LabelNames, PathName, RunName
-
-if TYPE_CHECKING:
-    from distvae.tools.paths import Interpolation
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,11 @@ class InterpolateConfig:
         "distvae interpolate runs/mnist-cvae a.png b.png c.png --label 7",
         "distvae interpolate runs/mnist-cvae --label 3,8",
         "distvae interpolate runs/photos --seeds 0,1,2 --path linear",
+        "distvae interpolate runs/photos/onnx a.png b.png",
     )
 
     run: Annotated[RunName | None, Positional] = None
-    """Run folder or one of its checkpoints; left out: the newest run."""
+    """Run folder, one of its checkpoints, or its folder of ONNX files, which needs no PyTorch; left out: the newest run."""
     images: Annotated[tuple[FileName, ...], Positional] = ()
     """Pictures, two or more; or one folder, table or array file of so many examples."""
     label: LabelNames | None = None
@@ -72,11 +72,11 @@ def interpolate(
     seeds: Sequence[int] = (),
     steps: int = 10,
     path: Literal["spherical", "linear"] = "spherical",
-) -> "Interpolation":
+) -> Interpolation:
     """A path through images, or through draws of the prior.
 
     Args:
-        model: a :class:`distvae.VAE`, or the name of a run or a checkpoint.
+        model: a :class:`distvae.VAE`, or the name of a run, a checkpoint or a folder of ONNX files.
         images: two or more, as :func:`distvae.tools.embed.embed` takes them; None for draws.
         labels: of the stops: one for all or one for each.
         seeds: of the draws: one for all labels or one for each.
@@ -86,15 +86,14 @@ def interpolate(
     Raises:
         DistvaeError: there are not at least two stops, or they do not fit the model.
     """
-    from distvae.tools.paths import drawn_stops, encoded_stops, through
-
-    trained = Trained.of(model)
+    trained = Trained.of(model, onnx=DECODER)
+    space = space_of(trained)
     if images is None:
-        stops = drawn_stops(trained, labels, seeds)
+        stops = drawn_stops(trained, space, labels, seeds)
     else:
         data = images if labels is None else (images, labels)
-        stops = encoded_stops(trained, open_examples(trained, data, tell=False), 0)
-    return through(trained, stops, steps, path)
+        stops = encoded_stops(space, open_examples(trained, data, tell=False), 0)
+    return through(trained, space, stops, steps, path)
 
 
 def write_interpolation(config: InterpolateConfig) -> None:
@@ -104,21 +103,23 @@ def write_interpolation(config: InterpolateConfig) -> None:
         DistvaeError: no such run or image, fewer than two stops, or an output that cannot be
             written.
     """
-    from distvae.tools.paths import drawn_stops, encoded_stops, through
-
     check_seed(config.seed)
     config = _with_images(config)
     if config.steps < 2:
         raise DistvaeError(f"--steps is {config.steps}", "expected at least 2, the two ends")
-    trained = open_trained(config.run)
+    trained = open_trained(config.run, onnx=DECODER)
     endings = (".png", ".gif") if isinstance(trained.domain, Images) else (".csv",)
     outputs = Outputs(trained, "interpolate", config.output, (*endings, ".npz"))
+    space = space_of(trained)
     if config.images:
-        stops = encoded_stops(trained, _examples(trained, config), config.seed)
+        stops = encoded_stops(space, _examples(trained, config), config.seed)
     else:
         labels = None if config.label is None else rows_of_text(config.label, trained.attributes)
-        stops = drawn_stops(trained, labels, config.seeds)
-    found = through(trained, stops, config.steps, config.path)
+        stops = drawn_stops(trained, space, labels, config.seeds)
+        if labels is None and trained.conditional:
+            assert stops.given is not None
+            say(f"no --label: all are given {words_of(stops.given[:1], trained.attributes)}")
+    found = through(trained, space, stops, config.steps, config.path)
     _write(outputs, trained, found)
     parts = len(found.frames)
     if len(set(found.labels)) > 1:
@@ -150,7 +151,7 @@ def _examples(trained: Trained, config: InterpolateConfig) -> Examples:
     return open_examples(trained, data, label=config.label)
 
 
-def _write(outputs: Outputs, trained: Trained, found: "Interpolation") -> None:
+def _write(outputs: Outputs, trained: Trained, found: Interpolation) -> None:
     if outputs.wants(".npz"):
         _write_npz(outputs, found)
     if not isinstance(trained.domain, Images):
@@ -164,7 +165,7 @@ def _write(outputs: Outputs, trained: Trained, found: "Interpolation") -> None:
         save_gif(outputs.path("interpolation.gif"), [grid(frame[None], 1) for frame in whole])
 
 
-def _write_rows(outputs: Outputs, trained: Trained, found: "Interpolation") -> None:
+def _write_rows(outputs: Outputs, trained: Trained, found: Interpolation) -> None:
     rows = found.frames.reshape(-1, *found.frames.shape[2:])
     parts, steps = found.frames.shape[:2]
     part = [name for name in found.parts for _ in range(steps)]
@@ -173,7 +174,7 @@ def _write_rows(outputs: Outputs, trained: Trained, found: "Interpolation") -> N
     write_rows(outputs.path("interpolation.csv"), header, [(rows, [part, times])])
 
 
-def _write_npz(outputs: Outputs, found: "Interpolation") -> None:
+def _write_npz(outputs: Outputs, found: Interpolation) -> None:
     from distvae.files import replacing_file
 
     arrays: dict[str, Any] = {"frames": found.frames, "names": np.array(found.names)}

@@ -19,11 +19,12 @@ from distvae.flags import Positional
 from distvae.labels import Labels
 from distvae.terminal import progress_bar, say
 from distvae.text import file_name
-from distvae.tools.examples import open_examples
 from distvae.tools.given import rows_of_labels, rows_of_text
 from distvae.tools.outputs import Outputs
+from distvae.tools.planes import Base, plane_of, strengths_of
 from distvae.tools.sheets import Pictured, Sheet
-from distvae.tools.trained import Trained, open_trained
+from distvae.tools.spaces import space_of
+from distvae.tools.trained import DECODER, Trained, open_trained
 from distvae.values import Count, DataName, LabelNames, PathName, RunName
 
 MOST_LABELS = 20
@@ -43,10 +44,11 @@ class ManifoldConfig:
         "distvae manifold runs/mnist-tutorial",
         "distvae manifold runs/mnist-cvae --label 7 --plane principal",
         "distvae manifold runs/photos --latent 3,5 --size 12",
+        "distvae manifold runs/mnist-vae/onnx",
     )
 
     run: Annotated[RunName | None, Positional] = None
-    """Run folder or one of its checkpoints; left out: the newest run."""
+    """Run folder, one of its checkpoints, or its folder of ONNX files, which needs no PyTorch; left out: the newest run."""
     plane: Literal["latents", "principal"] = "latents"
     """That of the two latents of the greatest rates, or that of the two principal directions of the means of examples, in the space in which the prior is even."""
     latent: tuple[int, ...] = ()
@@ -56,7 +58,7 @@ class ManifoldConfig:
     label: LabelNames | None = None
     """What a conditional model is given, one or several; left out: every label, a sheet each."""
     data: DataName | None = None
-    """What rates and directions are measured on; left out: the test split of the run."""
+    """What rates and directions are measured on; left out: the test split of the run, where it is at hand."""
     output: PathName | None = None
     """A folder, or, of one label, a file that ends in .png, .npz or, of tables, .csv; left out: RUN/manifold."""
 
@@ -107,17 +109,18 @@ def manifold(
     """Examples over a plane of latents, at even quantiles of the prior.
 
     Args:
-        model: a :class:`distvae.VAE`, or the name of a run or a checkpoint.
+        model: a :class:`distvae.VAE`, or the name of a run, a checkpoint or a folder of ONNX files.
         label: what a conditional model is given; None takes the first.
         size: examples a side.
         plane: of two latents, or of two principal directions of posterior means.
         latents: the two latents; empty takes those of the greatest rates.
-        data: what rates and directions are measured on; None is the run's test split.
+        data: what rates and directions are measured on; None is the run's test split, where it is
+            at hand.
 
     Raises:
         DistvaeError: there are no two such latents, or something does not fit the model.
     """
-    trained = Trained.of(model)
+    trained = Trained.of(model, onnx=DECODER)
     rows = rows_of_labels(label, trained.attributes)
     (found,) = _drawn(trained, rows, size, plane, latents, data, tell=False)
     return found
@@ -129,7 +132,7 @@ def write_manifold(config: ManifoldConfig) -> None:
     Raises:
         DistvaeError: no such run or latent, or an output that cannot be written.
     """
-    trained = open_trained(config.run)
+    trained = open_trained(config.run, onnx=DECODER)
     pictures = isinstance(trained.domain, Images)
     endings = (".png" if pictures else ".csv", ".npz")
     outputs = Outputs(trained, "manifold", config.output, endings)
@@ -183,26 +186,21 @@ def _drawn(
     tell: bool = True,
 ) -> list[Manifold]:
     """A plane for each row of what the model is given."""
-    from distvae.tools.planes import Base, decoded, plane_of
-    from distvae.tools.rates import rates
-    from distvae.tools.whitened import whitened
-
     if size < 2:
         raise DistvaeError(f"--size is {size}", "expected at least 2")
-    space = whitened(trained.model)
+    space = space_of(trained)
     if len(space.names) < 2:
         raise DistvaeError("this model has one latent", "a plane takes two", "Take traverse.")
     _check_latents(latents, len(space.names), plane)
-    measured = rates(trained, open_examples(trained, data, tell=tell), space)
+    each = [None] if rows is None else [rows[row : row + 1] for row in range(len(rows))]
+    bases = [Base.of(trained, space, None, given) for given in each]
+    measured = strengths_of(trained, space, data, bases[0], tell)
     axes, told = plane_of(measured, space, plane, latents)
     shares = np.linspace(*ENDS, size)
-    each = [None] if rows is None else [rows[row : row + 1] for row in range(len(rows))]
     result = []
-    with progress_bar("drawing", len(each)) as advance:
-        for given in each:
-            base = Base.of(trained, space, None, given, tell=False)
-            points = space.over(axes, shares, base.context(1), base.point)
-            frames = decoded(trained, space, points, base)
+    with progress_bar("drawing", len(bases)) as advance:
+        for base in bases:
+            frames = space.made(space.over(axes, shares, base.given), base.given).stored
             whole = frames.reshape(size, size, *frames.shape[1:])
             result.append(Manifold(whole, shares, axes, told, base.known, space.told))
             advance(1)

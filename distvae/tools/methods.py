@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from distvae.tools.embed import Embedding
     from distvae.tools.manifold import Manifold
     from distvae.tools.paths import Interpolation
-    from distvae.tools.reconstruct import Reconstruction
+    from distvae.tools.reconstruction import Reconstruction
     from distvae.tools.repaired import Repair
     from distvae.tools.score import ScoreResult
     from distvae.tools.traverse import Traversal

@@ -1,7 +1,7 @@
 """Where a tool writes, and the lines that end its command."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distvae.errors import DistvaeError
@@ -86,7 +86,7 @@ class Outputs:
         say(f"written to {self.folder}: {listed}")
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table whole."""
     with (
         replacing_file(path) as temporary,

@@ -4,7 +4,7 @@ Legend: B examples of a block.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,42 +13,55 @@ from distvae.text import counted
 
 
 class PairFigures:
-    """What is measured of examples that come block by block."""
+    """What is measured of examples that come block by block.
 
-    def __init__(self) -> None:
-        self._rows: list[list[str]] = []
-        self._columns: dict[str, list[NDArray[np.float64]]] = {}
+    Args:
+        pictures: whether they are pictures, which have PSNR and SSIM, or rows of a table.
+        nats: whether the parts of the bound are known.
+    """
 
-    def add(
-        self, ids: Sequence[str], labels: Sequence[str], found: Mapping[str, NDArray[np.float64]]
-    ) -> None:
-        """Take in a block: names and labels of its examples, and figures ``[B]`` by name."""
-        for name, values in found.items():
-            self._columns.setdefault(name, []).append(values)
-        for row, (name, label) in enumerate(zip(ids, labels, strict=True)):
-            self._rows.append([name, label, *(f"{values[row]:.6g}" for values in found.values())])
+    def __init__(self, pictures: bool, nats: bool) -> None:
+        near = ("psnr", "ssim") if pictures else ("rmse",)
+        self._pictures, self._nats = pictures, ("elbo", "distortion", "rate") if nats else ()
+        self._columns: dict[str, list[NDArray[np.float64]]] = {
+            name: [] for name in (*near, *self._nats)
+        }
 
     @property
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """A header, and a row for each example."""
-        return ["id", "label", *self._columns], self._rows
+    def header(self) -> list[str]:
+        """Of the table."""
+        return ["id", "label", *self._columns]
+
+    def rows(
+        self, ids: Sequence[str], labels: Sequence[str], found: Mapping[str, NDArray[np.float64]]
+    ) -> Iterator[list[str]]:
+        """Take in a block: names and labels of its examples, and figures ``[B]`` by name.
+
+        Gives the rows of the table.
+        """
+        values = [found[name] for name in self._columns]
+        for name, each in zip(self._columns, values, strict=True):
+            self._columns[name].append(each)
+        for row, (name, label) in enumerate(zip(ids, labels, strict=True)):
+            yield [name, label, *(f"{each[row]:.6g}" for each in values)]
 
     @property
     def caption(self) -> str:
         """How near reconstructions come, in short."""
-        if "psnr" in self._columns:
+        if self._pictures:
             return f"PSNR {self._mean('psnr')[0]:.2f} dB, SSIM {self._mean('ssim')[0]:.3f}"
         return f"error {self._mean('rmse')[0]:.3f} deviations of a column"
 
     def line(self, what: str) -> str:
         """All figures, with standard errors over the examples."""
-        if "psnr" in self._columns:
+        if self._pictures:
             near = f"PSNR {self._told('psnr', 2)} dB, SSIM {self._told('ssim', 4)}"
         else:
             near = f"root mean square error {self._told('rmse', 4)} deviations of a column"
-        parts = [f"{name} {self._told(name, 2)}" for name in ("elbo", "distortion", "rate")]
-        one, count = what.removesuffix("s"), counted(len(self._rows), what)
-        return f"{count}: {near}; nats per {one}: {', '.join(parts)}"
+        count = counted(sum(map(len, next(iter(self._columns.values())))), what)
+        parts = [f"{name} {self._told(name, 2)}" for name in self._nats]
+        nats = f"nats per {what.removesuffix('s')}: {', '.join(parts)}"
+        return f"{count}: {near}; {nats if parts else 'exported files tell no nats'}"
 
     def _told(self, name: str, decimals: int) -> str:
         mean, error = self._mean(name)

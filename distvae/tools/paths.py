@@ -10,24 +10,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from distvae.asking import written
 from distvae.attribute_values import Values
 from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
-from distvae.models import VAE
 from distvae.ranges import check_seed
 from distvae.text import counted
-from distvae.tools.batches import batches, context_of
 from distvae.tools.examples import Examples
 from distvae.tools.given import rows_of_labels
 from distvae.tools.sheets import Pictured, Sheet
 from distvae.tools.smoothness import Smoothness, features_of, smoothness
+from distvae.tools.space import Made, Points, Space
 from distvae.tools.trained import Trained
-from distvae.tools.whitened import Whitened, whitened
 
 Form = Literal["spherical", "linear"]
 MOST = 20
@@ -85,7 +81,7 @@ class Interpolation(Pictured):
 class Stops:
     """Where a path goes."""
 
-    coordinates: Tensor
+    points: Points
     """``[N, D]``."""
     given: Values | None
     """What the model is given at each ``[N, A]``."""
@@ -95,34 +91,22 @@ class Stops:
     notes: tuple[str, ...] = ()
 
 
-def encoded_stops(trained: Trained, examples: Examples, seed: int) -> Stops:
+def encoded_stops(space: Space, examples: Examples, seed: int) -> Stops:
     """Stops at the posterior means of examples."""
     if not 2 <= len(examples) <= MOST:
         raise DistvaeError(
             f"{examples.name} has {counted(len(examples), examples.domain.examples)}",
             f"expected two to {MOST} to go through",
         )
-    space, model = whitened(trained.model), trained.model
-    coordinates, given, stored, rows = [], [], [], []
-    with torch.no_grad():
-        for seen in batches(trained, examples, seed):
-            means = model.means(seen.expected, seen.context)
-            coordinates.append(space.of(means, seen.context))
-            given.append(seen.part.given)
-            stored.append(seen.part.stored)
-            rows.append(seen.part.rows)
+    found = space.located(examples, seed)
     if examples.lost:
         examples.refuse_lost("every stop is needed")
-    values = (
-        None if given[0] is None else np.concatenate([each for each in given if each is not None])
-    )
-    names = tuple(Path(name).stem for name in examples.names(np.concatenate(rows)))
-    return Stops(torch.cat(coordinates), values, names, np.concatenate(stored), examples.notes)
+    names = tuple(Path(name).stem for name in examples.names(found.rows))
+    return Stops(found.points, found.given, names, found.stored, examples.notes)
 
 
-def drawn_stops(trained: Trained, labels: Any, seeds: Sequence[int]) -> Stops:
+def drawn_stops(trained: Trained, space: Space, labels: Any, seeds: Sequence[int]) -> Stops:
     """Stops at draws of the prior."""
-    model = trained.model
     given = rows_of_labels(labels, trained.attributes)
     count = max(len(given) if given is not None else 1, len(seeds) or 1)
     count = count if count > 1 or seeds else USUAL
@@ -138,34 +122,26 @@ def drawn_stops(trained: Trained, labels: Any, seeds: Sequence[int]) -> Stops:
         check_seed(seed)
     seeds = seeds * count if len(seeds) == 1 else seeds
     given = np.repeat(given, count, 0) if given is not None and len(given) == 1 else given
-    dim = model.latents.noise_dim
-    noise = np.concatenate([standard_normal(seed, 0, 1, dim) for seed in seeds])
-    with torch.no_grad():
-        context = context_of(model, given, count)
-        latents = model.latents.draw(torch.from_numpy(noise).to(model.device), context)
-        coordinates = whitened(model).of(latents, context)
+    noise = np.concatenate([standard_normal(seed, 0, 1, space.noise_dim) for seed in seeds])
     names = tuple(f"seed {seed}" for seed in seeds)
-    return Stops(coordinates, given, names, None)
+    return Stops(space.of_noise(noise, given), given, names, None)
 
 
-def through(trained: Trained, stops: Stops, steps: int, form: Form) -> Interpolation:
+def through(trained: Trained, space: Space, stops: Stops, steps: int, form: Form) -> Interpolation:
     """The path, part by part."""
-    model, space = trained.model, whitened(trained.model)
-    coarse, fine, values = [], [], []
-    with torch.no_grad():
-        for part in range(len(stops.names) - 1):
-            ends = stops.coordinates[part : part + 2]
-            given = None if stops.given is None else stops.given[part : part + 2]
-            coarse.append(frames_between(model, space, ends, given, steps, form))
-            values.append(frames_between(model, space, ends, given, FINE + 1, form))
-            fine.append(model.domain.to_stored(values[-1]).cpu().numpy())
+    coarse, fine = [], []
+    for part in range(len(stops.names) - 1):
+        ends = stops.points[part : part + 2]
+        given = None if stops.given is None else stops.given[part : part + 2]
+        coarse.append(frames_between(space, ends, given, steps, form))
+        fine.append(frames_between(space, ends, given, FINE + 1, form))
     return Interpolation(
-        np.stack([model.domain.to_stored(each).cpu().numpy() for each in coarse]),
+        np.stack([each.stored for each in coarse]),
         stops.stored,
         tuple(stops.names),
         tuple(labels_of(stops, trained)),
-        np.stack(fine),
-        smoothness(values, features_of(trained)),
+        np.stack([each.stored for each in fine]),
+        smoothness([each.values for each in fine], features_of(trained)),
         space.told,
         form,
         stops.notes,
@@ -181,34 +157,33 @@ def labels_of(stops: Stops, trained: Trained) -> list[str]:
 
 
 def frames_between(
-    model: VAE, space: Whitened, ends: Tensor, given: Values | None, count: int, form: Form
-) -> Tensor:
-    """Values ``[count, *S]`` at even steps between two ends ``[2, D]``."""
-    times = torch.linspace(0.0, 1.0, count, dtype=torch.float64)
-    way = between(ends[0].double().cpu(), ends[1].double().cpu(), times, form)
-    nearer = (times > 0.5).long().numpy()
-    context = context_of(model, None if given is None else given[nearer], count)
-    latents = space.latents(way.to(ends), context)
-    values: Tensor = model.render(latents, context)
-    return values
+    space: Space, ends: Points, given: Values | None, count: int, form: Form
+) -> Made:
+    """Examples at even steps between two ends ``[2, D]``, so many."""
+    times = np.linspace(0.0, 1.0, count)
+    nearer = (times > 0.5).astype(np.int64)
+    return space.made(
+        between(ends[0], ends[1], times, form), None if given is None else given[nearer]
+    )
 
 
-def between(first: Tensor, last: Tensor, times: Tensor, form: Form) -> Tensor:
+def between(
+    first: NDArray[np.float64], last: NDArray[np.float64], times: NDArray[np.float64], form: Form
+) -> Points:
     """Points ``[T, D]`` on the way between two ``[D]``, 0 the first and 1 the last.
 
     An arc turns by even angles, and its distance from the origin changes evenly from that of one
     end to that of the other. Between ends that point the same way, or opposite ones, it is a line.
     """
-    weights = times[:, None].to(first)
-    line = first + weights * (last - first)
-    norms = torch.linalg.vector_norm(first), torch.linalg.vector_norm(last)
-    if form == "linear" or min(map(float, norms)) == 0.0:
+    weights = times[:, None]
+    line: Points = first + weights * (last - first)
+    norms = float(np.linalg.norm(first)), float(np.linalg.norm(last))
+    if form == "linear" or min(norms) == 0.0:
         return line
-    cosine = (first @ last / (norms[0] * norms[1])).clamp(-1.0, 1.0)
-    angle = torch.arccos(cosine)
-    if float(torch.sin(angle)) < 1e-6:
+    angle = float(np.arccos(np.clip(first @ last / (norms[0] * norms[1]), -1.0, 1.0)))
+    if np.sin(angle) < 1e-6:
         return line
-    parts = torch.sin((1.0 - weights) * angle), torch.sin(weights * angle)
-    direction = (parts[0] * first / norms[0] + parts[1] * last / norms[1]) / torch.sin(angle)
-    way: Tensor = direction * (norms[0] + weights * (norms[1] - norms[0]))
+    parts = np.sin((1.0 - weights) * angle), np.sin(weights * angle)
+    direction = (parts[0] * first / norms[0] + parts[1] * last / norms[1]) / np.sin(angle)
+    way: Points = direction * (norms[0] + weights * (norms[1] - norms[0]))
     return way

@@ -1,31 +1,29 @@
-"""Points of the space in which a prior is even, and what a model makes of them.
+"""Where traversals and planes are drawn, and which latents they show.
 
-Legend: R points, D coordinates, S the axes of an example, A attributes.
+Legend: N examples, D coordinates, R points, A attributes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from distvae.asking import written
 from distvae.attribute_values import Values
-from distvae.blocks import in_blocks
-from distvae.conditions import Context
+from distvae.domains import Images
 from distvae.errors import DistvaeError
-from distvae.evaluation.passes import BLOCK
+from distvae.terminal import progress_bar, say
 from distvae.text import counted
-from distvae.tools.batches import batches, context_of
 from distvae.tools.examples import open_examples
-from distvae.tools.given import rows_of_labels
-from distvae.tools.rates import Rates
+from distvae.tools.given import rows_of_labels, words_of
+from distvae.tools.space import Points, Space
 from distvae.tools.trained import Trained
-from distvae.tools.whitened import Whitened
+
+SHARES = (0.01, 0.25, 0.5, 0.75, 0.99)
+"""Of the prior, where it is looked how much a coordinate changes."""
+NATS = "nats"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +31,7 @@ class Base:
     """Where coordinates are that do not change, and what the model is given."""
 
     trained: Trained
-    point: Tensor
+    point: Points
     """``[1, D]``."""
     given: Values | None
     """``[1, A]``; None of a model that is given nothing."""
@@ -41,9 +39,7 @@ class Base:
     """For people."""
 
     @classmethod
-    def of(
-        cls, trained: Trained, space: Whitened, image: Any, given: Values | None, tell: bool
-    ) -> "Base":
+    def of(cls, trained: Trained, space: Space, image: Any, given: Values | None) -> "Base":
         """At the posterior mean of an image, or at the middle of the prior.
 
         Raises:
@@ -53,76 +49,121 @@ class Base:
             raise DistvaeError(f"--label asks for {len(given)} rows", "expected one")
         if image is None:
             given = rows_of_labels(None, trained.attributes) if given is None else given
-            origin = torch.zeros(1, len(space.names), device=trained.model.device)
-            return cls(trained, origin, given, "the middle of the prior")
-        examples = open_examples(trained, image, tell=False)
+            return cls(trained, np.zeros((1, len(space.names))), given, "the middle of the prior")
+        examples = open_examples(trained, image, tell=False, fixed=given)
         if len(examples) != 1:
             raise DistvaeError(
                 f"{examples.name} has {counted(len(examples), examples.domain.examples)}",
                 "expected one",
             )
-        if given is not None:
-            examples = examples.given_all(given)
-        with torch.no_grad():
-            found = list(batches(trained, examples))
-            examples.refuse_none()
-            (seen,) = found
-            means = trained.model.means(seen.expected, seen.context)
-            point = space.of(means, seen.context)
+        found = space.located(examples)
         name = Path(examples.names(np.arange(1))[0]).name
-        return cls(trained, point, seen.part.given, name)
+        return cls(trained, found.points, found.given, name)
 
     @property
     def known(self) -> str:
         """What the model is given, in words."""
-        if self.given is None:
-            return ""
-        attributes = self.trained.attributes
-        words = written(np.asarray(self.given, np.float32), attributes)
-        pairs = zip(attributes, words, strict=True)
-        return ", ".join(f"{each.name} {word[0]}" for each, word in pairs if word[0])
+        return words_of(self.given, self.trained.attributes)
 
     @property
     def told(self) -> str:
         """Where the other coordinates are, and what the model is given."""
         return f"the others at {self.where}" + (f", {self.known}" if self.known else "")
 
-    def context(self, count: int) -> Context | None:
-        """Of so many rows."""
-        return context_of(self.trained.model, self.given, count)
+
+class Strengths(NamedTuple):
+    """How much each coordinate matters."""
+
+    values: NDArray[np.float64]
+    """``[D]``."""
+    unit: str
+    """``nats`` of an example that it carries; where no examples were at hand, by how much it
+    changes one, in ``grey levels`` or in ``deviations of a column``."""
+    told: str
+    """What it was measured on, and how."""
+    means: Points | None
+    """Coordinates of the posterior means of examples ``[N, D]``; None of no examples."""
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Coordinates by their strength, the greatest first ``[D]``."""
+        return np.argsort(-self.values, kind="stable")
+
+    def of(self, place: int, decimals: int = 2) -> str:
+        """One of them, with its unit."""
+        return f"{self.values[place]:.{decimals}f} {self.unit}"
 
 
-@torch.no_grad()
-def decoded(trained: Trained, space: Whitened, points: Tensor, base: Base) -> NDArray[Any]:
-    """What the model makes of points ``[R, D]``, as examples are stored ``[R, *S]``."""
-    model = trained.model
+def strengths_of(trained: Trained, space: Space, data: Any, base: Base, tell: bool) -> Strengths:
+    """By examples, those of the run where none are named; without any by the decoder alone.
 
-    def compute(part: slice) -> Tensor:
-        own = points[part]
-        context = base.context(len(own))
-        return model.domain.to_stored(model.render(space.latents(own, context), context))
+    Raises:
+        DistvaeError: examples were named and cannot be had.
+    """
+    why = "exported files do not tell rates of this prior"
+    try:
+        examples = open_examples(trained, data, tell=tell)
+    except DistvaeError as error:
+        if data is not None:
+            raise
+        measured, why = None, f"{error.thing}, so there are no rates"
+    else:
+        measured = space.rates(examples)
+        if measured.nats is not None:
+            how = "in closed form" if measured.exact else "of Gaussians with the moments of draws"
+            size = counted(len(measured.means), trained.domain.examples)
+            told = f"{size} of {examples.name}, {how}"
+            return Strengths(measured.nats, NATS, told, measured.means)
+    one = trained.domain.examples.removesuffix("s")
+    if tell:
+        say(f"{why}: latents are sorted by how much they change an {one}")
+    pictures = isinstance(trained.domain, Images)
+    unit = "grey levels" if pictures else "deviations of a column"
+    told = f"root mean square over {base.told} and quantiles of the prior"
+    means = None if measured is None else measured.means
+    return Strengths(_changes(trained, space, base), unit, told, means)
 
-    parts = in_blocks(compute, range(len(points)), BLOCK, model.device)
-    return np.concatenate([part.cpu().numpy() for part in parts])
+
+def _changes(trained: Trained, space: Space, base: Base) -> NDArray[np.float64]:
+    """By how much examples vary about their mean, when one coordinate moves ``[D]``."""
+    table = space.quantiles(SHARES, base.given)
+    result = np.empty(len(space.names))
+    with progress_bar("looking at latents", len(result)) as advance:
+        for place in range(len(result)):
+            points = base.point.repeat(len(SHARES), 0)
+            points[:, place] = table[:, place]
+            found = space.made(points, base.given).stored / trained.domain.scale
+            result[place] = np.sqrt(found.var(0).mean())
+            advance(1)
+    return result
 
 
 def plane_of(
-    measured: Rates, space: Whitened, plane: str, latents: Sequence[int]
+    measured: Strengths, space: Space, plane: str, latents: Sequence[int]
 ) -> tuple[NDArray[np.float64], tuple[str, str]]:
     """Directions of two axes ``[2, D]``, orthonormal, and what they are.
 
     Args:
-        measured: rates and means of examples.
+        measured: how much each coordinate matters.
         space: of the coordinates.
         plane: of two ``latents``, or of two ``principal`` directions of the means.
-        latents: which two; empty takes those of the greatest rates.
+        latents: which two; empty takes the strongest.
+
+    Raises:
+        DistvaeError: principal directions are asked for and no examples are at hand.
     """
     axes = np.zeros((2, len(space.names)))
     if plane == "latents":
         chosen = [*latents] or measured.order[:2].tolist()
         axes[[0, 1], chosen] = 1.0
-        first, second = (f"z{space.names[at]} ({measured.nats[at]:.2f} nats)" for at in chosen)
+        first, second = (f"z{space.names[at]} ({measured.of(at)})" for at in chosen)
         return axes, (first, second)
+    if measured.means is None:
+        raise DistvaeError(
+            "principal directions are those of the means of examples",
+            "there are none at hand",
+            "Name some by --data.",
+        )
     centred = measured.means - measured.means.mean(0)
     values, vectors = np.linalg.eigh(centred.T @ centred)
     axes = vectors[:, ::-1][:, :2].T.copy()

@@ -4,6 +4,7 @@ Legend: N examples.
 """
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +20,7 @@ from distvae.terminal import make_console, say, table
 from distvae.tools.detection import DETECTED, Detection, detection, percentiles
 from distvae.tools.examples import Examples, open_examples
 from distvae.tools.outputs import Outputs, write_csv
+from distvae.tools.reading import BLOCK
 from distvae.tools.scoring import STRANGE, Asked, Scored, scored
 from distvae.tools.trained import Trained, open_trained
 from distvae.values import Count, DataName, LabelNames, Name, PathName, RunName
@@ -254,19 +256,27 @@ def _print(figures: dict[str, Detection], anomalies: int, usual: int) -> None:
     make_console().print(table(title, [header, *rows], header=True))
 
 
-def _table(result: ScoreResult, examples: Examples) -> tuple[list[str], list[list[object]]]:
+def _table(result: ScoreResult, examples: Examples) -> tuple[list[str], Iterator[list[object]]]:
     """A header, and a row for each example, the strangest first."""
     names = [name for name in STRANGE if name in result.scores]
     order = np.argsort(-result.score, kind="stable")
-    ids = examples.names(result.rows)
-    rows: list[list[object]] = []
-    for place in order.tolist():
+    parts = (order[start : start + BLOCK] for start in range(0, len(order), BLOCK))
+    rows = (row for places in parts for row in _rows(result, examples, names, places))
+    return ["id", "label", "score", "percentile", *names[1:]], rows
+
+
+def _rows(
+    result: ScoreResult, examples: Examples, names: Sequence[str], places: NDArray[np.int64]
+) -> Iterator[list[object]]:
+    """Of the examples at some places."""
+    ascending = np.sort(result.rows[places])
+    ids = dict(zip(ascending.tolist(), examples.names(ascending), strict=True))
+    for place in places.tolist():
         label = -1 if result.labels is None else int(result.labels[place])
         word = result.label_names[label] if label >= 0 else ""
         below = "" if result.percentile is None else f"{result.percentile[place]:.2f}"
         figures = [f"{result.scores[name][place]:.6g}" for name in names]
-        rows.append([ids[place], word, figures[0], below, *figures[1:]])
-    return ["id", "label", "score", "percentile", *names[1:]], rows
+        yield [ids[int(result.rows[place])], word, figures[0], below, *figures[1:]]
 
 
 def _line(result: ScoreResult, held_out: Scored | None, what: str) -> str:

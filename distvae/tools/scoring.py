@@ -5,7 +5,7 @@ Legend: N examples, B of a block, K draws for an example, T training examples, Z
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.terminal import progress_bar
-from distvae.tools.examples import Examples, open_examples
+from distvae.tools.examples import Examples, Part, open_examples
 from distvae.tools.trained import Trained
 
 if TYPE_CHECKING:
@@ -78,12 +78,13 @@ def scored(trained: Trained, examples: Examples, asked: Asked, what: str = "scor
     parts = (
         _exported(examples, measure, what) if measure else _weighed(trained, examples, asked, what)
     )
+    kept = [(part.rows, part.labels, columns) for part, columns in parts]  # and no example
     examples.refuse_none()
-    columns = {name: np.concatenate([one[name] for _, one in parts]) for name in parts[0][1]}
-    labels = [part.labels for part, _ in parts if part.labels is not None]
+    columns = {name: np.concatenate([each[name] for _, _, each in kept]) for name in kept[0][2]}
+    labels = [own for _, own, _ in kept if own is not None]
     found = Scored(
         columns,
-        np.concatenate([part.rows for part, _ in parts]),
+        np.concatenate([rows for rows, _, _ in kept]),
         np.concatenate(labels) if labels else None,
         examples.label_names,
     )
@@ -116,19 +117,17 @@ def _by_file(trained: Trained) -> Callable[[Any], Columns]:
 
 def _exported(
     examples: Examples, measure: Callable[[Any], Columns], what: str
-) -> list[tuple[Any, Columns]]:
-    parts = []
+) -> Iterator[tuple[Part, Columns]]:
     with progress_bar(what, len(examples)) as advance:
         for part in examples.parts():
             if len(part.rows):
-                parts.append((part, measure(part)))
+                yield part, measure(part)
             advance(part.asked.stop - part.asked.start)
-    return parts
 
 
 def _weighed(
     trained: Trained, examples: Examples, asked: Asked, what: str
-) -> list[tuple[Any, Columns]]:
+) -> Iterator[tuple[Part, Columns]]:
     """Each block with its scores, by a model with weights."""
     import torch
 
@@ -138,7 +137,6 @@ def _weighed(
     model = trained.model
     near = _neighbours(trained) if asked.knn else None
     pictures = "pictures" in trained.domain.part.traits and asked.background is None
-    parts = []
     with progress_bar(what, len(examples)) as advance:
         for seen in batches(trained, examples, asked.seed, advance=advance):
             with torch.no_grad():
@@ -154,8 +152,7 @@ def _weighed(
                     columns["log_likelihood"] = _importance(trained, seen, asked.draws, asked.seed)
             if pictures:
                 columns["ratio"] = columns["elbo"] + _png_nats(seen.part.stored)
-            parts.append((seen.part, columns))
-    return parts
+            yield seen.part, columns
 
 
 def _neighbours(trained: Trained) -> "Callable[[Tensor], NDArray[np.float64]] | None":

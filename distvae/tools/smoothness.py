@@ -1,13 +1,13 @@
 """How evenly a path of pictures changes, as a classifier sees them.
 
-Legend: F frames, J judges, U features.
+Legend: F frames, U features, S the axes of an example.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.tools.trained import Trained
@@ -39,23 +39,25 @@ class Features(NamedTuple):
     """What looks at pictures."""
 
     name: str
-    of: Callable[[Tensor], tuple[Tensor, ...]]
+    of: Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
     """Values ``[F, *S]`` to features ``[F, U]`` of each judge."""
 
 
 def features_of(trained: Trained) -> Features:
     """Those of the judges of the run's own labels, where they are there; else the values."""
-    found = _judges(trained)
+    found = None if trained.onnx is not None else _judges(trained)
     if found is not None:
         return found
     what = "pixels" if trained.domain.part.material == "pictures" else "columns"
-    return Features(
-        f"in {what}: there is no judge of this run's labels, which `distvae evaluate` trains",
-        lambda values: (values.flatten(1),),
-    )
+    why = "there is no judge of this run's labels, which `distvae evaluate` trains"
+    if trained.onnx is not None:
+        why = "a judge needs PyTorch"
+    return Features(f"in {what}: {why}", lambda values: [values.reshape(len(values), -1)])
 
 
 def _judges(trained: Trained) -> Features | None:
+    import torch
+
     from distvae.data.cache import cache_folder
     from distvae.data.provenance import open_recorded
     from distvae.evaluation.asked import of_attribute
@@ -70,26 +72,31 @@ def _judges(trained: Trained) -> Features | None:
         return None
     if data.num_labels < 2:
         return None
-    found = known_judges(data, cache_folder(run.settings().data), trained.model.device)
+    device = trained.model.device
+    found = known_judges(data, cache_folder(run.settings().data), device)
     if found is None:
         return None
-    return Features(
-        f"in the features of {len(found.members)} judges of {data.name}",
-        lambda values: tuple(judge.features(values) for judge in found.members),
-    )
+    members = found.members
+
+    @torch.no_grad()
+    def features(values: NDArray[np.float32]) -> list[NDArray[Any]]:
+        pictures = torch.from_numpy(values).to(device)
+        return [judge.features(pictures).cpu().numpy() for judge in members]
+
+    return Features(f"in the features of {len(members)} judges of {data.name}", features)
 
 
-def smoothness(paths: list[Tensor], features: Features) -> Smoothness:
+def smoothness(paths: Sequence[NDArray[np.float32]], features: Features) -> Smoothness:
     """Of frames ``[F, *S]`` of each part of a path, evenly spaced in time, at least two."""
     figures = []
     for frames in paths:
         for found in features.of(frames):
-            steps = torch.linalg.vector_norm(found[1:].double() - found[:-1].double(), dim=1)
-            straight = float(torch.linalg.vector_norm(found[-1].double() - found[0].double()))
-            way = float(steps.sum())
-            squared = float(steps.square().mean()) * len(steps) ** 2
+            whole = found.astype(np.float64)
+            steps = np.linalg.norm(np.diff(whole, axis=0), axis=1)
+            straight, way = float(np.linalg.norm(whole[-1] - whole[0])), float(steps.sum())
+            squared = float(np.square(steps).mean()) * len(steps) ** 2
             detour = way / straight if straight > 0.0 else 1.0
             largest = float(steps.max()) / way if way > 0.0 else 1.0 / len(steps)
             figures.append((squared, detour, largest))
-    length, detour, largest = torch.tensor(figures, dtype=torch.float64).mean(0).tolist()
+    length, detour, largest = np.mean(figures, axis=0).tolist()
     return Smoothness(length, detour, largest, features.name)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from distvae.attributes import Attribute
 from distvae.domains import Domain
 from distvae.errors import DistvaeError
-from distvae.runs import Run, domain_recorded, find_run, is_run, read_model_record
+from distvae.runs import RUNS, Run, domain_recorded, find_run, is_run, read_model_record
 from distvae.terminal import say
 
 if TYPE_CHECKING:
     from distvae.models import VAE
 
-ENCODER = "encoder.onnx"
+DECODER, ENCODER = "decoder.onnx", "encoder.onnx"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +67,22 @@ class Trained:
         """Whether it is given something of each example."""
         return bool(self.attributes)
 
+    def file(self, name: str) -> Path:
+        """An exported file of this name, beside the one that was opened.
+
+        Raises:
+            DistvaeError: there is none.
+        """
+        assert self.onnx is not None
+        return _beside(self.onnx.parent, name)
+
 
 def open_trained(name: str | None, onnx: str | None = None, quiet: bool = False) -> Trained:
     """What a command was given as RUN; weights are not read yet.
 
     Args:
-        name: a run, a checkpoint, a folder of ``save_pretrained`` or an ONNX file; None is the
-            newest run, which is told.
+        name: a run, a checkpoint, a folder of ``save_pretrained``, a folder of exported files or
+            one of them; None is the newest run, which is told.
         onnx: the name of the exported file that the tool can work on, such as ``encoder.onnx``;
             None of a tool that needs the weights.
         quiet: tell nothing.
@@ -81,8 +90,8 @@ def open_trained(name: str | None, onnx: str | None = None, quiet: bool = False)
     Raises:
         DistvaeError: there is no such run, or the tool needs its weights.
     """
-    if name is not None and Path(name).suffix == ".onnx":
-        return _of_file(Path(name), onnx)
+    if name is not None and (folder := _exported(Path(name))) is not None:
+        return _of_file(Path(name), folder, onnx)
     run = find_run(name)
     if name is None and not quiet:
         say(f"newest run: {run.folder}")
@@ -93,20 +102,36 @@ def open_trained(name: str | None, onnx: str | None = None, quiet: bool = False)
     return Trained(str(run.model), run.folder, domain, given, run)
 
 
-def _of_file(path: Path, wanted: str | None) -> Trained:
+def _exported(path: Path) -> Path | None:
+    """The folder of exported files that a name stands for; None of a run."""
+    if path.suffix == ".onnx":
+        return path.parent
+    folder = path if path.exists() else RUNS / path
+    return folder if not is_run(folder) and any(folder.glob("*.onnx")) else None
+
+
+def _beside(folder: Path, name: str) -> Path:
+    file = folder / name
+    if not file.is_file():
+        there = ", ".join(sorted(path.name for path in folder.glob("*.onnx"))) or "no ONNX file"
+        raise DistvaeError(
+            f"there is no {file}",
+            f"{folder} has {there}; an earlier version, or another program, wrote fewer files",
+            "Write all of them: distvae export --onnx",
+        )
+    return file
+
+
+def _of_file(path: Path, folder: Path, wanted: str | None) -> Trained:
     if wanted is None:
         raise DistvaeError(
-            f"{path} is an ONNX file", "this command needs the weights", "Name the run folder."
+            f"{path} is {'an ONNX file' if path.suffix else 'a folder of ONNX files'}",
+            "this command needs the weights",
+            "Name the run folder.",
         )
     from distvae.export.session import read_manifest
 
-    file = path.with_name(wanted)
-    if not file.is_file():
-        raise DistvaeError(
-            f"there is no {file}",
-            f"expected {wanted} beside {path.name}",
-            "Write both: distvae export --onnx",
-        )
+    file = _beside(folder, wanted)
     manifest = read_manifest(file)
     given = manifest.attributes
     if manifest.label_names:
@@ -115,5 +140,5 @@ def _of_file(path: Path, wanted: str | None) -> Trained:
         given = label_attribute(manifest.label_names)
     above = Path(os.path.realpath(file)).parent.parent
     run = find_run(above) if is_run(above) else None
-    folder = above if run else file.parent
-    return Trained(str(file), folder, manifest.domain, given, run, file)
+    below = above if run else file.parent
+    return Trained(str(file), below, manifest.domain, given, run, file)

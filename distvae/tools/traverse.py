@@ -16,13 +16,14 @@ from distvae.errors import DistvaeError
 from distvae.flags import Positional
 from distvae.images import grid
 from distvae.labels import Labels
-from distvae.text import counted
-from distvae.tools.examples import open_examples
+from distvae.terminal import say
 from distvae.tools.gif import save_gif
 from distvae.tools.given import rows_of_labels, rows_of_text
 from distvae.tools.outputs import Outputs, write_csv
+from distvae.tools.planes import NATS, Base, Strengths, strengths_of
 from distvae.tools.sheets import Pictured, Sheet
-from distvae.tools.trained import Trained, open_trained
+from distvae.tools.spaces import space_of
+from distvae.tools.trained import DECODER, Trained, open_trained
 from distvae.values import Count, DataName, FileName, LabelNames, PathName, RunName
 
 USUAL = 10
@@ -36,17 +37,18 @@ class TraverseConfig:
     """Move one latent at a time through the quantiles of the prior, the others kept where they are.
 
     Rows are sorted by rate: how many nats of an image the latent carries. It is measured on the
-    test split, or on --data.
+    test split, or on --data. Without any data they are sorted by how much they change an image.
     """
 
     EXAMPLES = (
         "distvae traverse",
         "distvae traverse runs/mnist-cvae --label 7",
         "distvae traverse runs/photos --image a.png --latent 3,5 --steps 15",
+        "distvae traverse runs/mnist-vae/onnx",
     )
 
     run: Annotated[RunName | None, Positional] = None
-    """Run folder or one of its checkpoints; left out: the newest run."""
+    """Run folder, one of its checkpoints, or its folder of ONNX files, which needs no PyTorch; left out: the newest run."""
     image: FileName | None = None
     """Where the other latents are kept: at those of this picture; left out: at the middle of the prior."""
     latent: tuple[int, ...] = ()
@@ -58,7 +60,7 @@ class TraverseConfig:
     label: LabelNames | None = None
     """What a conditional model is given; left out: of a picture the label under which its bound is largest, else the first label."""
     data: DataName | None = None
-    """What rates are measured on; left out: the test split of the run."""
+    """What rates are measured on; left out: the test split of the run, where it is at hand."""
     output: PathName | None = None
     """A folder, or a file that ends in .png, .gif, .npz or, of tables, .csv; left out: RUN/traverse."""
 
@@ -71,22 +73,31 @@ class Traversal(Pictured):
     """``[L, Q, *S]``, as examples are stored."""
     latents: tuple[str, ...]
     """Their names, L."""
-    rates: NDArray[np.float64]
-    """Nats of an example that each carries ``[L]``."""
+    strengths: Strengths
+    """Of all D coordinates."""
     quantiles: NDArray[np.float64]
     """Shares of the prior below each step ``[Q]``."""
     values: NDArray[np.float64]
     """Of the coordinates ``[L, Q]``."""
     names: tuple[str, ...]
     """Of all coordinates, D."""
-    all_rates: NDArray[np.float64]
-    """Of all coordinates ``[D]``."""
+    chosen: NDArray[np.int64]
+    """Numbers of the L among the D."""
     space: str
     """In which one coordinate changes at a time."""
     given: str
     """What the model is given, in words."""
-    measured: str
-    """What the rates were measured on, and how."""
+
+    @property
+    def all_rates(self) -> NDArray[np.float64]:
+        """Nats of an example that each coordinate carries ``[D]``; NaN where no data say it."""
+        known, unit = self.strengths.values, self.strengths.unit
+        return known if unit == NATS else np.full(len(known), np.nan)
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """The same of the latents that are shown ``[L]``."""
+        return self.all_rates[self.chosen]
 
     @property
     def examples(self) -> NDArray[Any]:
@@ -95,13 +106,13 @@ class Traversal(Pictured):
 
     def sheet(self) -> Sheet:
         """A latent in a row."""
-        pairs = zip(self.latents, self.rates, strict=True)
         caption = (
             f"one latent in a row, {self.given}: from {100 * ENDS[0]:g} to {100 * ENDS[1]:g} % of "
             f"the prior; {self.space}"
         )
         images = self.frames.reshape(-1, *self.frames.shape[2:])
-        names = [f"z{name}: {rate:.2f} nats" for name, rate in pairs]
+        pairs = zip(self.latents, self.chosen.tolist(), strict=True)
+        names = [f"z{name}: {self.strengths.of(place)}" for name, place in pairs]
         return Sheet(images, len(self.quantiles), names, caption)
 
 
@@ -118,19 +129,19 @@ def traverse(
     """Examples along one latent at a time, at even quantiles of the prior.
 
     Args:
-        model: a :class:`distvae.VAE`, or the name of a run or a checkpoint.
+        model: a :class:`distvae.VAE`, or the name of a run, a checkpoint or a folder of ONNX files.
         image: where the other latents are kept, as :func:`distvae.tools.embed.embed` takes images;
             None is the middle of the prior.
         label: what a conditional model is given.
         latents: which, by number; empty takes those of the greatest rates.
         count: how many, where none are named.
         steps: examples of each.
-        data: what rates are measured on; None is the run's test split.
+        data: what rates are measured on; None is the run's test split, where it is at hand.
 
     Raises:
         DistvaeError: there is no such latent, or something does not fit the model.
     """
-    trained = Trained.of(model)
+    trained = Trained.of(model, onnx=DECODER)
     values = None if label is None else rows_of_labels(label, trained.attributes)
     return _traversed(trained, image, values, latents, count, steps, data, tell=False)
 
@@ -141,7 +152,7 @@ def write_traversal(config: TraverseConfig) -> None:
     Raises:
         DistvaeError: no such run, image or latent, or an output that cannot be written.
     """
-    trained = open_trained(config.run)
+    trained = open_trained(config.run, onnx=DECODER)
     endings = (".png", ".gif") if isinstance(trained.domain, Images) else (".csv",)
     outputs = Outputs(trained, "traverse", config.output, (*endings, ".npz"))
     values = None
@@ -151,15 +162,19 @@ def write_traversal(config: TraverseConfig) -> None:
         *(trained, config.image, values, config.latent, config.count, config.steps, config.data)
     )
     _write(outputs, trained, found)
-    strong = ", ".join(
-        f"z{name} {rate:.2f}" for name, rate in zip(found.latents[:8], found.rates, strict=False)
-    )
-    alive = int((found.all_rates > 0.1).sum())
-    outputs.tell(
-        f"{alive} of {len(found.names)} latents carry more than 0.1 nats, "
-        f"{found.all_rates.sum():.2f} in all ({found.measured})",
-        f"nats of those shown: {strong}",
-    )
+    measured = found.strengths
+    shown = [
+        f"z{name} {measured.values[place]:.2f}"
+        for name, place in zip(found.latents[:8], found.chosen, strict=False)
+    ]
+    lines = [f"{measured.unit} of those shown: {', '.join(shown)}"]
+    if measured.unit == NATS:
+        alive = int((found.all_rates > 0.1).sum())
+        lines[:0] = [
+            f"{alive} of {len(found.names)} latents carry more than 0.1 nats, "
+            f"{found.all_rates.sum():.2f} in all ({measured.told})"
+        ]
+    outputs.tell(*lines)
 
 
 def _traversed(
@@ -172,44 +187,35 @@ def _traversed(
     data: Any,
     tell: bool = True,
 ) -> Traversal:
-    import torch
-
-    from distvae.tools.planes import Base, decoded
-    from distvae.tools.rates import rates
-    from distvae.tools.whitened import whitened
-
     if steps < 2:
         raise DistvaeError(f"--steps is {steps}", "expected at least 2")
-    space = whitened(trained.model)
+    space = space_of(trained)
     wrong = [number for number in latents if not 0 <= number < len(space.names)]
     if wrong:
         raise DistvaeError(
             f"--latent {wrong[0]} is not there", f"this model has 0..{len(space.names) - 1}"
         )
-    examples = open_examples(trained, data, tell=tell)
-    measured = rates(trained, examples, space)
+    base = Base.of(trained, space, image, given)
+    if tell and given is None and base.known:
+        say(f"no --label: the model is given {base.known}")
+    measured = strengths_of(trained, space, data, base, tell)
     chosen = np.array([*latents] or measured.order[:count], np.int64)
-    base = Base.of(trained, space, image, given, tell)
     shares = np.linspace(*ENDS, steps)
-    table = space.quantiles(shares.tolist(), base.context(1))
-    points = base.point.repeat(len(chosen) * steps, 1)
+    table = space.quantiles(shares.tolist(), base.given)
+    points = base.point.repeat(len(chosen) * steps, 0)
     at = np.repeat(chosen, steps)
-    along = np.tile(np.arange(steps), len(chosen))
-    moved = torch.from_numpy(table[along, at]).to(points)
-    points[torch.arange(len(points)), torch.from_numpy(at)] = moved
-    frames = decoded(trained, space, points, base)
-    how = "in closed form" if measured.exact else "of Gaussians with the moments of draws"
+    points[np.arange(len(points)), at] = table[np.tile(np.arange(steps), len(chosen)), at]
+    frames = space.made(points, base.given).stored
     return Traversal(
         frames.reshape(len(chosen), steps, *frames.shape[1:]),
         tuple(space.names[place] for place in chosen),
-        measured.nats[chosen],
+        measured,
         shares,
         table[:, chosen].T,
         space.names,
-        measured.nats,
+        chosen,
         space.told,
         base.told,
-        f"{counted(measured.size, trained.domain.examples)} of {examples.name}, {how}",
     )
 
 
@@ -217,9 +223,9 @@ def _write(outputs: Outputs, trained: Trained, found: Traversal) -> None:
     if outputs.wants(".npz"):
         _write_npz(outputs, found)
     if outputs.only is None:
-        table = [(name, f"{found.all_rates[place]:.6g}") for place, name in enumerate(found.names)]
-        order = np.argsort(-found.all_rates, kind="stable")
-        write_csv(outputs.path("rates.csv"), ("latent", "nats"), [table[row] for row in order])
+        measured = found.strengths
+        rows = [(found.names[at], f"{measured.values[at]:.6g}") for at in measured.order]
+        write_csv(outputs.path("rates.csv"), ("latent", measured.unit), rows)
     if not isinstance(trained.domain, Images):
         if outputs.wants(".csv"):
             _write_rows(outputs, trained, found)
@@ -247,7 +253,7 @@ def _write_npz(outputs: Outputs, found: Traversal) -> None:
     arrays: dict[str, Any] = {
         "frames": found.frames,
         "latents": np.array(found.latents),
-        "rates": found.rates,
+        found.strengths.unit.replace(" ", "_"): found.strengths.values[found.chosen],
         "quantiles": found.quantiles,
         "values": found.values,
     }

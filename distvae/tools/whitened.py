@@ -19,6 +19,7 @@ from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.latents import Latents
 from distvae.models import VAE
+from distvae.tools.space import normal_quantiles
 
 DRAWS = 8192
 """Of the prior, where it is known by them alone."""
@@ -53,26 +54,6 @@ class Whitened(ABC):
         self, axis: NDArray[np.float64], shares: Sequence[float], context: Context | None
     ) -> NDArray[np.float64]:
         """Where the prior has so much below, along a direction ``[D]`` of length 1."""
-
-    def over(
-        self,
-        axes: NDArray[np.float64],
-        shares: NDArray[np.float64],
-        context: Context | None,
-        origin: Tensor,
-    ) -> Tensor:
-        """Points of a plane ``[n * n, D]``: the first axis ``[D]`` changes faster.
-
-        Args:
-            axes: directions ``[2, D]``.
-            shares: of the prior below each step ``[n]``.
-            context: of the prior.
-            origin: where both are 0 ``[1, D]``.
-        """
-        first, second = (self.along(axis, shares.tolist(), context) for axis in axes)
-        across, up = np.meshgrid(first, second)
-        points = across[..., None] * axes[0] + up[..., None] * axes[1]
-        return origin + torch.from_numpy(points.reshape(-1, axes.shape[1])).to(origin)
 
 
 def whitened(model: VAE) -> Whitened:
@@ -113,16 +94,13 @@ class _OfNoise(Whitened):
 
     def quantiles(self, shares: Sequence[float], context: Context | None) -> NDArray[np.float64]:
         """Those of the standard normal."""
-        from scipy.stats import norm  # type: ignore[import-untyped, unused-ignore]
-
-        column = norm.ppf(np.array(shares, np.float64))[:, None]
-        return np.repeat(column, len(self.names), 1)
+        return np.repeat(normal_quantiles(shares)[:, None], len(self.names), 1)
 
     def along(
         self, axis: NDArray[np.float64], shares: Sequence[float], context: Context | None
     ) -> NDArray[np.float64]:
         """Those of the standard normal."""
-        return self.quantiles(shares, context)[:, 0]
+        return normal_quantiles(shares)
 
 
 class _OfMoments(Whitened):

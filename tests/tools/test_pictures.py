@@ -73,38 +73,32 @@ def test_reconstructions_are_the_decoders_means(
 
 
 def test_an_arc_turns_evenly_and_a_line_is_straight() -> None:
-    first, last = torch.tensor([3.0, 0.0, 0.0]).double(), torch.tensor([0.0, 3.0, 0.0]).double()
-    times = torch.linspace(0, 1, 7, dtype=torch.float64)
-    angles = times * torch.pi / 2
-    circle = torch.stack([3 * angles.cos(), 3 * angles.sin(), 0 * times], 1)
-    torch.testing.assert_close(between(first, last, times, "spherical"), circle)
-    random = torch.Generator().manual_seed(0)
-    a, b = torch.randn(2, 40, generator=random, dtype=torch.float64)
-    b = b * a.norm() / b.norm()
-    angle = torch.arccos(a @ b / (a.norm() * b.norm()))
-    slerp = (
-        torch.sin((1 - times[:, None]) * angle) * a + torch.sin(times[:, None] * angle) * b
-    ) / torch.sin(angle)
-    torch.testing.assert_close(between(a, b, times, "spherical"), slerp)
-    torch.testing.assert_close(
-        between(a, 2 * b, times, "spherical").norm(dim=1), (1 + times) * a.norm()
-    )
-    torch.testing.assert_close(between(a, b, times, "linear"), a + times[:, None] * (b - a))
-    opposite = between(a, -a, times, "spherical")
-    torch.testing.assert_close(opposite, a - 2 * times[:, None] * a)
+    first, last, times = np.array([3.0, 0.0, 0.0]), np.array([0.0, 3.0, 0.0]), np.linspace(0, 1, 7)
+    angles = times * np.pi / 2
+    circle = np.stack([3 * np.cos(angles), 3 * np.sin(angles), 0 * times], 1)
+    np.testing.assert_allclose(between(first, last, times, "spherical"), circle, atol=1e-12)
+    a, b = np.random.default_rng(0).normal(size=(2, 40))
+    b *= np.linalg.norm(a) / np.linalg.norm(b)
+    angle, t = np.arccos(a @ b / (a @ a)), times[:, None]
+    slerp = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+    np.testing.assert_allclose(between(a, b, times, "spherical"), slerp)
+    lengths = np.linalg.norm(between(a, 2 * b, times, "spherical"), axis=1)
+    np.testing.assert_allclose(lengths, (1 + times) * np.linalg.norm(a))
+    np.testing.assert_allclose(between(a, b, times, "linear"), a + t * (b - a))
+    np.testing.assert_allclose(between(a, -a, times, "spherical"), a - 2 * t * a, atol=1e-12)
 
 
 def test_smoothness_of_a_straight_way_and_of_a_jump() -> None:
-    times = torch.linspace(0, 1, 33, dtype=torch.float64)[:, None]
-    plain = Features("", lambda values: (values,))
-    straight = smoothness([times * torch.tensor([[3.0, 4.0]])], plain)
+    times = np.linspace(0, 1, 33, dtype=np.float32)[:, None]
+    plain = Features("", lambda values: [values])
+    straight = smoothness([times * np.array([[3.0, 4.0]], np.float32)], plain)
     assert straight.length == pytest.approx(25.0)
     assert straight.detour == pytest.approx(1.0)
     assert straight.largest == pytest.approx(1 / 32)
-    jump = smoothness([(times > 0.5).double()], plain)
+    jump = smoothness([(times > 0.5).astype(np.float32)], plain)
     assert (jump.length, jump.largest) == pytest.approx((32.0, 1.0))
-    half_circle = torch.cat([(torch.pi * times).cos(), (torch.pi * times).sin()], 1)
-    assert smoothness([half_circle], plain).detour == pytest.approx(torch.pi / 2, rel=1e-3)
+    half_circle = np.concatenate([np.cos(np.pi * times), np.sin(np.pi * times)], 1)
+    assert smoothness([half_circle], plain).detour == pytest.approx(np.pi / 2, rel=1e-3)
 
 
 def test_a_path_begins_and_ends_with_the_reconstructions(
