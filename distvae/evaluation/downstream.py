@@ -17,16 +17,13 @@ from distvae.draws.order import permutation
 from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError
 from distvae.evaluation.asked import with_label
+from distvae.evaluation.classifiers import Floats, Ints, linear_probe, nearest_vote
 from distvae.evaluation.judge import shrink
 from distvae.evaluation.passes import Advance, Block, Pass, gathered, through, unwatched
 from distvae.evaluation.probes import (
     Bools,
-    Floats,
-    Ints,
     accuracy_metrics,
     cluster_metrics,
-    linear_probe,
-    nearest_vote,
     principal_components,
     share_metrics,
 )

@@ -1,17 +1,16 @@
-"""Classifiers and clusters of points that know no model, and how right they are.
+"""Clusters of points that know no model, and how right these and classifiers are.
 
 Legend: N points, M test points, Z dimensions.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distvae.draws.philox import Stream
 from distvae.draws.sequence import Numbers
+from distvae.evaluation.classifiers import Floats, Ints, as_far_as_it_goes
 from distvae.evaluation.uncertainty import (
     Estimate,
     estimate_metrics,
@@ -19,51 +18,9 @@ from distvae.evaluation.uncertainty import (
     spread_metrics,
 )
 
-Floats = NDArray[np.floating]
-Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-PENALTY = 0.002
-"""Of half the squared weights of a linear probe, beside its mean loss in nats."""
-PROBE_STEPS = 1000
-NEIGHBOURS = 10
 CLUSTERINGS, STARTS = 20, 5
-
-
-def linear_probe(train: Floats, labels: Ints, test: Floats) -> Ints:
-    """Labels ``[M]`` of test points by a logistic regression on points scaled to variance 1.
-
-    Its weights are held down a little, or those of pixels that are hardly ever lit would run away.
-
-    Args:
-        train: ``[N, Z]``.
-        labels: theirs, ``[N]``.
-        test: ``[M, Z]``.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    regression = LogisticRegression(C=1.0 / (PENALTY * len(train)), max_iter=PROBE_STEPS)
-    probe = make_pipeline(StandardScaler(), regression)
-    with _as_far_as_it_goes():
-        result: Ints = probe.fit(train, labels).predict(test)
-    return result
-
-
-def nearest_vote(train: Floats, labels: Ints, test: Floats) -> Ints:
-    """Labels ``[M]`` of test points by a vote of the nearest training points, unscaled.
-
-    Args:
-        train: ``[N, Z]``.
-        labels: theirs, ``[N]``.
-        test: ``[M, Z]``.
-    """
-    from sklearn.neighbors import KNeighborsClassifier
-
-    vote = KNeighborsClassifier(min(NEIGHBOURS, len(train)), algorithm="brute")
-    result: Ints = vote.fit(train, labels).predict(test)
-    return result
 
 
 def principal_components(train: Floats, test: Floats, count: int) -> tuple[Floats, Floats]:
@@ -110,7 +67,7 @@ def cluster_metrics(
         kmeans = KMeans(
             min(clusters, len(rows)), n_init=STARTS, random_state=int(numbers.integers(0, 2**32))
         )
-        with _as_far_as_it_goes():
+        with as_far_as_it_goes():
             found = kmeans.fit_predict(codes[rows])
         pair = labels[rows], found
         scores.append((adjusted_rand_score(*pair), normalized_mutual_info_score(*pair)))
@@ -144,19 +101,6 @@ def accuracy_metrics(
             by_label.append(estimate := _binomial(float(own.mean()), len(own)))
             yield from estimate_metrics(f"{name}/{label_name}", estimate)
     yield from spread_metrics(name, by_label, seed)
-
-
-@contextmanager
-def _as_far_as_it_goes() -> Iterator[None]:
-    """No warning of a fit that is not done after all its steps, or finds fewer clusters.
-
-    Latents that hold nothing lead there, and low figures say so.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
 
 
 def share_metrics(name: str, share: float, count: int) -> Iterator[tuple[str, float]]:

@@ -68,7 +68,7 @@ def probe(
     Returns:
         None where there are not at least two labels with two examples each.
     """
-    from distvae.evaluation.probes import linear_probe, nearest_vote
+    from distvae.evaluation.classifiers import linear_probe, nearest_vote
 
     rows = np.flatnonzero(labels >= 0)
     rows = rows[evenly(len(rows), MOST)]

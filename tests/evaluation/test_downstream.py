@@ -19,12 +19,11 @@ from distvae.config import Binarization, ModelConfig
 from distvae.data.store import ImageData, Split
 from distvae.domains import Images
 from distvae.errors import DistvaeError
+from distvae.evaluation.classifiers import linear_probe, nearest_vote
 from distvae.evaluation.downstream import downstream_metrics, passes
 from distvae.evaluation.probes import (
     accuracy_metrics,
     cluster_metrics,
-    linear_probe,
-    nearest_vote,
     principal_components,
 )
 from distvae.models import VAE, build_model

@@ -60,20 +60,6 @@ def test_the_table_holds_what_the_model_encodes(run: Path, command: Command) -> 
     assert_refused(command("embed", run, "--output", run / "mine"), "did not write")
 
 
-@pytest.mark.slow
-def test_without_torch_the_encoder_gives_the_same(
-    exported: Path, command: Command, tmp_path: Path
-) -> None:
-    assert command("embed", exported, "--output", tmp_path / "a.parquet").code == 0
-    encoder = exported / "onnx" / "encoder.onnx"
-    ended = command("embed", encoder, "--output", tmp_path / "b.parquet")
-    assert ended.code == 0, ended.err
-    a, b = (parquet.read_table(tmp_path / f"{name}.parquet") for name in "ab")
-    assert a.column_names == b.column_names
-    for name in a.column_names[2:]:
-        np.testing.assert_allclose(a[name].to_numpy(), b[name].to_numpy(), rtol=1e-3, atol=1e-4)
-
-
 def test_columns_of_a_table_are_kept(run: Path, command: Command, tmp_path: Path) -> None:
     folder = write_shapes(tmp_path / "some", 3, 8)
     rows = ["file_name,label,age,place"]
