@@ -122,10 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
             _warn_of_traceback()
         elif error.tells if isinstance(error, LostError) else speaks():
             _warn(f"error: {' '.join(str(error).split())}")
-        elif not isinstance(error, LostError):
-            time.sleep(
-                PATIENCE
-            )  # a launcher ends all once one has ended: that one shall have spoken
+        else:
+            time.sleep(PATIENCE)  # a launcher ends all once one has: that one shall have spoken
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -169,7 +169,7 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
     job.send_signal(signal.SIGUSR1)
     said = job.communicate(timeout=HANG)[0]
     requeued = ["srun --cpus-per-task=3", f"scancel --signal=TERM {JOB}", f"scontrol requeue {JOB}"]
-    assert slurm.calls == requeued
+    assert slurm.calls == requeued, said
     assert "SIGTERM: a checkpoint is written" in said
     newest = checkpoints(run)[-1].name
     assert 25 <= int(newest.removeprefix("step-")) < 400
@@ -178,7 +178,7 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
     said = again.communicate(timeout=HANG)[0]
     assert again.returncode == 0, said
     assert f"resuming {run} from {run}/checkpoints/{newest}" in said
-    assert slurm.calls == [*requeued, "srun --cpus-per-task=3"]
+    assert slurm.calls == [*requeued, "srun --cpus-per-task=3"], said
     one, other = (folder / "model.safetensors" for folder in (whole, run))
     assert one.read_bytes() == other.read_bytes()
 
@@ -201,7 +201,7 @@ def test_the_job_waits_for_training_whatever_it_is_told(
             os.killpg(int(step), told)
     said = job.communicate(timeout=HANG)[0]
     assert job.returncode == 5, said
-    assert slurm.calls == ["srun --cpus-per-task=3", *calls]
+    assert slurm.calls == ["srun --cpus-per-task=3", *calls], said
 
 
 def test_a_job_that_fails_is_not_requeued(slurm: Slurm, checkout: Path) -> None:

@@ -19,7 +19,7 @@ from distvae.sweeps.grid import points, read_settings
 from distvae.sweeps.picture import axes_of
 from distvae.sweeps.results import Result, best_of, metric_of
 from distvae.sweeps.udr import INFORMATIVE, Encoded, udr
-from tests.conftest import Command, assert_refused, listing
+from tests.conftest import HANG, Command, assert_refused, listing
 
 COMMON = ("--hidden", "16", "--batch-size", "12", "--max-steps", "3")
 
@@ -105,7 +105,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=300)[0]
+    said = process.communicate(timeout=HANG)[0]
     assert process.returncode == 130, said
     assert "stopped; 0 of 2 runs are done" in said
     assert "distvae sweep --data" in said

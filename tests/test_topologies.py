@@ -72,10 +72,11 @@ class Outcome:
 
     def assert_refused(self, *words: str) -> None:
         """An exit code, one message of ours with these words, and nothing left."""
-        assert self.ended.code != 0
-        (told,) = [line for line in self.ended.err.splitlines() if line.startswith("error: ")]
+        assert self.ended.code != 0, self.ended.out
+        told = [line for line in self.ended.err.splitlines() if line.startswith("error: ")]
+        assert len(told) == 1, self.ended.err
         for word in words:
-            assert word in told
+            assert word in told[0]
         assert not self.run.exists()
 
 

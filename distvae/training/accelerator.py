@@ -14,6 +14,7 @@ from accelerate.utils import (
 from distvae.config import TrainConfig
 from distvae.errors import DistvaeError, LostError
 from distvae.tensor_cores import multiply_in
+from distvae.training.peers import is_loss
 from distvae.training.topology import asked
 
 GRADIENTS = DistributedDataParallelKwargs()
@@ -45,12 +46,16 @@ def build_accelerator(config: TrainConfig, project_folder: str) -> Accelerator:
         # or gradients of convolutions are added up in an order that differs from run to run
         torch.backends.cudnn.deterministic = True
         return accelerator
-    except torch.distributed.DistError as error:
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        rank = os.environ.get("RANK", "0")
         raise LostError(
-            f"the processes of the run did not come together within --timeout {config.run.timeout}",
+            f"rank {rank} did not come together with the others within "
+            f"--timeout {config.run.timeout}",
             str(error).splitlines()[0],
             "Start all of them, with one MASTER_ADDR and MASTER_PORT that no other run uses.",
-            tells=int(os.environ.get("RANK", "0")) == 0,
+            tells=True,  # nobody knows who else is there
         ) from error
     except (ValueError, ImportError) as error:
         raise DistvaeError(

@@ -16,18 +16,24 @@ from accelerate import Accelerator
 
 from distvae.errors import DistvaeError, LostError
 from distvae.runs import is_run
-from distvae.training.stopping import StopRequest
+from distvae.training.stopping import StopRequest, handlers, put_back
 from distvae.training.world import introduce
 
-PATIENCE = 3.0
-"""Seconds for which the ranks that are left wait for each other's sign of life."""
+TURN, TURNS = 0.05, 60
+"""Seconds between two looks at who signed, and how many; time in which a process is stopped, or has
+no processor, is no turn."""
+BACKENDS = ("gloo", "nccl", "pair closure")
+"""One of these is in what a backend says; the last where gloo says of an operation that another one
+was not done in time, as of those that DDP has under way at once."""
+AGENT = "TORCHELASTIC_USE_AGENT_STORE"
+"""Whether torch's launcher keeps the store of the process group."""
 
 
 def is_loss(error: BaseException) -> bool:
     """Whether a collective failed because another process or the way to it did."""
     text = str(error).lower()
     kind = isinstance(error, torch.distributed.DistError)
-    return kind or (isinstance(error, RuntimeError) and ("gloo" in text or "nccl" in text))
+    return kind or (isinstance(error, RuntimeError) and any(word in text for word in BACKENDS))
 
 
 @contextlib.contextmanager
@@ -47,28 +53,33 @@ def watched_peers(
     Raises:
         LostError: another process was lost, or did not answer in time.
     """
-    names = introduce(accelerator)
     if accelerator.num_processes == 1:
         try:
-            yield names
+            yield introduce(accelerator)
         finally:
             _let_go(stays)
         return
-    rank = accelerator.process_index
+    rank, names = accelerator.process_index, [f"rank {n}" for n in range(accelerator.num_processes)]
     store = torch.distributed.distributed_c10d._get_default_store()
+    found, telling = handlers(), False
     try:
+        names[:] = introduce(accelerator)
         yield names
     except Exception as error:
         if not is_loss(error):
             if not isinstance(error, DistvaeError):
                 _leave_reason(store, rank, f"{type(error).__name__}: {error}")
             raise
-        with StopRequest():  # a launcher that saw a process die now sends SIGTERM to the others
+        with StopRequest(lasting=True):
             call = RollCall(store, rank, len(names))
             call.hold()
-        raise _lost(call, names, folder, str(error)) from error
+            lost = _lost(call, names, folder, str(error))
+            telling = lost.tells
+            raise lost from error
     finally:
         _let_go(stays)
+        if stays or not telling:  # one that tells ends, but not before it has told
+            put_back(found)
 
 
 def _let_go(stays: bool) -> None:
@@ -96,29 +107,35 @@ class RollCall:
         """Sign, and wait for the others to; in a thread, as the way to the store may be cut."""
         thread = threading.Thread(target=self._hold, daemon=True)
         thread.start()
-        thread.join(2 * PATIENCE)
+        for _ in range(2 * TURNS):
+            if thread.is_alive():
+                thread.join(TURN)
 
     @property
     def lost(self) -> list[int]:
-        """The ranks that did not sign."""
-        return sorted(self.missing) if self.answered else [0]
+        """The ranks that did not sign; where nobody can tell, the one that is known to be gone."""
+        if self.answered:
+            return sorted(self.missing)
+        return [0] if self.rank else []
 
     @property
     def tells(self) -> bool:
         """Whether it is for this rank to say it."""
         if not self.answered:
-            return self.rank == 1 or os.environ.get("LOCAL_RANK") == "0"
+            held = os.environ.get(AGENT) != "True"  # by rank 0, and went with it
+            return os.environ.get("LOCAL_RANK") == "0" or (self.rank == 1 and held)
         left = min(set(range(self.size)) - self.missing)
         return self.rank == left and 0 not in self.reasons  # rank 0 tells its own end itself
 
     def _hold(self) -> None:
-        deadline = time.monotonic() + PATIENCE
         missing = set(range(self.size))
         with contextlib.suppress(RuntimeError):
             self.store.set(f"distvae/here/{self.rank}", "here")
-            while missing and time.monotonic() < deadline:
+            for _ in range(TURNS):
                 missing = {r for r in missing if not self.store.check([f"distvae/here/{r}"])}
-                time.sleep(0.05)
+                if not missing:
+                    break
+                time.sleep(TURN)
             for rank in missing:
                 if self.store.check([f"distvae/left/{rank}"]):
                     self.reasons[rank] = self.store.get(f"distvae/left/{rank}").decode()
@@ -138,6 +155,13 @@ def _lost(call: RollCall, names: list[str], folder: Path, error: str) -> LostErr
     reasons = [f"rank {rank} said {reason}" for rank, reason in call.reasons.items()]
     plain = re.sub(r"^\[[^]]*\] ", "", error.splitlines()[0]).partition(". This")[0]
     found = "; ".join(reasons) or plain  # without the line of gloo's source
+    if not call.answered and call.rank == 0:
+        return LostError(
+            "rank 0 lost the launcher, which knows what processes are left",
+            f"expected {len(names)} processes, found: {found}",
+            f"{go_on}.",
+            call.tells,
+        )
     if not call.lost:
         return LostError(
             f"the {len(names)} processes failed to exchange numbers, and all are still there",

@@ -221,7 +221,7 @@ def _run_session(
     log_of = functools.partial(MetricsLog, folder, progress.step, accelerator)
     with (
         contextlib.closing(engine.train_images),
-        StopRequest() as stop,
+        StopRequest(lasting=accelerator.num_processes > 1) as stop,
         together(accelerator, log_of) as log,
     ):
         _announce(engine, chosen, console)

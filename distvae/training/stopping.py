@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from types import FrameType, TracebackType
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -25,23 +26,42 @@ class Interrupted(Exception):
     """A run was asked to stop and has written a checkpoint."""
 
 
+def handlers() -> dict[signal.Signals, Any]:
+    """What now happens at each of the signals."""
+    return {number: signal.getsignal(number) for number in SIGNALS}
+
+
+def put_back(found: dict[signal.Signals, Any]) -> None:
+    """Let signals do what they did; only the main thread of a process may."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in found.items():
+            # None is a handler that was not set by Python, which then cannot be put back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
 class StopRequest:
     """While active, a signal sets ``signal_name``; a second Ctrl-C acts at once.
 
     Only the main thread of a process may listen to signals; in another one none sets it.
+
+    Args:
+        lasting: whether it stays active when an error leaves it. One of several processes that
+            fails still has to say why, and a launcher that saw another one end sends it SIGTERM.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lasting: bool = False) -> None:
         self.signal_name: str | None = None
+        self._lasting = lasting
         self._since = 0.0
-        self._previous: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
+        self._previous = handlers()
         main = threading.current_thread() is threading.main_thread()
         for number in SIGNALS if main else ():
-            if number.name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN:
+            if number.name == "SIGHUP" and self._previous[number] == signal.SIG_IGN:
                 continue  # nohup: the run shall outlive its terminal
-            self._previous[number] = signal.signal(number, self._note)
+            signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -50,10 +70,8 @@ class StopRequest:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number, handler in self._previous.items():
-            # None is a handler that was not set by Python, which then cannot be put back
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
-        self._previous.clear()
+        if error is None or not self._lasting:
+            put_back(self._previous)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal_name is None:

@@ -1,10 +1,15 @@
-"""A process in which something breaks: `python faulty.py FAULT train ...`, on rank 1 at STEP."""
+"""A process in which something breaks: `python faulty.py FAULT train ...`, on rank 1 at STEP.
+
+With `impatience` nothing does, but a process that lost another one is told to stop until it ends.
+"""
 
 import dataclasses
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +18,7 @@ from distvae.batch import Batch
 from distvae.cli import run_and_exit
 from distvae.config import TrainConfig
 from distvae.objectives import Loss, Pressure
-from distvae.training import engine
+from distvae.training import engine, peers
 from distvae.training.update import loss_function
 
 STEP = 7
@@ -46,5 +51,19 @@ def broken(config: TrainConfig, device_type: str) -> Callable[[nn.Module, Batch,
     return loss_here
 
 
-vars(engine)["loss_function"] = broken
+def told_to_stop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, on whose call a launcher sends SIGTERM."""
+
+    def call(*given: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return function(*given)
+
+    return call
+
+
+if FAULT == "impatience":  # when the session has ended, and before the message is printed
+    for name in ("is_loss", "_let_go"):
+        vars(peers)[name] = told_to_stop(vars(peers)[name])
+else:
+    vars(engine)["loss_function"] = broken
 run_and_exit(sys.argv[2:])

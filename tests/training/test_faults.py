@@ -25,11 +25,12 @@ FAULTY = (str(CHECKOUT / "tests" / "training" / "faulty.py"),)
 def told_once(ended: list[Ended], code: int, *words: str) -> str:
     """All ended with this code, and one of them said why in one line."""
     assert [each.code for each in ended] == [code] * len(ended), ended
-    (line,) = [line for each in ended for line in each.err.splitlines()]
-    assert line.startswith("error: ")
+    lines = [line for each in ended for line in each.err.splitlines()]
+    assert len(lines) == 1, ended
+    assert lines[0].startswith("error: ")
     for word in words:
-        assert word in line, line
-    return line
+        assert word in lines[0]
+    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_a_process_with_other_settings_or_versions_is_refused(
 def test_a_second_run_is_refused_and_a_lost_rank_ends_the_first(
     starter: Starter, shapes: Path, command: Command
 ) -> None:
-    group = starter.plain("--data", shapes, *LONG)
+    group = starter.plain("train", "--data", shapes, *LONG, script=(*FAULTY, "impatience"))
     group.wait_for_step(20)
     main = group.processes[0].pid
     for flags in (("--resume", "run"), ("--data", shapes, *LONG, "--overwrite")):
@@ -91,9 +92,9 @@ def test_a_rank_lost_under_a_launcher(starter: Starter, shapes: Path) -> None:
     lost = workers(group.processes[0])[1]
     os.kill(lost, signal.SIGKILL)
     (ended,) = group.ended()
-    assert ended.code == 1  # the launcher's own
-    assert ended.err.count(f"error: rank 0 lost rank 1 (process {lost} on ") == 1
-    assert ended.err.count("error: ") == 1
+    assert ended.code == 1, ended  # the launcher's own
+    assert ended.err.count(f"error: rank 0 lost rank 1 (process {lost} on ") == 1, ended.err
+    assert ended.err.count("error: ") == 1, ended.err
 
 
 @pytest.mark.slow
@@ -136,7 +137,7 @@ def test_a_launcher_that_is_told_to_stop_leaves_a_checkpoint(
     group.wait_for_step(20)
     group.processes[0].terminate()
     (ended,) = group.ended()
-    assert ended.out.count("SIGTERM: a checkpoint is written") == 1
+    assert ended.out.count("SIGTERM: a checkpoint is written") == 1, ended
     path = checkpoints(group.run)[-1]  # those of better evaluations come before
     assert int(path.name.removeprefix("step-")) == metrics(group.run)[-1]["step"]
 

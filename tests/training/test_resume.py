@@ -18,7 +18,7 @@ import pytest
 from distvae.files import TEMPORARY
 from distvae.runs import checkpoints
 from distvae.training.stopping import StopRequest
-from tests.conftest import Command
+from tests.conftest import HANG, Command
 
 Start = Callable[..., "subprocess.Popen[str]"]
 STEPS = 400
@@ -80,7 +80,8 @@ def files(run: Path) -> set[Path]:
 
 def wait_for_step(process: "subprocess.Popen[str]", run: Path, step: int) -> None:
     """Return when the run is past a step."""
-    for _ in range(30_000):
+    deadline = time.monotonic() + HANG
+    while time.monotonic() < deadline:
         path = run / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines()[-2:-1] if path.exists() else []
         if lines and json.loads(lines[0])["step"] >= step:
@@ -102,8 +103,8 @@ def test_killed_again_and_again(
         wait_for_step(process, run, step)
         time.sleep(moment.uniform(0, 0.02))
         process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        said = process.communicate()[0]
+        assert process.returncode == -signal.SIGKILL, said
         process = start("train", "--resume", run, "--checkpoint-every", every)
     told = process.communicate()[0]
     assert process.returncode == 0, told
