@@ -13,7 +13,7 @@ from distvae.config import unusual
 from distvae.curves import CURVES
 from distvae.declarations import declared
 from distvae.errors import DistvaeError, shown
-from distvae.figures import rows_by_label, rows_of
+from distvae.figures import missing_name, rows_by_label, rows_of
 from distvae.files import write_text
 from distvae.front_matter import front_matter
 from distvae.parts import MetricPart
@@ -149,7 +149,7 @@ def write_evaluation(
         header, *labels = by_label
         tables += f"\n{markdown_table(header, labels)}"
     left_out = "".join(
-        f"\nLeft out: {markdown(name.removeprefix(LEFT_OUT))}: {markdown(str(why))}\n"
+        f"\nLeft out: {markdown(missing_name(name.removeprefix(LEFT_OUT)))}: {markdown(str(why))}\n"
         for name, why in reasons.items()
     )
     parts = (one.part for one in declared("metric").values())

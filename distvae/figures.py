@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,10 @@ OF_LEVEL = "_level_"
 BETWEEN, CERTAINTY = "_between_judges", "_certainty"
 LATENTS, LABELS, MOST_DECIMALS = 10, 20, 6
 """Shown at most."""
+HEADING = 28
+"""Characters above a column at most; what is longer is told by the words of its name."""
+TRAINED = {"loss": "loss, nats per image", "udr": "UDR, of latents found by other seeds"}
+"""Figures that no metric measures: of a training, and of a sweep."""
 BESIDE = {
     REAL: "of real images",
     SPREAD: "best label less worst (bias taken off)",
@@ -41,7 +46,7 @@ def known() -> Known:
     """Of all metrics together."""
     parts = [one.part for one in declared("metric").values() if issubclass(one.part, MetricPart)]
     return Known(
-        {name: meaning for part in parts for name, meaning in part.meanings.items()},
+        TRAINED | {name: meaning for part in parts for name, meaning in part.meanings.items()},
         tuple(name for part in parts for name in part.shares),
         tuple(name for part in parts for name in part.lower_is_better),
         tuple(name for part in parts for name in part.headlines),
@@ -55,17 +60,52 @@ def rows_of(values: Mapping[str, float], examples: str = "images") -> list[tuple
         values: by name.
         examples: what they are called.
     """
-    shown = {key: value for key, value in values.items() if "/" not in key}
-    rates = sorted(shown.pop(key) for key in list(shown) if key.startswith(OF_LATENT))[::-1]
+    return [(name, figure) for name, figure in rows_of_runs([values], examples)]
+
+
+def rows_of_runs(
+    runs: Sequence[Mapping[str, float]], examples: str = "images"
+) -> list[tuple[str, ...]]:
+    """The same of several runs: a row for each figure, which has a column for each run.
+
+    A figure has equal decimals in all runs, and is empty where a run has none.
+    """
+    shown = dict.fromkeys(key for values in runs for key in values if "/" not in key)
     rows = []
     for key in shown:
-        if not key.endswith((ERROR, REAL, SPREAD, BETWEEN)):
+        if not key.endswith((ERROR, REAL, SPREAD, BETWEEN)) and not key.startswith(OF_LATENT):
             beside = (key, key + BETWEEN, key + REAL, key + SPREAD)
-            rows += [(figure_name(each), _figure(each, values)) for each in beside if each in shown]
-    if rates:
-        most = " ".join(f"{rate:.2f}" for rate in rates[:LATENTS])
-        rows.append(("KL by latent, nats, the largest first", most))
-    return [(_of(name, examples), figure) for name, figure in rows]
+            rows += [
+                (figure_name(each), *column_of_runs(each, runs)) for each in beside if each in shown
+            ]
+    if any(map(_rates, runs)):
+        rows.append((known().meanings[OF_LATENT.rstrip("_")], *map(_rates, runs)))
+    return [(_of(name, examples), *figures) for name, *figures in rows]
+
+
+def figure_of(key: str, values: Mapping[str, float]) -> str:
+    """A figure with its error."""
+    return _column([key], values)[0]
+
+
+def column_of_runs(key: str, runs: Sequence[Mapping[str, float]]) -> list[str]:
+    """A figure of each run with its error, in equal decimals; empty where a run has none."""
+    together = dict.fromkeys((key.removesuffix(BETWEEN), key))  # deviations have its decimals
+    places = [f"{each}/{place}" for each in together for place in range(len(runs))]
+    found = {
+        f"{each}/{place}{end}": values[each + end]
+        for each in together
+        for place, values in enumerate(runs)
+        for end in ("", ERROR)
+        if each + end in values
+    }
+    return _column(places, found)[-len(runs) :]
+
+
+def _rates(values: Mapping[str, float]) -> str:
+    """The largest rates of latents."""
+    rates = sorted((it for key, it in values.items() if key.startswith(OF_LATENT)), reverse=True)
+    return " ".join(f"{rate:.2f}" for rate in rates[:LATENTS])
 
 
 def headlines(values: Mapping[str, float]) -> dict[str, float]:
@@ -103,7 +143,7 @@ def rows_by_label(values: Mapping[str, float]) -> list[tuple[str, ...]]:
         key=lambda label: sign * values.get(f"{first}/{label}", float("inf")),
     )[:LABELS]
     columns = [_column([f"{figure}/{label}" for label in labels], values) for figure in figures]
-    header = ("label", *(figure.replace("_", " ") for figure in figures))
+    header = ("label", *map(heading, figures))
     return [header, *zip(labels, *columns, strict=True)]
 
 
@@ -111,21 +151,45 @@ def figure_name(key: str) -> str:
     """What a figure is, in words that need no row above them."""
     for ending, words in BESIDE.items():
         if key.endswith(ending):
-            return f"{figure_name(key.removesuffix(ending)).partition(',')[0]}: {words}"
+            return f"{_clause(figure_name(key.removesuffix(ending)))}: {words}"
     attribute, named = _parts(key)
     figure, of_level, level = named.partition(OF_LEVEL)
-    meaning = known().meanings.get(figure, figure)
-    return attribute + meaning + (f", level {level}" if of_level else "")
+    return attribute + _meaning(figure) + (f", level {level}" if of_level else "")
+
+
+def missing_name(key: str) -> str:
+    """What a figure is, of a label that label's, or the metric that is named."""
+    _, slash, label = key.partition("/")
+    return figure_name(key) + (f", {label}" if slash else "")
+
+
+def _meaning(figure: str) -> str:
+    """What a figure is; one of a part, as ``mig_shape`` is, by the whole and the part's name."""
+    meanings = known().meanings
+    if figure in meanings:
+        return meanings[figure]
+    wholes = [name for name in meanings if figure.startswith(f"{name}_")]
+    if not wholes:
+        return figure.replace("_", " ")
+    whole = max(wholes, key=len)
+    return f"{_clause(meanings[whole])}: {figure.removeprefix(f'{whole}_')}"
+
+
+def _clause(name: str) -> str:
+    """What the name of a figure begins with, without its unit."""
+    return re.split(r", | \((?![A-Z]{3}\))", name, maxsplit=1)[0]
+
+
+def heading(key: str) -> str:
+    """What a figure is, in the few words that have room above a column."""
+    clause = _clause(figure_name(key))
+    return clause if len(clause) <= HEADING else key.replace("_", " ")
 
 
 def _parts(key: str) -> tuple[str, str]:
     """The attribute that a figure is of, with what parts them, and its name without."""
     attribute, colon, figure = key.partition("/")[0].rpartition(": ")
     return attribute + colon, figure
-
-
-def _figure(key: str, values: Mapping[str, float]) -> str:
-    return _column([key], values)[0]
 
 
 def _column(keys: Sequence[str], values: Mapping[str, float]) -> list[str]:

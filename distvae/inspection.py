@@ -13,7 +13,7 @@ from distvae.errors import DistvaeError
 from distvae.figures import rows_of
 from distvae.flags import Positional
 from distvae.headers import read_header
-from distvae.run_facts import as_flags, figures_of, size, trained
+from distvae.run_facts import figures_of, size, trained
 from distvae.runs import (
     RUNS,
     Run,
@@ -24,6 +24,7 @@ from distvae.runs import (
     read_model_record,
 )
 from distvae.terminal import make_console, progress_bar, table
+from distvae.told_settings import unusual_flags
 from distvae.values import FileName, ThingName
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _inspect_run(run: Run) -> None:
         *trained(run, settings),
         ("parameters", _parameters(run.model)),
         ("size of the folder", size(run.folder)),
-        ("settings beside the defaults", as_flags(settings)),
+        ("settings beside the defaults", " ".join(unusual_flags(settings, ("data",)))),
         ("versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())),
         ("checkpoints", ", ".join(path.name for path in checkpoints(run.folder)) or "none"),
     ]
@@ -168,8 +169,8 @@ def _inspect_onnx(path: Path) -> None:
         ("versions", ", ".join(f"{name} {number}" for name, number in manifest.versions.items())),
         *((f"data: {name}", str(value)) for name, value in manifest.data.items()),
     ]
-    if settings := as_flags(manifest.settings):
-        rows.append(("settings beside the defaults", settings))
+    if flags := " ".join(unusual_flags(manifest.settings, ("data",))):
+        rows.append(("settings beside the defaults", flags))
     make_console().print(table(str(path), rows))
 
 

@@ -1,13 +1,11 @@
 """What `distvae inspect` tells of a run beside its settings. No torch."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from distvae.card import OF_THE_MACHINE, last_metrics, measured, numbers_of
-from distvae.config import unusual
+from distvae.card import last_metrics, measured, numbers_of
 from distvae.figures import headlines
 from distvae.reading import read_lines
 from distvae.records import MetricsLine
@@ -73,17 +71,6 @@ def size(folder: Path) -> str:
     """Of all files in a folder."""
     files = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return f"{sum(files) / 1e6:,.1f} MB in {len(files):,} files"
-
-
-def as_flags(settings: Mapping[str, Any]) -> str:
-    """The settings that are not the defaults, as `distvae train` takes them, but for its data."""
-    other = {*OF_THE_MACHINE, "data"}
-    found = {name: it for name, it in unusual(settings).items() if name not in other}
-    return " ".join(f"--{name.replace('_', '-')} {_word(it)}" for name, it in found.items())
-
-
-def _word(value: Any) -> str:
-    return shlex.quote(",".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def figures_of(folder: Path) -> dict[str, float]:

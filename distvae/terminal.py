@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from distvae.errors import DistvaeError
 from distvae.packages import is_installed
-from distvae.text import printable
+from distvae.text import is_right, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,12 +138,16 @@ def warn(text: str) -> None:
 
 
 def table(title: str, rows: Sequence[Sequence[str]], header: bool = False) -> "Table":
-    """A name and numbers in each row, of which the first may be the header."""
+    """A name and what is known of it in each row, of which the first may be the header.
+
+    Columns of numbers stand at the right, and all others at the left.
+    """
     from rich.table import Table
 
     sheet = Table(title=title, show_header=header, title_justify="left")
     for number, name in enumerate(rows[0] if rows else ()):
-        sheet.add_column(name if header else "", justify="right" if number else "left")
+        right = number > 0 and is_right(row[number] for row in rows[header:])
+        sheet.add_column(name if header else "", justify="right" if right else "left")
     for row in rows[header:]:
         sheet.add_row(*row)
     return sheet

@@ -67,9 +67,16 @@ def markdown(text: str) -> str:
     return shown
 
 
+def is_right(cells: Iterable[str]) -> bool:
+    """Whether a column stands at the right: its cells begin with digits, or are empty."""
+    return all(not cell or cell.lstrip("+-<= ")[:1].isdigit() for cell in cells)
+
+
 def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, the first column to the left and the others to the right."""
-    ruler = ["---:" if number else "---" for number in range(len(headings))]
+    """A table in Markdown, columns of numbers to the right and all others to the left."""
+    columns = [[line[number] for line in lines] for number in range(len(headings))]
+    right = [number > 0 and is_right(column) for number, column in enumerate(columns)]
+    ruler = ["---:" if each else "---" for each in right]
     rows = [[markdown(cell.strip()) for cell in line] for line in (headings, *lines)]
     return "".join(f"| {' | '.join(row)} |\n" for row in (rows[0], ruler, *rows[1:]))
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distvae.figures import missing_name
 from distvae.runs import checkpoints
 from distvae.tensors import checksum, read_tensors
 from tests.conftest import HANG, SHAPES, SMALL, Command, assert_refused, draw_shape, listing
@@ -125,7 +126,7 @@ def test_distances_and_neighbours(run: Path, command: Command) -> None:
     with Image.open(run / "neighbours.png") as picture:
         assert picture.size[0] > 100
     assert "![neighbours](neighbours.png)" in (run / "evaluation.md").read_text(encoding="utf-8")
-    assert "| fid_judge |" in (run / "evaluation.md").read_text(encoding="utf-8")
+    assert "| FID in the judge's features |" in (run / "evaluation.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -258,7 +259,7 @@ def test_what_odd_data_cannot_give_is_left_out_with_a_reason(
     assert reasons >= {f"left_out/{name}" for name in expected}
     table = (here / "run" / "evaluation.md").read_text(encoding="utf-8")
     for name in expected:
-        assert f"left out: {name}: " in ended.out
+        assert f"left out: {missing_name(name)}: " in ended.out
     assert table.count("Left out:") == len(reasons)
 
 

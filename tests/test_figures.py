@@ -3,7 +3,7 @@
 import pytest
 
 from distvae.declarations import declared
-from distvae.figures import ERROR, headlines, known, rows_by_label, rows_of
+from distvae.figures import ERROR, headlines, known, rows_by_label, rows_of, rows_of_runs
 from distvae.parts import MetricPart
 
 
@@ -16,6 +16,9 @@ def test_a_figure_and_its_error_have_equal_decimals_and_two_digits_that_count() 
         "judge_accuracy": 0.98641,
         "judge_accuracy_standard_error": 0.00124,
         "judge_accuracy_real": 0.9948,
+        "fid_judge": 14.512,
+        "fid_judge_standard_error": 5.2,
+        "fid_judge_between_judges": 3.6479,
         "active_units": 16.0,
         "log_likelihood_draws": 5000.0,
         "nmi": 0.123456,
@@ -26,6 +29,8 @@ def test_a_figure_and_its_error_have_equal_decimals_and_two_digits_that_count() 
         "0.16226 ± 0.00044",
         "98.64 ± 0.12 %",
         "99.48 %",
+        "14.5 ± 5.2",
+        "3.6",
         "16",
         "5,000",
         "0.12346",
@@ -37,10 +42,23 @@ def test_a_column_of_labels_has_equal_decimals() -> None:
     values = {"elbo/a": -105.963, "elbo/a_standard_error": 0.5912, "elbo/b": -7.5}
     values |= {"elbo/b_standard_error": 1.25, "log_likelihood/a": -100.0, "log_likelihood/b": -9.5}
     header, *rows = rows_by_label(values)
-    assert header == ("label", "elbo", "log likelihood")
+    assert header == ("label", "elbo", "log-likelihood of an image")
     assert rows == [
         ("a", "-105.96 ± 0.59", "-100.00"),
         ("b", "-7.50 ± 1.25", "-9.50"),
+    ]
+
+
+def test_runs_stand_side_by_side_in_equal_decimals() -> None:
+    runs = [
+        {"elbo": -1128.41, "elbo_standard_error": 283.0, "active_units": 3.0, "mig_x": 0.25},
+        {"elbo": -99.5, "elbo_standard_error": 0.3217, "fid_judge": 12.0},
+    ]
+    assert rows_of_runs(runs, "rows") == [
+        ("elbo, nats per row", "-1,128.41 ± 283.00", "-99.50 ± 0.32"),
+        ("active latents", "3", ""),
+        ("mutual information gap (MIG): x", "0.25000", ""),
+        ("FID in the judge's features", "", "12"),
     ]
 
 

@@ -64,7 +64,7 @@ FLOORS = [
     ["runs"],
     ["curves", "front_matter"],
     ["card", "hub"],
-    ["run_facts"],
+    ["run_facts", "told_settings"],
     ["data"],
     ["distributions", "spreading"],
     ["networks", "checks", "inference"],

@@ -22,7 +22,7 @@ from distvae.card import (
 )
 from distvae.declarations import declared, explained, usual
 from distvae.errors import DistvaeError, nearest
-from distvae.figures import rows_by_label, rows_of
+from distvae.figures import missing_name, rows_by_label, rows_of
 from distvae.files import reporting_disk_errors, write_json
 from distvae.flags import Positional
 from distvae.ranges import check_seed
@@ -130,7 +130,7 @@ def evaluate_run(config: EvaluateConfig) -> None:
         if share.rank == 0 or METRICS[name].shared:
             values |= _measured(name, subject, run, left_out, console)
     for name, why in left_out.items():
-        console.print(f"left out: {name}: {why}")
+        console.print(f"left out: {missing_name(name)}: {why}")
     if (kept := best(run.folder)) and kept.split == "test":
         console.print(CHOSEN)
     if folder and share.rank == 0:

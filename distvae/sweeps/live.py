@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from distvae.card import last_metrics
+from distvae.figures import figure_of, heading
 from distvae.packages import is_installed
 from distvae.sweeps.jobs import Job
 from distvae.sweeps.results import Result, numbers_in
@@ -65,8 +66,8 @@ class LiveLine:
         self._failed += not result.done
         told = result.state
         if result.done:
-            number = numbers_in(result.folder, by)[0].get(by)
-            told = "done" if number is None else f"{by.replace('_', ' ')} {number:.5g}"
+            numbers = numbers_in(result.folder, by)[0]
+            told = f"{heading(by)} {figure_of(by, numbers)}" if by in numbers else "done"
         say(f"{self._ended} of {self._total}  {result.point.name}  {told}")
 
     def look(self, running: Sequence[Job]) -> None:

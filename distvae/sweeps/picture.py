@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from distvae.curves import FAINT, FINE, INK, WHITE, Colour, Pen, ticks
+from distvae.figures import heading
 from distvae.images import save_png
 from distvae.sweeps.results import Result, best_of, columns, ordered
 
@@ -61,7 +62,7 @@ def _of_number(name: str, results: Sequence[Result]) -> Axis:
     ]
     told = [low + 0.5] if equal else ticks(low, high)
     marks = [((value - low) / (high - low), f"{value:.4g}") for value in told]
-    return Axis(name.replace("_", " "), marks, heights)
+    return Axis(heading(name), marks, heights)
 
 
 def write_picture(path: Path, results: Sequence[Result], by: str) -> None:

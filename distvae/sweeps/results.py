@@ -7,7 +7,7 @@ from pathlib import Path
 from distvae.card import last_metrics, measured, numbers_of
 from distvae.declarations import declared
 from distvae.errors import DistvaeError, nearest
-from distvae.figures import ERROR, known
+from distvae.figures import column_of_runs, heading, known
 from distvae.parts import MetricPart
 from distvae.sweeps.grid import Point
 
@@ -15,8 +15,6 @@ LOWER = ("loss", "distortion", "rate", "bits_per_dim")
 """Numbers of which less is better, beside those that metrics say."""
 SHOWN = ("elbo", "distortion", "rate", "active_units", "label_error")
 UDR = "udr"
-FIGURES = dict.fromkeys(("mig", "sap", "dci", "factor_vae_score"), "factors")
-"""What the names of figures begin with that have no words of their own, and their metric."""
 
 
 @dataclass
@@ -49,8 +47,8 @@ def metric_of(number: str) -> str:
         meaning: name
         for name, part in metrics
         if issubclass(part, MetricPart)
-        for meaning in (*part.meanings, *part.headlines)
-    } | FIGURES
+        for meaning in part.meanings
+    }
     for figure in sorted(meanings, key=len, reverse=True):
         if number == figure or number.startswith(f"{figure}_"):
             return meanings[figure]
@@ -106,15 +104,17 @@ def columns(results: Sequence[Result], by: str) -> tuple[list[str], list[str]]:
 def rows_for_people(results: Sequence[Result], by: str) -> list[tuple[str, ...]]:
     """A header, and a row for each run, the best first; why one failed is told elsewhere."""
     settings, numbers = columns(results, by)
+    those = ordered(results, by)
+    figures = [column_of_runs(name, [each.numbers for each in those]) for name in numbers]
     rows = [
         (
             *(each.point.values[name] for name in settings),
-            *(_written(each.numbers, name, name == by) for name in numbers),
+            *(column[place] for column in figures),
             each.state.partition(":")[0],
         )
-        for each in ordered(results, by)
+        for place, each in enumerate(those)
     ]
-    return [(*settings, *(name.replace("_", " ") for name in numbers), "run"), *rows]
+    return [(*settings, *map(heading, numbers), "run"), *rows]
 
 
 def rows_for_programs(results: Sequence[Result]) -> tuple[list[str], list[list[object]]]:
@@ -133,10 +133,3 @@ def rows_for_programs(results: Sequence[Result]) -> tuple[list[str], list[list[o
         for each in results
     ]
     return ["run", "state", *settings, *names], rows
-
-
-def _written(numbers: dict[str, float], name: str, with_error: bool) -> str:
-    if name not in numbers:
-        return ""
-    error = numbers.get(name + ERROR) if with_error else None
-    return f"{numbers[name]:.4g}" if error is None else f"{numbers[name]:.5g} ± {error:.2g}"

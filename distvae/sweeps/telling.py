@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from distvae.figures import figure_of, heading
 from distvae.files import write_text
 from distvae.runs import is_run
 from distvae.sweeps.picture import write_picture
@@ -49,12 +50,12 @@ def tell(folder: Path, results: list[Result], by: str) -> None:
 
 
 def _said(results: Sequence[Result], best: Result | None, by: str, split: str) -> str:
-    name = by.replace("_", " ")
+    name = heading(by)
     if best is None:
         return f"no run has {name}, so none is best"
     way = "lowest" if lower_is_better(by) else "highest"
     count = sum(by in each.numbers for each in results)
-    told = f"best by {name} ({way} of {count}): {best.folder} with {best.numbers[by]:.5g}"
+    told = f"best by {name} ({way} of {count}): {best.folder} with {figure_of(by, best.numbers)}"
     if by == UDR:
         return f"{told}; chosen without labels"
     flatters = ", on which it looks a little better than it is" if split == "test" else ""

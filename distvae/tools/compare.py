@@ -97,6 +97,7 @@ def _compared(found: Sequence[Trained], data: Any, seed: int) -> Comparison:
         nats,
         tuple(differences(names, nats)),
         why,
+        found[0].domain.examples,
     )
 
 

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.figures import ERROR
+from distvae.figures import rows_of_runs
+from distvae.text import counted
+from distvae.told_settings import name_of, told
 
 LEVEL = 0.05
 """Of the tests together."""
@@ -54,6 +56,8 @@ class Comparison:
     differences: tuple[Difference, ...]
     why_not: str = ""
     """Why nothing was paired."""
+    examples: str = "images"
+    """What they are called."""
 
 
 def differences(
@@ -90,14 +94,16 @@ def tables(found: Comparison) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
     """Titles and tables for people."""
     header = ("", *found.runs)
     if found.settings:
-        rows = [(name, *map(str, values)) for name, values in found.settings.items()]
+        rows = [
+            (name_of(name), *(told(name, value) for value in values))
+            for name, values in found.settings.items()
+        ]
         yield "settings that differ", [header, *rows]
-    rows = [
-        (name, *(_with_error(found, name, place) for place in range(len(found.runs))))
-        for name in found.numbers
-        if not name.endswith(ERROR)
+    numbers = [
+        {name: it for name, values in found.numbers.items() if (it := values[place]) is not None}
+        for place in range(len(found.runs))
     ]
-    yield "numbers of the test split", [header, *rows]
+    yield "numbers of the test split", [header, *rows_of_runs(numbers, found.examples)]
     if found.differences:
         count = len(next(iter(found.nats.values()))[0])
         rows = [
@@ -111,19 +117,14 @@ def tables(found: Comparison) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
             for one in found.differences
         ]
         names = ("nats", "run", f"less {found.runs[0]}", "p", "")
-        yield f"paired differences over the same {count:,} test examples", [names, *rows]
+        yield (
+            f"paired differences over the same {counted(count, f'test {found.examples}')}",
+            [names, *rows],
+        )
 
 
 def _chance(p: float) -> str:
     return f"= {p:.2g}" if p > SMALLEST else f"< {SMALLEST:g}"
-
-
-def _with_error(found: Comparison, name: str, place: int) -> str:
-    value = found.numbers[name][place]
-    error = found.numbers.get(name + ERROR, (None,) * len(found.runs))[place]
-    if value is None:
-        return ""
-    return f"{value:.4g}" if error is None else f"{value:.5g} ± {error:.2g}"
 
 
 def as_rows(found: Comparison) -> tuple[Sequence[str], list[Sequence[object]]]:
@@ -146,8 +147,8 @@ def said(found: Comparison) -> Iterator[str]:
     for one in found.differences:
         if one.figure in HIGHER:
             way = "better" if one.mean > 0 else "worse"
-            told = f"{one.run} is {abs(one.mean):.3f} ± {one.error:.3f} nats {way}"
+            how = f"{one.run} is {abs(one.mean):.3f} ± {one.error:.3f} nats {way}"
             tested = (
                 f"paired t-test, p {_chance(one.p)}{'' if one.differs else ', could be chance'}"
             )
-            yield f"{one.figure}: {told} than {found.runs[0]} ({tested})"
+            yield f"{one.figure}: {how} than {found.runs[0]} ({tested})"

@@ -5,7 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from distvae.text import printable
+from distvae.text import is_right, printable
+
+LEFT = ' style="text-align:left"'
+"""Of a cell: pages and notebooks have theirs at the right."""
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
@@ -86,10 +89,18 @@ def rows_as_table(rows: Iterable[Sequence[str]], header: bool = False) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
-    """Rows of text as a table, below a header if there is one."""
-    lines = ["".join(f"<th>{escape(cell)}</th>" for cell in header)] if header else []
-    lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    """Rows of text as a table, below a header if there is one; numbers stand at the right."""
+    width = max(map(len, rows), default=0)
+    columns = [[row[place] for row in rows if place < len(row)] for place in range(width)]
+    sides = ["" if is_right(column) else LEFT for column in columns]
+
+    def line(kind: str, cells: Sequence[str]) -> str:
+        written = zip(cells, [*sides, *[""] * len(cells)], strict=False)
+        return "".join(f"<{kind}{side}>{escape(cell)}</{kind}>" for cell, side in written)
+
+    lines = [line("th", header)] if header else []
+    lines += [line("td", row) for row in rows]
+    return f"<table>{''.join(f'<tr>{each}</tr>' for each in lines)}</table>"
 
 
 def preformatted(text: str) -> str:

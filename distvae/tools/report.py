@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import io
-import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from distvae.figures import headlines, rows_by_label, rows_of
 from distvae.files import write_text
 from distvae.flags import Positional
 from distvae.records import RunRecord
-from distvae.runs import find_run, without_folders
+from distvae.runs import find_run
 from distvae.terminal import progress_bar
+from distvae.told_settings import name_of, told, unusual_flags
 from distvae.tools.html import Section, page, picture, preformatted, rows_as_table
 from distvae.tools.outputs import Outputs
 from distvae.tools.trained import Trained, open_trained
@@ -171,12 +171,12 @@ def _drawn(shown: Shown, trained: Trained, config: ReportConfig) -> Section:
         run = str(trained.folder)
         try:
             elsewhere = find_run(run).record().data.source, str(trained.folder.resolve())
-            told = _run((COMMANDS | TOOLS)[shown.command], run, str(output), flags, elsewhere)
+            said = _run((COMMANDS | TOOLS)[shown.command], run, str(output), flags, elsewhere)
         except DistvaeError as error:
             return Section(shown.title, shown.about, "", [f"Left out: {error}"])
         found = sorted(folder.glob(endings))
         parts = [_shown(path) for path in found]
-        return Section(shown.title, shown.about, "".join(parts), told)
+        return Section(shown.title, shown.about, "".join(parts), said)
 
 
 def _shown(path: Path) -> str:
@@ -214,14 +214,14 @@ def _evaluation(trained: Trained) -> Iterator[Section]:
         about += "distvae evaluate measures more."
     yield Section("Evaluation", about, rows_as_table(rows_of(numbers, trained.domain.examples)))
     if by_label := rows_by_label(numbers):
-        told = "How far labels are apart: each with its standard error."
-        yield Section("Label by label", told, rows_as_table(by_label, header=True))
+        about = "How far labels are apart: each with its standard error."
+        yield Section("Label by label", about, rows_as_table(by_label, header=True))
 
 
 def _settings(record: RunRecord) -> Section:
     usual = TrainConfig().to_flat()
     rows = [
-        (name, _told(name, value), _told(name, usual.get(name)))
+        (name_of(name), told(name, value), told(name, usual.get(name)))
         for name, value in record.settings.items()
         if name not in OF_THE_MACHINE
     ]
@@ -236,38 +236,11 @@ def _settings(record: RunRecord) -> Section:
 
 def _reproduce(record: RunRecord) -> Section:
     """The command that trains the same, and what it was trained with."""
-    usual = TrainConfig().to_flat()
-    words = ["distvae train"]
-    for name, value in record.settings.items():
-        given = list(value) if isinstance(value, tuple) else value
-        default = usual.get(name)
-        default = list(default) if isinstance(default, tuple) else default
-        if name not in OF_THE_MACHINE and given != default and value not in (None, [], ()):
-            words.append(_flag(name, value))
+    settings = {name: it for name, it in record.settings.items() if it not in (None, [], ())}
+    words = ["distvae train", *unusual_flags(settings)]
     rows = [*record.versions.items(), ("device", record.world.device)]
     rows += [("processes", str(record.world.processes)), ("threads", str(record.world.threads))]
     rows += [(f"digest of {name}", digest) for name, digest in record.data.digests.items()]
     about = "On the same data, versions and kind of machine it ends with the same weights."
     body = preformatted(" \\\n    ".join(words)) + rows_as_table(rows)
     return Section("How to reproduce it", about, body)
-
-
-def _flag(name: str, value: Any) -> str:
-    flag = f"--{name.replace('_', '-')}"
-    if isinstance(value, bool):
-        return flag if value else f"--no-{flag[2:]}"
-    return f"{flag} {shlex.quote(_word(name, value))}"
-
-
-def _told(name: str, value: Any) -> str:
-    """A setting for people."""
-    return "left out" if value in (None, (), []) else _word(name, value)
-
-
-def _word(name: str, value: Any) -> str:
-    """A setting as a command line has it, without the folders of this machine."""
-    if name == "data":
-        return without_folders(str(value))
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ",".join(map(str, value))
-    return str(value)

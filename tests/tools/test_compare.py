@@ -40,7 +40,7 @@ def test_runs_are_set_side_by_side(command: Command, finished: Path, run: Path) 
     ended = command("compare", run, "wider", other)
     assert ended.code == 0, ended.err
     assert "beta" in ended.out.partition("numbers")[0]
-    assert "51 test examples" in ended.out
+    assert "51 test images" in ended.out
     assert "elbo: wider is" in ended.out
     assert "nats worse than run" in ended.out
     text = (run / "compare/compare.csv").read_text(encoding="utf-8")

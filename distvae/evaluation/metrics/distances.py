@@ -1,5 +1,7 @@
 """How far generated images are from real ones."""
 
+from typing import ClassVar
+
 from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
 from distvae.evaluation.distances import LEAST, distance_metrics
@@ -30,6 +32,18 @@ class DistancesPart(MetricPart):
         "fid",
         "kid",
     )
+    meanings: ClassVar[dict[str, str]] = {
+        "fid": "FID",
+        "kid": "KID",
+        "inception_score": "inception score",
+        "precision": "precision, generated images near real ones",
+        "recall": "recall, real images near generated ones",
+        "fid_judge": "FID in the judge's features",
+        "kid_judge": "KID in the judge's features",
+        "inception_score_judge": "inception score by the judge",
+        "precision_judge": "precision by the judge, generated images near real ones",
+        "recall_judge": "recall by the judge, real images near generated ones",
+    }
 
 
 def features(name: str, model: VAE, data: ImageData) -> None:

@@ -1,6 +1,7 @@
 """How well latents stand for the factors that images were drawn from."""
 
 import math
+from typing import ClassVar
 
 from distvae.data.store import ImageData
 from distvae.errors import DistvaeError
@@ -16,6 +17,14 @@ class FactorsPart(MetricPart):
 
     name = "factors"
     builds = "Factors"
+    meanings: ClassVar[dict[str, str]] = {
+        "mig": "mutual information gap (MIG)",
+        "sap": "separated attribute predictability (SAP)",
+        "dci_disentanglement": "disentanglement (DCI)",
+        "dci_completeness": "completeness (DCI)",
+        "dci_informativeness": "informativeness (DCI)",
+        "factor_vae_score": "FactorVAE score",
+    }
 
 
 def known_factors(name: str, model: VAE, data: ImageData) -> None:

@@ -19,6 +19,8 @@ class LatentsPart(MetricPart):
     builds = "Latents"
     usual = True
     meanings: ClassVar[dict[str, str]] = {
+        "rate_latent": "KL by latent, nats, the largest first",
+        "mutual_information": "mutual information of image and latents, nats",
         "mutual_information_lower": "mutual information of image and latents, nats, at least",
         "mutual_information_limit": "most mutual information that so few images can show, nats",
         "mutual_information_upper": "mutual information of image and latents, nats, at most",

@@ -22,7 +22,7 @@ class NeighboursPart(MetricPart):
     shares = ("copies",)
     meanings: ClassVar[dict[str, str]] = {
         "neighbour_distance_ratio": "distance to the nearest training image (unseen images: 1)",
-        "copies": "as near to one as 1 % of unseen images are",
+        "copies": "copies, as near to a training image as 1 % of unseen images are",
     }
 
 
