@@ -28,7 +28,7 @@ from distvae.likelihoods import LIKELIHOODS
 from distvae.networks import NETWORKS
 from distvae.networks.classifier import Classifier
 from distvae.posteriors import Posterior
-from distvae.priors import build_prior
+from distvae.priors import build_prior, usual_prior
 from distvae.weight_names import follow
 
 
@@ -88,7 +88,7 @@ class Composition(nn.Module):
     ) -> None:
         super().__init__()
         self.attributes = tuple(attributes) or label_attribute(label_names)
-        usual = model.prior or ("label" if is_label(self.attributes) else "normal")
+        usual = model.prior or usual_prior(model, self.attributes)
         model = dataclasses.replace(
             model, network=model.network or "mlp", hidden=model.widths, prior=usual
         )

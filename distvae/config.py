@@ -145,7 +145,9 @@ class TrainConfig:
         flat = self.to_flat()
         if few and size and not several and not misfit({**flat, "prior": "vamp"}):
             return {"prior": "vamp", "prior_components": size}
-        fits = (name for name in ("label", "normal") if not misfit({**flat, "prior": name}))
+        fits = (
+            name for name in ("label", "normal", "codes") if not misfit({**flat, "prior": name})
+        )
         return {"prior": next(fits, "label")}
 
     def to_flat(self) -> dict[str, Any]:

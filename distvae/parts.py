@@ -50,6 +50,13 @@ MOMENTS = Need(
 ONE_LEVEL = Need("latent_space", Trait("one_level"), "it is for latents of one level")
 WEIGHS = Need("reduction", ("sum",), "it weighs draws by whole images")
 GREY = Need("binarize", (None, "none"), "it describes grey levels, not black and white")
+CODES = (
+    Need("prior", (None, "codes"), "it has codes, of which other priors know nothing"),
+    Need("objective", ("elbo",), "a code is no draw: there is one, and no density around it"),
+    Need("posterior", ("gaussian",), "a code has no posterior to carry further"),
+    Need("importance_samples", (1, None), "all draws of a code are the same"),
+)
+"""Of a latent space of codes."""
 EVEN_LEVELS = Need("domain", Trait("levels"), "it describes even levels from 0 to 1")
 SIDES = Need("domain", Trait("sides"), "convolutions go along height and width")
 
@@ -116,6 +123,7 @@ NAMES: dict[str, Any] = {
     "Positive": Positive,
     "Widths": Widths,
     "Within": Within,
+    "CODES": CODES,
     "EVEN_LEVELS": EVEN_LEVELS,
     "GREY": GREY,
     "INDEPENDENT": INDEPENDENT,

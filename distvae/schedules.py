@@ -116,7 +116,10 @@ def whole(config: "OptimConfig", total_steps: int, steps_per_epoch: int) -> Part
 
 
 def learning_rate(
-    parts: Parts, step: int, schedule: LearningRateScheduleName | None = None
+    parts: Parts,
+    step: int,
+    schedule: LearningRateScheduleName | None = None,
+    stage: tuple[int, int] | None = None,
 ) -> float:
     """Learning rate of a step: that of the last part that had begun by then.
 
@@ -124,11 +127,16 @@ def learning_rate(
         parts: of the run.
         step: steps taken before it.
         schedule: another than that of the parts.
+        stage: steps of the run, from the first to before the second, that have a schedule of their
+            own; the warm-up is that of the part.
     """
     begun = (part for part in reversed(parts) if part.start <= step)
     part = next(begun, parts[0])
     if schedule is not None:
         part = replace(part, schedule=schedule)
+    if stage is not None:
+        first, end = stage
+        part = replace(part, start=max(part.start, first), end=min(part.end, end))
     return part.learning_rate(step)
 
 

@@ -50,9 +50,11 @@ def elbo_metrics(
         ``elbo`` (the bound itself, negative), ``distortion``, ``rate``, in nats per image;
         ``bits_per_dim`` of the bound in grey levels, or of black-and-white pixels after
         binarization; each with its ``_standard_error`` over the images; ``active_units`` and
-        ``latent_dim``; of several levels of latents ``rate_level_NAME`` and the same two of each;
-        then with labels ``elbo/NAME``, its ``elbo/NAME_standard_error``, and ``elbo_spread``
-        between the label served best and the one served worst.
+        ``latent_dim`` of real latents; of codes ``code_usage``, the share of the book that the
+        split uses, ``code_perplexity`` and ``codes``, the size of the book; of several levels of
+        latents ``rate_level_NAME`` and the same of each; then with labels ``elbo/NAME``, its
+        ``elbo/NAME_standard_error``, and ``elbo_spread`` between the label served best and the one
+        served worst.
         Errors need two images; bits per pixel a likelihood, and a Bernoulli of grey levels as they
         are is none.
     """
@@ -74,6 +76,7 @@ def elbo_metrics(
         if size > 1:
             yield "bits_per_dim_standard_error", errors[2] / dims / math.log(2.0)
     yield from _use(levels, sums.moments / size, sums.rates / size)
+    yield from _use_of_codes(levels, sums.codes)
     yield from _of_labels(sums.by_label, label_names)
 
 
@@ -88,6 +91,8 @@ class _Sums(NamedTuple):
     """Posterior means of real latents and their squares ``[2, Z]``."""
     rates: Tensor
     """Of each level of latents."""
+    codes: Tensor
+    """How often each code of each level of codes is used, side by side."""
     by_label: Tensor
     """Powers 0 to 2 of the bound ``[L, 3]``."""
 
@@ -103,7 +108,7 @@ def _summed(
     """The sums of one pass over a split, of all processes, on the CPU."""
     levels = model.latents.levels
     latents = sum(real_sizes(levels))
-    shapes = ((6,), (1,), (2, latents), (len(levels),), (labels, 3))
+    shapes = ((6,), (1,), (2, latents), (len(levels),), (sum(codes_of(levels)),), (labels, 3))
     sizes = [math.prod(shape) for shape in shapes]
     total = torch.zeros(sum(sizes), dtype=torch.float64, device=images.device)
 
@@ -132,6 +137,7 @@ def _block_sums(model: VAE, block: Block, labels: int) -> _Sums:
         ((stored > 0) & (stored < WHITE)).sum(dtype=torch.float64),
         torch.stack([mean.sum(0), mean.square().sum(0)]),
         torch.stack([draw.rate.double().sum() for draw in terms.draws]),
+        _counted(terms.draws, model.latents.levels, bound),
         by_label[:labels],
     )
 
@@ -146,8 +152,9 @@ def _use(levels: tuple[Level, ...], moments: Tensor, rates: Tensor) -> Iterator[
     """
     first, second = moments
     active = second - first.square() > ACTIVE_VARIANCE
-    yield "active_units", float(active.sum())
-    yield "latent_dim", float(len(active))
+    if len(active):
+        yield "active_units", float(active.sum())
+        yield "latent_dim", float(len(active))
     if len(levels) == 1:
         return
     for level, rate in zip(levels, rates.tolist(), strict=True):
@@ -158,6 +165,36 @@ def _use(levels: tuple[Level, ...], moments: Tensor, rates: Tensor) -> Iterator[
         yield f"latent_dim{OF_LEVEL}{level.name}", float(level.size)
 
 
+def _use_of_codes(levels: Sequence[Level], counts: Tensor) -> Iterator[tuple[str, float]]:
+    """How much of a code book a whole split uses.
+
+    Args:
+        levels: of the latents.
+        counts: how often each code is used, level by level.
+    """
+    books = [level for level in levels if level.codes]
+    for level, part in zip(books, torch.split(counts, codes_of(levels)), strict=True):
+        shares = part / part.sum()
+        end = f"{OF_LEVEL}{level.name}" if len(levels) > 1 else ""
+        yield f"code_usage{end}", float((part > 0).double().mean())
+        yield f"code_perplexity{end}", math.exp(float(torch.special.entr(shares).sum()))
+        yield f"codes{end}", float(level.codes)
+
+
+def _counted(draws: Sequence[Draw], levels: Sequence[Level], like: Tensor) -> Tensor:
+    """How often each code is used, level by level."""
+    counts = [like.new_zeros(size) for size in codes_of(levels)]
+    found = [draw.codes.flatten() for draw in draws if draw.codes is not None]
+    for count, codes in zip(counts, found, strict=True):
+        count.index_add_(0, codes, torch.ones_like(codes, dtype=count.dtype))
+    return torch.cat([like.new_zeros(0), *counts])
+
+
+def codes_of(levels: Sequence[Level]) -> list[int]:
+    """How many codes each level of codes has."""
+    return [level.codes for level in levels if level.codes]
+
+
 def real_sizes(levels: Sequence[Level]) -> list[int]:
     """How many latents each level of real numbers has."""
     return [level.size for level in levels if level.kind == "real"]
@@ -165,7 +202,8 @@ def real_sizes(levels: Sequence[Level]) -> list[int]:
 
 def means_of(draws: Sequence[Draw]) -> Tensor:
     """Means of the posteriors of real latents, level by level ``[B, Z]``."""
-    return side_by_side(tuple(draw.posterior.mean for draw in draws if draw.posterior))
+    means = tuple(draw.posterior.mean for draw in draws if draw.posterior)
+    return side_by_side(means) if means else draws[0].rate.new_zeros(draws[0].rate.shape[0], 0)
 
 
 def is_cross_entropy(model: VAE) -> bool:

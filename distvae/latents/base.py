@@ -36,6 +36,8 @@ class Level(NamedTuple):
     shape: tuple[int, ...]
     """S, of one draw."""
     kind: Literal["real", "code"] = "real"
+    codes: int = 0
+    """How many codes there are to choose from; 0 of real numbers."""
 
     @property
     def size(self) -> int:
@@ -61,6 +63,21 @@ class Draw(NamedTuple):
     rate is estimated with it."""
     log_q: Tensor | None = None
     """log q(z|x), the same."""
+    codes: Tensor | None = None
+    """int64 ``[B, T]``, of a level of codes."""
+    penalty: Tensor | None = None
+    """What the encoder pays beside the bound, nats ``[B]``."""
+
+
+class SecondStage(NamedTuple):
+    """What of a space is trained at the end of a run, when the rest no longer changes."""
+
+    network: nn.Module
+    """It minimizes the rate."""
+    share: float
+    """Of the steps of a run that it takes."""
+    learning_rate: float
+    """The peak."""
 
 
 class LatentSpace(nn.Module, ABC):
@@ -128,6 +145,14 @@ class LatentSpace(nn.Module, ABC):
     def noise_for(self, latents: Latents, context: Context | None) -> Tensor:
         """A noise ``[R, noise_dim]`` that ``draw`` turns into these latents."""
         return self.whiten(latents, context)
+
+    @property
+    def second_stage(self) -> SecondStage | None:
+        """What is trained when the rest is done; of most spaces nothing."""
+        return None
+
+    def begin(self, second: bool) -> None:
+        """Told before steps whether they are of the second stage."""
 
     def prepare(self, images: ResidentImages) -> None:
         """Begin with what the training images are like; most spaces do not need to."""

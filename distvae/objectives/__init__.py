@@ -3,6 +3,7 @@
 from distvae.declarations import registry
 from distvae.objectives.base import (
     MODEL,
+    PRIOR,
     Gather,
     Loss,
     Objective,
@@ -11,6 +12,7 @@ from distvae.objectives.base import (
     RunFacts,
     Summary,
     frozen,
+    in_two_stages,
     loss_of_means,
     negative_elbo,
     summary,
@@ -19,6 +21,7 @@ from distvae.objectives.base import (
 __all__ = [
     "MODEL",
     "OBJECTIVES",
+    "PRIOR",
     "Gather",
     "Loss",
     "Objective",
@@ -27,6 +30,7 @@ __all__ = [
     "RunFacts",
     "Summary",
     "frozen",
+    "in_two_stages",
     "loss_of_means",
     "negative_elbo",
     "summary",

@@ -3,8 +3,9 @@
 Legend: B batch, K draws for an image, C channels, H height, W width, Z latent dimensions.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -15,11 +16,13 @@ from distvae.batch import Batch
 from distvae.config import LearningRateScheduleName, ObjectiveConfig
 from distvae.distributions import DiagonalGaussian
 from distvae.figures import OF_LEVEL
-from distvae.latents import Draw, Level, only
+from distvae.latents import Draw, Level, only, total
 from distvae.models import VAE, Terms
 
 MODEL = "model"
 """The player that every objective has."""
+PRIOR = "prior"
+"""The player that a latent space with a second stage has."""
 Gather = Callable[[Tensor], Tensor]
 """The rows that a process has ``[B, ...]`` to those of the whole batch; gradients pass through."""
 
@@ -56,8 +59,32 @@ class Player:
     weight_decay: float | None = None
     start: int = 0
     """Steps of the run for which it stands still."""
+    stage: tuple[int, int] | None = None
+    """The only steps of the run in which it moves, from the first to before the second; its
+    schedule is along these. None: all from ``start`` on."""
     steps: int = 1
     """Its steps in each of the run: those before the last are taken on the same batch, alone."""
+
+    def moves(self, step: int) -> bool:
+        """Whether it moves after so many steps of the run."""
+        first, end = self.stage or (self.start, sys.maxsize)
+        return first <= step < end
+
+
+def in_two_stages(
+    players: Mapping[str, Player], second: Player, steps: int, share: float
+) -> dict[str, Player]:
+    """Players of which all stand still at the end of a run, where one more is trained alone.
+
+    Args:
+        players: of the first stage.
+        second: the one more.
+        steps: of the run.
+        share: of them that are the second stage; either has one at least where there are two.
+    """
+    border = min(max(1, steps - round(share * steps)), max(1, steps - 1))
+    first = {name: replace(each, stage=(each.start, border)) for name, each in players.items()}
+    return {**first, PRIOR: replace(second, stage=(border, steps))}
 
 
 @dataclass(frozen=True)
@@ -219,7 +246,11 @@ def negative_elbo(
     reconstruction = distortion.mean()
     if config.reduction == "mean":
         reconstruction = reconstruction / dims
-    return Loss(reconstruction + kl_weight * pressed, distortion, rate, rates_by_level(terms))
+    loss = reconstruction + kl_weight * pressed
+    penalties = [draw.penalty for draw in terms.draws if draw.penalty is not None]
+    if penalties:
+        loss = loss + total(penalties).mean()
+    return Loss(loss, distortion, rate, rates_by_level(terms))
 
 
 def rates_by_level(terms: Terms) -> dict[str, Tensor]:

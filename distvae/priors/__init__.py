@@ -3,6 +3,9 @@
 Every prior turns noise into latents (``transform``), so a sampler is always noise in, image out.
 """
 
+from collections.abc import Sequence
+
+from distvae.attributes import Attribute, is_label
 from distvae.conditions import ContextShape
 from distvae.config import ModelConfig
 from distvae.declarations import registry, with_trait
@@ -10,9 +13,16 @@ from distvae.domains import Domain
 from distvae.errors import DistvaeError
 from distvae.priors.base import Encode, Prior
 
-__all__ = ["PRIORS", "Prior", "build_prior"]
+__all__ = ["PRIORS", "Prior", "build_prior", "usual_prior"]
 
 PRIORS: dict[str, type[Prior]] = registry("prior")
+
+
+def usual_prior(config: ModelConfig, attributes: Sequence[Attribute]) -> str:
+    """The name of the prior of a model that was given none."""
+    if config.latent_space in with_trait("latent_space", "codes"):
+        return "codes"
+    return "label" if is_label(attributes) else "normal"
 
 
 def build_prior(config: ModelConfig, given: ContextShape, domain: Domain, encode: Encode) -> Prior:

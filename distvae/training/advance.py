@@ -25,6 +25,7 @@ def advance(engine: Engine, plan: Plan) -> None:
         DistvaeError: the step cannot be captured, and the run insists.
     """
     engine.state.begin(plan)
+    engine.training.begin(plan.turns)
     repeat = _recorded(engine, plan)
     for number in range(plan.steps):
         if repeat is None:

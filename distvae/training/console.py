@@ -155,5 +155,7 @@ def described(values: dict[str, float], examples: str) -> Iterator[tuple[str, st
             yield name, f"{name} {values[name]:.2f}"
     if "active_units" in values:
         yield "active", f"active {values['active_units']:.0f}/{values['latent_dim']:.0f}"
+    if "code_usage" in values:
+        yield "active", f"codes {values['code_usage']:.0%} of {values['codes']:,.0f}"
     if "images_per_second" in values:
         yield "speed", f"{values['images_per_second']:,.0f} {examples}/s"

@@ -27,7 +27,15 @@ from distvae.draws.philox import Stream
 from distvae.draws.steps import NoiseSource
 from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
-from distvae.objectives import MODEL, OBJECTIVES, Objective, Pressure, RunFacts
+from distvae.objectives import (
+    MODEL,
+    OBJECTIVES,
+    Objective,
+    Player,
+    Pressure,
+    RunFacts,
+    in_two_stages,
+)
 from distvae.schedules import Parts, steps_of, whole
 from distvae.training.capture import Graphs, use_own_stream
 from distvae.training.plan import State
@@ -149,7 +157,7 @@ def build_engine(
     images = ResidentImages.from_split(data.train)
     model = _fresh_model(config, data, images, origin)
     train_images, order = _train_images(data, images, config, accelerator)
-    objective = _objective(config, data, model, accelerator)
+    objective = _objective(config, data, model, accelerator, steps_per_epoch)
     averaged = copy.deepcopy(model).requires_grad_(False).to(device) if optim.ema else None
     wrapped = wrap(model, averaged, objective, optim, accelerator)
     loss_of = loss_function(config, device.type)
@@ -215,9 +223,10 @@ def _fresh_model(
 
 
 def _objective(
-    config: TrainConfig, data: ImageData, model: VAE, accelerator: Accelerator
+    config: TrainConfig, data: ImageData, model: VAE, accelerator: Accelerator, steps: int
 ) -> Objective:
-    return OBJECTIVES[config.objective.objective](
+    """By which the model is trained, with the players of a run of so many steps an epoch."""
+    objective = OBJECTIVES[config.objective.objective](
         RunFacts(
             config.objective,
             levels=model.latents.levels,
@@ -228,6 +237,11 @@ def _objective(
             gather=gather_rows(accelerator),
         )
     )
+    second = model.latents.second_stage
+    if second is not None:
+        player, total = Player(learning_rate=second.learning_rate), steps_of(config.optim, steps)
+        objective.players = in_two_stages(objective.players, player, total, second.share)
+    return objective
 
 
 def _settle_buckets(engine: Engine) -> None:

@@ -97,7 +97,7 @@ def collapsed_levels(values: dict[str, float]) -> Iterator[str]:
     """How many latents are active where too few are, level by level if there are several."""
     several = [key.partition(OF_LEVEL) for key in values if OF_LEVEL in key]
     levels = [level for figure, _, level in several if figure == "active_units"]
-    for level in levels or [""]:
+    for level in levels or [""] * ("active_units" in values):
         end = OF_LEVEL + level if level else ""
         active, size = values["active_units" + end], values["latent_dim" + end]
         if active < MOST_DEAD * size:

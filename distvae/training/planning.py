@@ -96,7 +96,8 @@ def scheduled(engine: Engine, step: int) -> dict[str, float]:
     optim, objective = engine.config.optim, engine.config.objective
     rates = learning_rates(engine.training.objective.players, engine.parts, step, optim.peak_rate)
     weight = kl_weight(objective, step, engine.steps_per_epoch)
-    return {"learning_rate": rates[MODEL], "kl_weight": weight}
+    *_, last = turns(engine.training.objective.players, step)
+    return {"learning_rate": rates[MODEL if MODEL in last else last[0]], "kl_weight": weight}
 
 
 def _corrections(betas: tuple[float, float], count: int) -> Iterator[float]:

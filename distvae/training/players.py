@@ -17,7 +17,7 @@ Rates = Mapping[str, float]
 
 def turns(players: Mapping[str, Player], step: int) -> list[Turn]:
     """The turns of a step of the run: all players in the last, in those before who takes more."""
-    steps = {name: player.steps for name, player in players.items() if step >= player.start}
+    steps = {name: player.steps for name, player in players.items() if player.moves(step)}
     return [
         tuple(name for name in steps if steps[name] >= left)
         for left in range(max(steps.values()), 0, -1)
@@ -26,7 +26,8 @@ def turns(players: Mapping[str, Player], step: int) -> list[Turn]:
 
 def same_turns(players: Mapping[str, Player], step: int) -> int:
     """So many steps, from this one on, have the same turns; without end, as many as there are."""
-    coming = [player.start for player in players.values() if player.start > step]
+    edges = (player.stage or (player.start,) for player in players.values())
+    coming = [edge for each in edges for edge in each if edge > step]
     return min(coming, default=sys.maxsize) - step
 
 
@@ -42,7 +43,7 @@ def learning_rates(
         peak: the run's highest rate, to which those of players of their own are held.
     """
     return {
-        name: learning_rate(parts, step, player.schedule)
+        name: learning_rate(parts, step, player.schedule, player.stage)
         * (1.0 if player.learning_rate is None else player.learning_rate / peak)
         for name, player in players.items()
     }

@@ -14,7 +14,7 @@ from distvae.runs import CHECKPOINTS, METRICS, Run, domain_recorded
 from distvae.terminal import make_console, table
 from distvae.training.run import Outcome
 
-NAMES = ("elbo", "distortion", "rate", "bits_per_dim", "active_units", "label_error")
+NAMES = ("elbo", "distortion", "rate", "bits_per_dim", "active_units", "code_usage", "label_error")
 
 
 def report(outcome: Outcome) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from distvae.checkpoint import Trained
 from distvae.config import TrainConfig
+from distvae.declarations import with_trait
 from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
 from distvae.training.topology import FSDP, asked
@@ -57,6 +58,9 @@ def check_sharding(config: TrainConfig, processes: int) -> None:
         f"its fsdp_version is {version}": version != "2",
         f"its {' and '.join(on)} is true": on,
         "--mixed-precision is fp16": config.optim.mixed_precision == "fp16",
+        f"--prior {config.model.prior} is trained in a second stage": (
+            config.model.prior in with_trait("prior", "second_stage")
+        ),
     }
     found = "; ".join(problem for problem, there in problems.items() if there)
     if found:

@@ -1,7 +1,7 @@
 """What is trained, as a step calls it: model and objective wrapped by Accelerate, an optimizer."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from distvae.batch import Batch
 from distvae.checkpoint import Trained
 from distvae.config import OptimConfig
 from distvae.models import VAE
-from distvae.objectives import MODEL, Loss, Objective, Pressure
+from distvae.objectives import MODEL, PRIOR, Loss, Objective, Pressure
 from distvae.training.optimizer import OneCallAdamW
+from distvae.training.players import Turn
 from distvae.training.sharding import shard_model, shards_model
 
 
@@ -27,16 +28,41 @@ class Training(nn.Module):
         self.objective = objective
 
     def forward(self, batch: Batch, pressure: Pressure) -> Loss:
-        """See :meth:`distvae.objectives.Objective.forward`."""
+        """See :meth:`distvae.objectives.Objective.forward`; a second stage minimizes the rate."""
         loss: Loss = self.objective(self.model, batch, pressure)
-        return loss
+        if self.model.latents.second_stage is None:
+            return loss
+        return replace(loss, others={**loss.others, PRIOR: loss.rate.mean()})
+
+    def begin(self, turns: Sequence[Turn]) -> None:
+        """Told before steps who moves in them."""
+        self.model.latents.begin(all(MODEL not in turn for turn in turns))
 
     def parts(self) -> dict[str, nn.Module]:
-        """What each player trains."""
+        """What each player trains; of the model what no other does."""
+        second = self.model.latents.second_stage
+        found: dict[str, nn.Module] = {} if second is None else {PRIOR: second.network}
+        names = (name for name in self.objective.players if name not in (MODEL, *found))
         return {
-            name: self.model if name == MODEL else self.objective.get_submodule(name)
-            for name in self.objective.players
+            MODEL: self.model,
+            **{name: self.objective.get_submodule(name) for name in names},
+            **found,
         }
+
+    def parameters_of(self, player: str) -> dict[float, list[nn.Parameter]]:
+        """What a player trains, by how many times its learning rate."""
+        parts = self.parts()
+        others = {
+            id(one) for name, part in parts.items() if name != player for one in part.parameters()
+        }
+        found = by_factor(parts[player])
+        if player != MODEL:
+            return found
+        kept = {
+            factor: [one for one in parameters if id(one) not in others]
+            for factor, parameters in found.items()
+        }
+        return {factor: parameters for factor, parameters in kept.items() if parameters}
 
 
 @dataclass(frozen=True)
@@ -87,9 +113,10 @@ def wrap(
 def _forward(training: Training, averaged: VAE | None, accelerator: Accelerator) -> nn.Module:
     """Model and objective as they are called in a step, sharded where that was asked for.
 
-    Of gradients, DDP averages those of the model alone.
+    Of gradients, DDP averages those of the player of the model alone.
     """
-    others = [f"objective.{name}" for name, _ in training.objective.named_parameters()]
+    own = {id(one) for each in training.parameters_of(MODEL).values() for one in each}
+    others = [name for name, one in training.named_parameters() if id(one) not in own]
     if others:
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(training, others)  # type: ignore[no-untyped-call]
     sharded = shards_model(accelerator.num_processes)
@@ -129,10 +156,9 @@ def _groups(training: Training, weight_decay: float) -> Iterator[dict[str, Any]]
 
     A weight that learns faster decays no faster.
     """
-    for name, part in training.parts().items():
-        player = training.objective.players[name]
+    for name, player in training.objective.players.items():
         decay = weight_decay if player.weight_decay is None else player.weight_decay
-        for factor, parameters in by_factor(part).items():
+        for factor, parameters in training.parameters_of(name).items():
             yield {
                 "params": parameters,
                 "name": name,

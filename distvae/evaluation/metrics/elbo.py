@@ -19,6 +19,7 @@ class ElboPart(MetricPart):
     builds = "Elbo"
     headlines = ("elbo", "bits_per_dim")
     usual = True
+    shares = ("code_usage",)
     meanings: ClassVar[dict[str, str]] = {
         "elbo": "elbo, nats per image",
         "distortion": "distortion, nats per image",
@@ -26,6 +27,9 @@ class ElboPart(MetricPart):
         "bits_per_dim": "bits per pixel and channel",
         "active_units": "active latents",
         "latent_dim": "latents in all",
+        "code_usage": "codes in use over the split",
+        "code_perplexity": "codes of even use that these are worth",
+        "codes": "codes in all",
     }
 
 

@@ -1,0 +1,98 @@
+"""A prior over codes, trained when the codes no longer change.
+
+Legend: B batch, T codes of an example, K codes there are.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distvae.conditions import Context, ContextShape
+from distvae.config import ModelConfig
+from distvae.errors import DistvaeError
+from distvae.parts import Need, Part, Trait
+from distvae.priors.base import Prior
+from distvae.priors.gumbel import gumbels
+from distvae.priors.transformer import Transformer
+from distvae.values import Positive, Within
+
+MOST_NOISE = 2**24
+"""Numbers of noise of one example, at most."""
+
+
+@dataclass(frozen=True)
+class CodesPart(Part):
+    """A causal transformer over codes, the label its first token, trained after all else."""
+
+    name = "codes"
+    builds = "CodesPrior"
+    needs = (
+        Need("latent_space", Trait("codes"), "it is a prior over codes"),
+        Need("early_stopping", (None,), "it is trained when the rest of the run is done"),
+    )
+    traits = ("second_stage",)
+
+    prior_share: Annotated[float, Within(0, 1, open=True, below=True)] | None = None
+    """Share of the run, its end, in which the prior is trained and the rest stands still; left out:
+    0.5."""
+    prior_width: Annotated[int, Within(1, 2**14)] | None = None
+    """Width of the transformer; left out: 128."""
+    prior_blocks: Annotated[int, Within(1, 2**10)] | None = None
+    """Blocks of the transformer; left out: 3."""
+    prior_learning_rate: Positive | None = None
+    """Its peak learning rate; left out: 0.001."""
+
+
+class CodesPrior(Prior):
+    """p(codes) = product of p(code | codes before), the codes of an example one after another.
+
+    ``noise`` are T times K normal numbers, of which Gumbel noise is made: each code is the largest
+    of its noisy logits. Until it is trained all codes are as likely.
+    """
+
+    invertible = False
+    network: Transformer
+
+    def __init__(self, config: ModelConfig, given: ContextShape) -> None:
+        super().__init__()
+        own = config.of(CodesPart)
+        self.share = own.prior_share or 0.5
+        self.learning_rate = own.prior_learning_rate or 1e-3
+        self.width, self.blocks = own.prior_width or 128, own.prior_blocks or 3
+        self.given = given
+        self.idle = False
+        """Whether it is as it began, while the rest is trained."""
+
+    def over(self, length: int, codes: int) -> None:
+        """Make room for sequences ``[B, T]`` of K codes.
+
+        Raises:
+            DistvaeError: one draw would take too many random numbers.
+        """
+        self.noise_dim = length * codes
+        if self.noise_dim > MOST_NOISE:
+            raise DistvaeError(
+                f"{length:,} codes of {codes:,} take {self.noise_dim:,} random numbers a draw",
+                f"at most {MOST_NOISE:,}: one for each code at each place",
+                "Take a smaller code book, or fewer codes.",
+            )
+        self.network = Transformer(self.given, length, codes, self.width, self.blocks)
+
+    def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
+        """Of codes int64 ``[B, T]``, nats ``[B]``."""
+        network = self.network
+        if self.idle:
+            even = -network.length * math.log(network.codes)
+            return torch.full(z.shape[:1], even, dtype=network.first.dtype, device=z.device)
+        logits = network(z, context)
+        nats = F.cross_entropy(logits.flatten(0, 1), z.flatten(), reduction="none")
+        return -nats.view(z.shape).sum(1)
+
+    def transform(self, noise: Tensor, context: Context | None) -> Tensor:
+        """Noise ``[B, T * K]`` to codes int64 ``[B, T]``."""
+        shape = self.network.length, self.network.codes
+        return self.network.draw(gumbels(noise.unflatten(1, shape)), context)  # type: ignore[no-untyped-call]
