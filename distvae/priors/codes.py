@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from distvae.conditions import Context, ContextShape
@@ -35,6 +34,7 @@ class CodesPart(Part):
         Need("early_stopping", (None,), "it is trained when the rest of the run is done"),
     )
     traits = ("second_stage",)
+    usual = True
 
     prior_share: Annotated[float, Within(0, 1, open=True, below=True)] | None = None
     """Share of the run, its end, in which the prior is trained and the rest stands still; left out:
@@ -88,9 +88,8 @@ class CodesPrior(Prior):
         if self.idle:
             even = -network.length * math.log(network.codes)
             return torch.full(z.shape[:1], even, dtype=network.first.dtype, device=z.device)
-        logits = network(z, context)
-        nats = F.cross_entropy(logits.flatten(0, 1), z.flatten(), reduction="none")
-        return -nats.view(z.shape).sum(1)
+        log_shares = torch.log_softmax(network(z, context), 2)
+        return log_shares.gather(2, z.unsqueeze(2)).squeeze(2).sum(1)
 
     def transform(self, noise: Tensor, context: Context | None) -> Tensor:
         """Noise ``[B, T * K]`` to codes int64 ``[B, T]``."""
