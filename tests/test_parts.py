@@ -11,6 +11,7 @@ import torch
 
 from distvae.config import DataConfig, TrainConfig
 from distvae.data.store import ImageData, open_data
+from distvae.declarations import with_trait
 from distvae.errors import DistvaeError
 from distvae.likelihoods import LIKELIHOODS
 from distvae.models import VAE
@@ -29,7 +30,11 @@ TINY: dict[str, Any] = {
     "warmup_epochs": 0.0, "prior": "normal", "beta": 1.0, "ema": 0.9,
 }  # fmt: skip
 PARTS: list[dict[str, Any]] = [
-    *({"prior": name} for name in PRIORS),
+    *({"prior": name} for name in PRIORS if name != "codes"),
+    *(
+        {"latent_space": name, "prior": "codes", "max_steps": 20, "prior_width": 8}
+        for name in with_trait("latent_space", "codes")
+    ),
     {"posterior": "flow"},
     *({"likelihood": name} for name in LIKELIHOODS),
     *({"objective": name} for name in OBJECTIVES),
@@ -66,8 +71,13 @@ def trained(config: TrainConfig, data: ImageData, folder: Path) -> VAE:
     model = engine.trained.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     rows = torch.arange(STEPS * BATCH).view(STEPS, BATCH) % TRAIN_IMAGES
-    advance(engine, make_plan(engine, 0, STEPS, rows))
-    loss, distortion, *_ = engine.state.found(STEPS)[:, 0].unbind(1)
+    found: list[torch.Tensor] = []
+    while len(found) < STEPS:  # another player may join in between
+        plan = make_plan(engine, len(found), STEPS - len(found), rows[len(found) :])
+        plan, _ = plan.divided(plan.steps)
+        advance(engine, plan)
+        found += engine.state.found(plan.steps)[:, 0]
+    loss, distortion, *_ = torch.stack(found).unbind(1)
     assert loss.isfinite().all()
     assert (distortion[-5:] < 1e4).all()
     for name, value in model.state_dict().items():

@@ -102,6 +102,11 @@ class CodeSpace(LatentSpace):
         """``[B, T, D]`` of codes int64 ``[B, T]``."""
 
     @property
+    def grid(self) -> tuple[int, ...]:
+        """How the T codes of an example lie: height and width, or T."""
+        return self.levels[0].shape[1:] if self.as_map else (self.length,)
+
+    @property
     def noise_dim(self) -> int:
         """T * C."""
         return self.prior.noise_dim

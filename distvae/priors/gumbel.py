@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+SMALL = 1e-4
+"""Tails whose logarithms are taken by two terms."""
 _COEFFICIENTS = (
     -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806,
     0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277,
@@ -24,9 +26,9 @@ def gumbels(noise: Tensor) -> Tensor:
     """
     noise = noise.double()
     tail = _upper_tail(noise.abs())
-    # beyond 6.4 deviations one less the tail rounds to one, where its logarithm is the tail itself
-    below = torch.where(noise > 0, 1.0 - tail, tail)
-    return -torch.log(torch.maximum(-torch.log(below), tail))
+    # of a small tail 1 - tail loses the digits, and of its logarithm two terms are enough
+    above = torch.where(tail < SMALL, tail * (1.0 + 0.5 * tail), -torch.log(1.0 - tail))
+    return -torch.log(torch.where(noise > 0, above, -torch.log(tail)))
 
 
 def _upper_tail(distance: Tensor) -> Tensor:

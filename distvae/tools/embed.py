@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.errors import DistvaeError
 from distvae.flags import Alone, Positional
 from distvae.labels import Labels
 from distvae.ranges import check_seed
 from distvae.terminal import progress_bar, say
 from distvae.text import counted
+from distvae.tools.codes import CODES, write_codes
 from distvae.tools.encoding import coder_of
 from distvae.tools.examples import Examples, open_examples
 from distvae.tools.latent_files import Table, write_npz, write_parts
@@ -52,6 +54,8 @@ class EmbedConfig:
     """Column of the labels, where it is not found."""
     output: PathName | None = None
     """A folder, or a file that ends in .parquet or .npz; left out: RUN/embed."""
+    codes: bool = False
+    """Write the codes of each example, of a model whose latents are codes, into codes.npz, and no table."""
     projector: Annotated[Literal["off", "pca", "tsne", "both"], Alone("both")] = "off"
     """Draw the latents in a plane, coloured by label: principal components, t-SNE, or both."""
     part_rows: Count = 20_000
@@ -141,10 +145,17 @@ def write_embedding(config: EmbedConfig) -> None:
     """
     check_seed(config.seed)
     trained = open_trained(config.run, onnx=ENCODER)
-    outputs = Outputs(trained, "embed", config.output, (".parquet", ".npz"))
+    _refuse_codes_with(config)
+    outputs = Outputs(
+        trained, "embed", config.output, (".npz",) if config.codes else (".parquet", ".npz")
+    )
     examples = open_examples(
         trained, config.data, config.split, config.label, label_column=config.label_column
     )
+    if config.codes:
+        outputs.tell(write_codes(trained, examples, outputs.path(CODES)))
+        examples.refuse_lost()
+        return
     if outputs.only is not None and outputs.only.suffix == ".npz":
         found = embedded(trained, examples)
         write_npz(outputs.path(""), found)
@@ -161,6 +172,16 @@ def write_embedding(config: EmbedConfig) -> None:
         lines += write_projection(table, kinds, config.seed, outputs)
     outputs.tell(*lines)
     examples.refuse_lost()
+
+
+def _refuse_codes_with(config: EmbedConfig) -> None:
+    """Refuse what is about latents as numbers."""
+    if config.codes and config.projector != "off":
+        raise DistvaeError(
+            f"--codes does not fit --projector {config.projector}",
+            "codes are names, which lie in no plane",
+            "Leave one of them out.",
+        )
 
 
 def _probed(table: Table, trained: Trained, seed: int) -> Iterator[str]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from distvae.attribute_values import Values, by_name
 from distvae.attributes import is_label
-from distvae.errors import DistvaeError
 from distvae.labels import numbers_of
 from distvae.tools.examples import Examples, Part
 from distvae.tools.trained import Trained
@@ -44,11 +43,7 @@ class Coder(NamedTuple):
 
 
 def coder_of(trained: Trained) -> Coder:
-    """What encodes for a trained model.
-
-    Raises:
-        DistvaeError: a level of its latents has no posterior.
-    """
+    """What encodes for a trained model."""
     return _of_weights(trained) if trained.onnx is None else _of_file(trained)
 
 
@@ -66,11 +61,6 @@ def _of_weights(trained: Trained) -> Coder:
     from distvae.tools.batches import batches
 
     model = trained.model
-    for level in model.latents.levels:
-        if level.kind == "code":
-            raise DistvaeError(
-                f"level {level.name} of {trained.name} is of codes", "they have no mean or variance"
-            )
 
     def codes(examples: Examples, start: int, advance: Advance) -> Iterator[Codes]:
         import torch

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from distvae.declarations import with_trait
 from distvae.draws import steps
 from distvae.errors import DistvaeError
 from distvae.likelihoods import LIKELIHOODS
@@ -92,7 +93,8 @@ def test_blocks_of_1_7_and_50_steps_are_the_same_bytes(
 PLAIN: dict[str, Any] = {"model": "vae", "prior": "normal"}
 PARTS: list[dict[str, Any]] = [
     *({"objective": name, **PLAIN} for name, each in OBJECTIVES.items() if each.captures),
-    *({"prior": name} for name in PRIORS),
+    *({"prior": name} for name in PRIORS if name != "codes"),
+    *({"latent_space": name} for name in with_trait("latent_space", "codes")),
     *({"likelihood": name} for name in LIKELIHOODS),
     *({"network": name, "hidden": None} for name in ("conv", "resnet")),
     {"posterior": "flow"},

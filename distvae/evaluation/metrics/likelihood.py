@@ -8,6 +8,7 @@ from distvae.errors import DistvaeError
 from distvae.evaluation.elbo import is_cross_entropy
 from distvae.evaluation.likelihood import Estimate, likelihood_metrics, log_likelihood
 from distvae.evaluation.metrics.base import Metric, Subject, Values
+from distvae.evaluation.metrics.needs import drawn_latents
 from distvae.evaluation.passes import Advance
 from distvae.models import VAE
 from distvae.parts import MetricPart
@@ -50,7 +51,7 @@ def a_likelihood(name: str, model: VAE, data: ImageData) -> None:
 class Likelihood(Metric):
     """See :mod:`distvae.evaluation.likelihood`."""
 
-    needs = (a_likelihood,)
+    needs = (drawn_latents, a_likelihood)
     unlabelled = True
     shared = True
 

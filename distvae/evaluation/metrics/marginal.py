@@ -8,7 +8,7 @@ from distvae.data.batches import ResidentImages
 from distvae.evaluation.likelihood import likelihood_metrics, marginal
 from distvae.evaluation.metrics.base import Metric, Subject, Values
 from distvae.evaluation.metrics.likelihood import a_likelihood, estimated
-from distvae.evaluation.metrics.needs import conditional, one_label
+from distvae.evaluation.metrics.needs import conditional, drawn_latents, one_label
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
 
@@ -29,7 +29,7 @@ class MarginalPart(MetricPart):
 class Marginal(Metric):
     """See :func:`distvae.evaluation.likelihood.marginal`."""
 
-    needs = (conditional, one_label, a_likelihood)
+    needs = (conditional, one_label, drawn_latents, a_likelihood)
     shared = True
 
     def measure(self, subject: Subject) -> Values:

@@ -22,6 +22,16 @@ def pictures(name: str, model: VAE, data: ImageData) -> None:
         )
 
 
+def drawn_latents(name: str, model: VAE, data: ImageData) -> None:
+    """Latents that are drawn, each with a density."""
+    if any(level.codes for level in model.latents.levels):
+        raise DistvaeError(
+            f"--metrics {name} weighs draws of the latents, and those of this model are codes",
+            "an example has one code and no others, so importance sampling finds the elbo again",
+            f"Leave {name} out: elbo is the bound, nats of the prior plus nats of the decoder.",
+        )
+
+
 def conditional(name: str, model: VAE, data: ImageData) -> None:
     """A model that knows labels."""
     if not model.conditional:
