@@ -27,6 +27,7 @@ from distvae.export.manifest import DECODER, ENCODER, SCORER
 from distvae.export.sampler import Sampler
 from distvae.export.scorer import Scorer
 from distvae.export.session import read_manifest
+from distvae.export.ties import but_for_ties
 from distvae.export.turns import NOISES, Given, given_in, turns
 from distvae.models import VAE
 from distvae.posteriors import Posterior
@@ -39,8 +40,6 @@ standardized vectors, relative where a value exceeds one."""
 NOISE_TOLERANCE = 1e-2
 """The same of latents that are drawn from an encoder's noise: there and back, rounding is amplified
 by what the prior scales."""
-MOST_TIES = 0.02
-"""Share of examples in which rounding may choose another code of as good."""
 SEED = 0
 REPORT = "Please report it with the model's config.json."
 Advance = Callable[[int], None]
@@ -132,7 +131,7 @@ def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
         parts = _parts(encoder, posteriors, images, given)
         for number, (name, expected, found) in enumerate(parts):
             off = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
-            off = _but_for_ties(model, off)
+            off = but_for_ties(model, off, TOLERANCE)
             error = float(off.max())
             if encoder.manifest.precision == "fp32" and not error <= TOLERANCE:
                 worst = tuple(map(int, np.unravel_index(int(np.argmax(off)), off.shape)))
@@ -186,7 +185,8 @@ def _scorer(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
         found = scorer.scores(stored.numpy(), given.asked())
         for number, (name, tensor) in enumerate(expected._asdict().items()):
             values, own = tensor.cpu().numpy(), found[number]
-            off = _but_for_ties(model, np.abs(own - values) / np.maximum(1.0, np.abs(values)))
+            off = np.abs(own - values) / np.maximum(1.0, np.abs(values))
+            off = but_for_ties(model, off, TOLERANCE)
             error = float(off.max())
             if not error <= TOLERANCE:
                 worst = int(np.argmax(off))
@@ -198,18 +198,6 @@ def _scorer(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
                 )
             yield Parity(error, float(off.mean()), None, 0 if number else len(own))
         advance(NOISES)
-
-
-def _but_for_ties(model: VAE, off: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Errors ``[B, ...]``, of codes but for those few rows in which one fell to its neighbour.
-
-    A number between two codes may fall to either by the rounding of what computes it.
-    """
-    apart = (off > TOLERANCE).reshape(len(off), -1).any(1)
-    of_codes = any(level.codes for level in model.latents.levels)
-    if not of_codes or apart.mean() > MOST_TIES:
-        return off
-    return np.where(apart.reshape(-1, *[1] * (off.ndim - 1)), 0.0, off)
 
 
 def _parts(
