@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distvae import gradients, kernels
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.distributions import DiagonalGaussian
 from distvae.priors.label import LabelPrior
+from distvae.training.optimizer import OneCallAdamW
+from distvae.training.update import follower
 
 Formula = Callable[..., Tensor]
 
@@ -110,3 +112,35 @@ def test_the_rate_of_a_label_prior(dim: int, rows: int, monkeypatch: pytest.Monk
     assert not torch.equal(found[1], expected[1])  # another way was taken
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=2e-5, atol=2e-5 * float(other.abs().max()))
+
+
+def test_adamw_takes_the_steps_of_torch_and_averages_follow() -> None:
+    """Weights of several sizes, one of them with its axes in another order in memory."""
+    shapes = (5,), (3000,), (4, 3, 5, 2), (1,)
+
+    def weights() -> list[nn.Parameter]:
+        found = [nn.Parameter(normal(*shape, seed=seed)) for seed, shape in enumerate(shapes)]
+        found[2].data = found[2].data.contiguous(memory_format=torch.channels_last)
+        return found
+
+    own, theirs = weights(), weights()
+    group = {"name": "model", "factor": 1.0, "weight_decay": 0.1}
+    optimizer = OneCallAdamW([{"params": own, **group}], lr=0.01)
+    reference = torch.optim.AdamW(theirs, lr=0.01, weight_decay=0.1)
+    averages = [weight.detach().clone() for weight in own]
+    expected = [average.clone() for average in averages]
+    follow = follower(averages, [weight.detach() for weight in own])
+    for step in range(4):
+        optimizer.param_groups[0]["lr"] = torch.tensor(0.01)
+        for one, other, shape in zip(own, theirs, shapes, strict=True):
+            gradient = normal(*shape, scale=10.0**-step, seed=step)
+            one.grad = torch.empty_like(one).copy_(gradient)
+            other.grad = one.grad.clone()
+        optimizer.move()
+        reference.step()
+        follow(torch.tensor(0.3))
+        for average, weight in zip(expected, theirs, strict=True):
+            average += 0.3 * (weight.detach() - average)
+    assert optimizer._lists[0].tables is not None  # it was this kernel
+    for one, other in zip([*own, *averages], [*theirs, *expected], strict=True):
+        torch.testing.assert_close(one.detach(), other.detach(), rtol=1e-6, atol=1e-6)

@@ -16,8 +16,9 @@ from distvae import kernels
 
 triton = pytest.importorskip("triton", reason="needs triton")
 CONSTANTS = {"lanes": 256, "numbers": 784, "dim": 5, "room": 16, "count": 32, "parts": 4}
-FLOATS = {"bound"}
-INT64 = {"labels"}
+FLOATS = {"bound", "beta1", "beta2", "log1", "log2", "decay", "eps"}
+INT64 = {"labels", "places"}
+INT32 = {"pieces"}
 
 
 @pytest.mark.slow
@@ -37,7 +38,7 @@ def test_they_compute_what_operations_do(environment: dict[str, str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION:UserWarning")
-@pytest.mark.parametrize("module", ["formulas", "labels"])
+@pytest.mark.parametrize("module", ["formulas", "labels", "many"])
 def test_they_compile_for_gpus(
     module: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
 ) -> None:
@@ -48,7 +49,7 @@ def test_they_compile_for_gpus(
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
     found = vars(__import__(f"distvae.kernels.{module}", fromlist=["_"]))
     launched = {name: kernel for name, kernel in found.items() if is_launched(kernel)}
-    assert len(launched) == {"formulas": 9, "labels": 3}[module]
+    assert len(launched) == {"formulas": 9, "labels": 3, "many": 2}[module]
     for name, kernel in launched.items():
         kinds = {each: kind_of(each) for each in kernel.arg_names}
         constants = {
@@ -69,9 +70,13 @@ def kind_of(argument: str) -> str:
         return "constexpr"
     if argument in INT64:
         return "*i64"
+    if argument in INT32:
+        return "*i32"
     if argument in FLOATS:
         return "fp32"
-    whole = argument in ("rows", "columns") or (len(argument) == 2 and argument[1] in "01")
+    whole = argument in ("rows", "columns", "tensors") or (
+        len(argument) == 2 and argument[1] in "01"
+    )
     return "i32" if whole else "*fp32"
 
 

@@ -22,6 +22,23 @@ BLOCK = 128
 """Images together on a CPU."""
 
 
+class _OwnNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm by torch's own kernels: several networks cannot be trained as one by cuDNN's."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Of any shape to the same."""
+        with torch.backends.cudnn.flags(enabled=False):
+            return super().forward(input)
+
+
+class _ImageNorm(_OwnNorm, nn.BatchNorm2d):
+    """Of ``[B, C, H, W]``."""
+
+
+class _VectorNorm(_OwnNorm, nn.BatchNorm1d):
+    """Of ``[B, F]``."""
+
+
 class JudgeNetwork(nn.Module):
     """A few layers and a head, the last of them hidden.
 
@@ -43,19 +60,19 @@ class JudgeNetwork(nn.Module):
 
 
 def _convolutions(channels: int, height: int, width: int) -> list[nn.Module]:
-    layers: list[nn.Module] = [nn.BatchNorm2d(channels, affine=False)]
+    layers: list[nn.Module] = [_ImageNorm(channels, affine=False)]
     grid = shrink(torch.zeros(1, 1, height, width)).shape[2:]
     for before, after, kernel in zip((channels, *WIDTHS), WIDTHS, (5, 3, 3), strict=False):
         conv = nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2, bias=False)
-        layers += [conv, nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [conv, _ImageNorm(after), nn.ReLU()]
         grid = torch.Size(-(-side // 2) for side in grid)
     return [*layers, nn.Flatten(), nn.Linear(WIDTHS[-1] * grid.numel(), FEATURES), nn.ReLU()]
 
 
 def _dense(columns: int) -> list[nn.Module]:
-    layers: list[nn.Module] = [nn.BatchNorm1d(columns, affine=False)]
+    layers: list[nn.Module] = [_VectorNorm(columns, affine=False)]
     for width in (columns, FEATURES):
-        layers += [nn.Linear(width, FEATURES, bias=False), nn.BatchNorm1d(FEATURES), nn.ReLU()]
+        layers += [nn.Linear(width, FEATURES, bias=False), _VectorNorm(FEATURES), nn.ReLU()]
     return layers
 
 

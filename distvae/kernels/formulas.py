@@ -112,7 +112,7 @@ def read(source, row, column, row_step, column_step, inside):
 
 
 @triton.jit
-def _expm1(x):
+def expm1(x):
     """By its series near zero, where a difference would have lost its digits."""
     near = x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6)))))
     return tl.where(tl.abs(x) < 0.2, near, tl.exp(x) - 1)
@@ -123,7 +123,7 @@ def _rate(out, mean, spread, m0, m1, s0, s1, rows, columns, lanes: tl.constexpr)
     at, row, column, inside = _place(rows, columns, lanes)
     m = read(mean, row, column, m0, m1, inside)
     s = read(spread, row, column, s0, s1, inside)
-    tl.store(out + at, 0.5 * (_expm1(s) - s + m * m), mask=inside)
+    tl.store(out + at, 0.5 * (expm1(s) - s + m * m), mask=inside)
 
 
 @triton.jit
@@ -135,7 +135,7 @@ def _rate_backward(
     g = read(gradient, row, column, g0, g1, inside)
     tl.store(of_mean + at, g * read(mean, row, column, m0, m1, inside), mask=inside)
     s = read(spread, row, column, s0, s1, inside)
-    tl.store(of_spread + at, 0.5 * g * _expm1(s), mask=inside)
+    tl.store(of_spread + at, 0.5 * g * expm1(s), mask=inside)
 
 
 @triton.jit

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from distvae.training.capture import Step
+from distvae.training.capture import Repeat
 from distvae.training.engine import Engine
 from distvae.training.plan import Plan
 from distvae.training.probing import undone
@@ -27,11 +27,11 @@ def advance(engine: Engine, plan: Plan) -> None:
     engine.state.begin(plan)
     engine.training.begin(plan.turns)
     repeat = _recorded(engine, plan)
+    if repeat is not None:
+        repeat(plan.steps)
+        return
     for number in range(plan.steps):
-        if repeat is None:
-            take_step(engine, plan, number)
-        else:
-            repeat()
+        take_step(engine, plan, number)
 
 
 def take_step(engine: Engine, plan: Plan, number: int) -> None:
@@ -50,7 +50,7 @@ def take_step(engine: Engine, plan: Plan, number: int) -> None:
     state.note(engine.update(plan.turns, batches, state.numbers))
 
 
-def _recorded(engine: Engine, plan: Plan) -> Step | None:
+def _recorded(engine: Engine, plan: Plan) -> Repeat | None:
     """What repeats a step of a plan; None where it is taken by its program."""
     if engine.graphs is None:
         return None

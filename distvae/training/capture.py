@@ -19,7 +19,17 @@ WARM_UP = 3
 """Steps before a recording: libraries settle on their kernels, and compiled ones are compiled."""
 WARM_UP_BETWEEN_PROCESSES = 11
 """The same under DDP, which measures its first ten."""
+IN_A_ROW = 8
+"""Steps of one recording: a GPU pauses for some microseconds before each recording it repeats."""
 Step = Callable[[], None]
+
+
+class Repeat(Protocol):
+    """Repeats a recorded step."""
+
+    def __call__(self, steps: int = 1) -> None:
+        """So many times."""
+        ...
 
 
 class NotCaptured(Exception):
@@ -29,7 +39,7 @@ class NotCaptured(Exception):
 class Recorder(Protocol):
     """Records steps."""
 
-    def record(self, step: Step) -> Step:
+    def record(self, step: Step) -> Repeat:
         """Take the step a few times, and return what repeats it without its program.
 
         Raises:
@@ -45,7 +55,7 @@ class CudaRecorder:
     step, so they do as well.
     """
 
-    def record(self, step: Step) -> Step:
+    def record(self, step: Step) -> Repeat:
         """See :class:`Recorder`."""
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -56,13 +66,17 @@ class CudaRecorder:
                 step()
             torch.cuda.synchronize()
             self._check_room(torch.cuda.max_memory_allocated() - before)
-            graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-            # other threads may use the GPU meanwhile
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                step()
+            one, several = _graph(step, 1), _graph(step, IN_A_ROW)
         except RuntimeError as error:  # which running out of memory is, too
             raise NotCaptured(_reason(error)) from error
-        return graph.replay
+
+        def repeat(steps: int = 1) -> None:
+            for _ in range(steps // IN_A_ROW):
+                several.replay()
+            for _ in range(steps % IN_A_ROW):
+                one.replay()
+
+        return repeat
 
     def _check_room(self, needed: int) -> None:
         """Refuse a step that would run out of memory while it is recorded, which ends badly."""
@@ -73,6 +87,16 @@ class CudaRecorder:
                 f"out of memory: a recorded step needs {needed >> 20:,} MiB of its own, and "
                 f"{free >> 20:,} MiB are free"
             )
+
+
+def _graph(step: Step, steps: int) -> torch.cuda.CUDAGraph:
+    """So many steps as one graph, recorded and not taken."""
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    # other threads may use the GPU meanwhile
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        for _ in range(steps):
+            step()
+    return graph
 
 
 class Graphs:
@@ -90,14 +114,14 @@ class Graphs:
     ) -> None:
         self._recorder, self._insist, self._agreed = recorder, insist, agreed
         self._key: Hashable = None
-        self._replay: Step | None = None
+        self._replay: Repeat | None = None
         self.refused = ""
         """Why the step could not be recorded, once it could not."""
         self._told = False
 
     def of(
         self, key: Hashable, step: Step, untouched: Callable[[], AbstractContextManager[None]]
-    ) -> Step | None:
+    ) -> Repeat | None:
         """What repeats a step; None where it must be taken by its program.
 
         Args:

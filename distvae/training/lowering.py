@@ -7,12 +7,13 @@ import math
 import types
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 
+from distvae.training import tiles
 from distvae.training.own_product import usable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -76,13 +77,13 @@ class TableGradients(CustomGraphPass):
 
     def __call__(self, graph: fx.Graph) -> None:
         """Replace every sum over looked up rows."""
-        scatter = aten._unsafe_masked_index_put_accumulate.default
-        for node in graph.find_nodes(op="call_function", target=scatter):
-            table, mask, indices, values = node.args
-            if len(indices) == 1 and indices[0] is not None:
-                with graph.inserting_before(node):
-                    node.replace_all_uses_with(_summed(graph, table, mask, indices[0], values))
-                graph.erase_node(node)
+        for target in (
+            aten._unsafe_masked_index_put_accumulate.default,
+            aten._unsafe_index_put.default,
+            aten.index_put.default,
+        ):
+            for node in graph.find_nodes(op="call_function", target=target):
+                _replace_sum(graph, node)
 
     def uuid(self) -> Any:
         """What compiled code is kept under."""
@@ -90,17 +91,18 @@ class TableGradients(CustomGraphPass):
 
 
 class SeparateBias(CustomGraphPass):
-    """A dense layer on a CPU as a product and a sum, which is fused with what follows.
+    """A dense layer as a product and a sum, which is fused with what follows.
 
-    The library that multiplies copies the bias into every row first.
+    On a CPU that is every layer, as the library that multiplies copies the bias into every row
+    first; on a GPU it is one whose product is compiled as well.
     """
 
     def __call__(self, graph: fx.Graph) -> None:
-        """Divide every layer in two."""
+        """Divide layers in two."""
         for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
-            if node.kwargs or node.meta["val"].device.type != "cpu":
-                continue
             bias, left, right = node.args
+            if node.kwargs or not self._takes(left, right):
+                continue
             with graph.inserting_before(node):
                 product = graph.call_function(aten.mm.default, (left, right))
                 product.meta["val"] = node.meta["val"]
@@ -109,9 +111,31 @@ class SeparateBias(CustomGraphPass):
             node.replace_all_uses_with(total)
             graph.erase_node(node)
 
+    def _takes(self, left: fx.Node, right: fx.Node) -> bool:
+        """Whether the layer of this product is divided."""
+        return bool(left.meta["val"].device.type == "cpu")
+
     def uuid(self) -> Any:
         """What compiled code is kept under."""
         return get_hash_for_files((__file__,))
+
+
+class TiledProducts(SeparateBias):
+    """Products of small matrices on a GPU by a template, to which the compiler adds the rest."""
+
+    def _takes(self, left: fx.Node, right: fx.Node) -> bool:
+        return tiles.fits(left.meta["val"], right.meta["val"])
+
+    def __call__(self, graph: fx.Graph) -> None:
+        """Replace every product that fits."""
+        super().__call__(graph)
+        for node in graph.find_nodes(op="call_function", target=aten.mm.default):
+            if not node.kwargs and self._takes(*node.args):
+                node.target = torch.ops.distvae.tiled.default
+
+    def uuid(self) -> Any:
+        """What compiled code is kept under."""
+        return get_hash_for_files((__file__, tiles.__file__))
 
 
 class OwnProducts(SeparateBias):
@@ -136,20 +160,37 @@ def asked(own: bool = False, device_type: str = "cpu") -> dict[str, Any]:
     """What is asked of inductor wherever something is compiled; ``own`` as above."""
     # it fails where it meets many weights that are changed at once
     of_gpus = {} if device_type == "cpu" else {"loop_ordering_after_fusion": False}
+    own_pass = OwnProducts if own and usable() else SeparateBias
+    if device_type != "cpu" and tiles.usable():
+        own_pass = TiledProducts
     return {
         **of_gpus,
         "post_grad_custom_pre_pass": TableGradients(),
-        # before, product and bias would be joined again
-        "post_grad_custom_post_pass": OwnProducts() if own and usable() else SeparateBias(),
+        "post_grad_custom_post_pass": own_pass(),  # before, product and bias would be joined again
     }
 
 
+def _replace_sum(graph: fx.Graph, node: fx.Node) -> None:
+    """Replace one sum over looked up rows, by whichever operation of torch's versions it is."""
+    table, *rest = cast(list[Any], node.args)
+    mask = rest.pop(0) if node.target is aten._unsafe_masked_index_put_accumulate.default else None
+    indices, values, *accumulate = rest
+    adds = mask is not None or accumulate == [True]
+    if not adds or len(indices) != 1 or indices[0] is None:
+        return
+    if indices[0].meta["val"].dtype is torch.bool:  # which names rows in another way
+        return
+    with graph.inserting_before(node):
+        node.replace_all_uses_with(_summed(graph, table, mask, indices[0], values))
+    graph.erase_node(node)
+
+
 def _summed(
-    graph: fx.Graph, table: fx.Node, mask: fx.Node, index: fx.Node, values: fx.Node
+    graph: fx.Graph, table: fx.Node, mask: fx.Node | None, index: fx.Node, values: fx.Node
 ) -> fx.Node:
     """The rows ``values [N, C]`` added to those of ``table [R, C]`` that ``index [N]`` names.
 
-    Where ``mask [N]`` is false nothing is added.
+    Where ``mask [N]`` is there and false, nothing is added.
     """
     shape, dtype = table.meta["val"].shape, values.meta["val"].dtype
     rows, length = index.meta["val"].numel(), math.prod(shape[1:])
@@ -168,7 +209,8 @@ def _summed(
     with value.fake_mode:
         numbers = call(prims.iota.default, shape[0], **of_numbers, requires_grad=False)
         named = call(aten.eq.Tensor, shaped(numbers, shape[0], 1), shaped(index, 1, rows))  # [R, N]
-        named = call(aten.bitwise_and.Tensor, named, shaped(mask, 1, rows))
+        if mask is not None:
+            named = call(aten.bitwise_and.Tensor, named, shaped(mask, 1, rows))
         ones = call(prims.convert_element_type.default, named, dtype)
         sums = call(aten.mm.default, ones, shaped(values, rows, length))
         return call(aten.add.Tensor, shaped(sums, *shape), table)

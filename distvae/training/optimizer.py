@@ -8,16 +8,20 @@ same kernel, called with lists made once and one step count for all of a group.
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from distvae.kernels import launched
 from distvae.training.sharding import local_parts
 
+if TYPE_CHECKING:
+    from distvae.kernels.many import Together
 
-@dataclass(frozen=True)
+
+@dataclass
 class _Lists:
     """What the kernel takes of a group of parameters, in lists that are made once."""
 
@@ -28,6 +32,8 @@ class _Lists:
     weights: list[Tensor]
     means: list[Tensor]
     squares: list[Tensor]
+    tables: "Together | None" = None
+    """Of the lists, once a kernel of this package has taken them."""
 
 
 class OneCallAdamW(torch.optim.AdamW):
@@ -94,9 +100,13 @@ class OneCallAdamW(torch.optim.AdamW):
                 continue
             beta1, beta2 = group["betas"]
             lists.count.add_(1)
+            gradients = local_parts(parameter.grad for parameter in group["params"])
+            if found_inf is None and _fit_kernel(lists.weights, gradients, group["lr"]):
+                _launch(group, lists, gradients)
+                continue
             torch._fused_adamw_(
                 lists.weights,
-                local_parts(parameter.grad for parameter in group["params"]),
+                gradients,
                 lists.means,
                 lists.squares,
                 [],
@@ -128,3 +138,36 @@ class OneCallAdamW(torch.optim.AdamW):
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
+
+
+def _fit_kernel(weights: list[Tensor], gradients: list[Tensor], rate: Tensor | float) -> bool:
+    """Whether the kernel of this package takes them."""
+    alike = zip(weights, gradients, strict=True)
+    return (
+        isinstance(rate, Tensor)
+        and launched(rate, *weights, *gradients)
+        and all(w.dtype is torch.float32 is g.dtype for w, g in alike)
+        and all(map(is_dense, weights))
+        and all(w.stride() == g.stride() for w, g in zip(weights, gradients, strict=True))
+    )
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor fill its memory without gaps, in whatever order."""
+    sizes = sorted(zip(tensor.stride(), tensor.shape, strict=True))
+    expected = 1
+    for stride, size in sizes:
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _launch(group: dict[str, Any], lists: _Lists, gradients: list[Tensor]) -> None:
+    """The step of a group by the kernel of this package."""
+    from distvae.kernels.many import Together, adamw
+
+    if lists.tables is None:
+        lists.tables = Together(lists.weights, lists.means, lists.squares)
+    rate, betas = cast(Tensor, group["lr"]), group["betas"]
+    adamw(lists.tables, gradients, rate, lists.count, betas, group["weight_decay"], group["eps"])

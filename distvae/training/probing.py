@@ -66,8 +66,7 @@ def repeated_seconds(engine: Engine, recorder: Recorder) -> float:
         repeat()
         found.item()
         started = time.perf_counter()
-        for _ in range(REPEATED):
-            repeat()
+        repeat(REPEATED)
         found.item()  # waits for the device
         seconds = (time.perf_counter() - started) / REPEATED
         engine.wrapped.optimizer.zero_grad()

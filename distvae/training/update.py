@@ -5,17 +5,23 @@ Legend: M micro-batches of a process, F numbers of a loss, S numbers of a step.
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from distvae.batch import Batch
 from distvae.config import TrainConfig
+from distvae.kernels import launched
 from distvae.objectives import MODEL, Loss, Pressure, Summary, summary
+from distvae.training.optimizer import is_dense
 from distvae.training.plan import Scales, numbers_of
 from distvae.training.players import Turn, average_gradients
 from distvae.training.sharding import is_sharded, local_parts
 from distvae.training.wrapping import Wrapped
+
+if TYPE_CHECKING:
+    from distvae.kernels.many import Together
 
 LossOf = Callable[[nn.Module, Batch, Pressure], Loss]
 """(model with its objective, batch, what the schedules say) -> losses."""
@@ -52,30 +58,44 @@ def update_by(take_turn: TakeTurn, wrapped: Wrapped) -> Update:
     averaged, model = wrapped.trained.averaged, wrapped.trained.model
     averages = [] if averaged is None else local_parts(p.detach() for p in averaged.parameters())
     weights = local_parts(parameter.detach() for parameter in model.parameters())
+    follow = follower(averages, weights)
 
     def update(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
         numbers = numbers_of(row, turns)
         for turn, scales in zip(turns, numbers.scales, strict=True):
             losses = take_turn(turn, batches, numbers.pressure, scales)
         with torch.no_grad():
-            _follow(averages, weights, numbers.averaging)
+            follow(numbers.averaging)
             return summary(losses)
 
     return update
 
 
-def _follow(averages: list[Tensor], weights: list[Tensor], share: Tensor) -> None:
-    """Move each average by this share of its way to the weight.
+def follower(averages: list[Tensor], weights: list[Tensor]) -> Callable[[Tensor], None]:
+    """What moves each average by a share of its way to the weight.
 
-    Compiled, that goes into the kernels that make the weights. A GPU has a kernel for all weights
-    of each operation here, and of ``lerp`` one for each weight.
+    Compiled, that goes into the kernels that make the weights. Else a GPU has one kernel for all,
+    of this package where it can be had; torch's ``lerp`` would be one for each weight.
     """
-    if averages and (torch.compiler.is_compiling() or averages[0].device.type != "cpu"):
-        for part in together(weights):
-            ways = torch._foreach_mul(torch._foreach_sub(weights[part], averages[part]), share)
-            torch._foreach_add_(averages[part], ways)
-    elif averages:
-        torch._foreach_lerp_(averages, weights, [share] * len(averages))
+    tables: list[Together] = []
+
+    def follow(share: Tensor) -> None:
+        if not averages:
+            return
+        if launched(share, *averages) and all(map(is_dense, averages)):
+            from distvae.kernels import many
+
+            if not tables:
+                tables.append(many.Together(averages, weights))
+            many.follow(tables[0], share)
+        elif torch.compiler.is_compiling() or averages[0].device.type != "cpu":
+            for part in together(weights):
+                ways = torch._foreach_mul(torch._foreach_sub(weights[part], averages[part]), share)
+                torch._foreach_add_(averages[part], ways)
+        else:
+            torch._foreach_lerp_(averages, weights, [share] * len(averages))
+
+    return follow
 
 
 def together(tensors: Sequence[Tensor], paces: Sequence[object] | None = None) -> list[slice]:

@@ -45,7 +45,7 @@ BESIDE = {
 ALONE = {
     "speed": ("steps", 40),
     "whole": ("runs", 50),
-    "peers": ("peers", 22),
+    "peers": ("peers", 40),
     "likelihood": ("evaluating", 35),
     "busy": ("steps", 18),
     "noise": ("steps", 12),
@@ -73,7 +73,8 @@ def worker_of(flags: argparse.Namespace) -> Worker:
     """A process that runs parts."""
     words = [sys.executable, str(Path(__file__).resolve()), "--worker"]
     words += ["--device", flags.device, *["--small"] * flags.small]
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "DISTVAE_PROGRESS": "off"}
+    paths = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths, "DISTVAE_PROGRESS": "off"}
     return Worker(words, environment, str(CHECKOUT))
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from distvae.training.capture import NotCaptured
+from distvae.training.capture import NotCaptured, Repeat
 
 READS = {
     "_local_scalar_dense",
@@ -59,7 +59,7 @@ class Recorder:
         self.recorded = 0
         self.operations: list[str] = []
 
-    def record(self, step: Callable[[], object]) -> Callable[[], None]:
+    def record(self, step: Callable[[], object]) -> Repeat:
         step()  # what is made once is there afterwards
         noting = _Noting()
         with noting:
@@ -67,9 +67,9 @@ class Recorder:
         self.recorded += 1
         self.operations = [name_of(call.function) for call in noting.calls]
 
-        def replay() -> None:
+        def replay(steps: int = 1) -> None:
             with torch.no_grad():
-                for call in noting.calls:
+                for call in noting.calls * steps:
                     call.repeat()
 
         return replay

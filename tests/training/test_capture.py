@@ -21,7 +21,7 @@ from distvae.runs import Run, checkpoints
 from distvae.tensors import read_tensors
 from distvae.training import compilation, recording, stopping, whole_step
 from distvae.training.advance import take_step
-from distvae.training.capture import NotCaptured
+from distvae.training.capture import NotCaptured, Repeat
 from distvae.training.planning import make_plan
 from distvae.training.probing import step_seconds
 from distvae.training.run import run_training
@@ -220,10 +220,10 @@ def test_compiling_must_pay_beside_the_step_that_a_device_repeats(
 
         recorded = 0
 
-        def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        def record(self, step: Callable[[], None]) -> Repeat:
             step()
             self.recorded += 1
-            return lambda: None
+            return lambda steps=1: None
 
     engine, instant = built(settings(capture="auto"), tmp_path), Instant()
     before = [each.clone() for each in everything(engine)]

@@ -45,7 +45,7 @@ def epochs(setting: Setting, plain: Plain, captured: bool) -> float:
     """Images a second, the median of epochs after the first."""
     step = _graph_of(plain) if captured else plain.step
     rates = []
-    for _ in range(setting.of(6, 2)):
+    for _ in range(setting.of(4, 2)):
         if setting.cuda:
             torch.cuda.synchronize()
         started = time.perf_counter()

@@ -27,7 +27,7 @@ def environment(setting: Setting, device: str = "") -> dict[str, str]:
     host = (device or setting.device) == "cpu"
     return {
         **os.environ,
-        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH")))),
         "ACCELERATE_USE_CPU": "true" if host else "false",
         **({"CUDA_VISIBLE_DEVICES": ""} if host else {}),
     }
