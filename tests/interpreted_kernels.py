@@ -140,7 +140,7 @@ def test_adamw_takes_the_steps_of_torch_and_averages_follow() -> None:
         reference.step()
         follow(torch.tensor(0.3))
         for average, weight in zip(expected, theirs, strict=True):
-            average += 0.3 * (weight.detach() - average)
+            average.lerp_(weight.detach(), 0.3)
     assert optimizer._lists[0].tables is not None  # it was this kernel
-    for one, other in zip([*own, *averages], [*theirs, *expected], strict=True):
-        torch.testing.assert_close(one.detach(), other.detach(), rtol=1e-6, atol=1e-6)
+    for found, wanted in zip([*own, *averages], [*theirs, *expected], strict=True):
+        torch.testing.assert_close(found.detach(), wanted.detach(), rtol=1e-6, atol=1e-6)

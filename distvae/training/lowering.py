@@ -32,7 +32,8 @@ def compile_step(
 
     Args:
         step: whose arguments are all that changes.
-        own: whether it multiplies by the kernel of this package, where that is usable.
+        own: whether it multiplies by the kernel or, on a GPU, the template of this package, where
+            that is usable.
         device_type: of what it computes on.
     """
     # what was compiled is kept with the code, which all closures of one definition share
@@ -160,13 +161,15 @@ def asked(own: bool = False, device_type: str = "cpu") -> dict[str, Any]:
     """What is asked of inductor wherever something is compiled; ``own`` as above."""
     # it fails where it meets many weights that are changed at once
     of_gpus = {} if device_type == "cpu" else {"loop_ordering_after_fusion": False}
-    own_pass = OwnProducts if own and usable() else SeparateBias
-    if device_type != "cpu" and tiles.usable():
-        own_pass = TiledProducts
+    products = SeparateBias
+    if own and device_type == "cpu" and usable():
+        products = OwnProducts
+    elif own and device_type != "cpu" and tiles.usable():
+        products = TiledProducts
     return {
         **of_gpus,
         "post_grad_custom_pre_pass": TableGradients(),
-        "post_grad_custom_post_pass": own_pass(),  # before, product and bias would be joined again
+        "post_grad_custom_post_pass": products(),  # before, product and bias would be joined again
     }
 
 

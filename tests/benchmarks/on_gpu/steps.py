@@ -236,6 +236,7 @@ def speed_compiled(setting: Setting) -> None:
         engine = engine_of(setting, name, compile="on", mixed_precision=precision)
         take(engine, 0, 10, 10)
         row(f"{name}: seconds to the first compiled steps", time.perf_counter() - started)
+        row(f"{name}: products by", "the template" if engine.own_products else "the library")
         found = rate(engine, 1000, 500)
         told_of(engine, setting, f"{name} {precision}, compiled and captured, images/s", found)
     return None
