@@ -84,6 +84,8 @@ class LatentSpace(nn.Module, ABC):
     """The contract of this part."""
 
     levels: tuple[Level, ...]
+    compiles: bool = True
+    """Whether a pass changes nothing of the space, so that a compiler may take it apart."""
     invertible: bool
     """Whether each latent has one noise that is drawn as it, so that ``whiten`` undoes ``draw``."""
 

@@ -94,8 +94,13 @@ class CodeSpace(LatentSpace):
         prior.over(self.length, codes)
 
     @abstractmethod
-    def quantize(self, vectors: Tensor) -> Quantized:
-        """The codes of ``vectors [B, T, D]``."""
+    def quantize(self, vectors: Tensor, noise: Tensor | None = None) -> Quantized:
+        """The codes of ``vectors [B, T, D]``.
+
+        Args:
+            vectors: of the encoder.
+            noise: of the examples ``[B, 1]``, where a book may learn from them.
+        """
 
     @abstractmethod
     def values_of(self, codes: Tensor) -> Tensor:
@@ -113,7 +118,7 @@ class CodeSpace(LatentSpace):
 
     @property
     def infer_dim(self) -> int:
-        """One, which is not looked at: a code is no draw."""
+        """One: a code is no draw, but a book that learns chooses by it."""
         return 1
 
     @property
@@ -134,7 +139,8 @@ class CodeSpace(LatentSpace):
         densities: bool = False,
     ) -> tuple[Draw, ...]:
         """The codes; all draws are the same."""
-        found = self._found(features, context)
+        each = noise if draws is None else noise[:, 0]
+        found = self._found(features, context, each)
         with full_precision(noise.device.type):
             log_p = self.prior.log_prob(found.codes, context)
         z = self._laid_out(found.values)
@@ -173,14 +179,16 @@ class CodeSpace(LatentSpace):
                 "Take a smaller code book.",
             )
 
-    def _found(self, features: Features, context: Context | None) -> Quantized:
+    def _found(
+        self, features: Features, context: Context | None, noise: Tensor | None = None
+    ) -> Quantized:
         found = wide(self.to_vectors(self.head(features[-1], context)))
         if self.as_map:
             vectors = found.flatten(2).transpose(1, 2)
         else:
             vectors = found.unflatten(1, (self.length, self.width))  # type: ignore[no-untyped-call]
         with full_precision(found.device.type):
-            return self.quantize(vectors)
+            return self.quantize(vectors, noise)
 
     def _laid_out(self, values: Tensor) -> Tensor:
         """``[B, T, D]`` to ``[B, *S]``."""

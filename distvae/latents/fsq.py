@@ -67,7 +67,7 @@ class Fsq(CodeSpace):
         for name, numbers in (("sizes", levels), ("strides", strides)):
             self.register_buffer(name, torch.tensor(numbers), persistent=False)
 
-    def quantize(self, vectors: Tensor) -> Quantized:
+    def quantize(self, vectors: Tensor, noise: Tensor | None = None) -> Quantized:
         """By rounding ``[B, T, D]``."""
         share = torch.sigmoid(STEEPNESS * vectors)
         levels = torch.minimum((share * self.sizes).floor().long(), self.sizes - 1)

@@ -59,6 +59,7 @@ def update_by(take_turn: TakeTurn, wrapped: Wrapped) -> Update:
     averages = [] if averaged is None else local_parts(p.detach() for p in averaged.parameters())
     weights = local_parts(parameter.detach() for parameter in model.parameters())
     follow = follower(averages, weights)
+    learned = [] if averaged is None else list(zip(_kept(averaged), _kept(model), strict=True))
 
     def update(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
         numbers = numbers_of(row, turns)
@@ -66,9 +67,17 @@ def update_by(take_turn: TakeTurn, wrapped: Wrapped) -> Update:
             losses = take_turn(turn, batches, numbers.pressure, scales)
         with torch.no_grad():
             follow(numbers.averaging)
+            for copied, buffer in learned:
+                copied.copy_(buffer)
             return summary(losses)
 
     return update
+
+
+def _kept(model: nn.Module) -> list[Tensor]:
+    """Buffers that files hold: what a model learns without gradients."""
+    state = {id(value) for value in model.state_dict(keep_vars=True).values()}
+    return [buffer for buffer in model.buffers() if id(buffer) in state]
 
 
 def follower(averages: list[Tensor], weights: list[Tensor]) -> Callable[[Tensor], None]:

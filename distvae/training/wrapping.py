@@ -26,6 +26,7 @@ class Training(nn.Module):
         super().__init__()
         self.model = model
         self.objective = objective
+        model.latents.begin(True)  # what learns in passes waits for the first step
 
     def forward(self, batch: Batch, pressure: Pressure) -> Loss:
         """See :meth:`distvae.objectives.Objective.forward`; a second stage minimizes the rate."""
@@ -33,6 +34,11 @@ class Training(nn.Module):
         if self.model.latents.second_stage is None:
             return loss
         return replace(loss, others={**loss.others, PRIOR: loss.rate.mean()})
+
+    @property
+    def compiles(self) -> bool:
+        """Whether a pass is a function that a compiler may take apart."""
+        return self.objective.compiles and self.model.latents.compiles
 
     def begin(self, turns: Sequence[Turn]) -> None:
         """Told before steps who moves in them."""
