@@ -99,11 +99,13 @@ def write_reconstructions(config: ReconstructConfig) -> None:
     asked = outputs.only is not None and outputs.only.suffix == ".npz"
     whole = outputs.wants(".npz") and (asked or size <= MOST)
     shown = evenly(size, config.count)
-    kept, figures = [], PairFigures(pictures, nats=trained.onnx is None)
+    kept, figures = [], PairFigures(size, pictures, nats=trained.onnx is None)
 
     def rows() -> Iterator[list[str]]:
         for part in reconstructed(trained, examples, config.seed):
-            kept.append(part if whole else part.part(np.flatnonzero(np.isin(part.rows, shown))))
+            chosen = np.flatnonzero(np.isin(part.rows, shown))
+            if whole or len(chosen):
+                kept.append(part if whole else part.part(chosen))
             yield from figures.rows(part.ids, part.words, part.figures(pictures))
 
     if outputs.wants(".csv"):
@@ -112,10 +114,10 @@ def write_reconstructions(config: ReconstructConfig) -> None:
         collections.deque(rows(), maxlen=0)
     if not asked and not whole and outputs.only is None:
         say(f"more than {MOST:,}: no .npz is written unless --output names one")
-    together = joined(kept)
-    if whole:
+    together = joined(kept) if kept else None  # none: those to be shown cannot be read
+    if whole and together:
         _write_npz(outputs, together)
-    if outputs.wants(".png"):
+    if outputs.wants(".png") and together:
         sheet = together.part(np.flatnonzero(np.isin(together.rows, shown)))
         _write_sheet(outputs, trained, sheet, figures.caption)
     outputs.tell(figures.line(trained.domain.examples))

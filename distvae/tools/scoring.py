@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
+from distvae.places import evenly
 from distvae.terminal import progress_bar
+from distvae.tools.collected import Collected
 from distvae.tools.examples import Examples, Part, open_examples
 from distvae.tools.trained import Trained
 
@@ -34,6 +36,7 @@ STRANGE = {
 """Scores that there may be, and whether the strange ones lie above or below the usual ones."""
 NEIGHBOURS = 5
 """The training example so near counts, by its latents."""
+ROWS, LABELS = "rows", "labels"
 MOST = 20_000
 """Training examples whose latents are kept, evenly from all."""
 Columns = dict[str, NDArray[np.float64]]
@@ -78,14 +81,15 @@ def scored(trained: Trained, examples: Examples, asked: Asked, what: str = "scor
     parts = (
         _exported(examples, measure, what) if measure else _weighed(trained, examples, asked, what)
     )
-    kept = [(part.rows, part.labels, columns) for part, columns in parts]  # and no example
+    kept = Collected(len(examples))
+    for part, columns in parts:
+        labels = {} if part.labels is None else {LABELS: part.labels}
+        kept.add({ROWS: part.rows, **labels, **columns})
     examples.refuse_none()
-    columns = {name: np.concatenate([each[name] for _, _, each in kept]) for name in kept[0][2]}
-    labels = [own for _, own, _ in kept if own is not None]
     found = Scored(
-        columns,
-        np.concatenate([rows for rows, _, _ in kept]),
-        np.concatenate(labels) if labels else None,
+        {name: kept.column(name) for name in kept.names if name in STRANGE},
+        kept.column(ROWS),
+        kept.column(LABELS) if LABELS in kept.names else None,
         examples.label_names,
     )
     if asked.background is not None:
@@ -169,14 +173,12 @@ def _neighbours(trained: Trained) -> "Callable[[Tensor], NDArray[np.float64]] | 
         training = open_examples(trained, None, "train", tell=False)
     except DistvaeError:
         return None
-    step, kept = -(-len(training) // MOST), []
+    training, kept = training.only(evenly(len(training), MOST)), []
     with progress_bar("latents of training examples", len(training)) as advance:
         for seen in batches(trained, training, advance=advance):
             with torch.no_grad():
-                own = torch.from_numpy(np.flatnonzero(seen.part.rows % step == 0))
                 means = trained.model.means(seen.expected, seen.context)
-                codes = torch.cat([mean.flatten(1) for mean in means], 1)
-                kept.append(codes[own.to(codes.device)].double())
+            kept.append(torch.cat([mean.flatten(1) for mean in means], 1).double())
     known = torch.cat(kept)
     scale = known.std(0).clamp(min=1e-6)
     known = known / scale
@@ -223,8 +225,10 @@ def _background(asked: Asked, examples: Examples) -> NDArray[np.float64]:
             f"--background {other.name} does not fit {examples.name}",
             f"expected a model without labels of {examples.domain.told}, found {other.domain.told}",
         )
-    parts = _weighed(other, examples, Asked(knn=False, background=other), "background")
-    return np.concatenate([columns["elbo"] for _, columns in parts])
+    bounds = Collected(len(examples))
+    for _, columns in _weighed(other, examples, Asked(knn=False, background=other), "background"):
+        bounds.add({"elbo": columns["elbo"]})
+    return bounds.column("elbo")
 
 
 def _png_nats(stored: NDArray[Any]) -> NDArray[np.float64]:
