@@ -19,7 +19,15 @@ from distvae.front_matter import front_matter
 from distvae.parts import MetricPart
 from distvae.reading import read_lines, read_record
 from distvae.records import DataRecord, Evaluation, MetricsLine, RunRecord, Scalar
-from distvae.runs import METRICS, SAMPLES, Run, domain_recorded, without_folders
+from distvae.runs import (
+    METRICS,
+    SAMPLES,
+    Run,
+    checkpoints,
+    domain_recorded,
+    read_model_record,
+    without_folders,
+)
 from distvae.terminal import warn
 from distvae.text import markdown, markdown_table, printable
 
@@ -117,6 +125,18 @@ def best(folder: Path) -> Best | None:
             step, since = int(logged["best_step"]), int(logged["evaluations_since_best"])
             return Best(split, step, logged["best_epoch"], logged["best_loss"], since)
     return None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run is as long as it was to be, or was stopped early."""
+    kept, saved = best(folder), checkpoints(folder)
+    record = read_model_record(folder)
+    if not isinstance(record, RunRecord) or not record.schedule:
+        return True
+    patience = record.settings.get("early_stopping")
+    early = kept is not None and isinstance(patience, int) and kept.since >= patience
+    step = int(saved[-1].name.partition("-")[2]) if saved else 0
+    return early or step >= record.schedule[-1].end
 
 
 def best_sheet(folder: Path) -> Path | None:

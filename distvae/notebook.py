@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distvae.arguments import Train, training_called
-from distvae.card import best, best_sheet, last_metrics, measured, numbers_of
+from distvae.card import best_sheet, is_finished, last_metrics, measured, numbers_of
 from distvae.figures import rows_of
 from distvae.keywords import filled, signature
 from distvae.labels import Labels
 from distvae.reading import read_lines
-from distvae.records import MetricsLine, RunRecord
+from distvae.records import MetricsLine
 from distvae.runs import (
     METRICS,
     ONNX,
@@ -156,10 +156,7 @@ class TrainedRun(Tools):
     @property
     def finished(self) -> bool:
         """Whether it is as long as it was to be, or was stopped early."""
-        kept, patience = best(self.folder), self.config.optim.early_stopping
-        early = kept is not None and patience is not None and kept.since >= patience
-        parts = self.record.schedule if isinstance(self.record, RunRecord) else ()
-        return early or not parts or self.step >= parts[-1].end
+        return is_finished(self.folder)
 
     @property
     def metrics(self) -> Metrics:

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from distvae.card import TABLE, measured
 from distvae.export.manifest import Manifest
+from distvae.export.parity import Parity
 from distvae.export.scorer import readme_lines
 from distvae.export.session import read_manifest
-from distvae.export.verify import Parity
 from distvae.figures import headlines, rows_of
 from distvae.files import write_text
 from distvae.labels import label_index, numbers_of

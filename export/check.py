@@ -9,7 +9,7 @@ from distvae.runs import checkpoints, find_run, is_run
 from distvae.terminal import make_console, progress_bar, table
 
 if TYPE_CHECKING:
-    from distvae.export.verify import Parity
+    from distvae.export.parity import Parity
     from distvae.models import VAE
 
 

@@ -4,8 +4,7 @@ Legend: B batch, S the axes of an example, Z latent dimensions.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +14,27 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from distvae.conditions import Conditions, Context
 from distvae.domains import Domain
 from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
-from distvae.evaluation.anomaly import scores_of
 from distvae.export.convert import MEAN
 from distvae.export.encoder import Encoder
 from distvae.export.inputs import given_of_rows
 from distvae.export.manifest import DECODER, ENCODER, SCORER
+from distvae.export.parity import REPORT, SEED, TOLERANCE, Advance, Parity, on_device, torch_means
 from distvae.export.sampler import Sampler
-from distvae.export.scorer import Scorer
 from distvae.export.session import read_manifest
 from distvae.export.ties import but_for_ties
 from distvae.export.turns import NOISES, Given, given_in, turns
+from distvae.export.verify_scores import scorer
 from distvae.models import VAE
 from distvae.posteriors import Posterior
 from distvae.tensors import checksum
 
 BATCHES = (1, 7, 256)
-TOLERANCE = 1e-5
-"""Largest error of a float32 export, in units of the image's range, or of 1 for a posterior and for
-standardized vectors, relative where a value exceeds one."""
 NOISE_TOLERANCE = 1e-2
-"""The same of latents that are drawn from an encoder's noise: there and back, rounding is amplified
-by what the prior scales."""
-SEED = 0
-REPORT = "Please report it with the model's config.json."
-Advance = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How far a file is from the model it was made from."""
-
-    error: float
-    """Largest difference before rounding: images in [0, 1], posteriors and vectors as they are."""
-    mean_error: float
-    """Mean absolute difference."""
-    grey_levels: int | None
-    """Largest difference of a pixel after rounding, of 255; None of what gives no images."""
-    images: int
-    """How many were compared."""
+"""Largest error of latents that are drawn from an encoder's noise, relative where one exceeds 1:
+there and back, rounding is amplified by what the prior scales."""
 
 
 def verify(path: Path, model: VAE, advance: Advance = lambda count: None) -> Parity:
@@ -78,7 +56,7 @@ def verify(path: Path, model: VAE, advance: Advance = lambda count: None) -> Par
             f"its manifest names weights {manifest.weights_sha256[:12]}",
             "Export anew, or name the run or checkpoint that it came from.",
         )
-    of_graph = {DECODER: _decoder, ENCODER: _encoder, SCORER: _scorer}[manifest.graph]
+    of_graph = {DECODER: _decoder, ENCODER: _encoder, SCORER: scorer}[manifest.graph]
     parities = list(of_graph(path, model.eval(), advance))
     return Parity(
         max(one.error for one in parities),
@@ -95,7 +73,7 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     with _with_mean(path) as session:
         for turn in range(turns(model)):
             given = given_in(model, turn)
-            expected = _torch_means(model, noise, given)
+            expected = torch_means(model, noise, given)
             inputs = given_of_rows(given.asked(), NOISES, sampler.manifest)
             found = session.run([MEAN], {"noise": noise, **inputs})[0]
             drawn = sampler.decode(noise, given.asked())
@@ -124,10 +102,10 @@ def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     noise = standard_normal(SEED, 0, NOISES, model.latents.noise_dim)
     for turn in range(turns(model)):
         given = given_in(model, turn)
-        stored = model.domain.to_stored(torch.from_numpy(_torch_means(model, noise, given)))
+        stored = model.domain.to_stored(torch.from_numpy(torch_means(model, noise, given)))
         images, inputs = stored.numpy(), model.domain.to_expected_input(stored)
         with torch.no_grad():
-            posteriors = model.posteriors(*_on_device(model, inputs, given))
+            posteriors = model.posteriors(*on_device(model, inputs, given))
         parts = _parts(encoder, posteriors, images, given)
         for number, (name, expected, found) in enumerate(parts):
             off = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
@@ -157,7 +135,7 @@ def _check_noise(
 ) -> None:
     """That the model turns the noise ``[B, D]`` of a file into the means of the posteriors."""
     with torch.no_grad():
-        latents = model.latents.draw(*_on_device(model, torch.from_numpy(noise), given))
+        latents = model.latents.draw(*on_device(model, torch.from_numpy(noise), given))
         off = max(
             float(((z - each.mean).abs() / each.mean.abs().clamp_min(1.0)).max())
             for z, each in zip(latents, posteriors, strict=True)
@@ -168,36 +146,6 @@ def _check_noise(
             f"at most {NOISE_TOLERANCE:.0e} of difference was expected, found {off:.1e}",
             REPORT,
         )
-
-
-def _scorer(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
-    """Scores of what the model draws and of noise; errors are relative where values exceed one."""
-    scorer = Scorer(path, verify=True)
-    noise = standard_normal(SEED, 0, NOISES, model.latents.noise_dim)
-    made_up = model.domain.made_up(SEED, NOISES // 2)
-    for turn in range(turns(model)):
-        given = given_in(model, turn)
-        stored = model.domain.to_stored(torch.from_numpy(_torch_means(model, noise, given)))
-        stored[: len(made_up)] = torch.from_numpy(made_up)
-        with torch.no_grad():
-            inputs = model.domain.to_expected_input(stored)
-            expected = scores_of(model, *_on_device(model, inputs, given))
-        found = scorer.scores(stored.numpy(), given.asked())
-        for number, (name, tensor) in enumerate(expected._asdict().items()):
-            values, own = tensor.cpu().numpy(), found[number]
-            off = np.abs(own - values) / np.maximum(1.0, np.abs(values))
-            off = but_for_ties(model, off, TOLERANCE)
-            error = float(off.max())
-            if not error <= TOLERANCE:
-                worst = int(np.argmax(off))
-                raise DistvaeError(
-                    f"{path} does not score as the model does: {name} of image {worst} is "
-                    f"{own[worst]:.6f} and {values[worst]:.6f} in torch",
-                    f"at most {TOLERANCE:.0e} of difference was expected, found {error:.1e}",
-                    REPORT,
-                )
-            yield Parity(error, float(off.mean()), None, 0 if number else len(own))
-        advance(NOISES)
 
 
 def _parts(
@@ -213,31 +161,6 @@ def _parts(
         tensors = (expected.mean, expected.log_variance)
         for name, tensor, array in zip(of_level, tensors, gives, strict=True):
             yield name, tensor.detach().cpu().numpy(), array
-
-
-def _torch_means(model: VAE, noise: NDArray[np.float32], given: Given) -> NDArray[np.float32]:
-    """The likelihood's mean ``[B, *S]`` by the trained model itself."""
-    noises, context = _on_device(model, torch.from_numpy(noise), given)
-    with torch.no_grad():
-        means: NDArray[np.float32] = (
-            model.render(model.latents.draw(noises, context), context).cpu().numpy()
-        )
-    return means
-
-
-def _on_device(
-    model: VAE, inputs: torch.Tensor, given: Given
-) -> tuple[torch.Tensor, Context | None]:
-    if given.values is None:
-        return inputs.to(model.device), None
-    values = torch.from_numpy(given.values)
-    conditions = (
-        Conditions.of_examples(None, values)
-        if given.attributes
-        else Conditions.of_labels(values[:, 0].long())
-    )
-    assert conditions is not None
-    return inputs.to(model.device), model.conditioner(conditions.to(model.device))
 
 
 def _compared(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil  # type: ignore[import-untyped, unused-ignore]
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -104,9 +105,14 @@ def test_an_interrupted_sweep_says_how_to_go_on(
     while not all(log.exists() for log in logs):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
+    one = psutil.Process(process.pid).children()[0]
+    one.terminate()  # it alone: it ends with 0, at a checkpoint
+    psutil.wait_procs([one])  # until the sweep has seen it
+    time.sleep(1.0)  # and has told it
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=HANG)[0]
     assert process.returncode == 130, said
+    assert "stopped before its end" in said
     assert "stopped; 0 of 2 runs are done" in said
     assert "distvae sweep --data" in said
     for log in logs:

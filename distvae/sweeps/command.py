@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from distvae.arguments import Train, training
+from distvae.card import is_finished
 from distvae.errors import DONE, INTERRUPTED, DistvaeError
 from distvae.files import write_json
 from distvae.flags import HELP, given, parse
@@ -20,7 +21,7 @@ from distvae.terminal import say
 from distvae.values import Count, Word
 
 COMMAND = "distvae sweep"
-STATE, LOGS = "sweep.json", "logs"
+STATE, LOGS, FAILED = "sweep.json", "logs", "failed"
 TAKEN = ("--set", "--jobs", "--by", "--select", "--output")
 """Flags whose values are for the sweep and not for its runs."""
 
@@ -90,12 +91,16 @@ def sweep(arguments: list[str]) -> int:
         say(f"  {shlex.join(['distvae', 'sweep', *arguments])}")
         return INTERRUPTED
     tell(folder, results, by)
-    failed = [each.point.name for each in results if not each.done]
-    if failed:
+    missing = {
+        how: [each.point.name for each in results if not each.done and (FAILED in each.state) == so]
+        for how, so in ((FAILED, True), ("stopped before their end", False))
+    }
+    if told := [f"{how} ({', '.join(names)})" for how, names in missing.items() if names]:
+        count = sum(not each.done for each in results)
         raise DistvaeError(
-            f"{len(failed)} of {len(results)} runs failed ({', '.join(failed)})",
+            f"{count} of {len(results)} runs {' or '.join(told)}",
             f"what they said is in {folder / LOGS}",
-            "The same command tries them again.",
+            "The same command goes on with them.",
         )
     return DONE
 
@@ -139,7 +144,7 @@ def _train(
     jobs, by_name = [], {}
     for result in results:
         name = result.point.name
-        if done.get(name) != result.point.words or not is_run(result.folder):
+        if done.get(name) != result.point.words or not _is_whole(result.folder):
             done.pop(name, None)
         result.state = "done" if name in done else "waiting"
         job = _job(folder, result, afresh, by, metric)
@@ -153,13 +158,19 @@ def _train(
 
         def ended(job: Job) -> None:
             result = by_name[job.name]
-            result.state = "done" if job.code == DONE else f"failed: {reason(job.log)}"
+            result.state = "done" if job.code == DONE else f"{FAILED}: {reason(job.log)}"
+            if result.done and not _is_whole(result.folder):
+                result.state = "stopped before its end"  # by a signal to its process alone
             if result.done:
                 done[job.name] = result.point.words
                 write_json(path, {"done": done})
             line.ended(result, by)
 
         run_jobs(jobs, asked.get("jobs", Sweep.jobs), ended, line.look)
+
+
+def _is_whole(folder: Path) -> bool:
+    return is_run(folder) and is_finished(folder)
 
 
 def _job(folder: Path, result: Result, afresh: bool, by: str, metric: str) -> Job:
@@ -171,7 +182,11 @@ def _job(folder: Path, result: Result, afresh: bool, by: str, metric: str) -> Jo
 
     def evaluate() -> list[str] | None:
         known = not metric or by in numbers_in(result.folder, by)[0]
-        return None if known else ["evaluate", str(result.folder), "--metrics", metric]
+        return (
+            None
+            if known or not _is_whole(result.folder)
+            else ["evaluate", str(result.folder), "--metrics", metric]
+        )
 
     steps = [train, evaluate]
     if result.done:

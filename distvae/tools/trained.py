@@ -116,8 +116,9 @@ def _beside(folder: Path, name: str) -> Path:
         there = ", ".join(sorted(path.name for path in folder.glob("*.onnx"))) or "no ONNX file"
         raise DistvaeError(
             f"there is no {file}",
-            f"{folder} has {there}; an earlier version, or another program, wrote fewer files",
-            "Write all of them: distvae export --onnx",
+            f"{folder} has {there}; earlier versions wrote fewer files, and score.onnx is left out "
+            "where it is not as exact as the model",
+            "Write it: distvae export --onnx",
         )
     return file
 

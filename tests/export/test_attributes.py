@@ -11,9 +11,10 @@ from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
 from distvae.export.convert import Origin, decoder_graph, encoder_graph, write_graph
 from distvae.export.encoder import Encoder
+from distvae.export.parity import TOLERANCE
 from distvae.export.sampler import Sampler
 from distvae.export.session import read_manifest
-from distvae.export.verify import TOLERANCE, verify
+from distvae.export.verify import verify
 from distvae.models import VAE, build_model
 
 PLACE = Attribute("place", ("left", "right"), missing=True)

@@ -27,9 +27,10 @@ from distvae.export.convert import (
     write_graph,
 )
 from distvae.export.manifest import KEY, parse_manifest
+from distvae.export.parity import TOLERANCE
 from distvae.export.sampler import Sampler
 from distvae.export.turns import NOISES, rounds
-from distvae.export.verify import TOLERANCE, verify
+from distvae.export.verify import verify
 from distvae.latents import LATENTS as SPACES
 from distvae.latents.gaussian import GaussianSpacePart
 from distvae.likelihoods import LIKELIHOODS

@@ -14,10 +14,11 @@ from distvae.export.bundle import Row, write_bundle
 from distvae.export.convert import Origin, decoder_graph, encoder_graph, write_graph
 from distvae.export.encoder import Encoder
 from distvae.export.manifest import KEY
+from distvae.export.parity import TOLERANCE
 from distvae.export.quantize import half, integer
 from distvae.export.sampler import Sampler
 from distvae.export.session import read_manifest
-from distvae.export.verify import TOLERANCE, verify
+from distvae.export.verify import verify
 from distvae.latents import LATENTS
 from distvae.models import VAE, build_model
 from tests.spaces import TOP, Maps, TwoLevels

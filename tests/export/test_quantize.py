@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from distvae.draws.normals import standard_normal
 from distvae.export.convert import decoder_graph, manifest_of, write_graph
+from distvae.export.parity import Parity
 from distvae.export.quantize import Feed, half, integer
-from distvae.export.verify import Parity, verify
+from distvae.export.verify import verify
 from distvae.models import VAE
 from tests.export.saturation import exact, full_range, products, saturating, worst
 from tests.export.test_convert import GRAPHS, ORIGIN, exported

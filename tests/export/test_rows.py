@@ -27,7 +27,8 @@ from distvae.export.convert import (
     write_graph,
 )
 from distvae.export.manifest import parse_manifest
-from distvae.export.verify import TOLERANCE, verify
+from distvae.export.parity import TOLERANCE
+from distvae.export.verify import verify
 from distvae.labels import numbers_of
 from distvae.models import VAE, build_model
 from tests.conftest import CHECKOUT, Command, assert_refused, run_process

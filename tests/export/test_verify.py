@@ -21,7 +21,8 @@ from distvae.export.convert import (
     manifest_of,
     write_graph,
 )
-from distvae.export.verify import TOLERANCE, verify
+from distvae.export.parity import TOLERANCE
+from distvae.export.verify import verify
 from tests.export.test_convert import ORIGIN
 from tests.test_models import TABLE, build
 
