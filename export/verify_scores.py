@@ -46,7 +46,7 @@ def scorer(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
         given = given_in(model, turn)
         stored = model.domain.to_stored(torch.from_numpy(torch_means(model, noise, given)))
         stored[: len(made_up)] = torch.from_numpy(made_up)
-        expected, limits = _expected(model, stored, given)
+        expected, limits = expected_scores(model, stored, given)
         found = opened.scores(stored.numpy(), given.asked())
         for number, name in enumerate(found._fields):
             off = but_for_ties(model, _apart(found[number], expected[number]), limits[number])
@@ -64,7 +64,7 @@ def scorer(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
 
 
 @torch.no_grad()
-def _expected(model: VAE, stored: torch.Tensor, given: Given) -> tuple[Found, list[float]]:
+def expected_scores(model: VAE, stored: torch.Tensor, given: Given) -> tuple[Found, list[float]]:
     """Scores by the trained model, and by how much a file may miss each of the three."""
     inputs, context = on_device(model, model.domain.to_expected_input(stored), given)
     expected = _arrays(scores_of(model, inputs, context))

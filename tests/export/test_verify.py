@@ -13,6 +13,7 @@ import torch
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
 from distvae.export.convert import (
     decoder_graph,
@@ -22,7 +23,10 @@ from distvae.export.convert import (
     write_graph,
 )
 from distvae.export.parity import TOLERANCE
+from distvae.export.turns import NOISES, Given
 from distvae.export.verify import verify
+from distvae.export.verify_scores import MOST, expected_scores
+from distvae.models import build_model
 from tests.export.test_convert import ORIGIN
 from tests.test_models import TABLE, build
 
@@ -96,3 +100,25 @@ def test_numbers_that_are_none_are_found(tmp_path: Path) -> None:
     write_graph(decoder_graph(model, ORIGIN), path)
     with pytest.raises(DistvaeError, match="does not draw what the model draws"):
         verify(path, model)
+
+
+def test_a_score_may_be_off_by_what_the_encoders_tolerance_makes_of_it() -> None:
+    """-log N(z; m, s^2) has the slope (z - m) / s^2: a narrow component amplifies it."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        model="vae", prior="mixture", prior_components=1, hidden=(8,), latent_dim=2
+    )
+    model = build_model(config, (1, 5, 5), ()).eval()
+    stored = torch.from_numpy(model.domain.made_up(0, NOISES))
+    parameters = dict(model.named_parameters())
+    limits = []
+    with torch.no_grad():
+        z = model.means(model.domain.to_expected_input(stored))[0]
+        for log_variance in (0.0, -7.0):
+            parameters["latents.prior.log_variances"].fill_(log_variance)
+            parameters["latents.prior.means"].copy_(z.mean(0, keepdim=True) + 0.1)
+            limits.append(expected_scores(model, stored, Given(None, (), ()))[1])
+    wide, narrow = limits
+    assert wide == [TOLERANCE] * 3
+    assert narrow[0] == TOLERANCE  # the distortion knows no prior
+    assert 2 * TOLERANCE < narrow[1] <= MOST
