@@ -15,7 +15,7 @@ from distvae.text import printable
 SHEET_PIXELS = 1000
 PADDING = 2
 BACKGROUND, INK = 96, 255
-LETTERS, GAP = 24, 8
+LETTERS, GAP = 32, 8
 """Longest name of a row, and what lies around text."""
 
 

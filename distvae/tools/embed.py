@@ -166,10 +166,15 @@ def write_embedding(config: EmbedConfig) -> None:
     lines = [
         f"{counted(table.size, examples.domain.examples)}, {counted(len(table.latents), 'latents')}"
     ]
-    lines += list(_probed(table, trained, config.seed))
-    if config.projector != "off" and table.size > 1:
-        kinds = [kind for kind in KINDS if config.projector in (kind, "both")]
-        lines += write_projection(table, kinds, config.seed, outputs)
+    try:
+        lines += list(_probed(table, trained, config.seed))
+        if config.projector != "off" and table.size > 1:
+            kinds = [kind for kind in KINDS if config.projector in (kind, "both")]
+            lines += write_projection(table, kinds, config.seed, outputs)
+    except KeyboardInterrupt:
+        say("interrupted: the latents are written, what comes after them is not")
+        outputs.tell(*lines)
+        raise
     outputs.tell(*lines)
     examples.refuse_lost()
 

@@ -3,6 +3,7 @@
 Legend: N examples, n of them that numbers are measured on, Z latents.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +18,7 @@ from distvae.files import TEMPORARY, replacing_file, write_json
 from distvae.places import evenly
 from distvae.reading import read_json
 from distvae.terminal import progress_bar, say
+from distvae.text import counted
 from distvae.tools.encoding import Coder, Codes, coder_of
 from distvae.tools.examples import Examples
 from distvae.tools.outputs import Outputs
@@ -99,7 +101,7 @@ def write_parts(trained: Trained, examples: Examples, outputs: Outputs, part_row
     start, number = _begin(folder, key, examples)
     if start:
         say(f"going on after {start:,} of {len(examples):,} {examples.domain.examples}")
-    with progress_bar("encoding", len(examples)) as advance:
+    with progress_bar("encoding", len(examples)) as advance, _telling_how_to_go_on(folder):
         advance(start)
         for table, stop in _tables(coder, examples, start, part_rows, advance):
             _write_part(folder / PART.format(number), table)
@@ -110,6 +112,16 @@ def write_parts(trained: Trained, examples: Examples, outputs: Outputs, part_row
     parts = [folder / PART.format(each) for each in range(number)]
     outputs.written[-1] = folder / (PART.format(0) if number == 1 else "*.parquet")
     return _sample(parts, coder, examples)
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        parts = len([*folder.glob("part-*.parquet")])
+        say(f"interrupted: {counted(parts, 'parts')} written; the same command goes on after them")
+        raise
 
 
 def _weights(trained: Trained) -> str:

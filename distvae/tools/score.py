@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.flags import Positional
-from distvae.labels import Labels, parse_labels
+from distvae.labels import Labels
 from distvae.ranges import check_seed
 from distvae.terminal import make_console, say, table
+from distvae.tools.anomalous import anomalous_labels
 from distvae.tools.detection import DETECTED, Detection, detection, percentiles
 from distvae.tools.examples import Examples, open_examples
 from distvae.tools.outputs import Outputs, write_csv
@@ -141,7 +142,7 @@ def write_scores(config: ScoreConfig) -> None:
     examples = open_examples(
         trained, config.data, config.split, config.label, label_column=config.label_column
     )
-    anomalous = _anomalous(config, trained, examples)
+    anomalous = anomalous_labels(config, trained, examples)
     background = None if config.background is None else open_trained(config.background)
     asked = Asked(trained.onnx is None, config.draws, background, config.seed)
     if trained.onnx is not None and (config.draws or config.background):
@@ -182,31 +183,6 @@ def _result(found: Scored, held_out: Scored | None) -> ScoreResult:
     if held_out is not None:
         below = percentiles(found.columns["score"], held_out.columns["score"])
     return ScoreResult(found.columns, below, found.rows, found.labels, found.label_names)
-
-
-def _anomalous(config: ScoreConfig, trained: Trained, examples: Examples) -> list[int] | None:
-    """Labels of the data that are anomalies; None where that is not known."""
-    names = examples.label_names
-    if config.anomaly_label is not None:
-        if config.against is not None:
-            raise DistvaeError(
-                "--anomaly-label does not go with --against",
-                "either says which examples are anomalies",
-                "Leave one out.",
-            )
-        if not names:
-            raise DistvaeError(
-                f"--anomaly-label {config.anomaly_label}: {examples.name} has no labels",
-                "expected a label column or one folder per class",
-                "Name the column with --label-column, or usual examples with --against.",
-            )
-        return parse_labels(config.anomaly_label, names)
-    run = trained.run
-    only = None if run is None or run.bare else run.settings().data.only_label
-    if only is None or not names or config.against is not None or config.data is None:
-        return None
-    usual = parse_labels(only, names)
-    return [label for label in range(len(names)) if label not in usual]
 
 
 def _told_apart(
