@@ -23,12 +23,16 @@ class Rule(NamedTuple):
     fitting: Collection[Any] | Within
     """Values of the other that satisfy it, or their bounds."""
     why: str
+    unless: tuple["Rule", ...] = ()
+    """Nor is it broken where one of these is kept: a setting that parts of several kinds read."""
 
     def broken(self, settings: Mapping[str, Any]) -> bool:
         """Whether these settings break it; a setting that is not there breaks nothing."""
         value = settings[self.name]
         demands = value not in OFF if self.values is None else value in self.values
-        return demands and self.other in settings and settings[self.other] not in self.fitting
+        if not demands or self.other not in settings or settings[self.other] in self.fitting:
+            return False
+        return all(rule.broken(settings) for rule in self.unless)
 
 
 def _of_parts() -> Iterator[Rule]:
@@ -39,11 +43,23 @@ def _of_parts() -> Iterator[Rule]:
                 if isinstance(fitting, Trait):
                     fitting = (None, *with_trait(other, fitting))
                 yield Rule(kind, (name,), other, fitting, why)
+    for readers in _readers().values():
+        for rule in readers:
+            others = tuple(one for one in readers if one is not rule)
+            yield rule._replace(unless=others)
+
+
+def _readers() -> dict[str, list[Rule]]:
+    """By setting that may be left out: that it goes with a part which reads it, by kind."""
+    found: dict[str, list[Rule]] = {}
+    for kind in KINDS:
         for name, setting in settings_of(kind).items():
             if setting.default in OFF:
                 unnamed = (None,) if {*usual(kind)} & {*setting.helps} else ()
                 fitting = (*unnamed, *setting.helps)
-                yield Rule(name, None, kind, fitting, "the others have none")
+                rule = Rule(name, None, kind, fitting, "the others have none")
+                found.setdefault(name, []).append(rule)
+    return found
 
 
 def _of_shared() -> Iterator[Rule]:
@@ -93,7 +109,8 @@ def refuse_misfits(settings: Mapping[str, Any], choices: Mapping[str, Sequence[s
         for value in choices.get(name, ())
         if not any(rule.broken({**settings, name: value}) for rule in concerned)
     ]
-    ways = [_way(other, broken.fitting), _way(name, working or OFF)]
+    others = [_way(rule.other, rule.fitting) for rule in broken.unless]
+    ways = [_way(other, broken.fitting), *others, _way(name, working or OFF)]
     raise DistvaeError(
         f"{_given(name, settings[name])} does not fit {_given(other, settings[other])}",
         broken.why,

@@ -3,10 +3,11 @@
 import functools
 import typing
 from dataclasses import MISSING, Field, field, fields
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from distvae.declarations import declared, explained
 from distvae.parts import Part
+from distvae.values import Aliases
 
 
 class Setting(NamedTuple):
@@ -32,9 +33,10 @@ def settings_of(kind: str) -> dict[str, Setting]:
     return result
 
 
-def choice(kind: str, default: str | None, intro: str) -> Any:
-    """A field of settings whose values are the parts of a kind."""
-    return field(default=default, metadata={"kind": kind, "help": f"{intro}{explained(kind)}"})
+def choice(kind: str, default: str | None, intro: str, also: tuple[str, ...] = ()) -> Any:
+    """A field of settings whose values are the parts of a kind; ``also`` are other flags for it."""
+    metadata = {"kind": kind, "help": f"{intro}{explained(kind)}", "also": also}
+    return field(default=default, metadata=metadata)
 
 
 Class = TypeVar("Class", bound=type)
@@ -50,6 +52,8 @@ def composed(cls: Class) -> Class:
         hints[name] = hint
         if isinstance(default, Field) and (kind := default.metadata.get("kind")):
             names: Any = Literal.__getitem__(tuple(declared(kind)))
+            also = default.metadata["also"]
+            names = Annotated[names, Aliases(also)] if also else names
             hints[name] = names if default.default is not None else names | None
             for own, setting in settings_of(kind).items():
                 assert own not in cls.__annotations__, f"{own} is a setting that all parts share"

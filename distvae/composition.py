@@ -215,7 +215,7 @@ class Composition(nn.Module):
         if draws is not None:
             log_prob = self.likelihood.log_prob_of_draws
             context = None if context is None else context.repeated(draws)
-        parameters = self._likelihood_of(latents, context)
+        parameters = self._likelihood_of(latents, context, drawn[-1].state)
         with full_precision(inputs.device.type):
             log_likelihood = log_prob(inputs.to(parameters.dtype), parameters)
         if draws is not None:
@@ -260,9 +260,18 @@ class Composition(nn.Module):
         """Mean examples of the latents of each level, given their context."""
         return self.likelihood.mean(self._likelihood_of(latents, context))
 
-    def _likelihood_of(self, latents: Latents, context: Context | None) -> Tensor:
-        """Parameters of the likelihood ``[R, P, ...]``."""
-        return wide(self.decoder(self.latents.state(latents).to(self.dtype), context))
+    def _likelihood_of(
+        self, latents: Latents, context: Context | None, state: Tensor | None = None
+    ) -> Tensor:
+        """Parameters of the likelihood ``[R, P, ...]``.
+
+        Args:
+            latents: of each level ``[R, *S]``.
+            context: of the rows.
+            state: of the latents, where it is known.
+        """
+        state = self.latents.state(latents, context) if state is None else state
+        return wide(self.decoder(state.to(self.dtype), context))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Composition":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

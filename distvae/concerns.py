@@ -120,7 +120,9 @@ class ModelConfig(Composed):
     )
     infer_label: bool | None = None
     """Also learn q(y|x), a network like the encoder that tells the label of an example; left out: with --objective m2, which alone trains it."""
-    latent_space: str = choice("latent_space", "gaussian", "Where z lives and how it is inferred.")
+    latent_space: str = choice(
+        "latent_space", "gaussian", "Where z lives and how it is inferred.", ("--latents",)
+    )
     likelihood: str | None = choice(
         "likelihood",
         None,

@@ -127,13 +127,18 @@ class TrainConfig:
             "batch_size": batch,
             "epochs": fitting_epochs(images, batch, self.optim.max_steps),
             **({} if self.optim.lr_scale == "off" else {"lr_batch": fitting_batch(images)}),
-            "network": "mlp" if dense else "conv",
+            "network": self._fitting_network(dense),
             "hidden": self.model.widths,
             **self._fitting_prior(images, labels, few, several),
         }
         flat = self.to_flat()
         left_out = {name: value for name, value in fitting.items() if flat[name] is None}
         return self.updated(left_out, "the data")
+
+    def _fitting_network(self, dense: bool) -> str:
+        """The first network that goes with the other settings."""
+        flat, names = self.to_flat(), ("mlp", "conv") if dense else ("conv", "mlp")
+        return next((name for name in names if not misfit({**flat, "network": name})), names[0])
 
     def _fitting_prior(self, images: int, labels: int, few: bool, several: bool) -> dict[str, Any]:
         """The first prior that goes with the other settings, where none was asked for."""

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
 from distvae.errors import DistvaeError, shown
 from distvae.usage import ALL
-from distvae.values import Word, expected, named
+from distvae.values import Aliases, Word, expected, named
 
 HELP = ("-h", "--help", ALL)
 Positional = object()
@@ -23,13 +23,6 @@ SWITCH = {"on": True, "true": True, "off": False, "false": False, "none": None}
 METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 WORDS = {int: "a whole number", float: "a number", str: "a text"}
 Kind = TypeVar("Kind")
-
-
-@dataclass(frozen=True)
-class Aliases:
-    """Other names of a flag: part of the type of its field."""
-
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from distvae.drawings import Drawing, Examples
 from distvae.errors import DistvaeError, shown
 from distvae.fields import Field
 from distvae.files import reporting_disk_errors
-from distvae.flags import Aliases, Positional
+from distvae.flags import Positional
 from distvae.labels import numbers_of, parse_labels
 from distvae.ranges import check_seed
 from distvae.runs import ONNX, RUNS, SAMPLES, find_run, is_run
 from distvae.terminal import say
 from distvae.text import file_name
-from distvae.values import LabelNames, PathName, RunName
+from distvae.values import Aliases, LabelNames, PathName, RunName
 
 if TYPE_CHECKING:
     from torch import Tensor

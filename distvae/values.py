@@ -65,6 +65,13 @@ class Word:
     """All that there are, where that is known."""
 
 
+@dataclass(frozen=True)
+class Aliases:
+    """Other names of a flag: part of the type of its field."""
+
+    names: tuple[str, ...]
+
+
 Count = Annotated[int, Within(1, LARGEST)]
 Positive = Annotated[float, Within(0, LARGEST, open=True)]
 NotNegative = Annotated[float, Within(0, LARGEST)]

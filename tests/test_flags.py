@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from distvae.errors import DistvaeError
-from distvae.flags import Aliases, Alone, Positional, given, parse
+from distvae.flags import Alone, Positional, given, parse
 from distvae.values import Within
 
 

@@ -206,7 +206,7 @@ def _probe(folder: Path) -> tuple[float, float]:
     context = model.conditioner.of_label(labels)
     latents = model.latents.draw(torch.randn(1, model.latents.noise_dim), context)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.decoder(model.latents.state(latents), context)
+        model.decoder(model.latents.state(latents, context), context)
     return counter.get_total_flops(), matrix_product_peak(torch.device("cpu"))
 
 

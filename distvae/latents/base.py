@@ -67,6 +67,9 @@ class Draw(NamedTuple):
     """int64 ``[B, T]``, of a level of codes."""
     penalty: Tensor | None = None
     """What the encoder pays beside the bound, nats ``[B]``."""
+    state: Tensor | None = None
+    """What the decoder takes of all levels ``[R, *state_shape]``, where the last level has it at
+    hand; else :meth:`LatentSpace.state` finds it."""
 
 
 class SecondStage(NamedTuple):
@@ -131,7 +134,7 @@ class LatentSpace(nn.Module, ABC):
         """Shape of what the decoder takes, without the rows."""
         return self.levels[-1].shape
 
-    def state(self, latents: Latents) -> Tensor:
+    def state(self, latents: Latents, context: Context | None) -> Tensor:
         """What the decoder takes of the latents; left out, those of the last level."""
         return latents[-1]
 

@@ -17,7 +17,7 @@ from distvae.networks.layers import (
     Modulation,
     concatenated_or_modulated,
 )
-from distvae.networks.pyramid import fold, pyramid, sides_of, unfold
+from distvae.networks.pyramid import fold, pyramid, sides_of, unfold, upwards
 from distvae.networks.stems import build_stem
 from distvae.parts import SIDES, Part
 
@@ -44,6 +44,7 @@ class ConvPart(Part):
     name = "conv"
     builds = ("ConvEncoder", "ConvDecoder")
     needs = (SIDES,)
+    traits = ("maps",)
     usual = True
 
 
@@ -88,16 +89,16 @@ class ConvDecoder(Decoder):
         super().__init__()
         _, modulated = concatenated_or_modulated(config, given)
         channels, self.height, self.width = sides_of(shape)
-        self.levels = pyramid(config, self.height, self.width)
+        levels = upwards(pyramid(config, self.height, self.width), latents)
+        self.levels = levels[::-1]
         activation = ACTIVATIONS[config.activation]()
-        self.stem = build_stem(config, latents, self.levels[-1], given, activation)
-        upwards = self.levels[::-1]
+        self.stem = build_stem(config, latents, levels[0], given, activation)
         self.layers = nn.ModuleList(
             ConvLayer(nn.Conv2d(a.channels, 4 * b.channels, 3, padding=1), config, modulated)
-            for a, b in itertools.pairwise(upwards)
+            for a, b in itertools.pairwise(levels)
         )
         self.out = nn.Conv2d(
-            upwards[-1].channels, 4 * channels * maps_per_channel, 3, padding=1, bias=False
+            levels[-1].channels, 4 * channels * maps_per_channel, 3, padding=1, bias=False
         )
         self.offset = nn.Parameter(zeros(channels * maps_per_channel, self.height, self.width))
 

@@ -5,6 +5,7 @@ The encoder folds 2x2 pixels into channels, then halves until the longer side is
 rounding added, so encoder and decoder agree for every height and width.
 """
 
+import math
 from typing import NamedTuple
 
 from torch import Tensor
@@ -41,6 +42,40 @@ def pyramid(config: ModelConfig, height: int, width: int) -> list[Level]:
         if max(height, width) <= COARSEST:
             return levels
         channels *= 2
+
+
+def largest_side(levels: int) -> int:
+    """Of images, in pixels, that pass so many levels at most."""
+    return int(COARSEST * 2**levels)
+
+
+def smallest_side(places: int) -> int:
+    """Of images, in pixels, whose coarsest level has so many places; for 49 at most."""
+    return 2 * math.ceil(math.sqrt(places)) - 1
+
+
+def upwards(levels: list[Level], latents: tuple[int, ...]) -> list[Level]:
+    """The levels that a decoder passes, the coarsest first, from that of its latents on.
+
+    Args:
+        levels: of the pyramid.
+        latents: shape of what the decoder takes: a vector, from which the coarsest level is made,
+            or maps of the size of one of the levels.
+
+    Raises:
+        DistvaeError: no level has that size.
+    """
+    if len(latents) == 1:
+        return levels[::-1]
+    sides = latents[1:]
+    sizes = [(level.height, level.width) for level in levels]
+    if sides not in sizes:
+        told = ", ".join(f"{height} x {width}" for height, width in sizes)
+        raise DistvaeError(
+            f"latents of {sides[0]} x {sides[1]} do not fit this network",
+            f"its maps are {told}",
+        )
+    return levels[sizes.index(sides) :: -1]
 
 
 def fold(images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from distvae.networks.layers import (
     Modulation,
     concatenated_or_modulated,
 )
-from distvae.networks.pyramid import Level, fold, pyramid, sides_of, unfold
+from distvae.networks.pyramid import Level, fold, pyramid, sides_of, unfold, upwards
 from distvae.networks.stems import build_stem
 from distvae.parts import SIDES, Part
 
@@ -70,6 +70,7 @@ class ResNetPart(Part):
     name = "resnet"
     builds = ("ResNetEncoder", "ResNetDecoder")
     needs = (SIDES,)
+    traits = ("maps",)
 
 
 class ResNetEncoder(Encoder):
@@ -117,7 +118,7 @@ class ResNetDecoder(Decoder):
         super().__init__()
         _, modulated = concatenated_or_modulated(config, given)
         channels, self.height, self.width = sides_of(shape)
-        self.levels = pyramid(config, self.height, self.width)[::-1]
+        self.levels = upwards(pyramid(config, self.height, self.width), latents)
         self.stem = build_stem(config, latents, self.levels[0], given, nn.Identity())
         self.activation = ACTIVATIONS[config.activation]()
         self.stages = nn.ModuleList(Stage(level, config, modulated) for level in self.levels)

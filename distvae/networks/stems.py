@@ -1,4 +1,4 @@
-"""From latents to the coarsest maps of a decoder, the counterpart of the heads of latent spaces.
+"""From latents to the first maps of a decoder, the counterpart of the heads of latent spaces.
 
 Legend: B batch, Z latent dimensions, C channels, H height, W width.
 """
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
-from distvae.errors import DistvaeError
 from distvae.networks.layers import (
     ACTIVATIONS,
     DENSE_FEATURES,
@@ -77,19 +76,10 @@ def build_stem(
     Args:
         config: of the model.
         latents: their shape, without the batch.
-        level: the coarsest maps.
+        level: the first maps, of the size of the latents where these are maps.
         given: what contexts hold.
         end: the nonlinearity of the maps, or the identity.
-
-    Raises:
-        DistvaeError: they are maps of another size than the coarsest of the decoder.
     """
     if len(latents) == 1:
         return FlatStem(config, latents[0], level, given, end)
-    channels, *sides = latents
-    if sides != [level.height, level.width]:
-        raise DistvaeError(
-            f"latents of {sides[0]} x {sides[1]} do not fit --network {config.network}",
-            f"its coarsest maps are {level.height} x {level.width}",
-        )
-    return MapStem(config, channels, level, given, end)
+    return MapStem(config, latents[0], level, given, end)

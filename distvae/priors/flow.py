@@ -23,6 +23,7 @@ class FlowPart(Part):
 
     name = "flow"
     builds = "FlowPrior"
+    traits = ("without_encoder",)
     needs = (Need("latent_dim", Within(2), "a flow changes one half of the latents by the other"),)
 
     flow_layers: Annotated[int, Within(2, 2**10)] = 6

@@ -27,7 +27,7 @@ class LabelPart(Part):
     name = "label"
     builds = "LabelPrior"
     needs = (Need("model", ("cvae",), "it has a Gaussian for each label"),)
-    traits = ("by_dimension",)
+    traits = ("by_dimension", "without_encoder")
     usual = True
 
 

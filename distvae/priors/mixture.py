@@ -162,7 +162,7 @@ class MixturePart(Part):
 
     name = "mixture"
     builds = "MixturePrior"
-    traits = ("of_a_label",)
+    traits = ("of_a_label", "without_encoder")
 
     prior_components: Annotated[int, Within(1, 2**20)] | None = None
     """Gaussians in all; left out: 50."""

@@ -18,7 +18,7 @@ class NormalPart(Part):
 
     name = "normal"
     builds = "NormalPrior"
-    traits = ("by_dimension",)
+    traits = ("by_dimension", "without_encoder")
     usual = True
 
 
