@@ -168,7 +168,7 @@ class Ladder(LatentSpace):
         sizes = [level.size for level in self.levels[1:]]
         vector, *maps = torch.split(noise, [of_vector, *sizes], 1)
         levels = zip(maps, self.levels[1:], strict=True)
-        return vector, [part.unflatten(1, level.shape) for part, level in levels]  # type: ignore[no-untyped-call]
+        return vector, [part.reshape(-1, *level.shape) for part, level in levels]
 
     def infer(
         self,
@@ -187,7 +187,8 @@ class Ladder(LatentSpace):
         found: list[Draw] = []
 
         def choose(number: int, rung: Rung, stream: Tensor, prior: DiagonalGaussian) -> Tensor:
-            posterior = rung.posterior(stream, features[self.sources[number]], context)
+            seen = features[self.sources[number]]
+            posterior = rung.posterior(stream, seen, context, draws)
             with full_precision(stream.device.type):
                 z = posterior.sample(parts[number].to(posterior.mean.dtype))
                 found.append(_drawn(self.levels[number + 1].name, z, posterior, prior, densities))

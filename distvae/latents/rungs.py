@@ -115,7 +115,7 @@ class Rung(nn.Module):
         return softened(self.to_prior(joined(seen, context, self.concatenated)))
 
     def posterior(
-        self, stream: Tensor, features: Tensor, context: Context | None
+        self, stream: Tensor, features: Tensor, context: Context | None, draws: int | None = None
     ) -> DiagonalGaussian:
         """q(z|x) given the levels before.
 
@@ -123,10 +123,11 @@ class Rung(nn.Module):
             stream: the way down ``[R, C, H, W]``.
             features: of the encoder ``[B, C', H, W]``, of the same resolution.
             context: of the rows.
+            draws: K, where there are several rows of an example.
         """
         found = self.from_features(features)
-        if len(found) != len(stream):
-            found = found.repeat_interleave(len(stream) // len(found), 0)
+        if draws is not None:
+            found = found.repeat_interleave(draws, 0)
         found = found + self.from_stream(self.activation(self.norm(stream)))
         seen = self.activation(self.of_posterior(found, context))
         return softened(self.to_posterior(joined(seen, context, self.concatenated)))
