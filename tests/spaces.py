@@ -6,6 +6,8 @@ Legend: B batch, K draws for an example, R rows: B, or B * K of several draws.
 # torch leaves functions untyped
 # mypy: disable-error-code="no-untyped-call"
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
@@ -21,6 +23,8 @@ from distvae.posteriors import Posterior
 from distvae.priors import Prior
 
 TOP = 2
+OTHER_SPACES: dict[str, dict[str, Any]] = {"ladder": {"network": "conv", "levels": 4}}
+"""By the name of a space that is not one vector, settings of a model with it."""
 
 
 def gaussian(model: VAE) -> GaussianSpace:

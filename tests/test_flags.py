@@ -9,7 +9,7 @@ import pytest
 
 from distvae.errors import DistvaeError
 from distvae.flags import Alone, Positional, given, parse
-from distvae.values import Within
+from distvae.values import Aliases, Within
 
 
 @dataclass(frozen=True)

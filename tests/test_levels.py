@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Normal
 
 from distvae.batch import Batch
@@ -27,8 +27,7 @@ from distvae.evaluation.metrics.latents import one_vector
 from distvae.figures import rows_of
 from distvae.latents import LATENTS, only_vector
 from distvae.models import VAE, build_model, load_model
-from distvae.networks.pyramid import Level
-from distvae.networks.stems import build_stem
+from distvae.networks.conv import ConvDecoder
 from distvae.objectives import OBJECTIVES, Pressure, RunFacts
 from distvae.parts import ONE_LEVEL
 from distvae.training.judging import collapsed_levels
@@ -206,8 +205,8 @@ def test_maps_of_latents_go_from_a_pyramid_to_a_decoder(
 
 def test_maps_of_another_size_than_the_decoder_has_are_refused() -> None:
     config = ModelConfig(network="conv", width=0.1)
-    with pytest.raises(DistvaeError, match=r"latents of 3 x 4 do not fit --network conv.*4 x 4"):
-        build_stem(config, (2, 3, 4), Level(8, 4, 4), ContextShape(), nn.Identity())
+    with pytest.raises(DistvaeError, match=r"latents of 3 x 4 .*8 x 8, 4 x 4"):
+        ConvDecoder(config, (1, 16, 16), ContextShape(), 1, (2, 3, 4))
 
 
 @pytest.mark.slow

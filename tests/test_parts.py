@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from distvae.combinations import misfit
 from distvae.config import DataConfig, TrainConfig
 from distvae.data.store import ImageData, open_data
 from distvae.declarations import with_trait
@@ -36,6 +37,8 @@ PARTS: list[dict[str, Any]] = [
         for name in with_trait("latent_space", "codes")
     ),
     {"posterior": "flow"},
+    {"latent_space": "ladder"},
+    {"latent_space": "ladder", "conditioning": "concat", "norm": "layer", "objective": "iwae"},
     *({"likelihood": name} for name in LIKELIHOODS),
     *({"objective": name} for name in OBJECTIVES),
     {"prior": "vamp", "objective": "iwae", "prior_components": 3, "pseudo_inputs": "mean"},
@@ -52,6 +55,7 @@ PAIRS = [
     (part, network, "cvae" if part in OF_LABELS or (row + column) % 2 else "vae")
     for row, part in enumerate(PARTS)
     for column, network in enumerate(NETWORKS)
+    if not misfit({**TrainConfig().to_flat(), "network": network, **part})
 ]
 
 

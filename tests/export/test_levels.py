@@ -11,7 +11,7 @@ import torch
 from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
 from distvae.export.bundle import Row, write_bundle
-from distvae.export.convert import Origin, decoder_graph, encoder_graph, write_graph
+from distvae.export.convert import Origin, decoder_graph, encoder_graph, score_graph, write_graph
 from distvae.export.encoder import Encoder
 from distvae.export.manifest import KEY
 from distvae.export.parity import TOLERANCE
@@ -21,7 +21,7 @@ from distvae.export.session import read_manifest
 from distvae.export.verify import verify
 from distvae.latents import LATENTS
 from distvae.models import VAE, build_model
-from tests.spaces import TOP, Maps, TwoLevels
+from tests.spaces import OTHER_SPACES, TOP, Maps, TwoLevels
 
 BELOW = 3
 ORIGIN = Origin({}, {"source": "none", "fingerprint": "none"})
@@ -127,6 +127,24 @@ def test_maps_keep_their_shape_and_take_labels(
     expected = model.encode(torch.from_numpy(drawn / np.float32(255)), "bright").mean.detach()
     assert found.mean.shape == found.log_variance.shape == (3, 2, 4, 4)
     np.testing.assert_allclose(found.mean, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("space", OTHER_SPACES)
+def test_every_space_is_exported(tmp_path: Path, space: str) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(**OTHER_SPACES[space], latent_space=space, latent_dim=BELOW, width=0.1)
+    model = build_model(config, (1, 16, 16), ("dark", "bright")).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    decoder, encoder = tmp_path / "decoder.onnx", tmp_path / "encoder.onnx"
+    write_graph(decoder_graph(model, ORIGIN), decoder)
+    write_graph(encoder_graph(model, ORIGIN, noise=True), encoder)
+    write_graph(score_graph(model, ORIGIN), tmp_path / "score.onnx")
+    for path in tmp_path.glob("*.onnx"):
+        assert verify(path, model).error < TOLERANCE
+    drawn = Sampler(decoder).sample(labels=["bright"], count=3, seed=1)
+    expected = model.domain.to_stored(model.sample("bright", n=3, seed=1).detach())
+    assert np.abs(drawn.astype(int) - expected.numpy()).max() <= 1
 
 
 def test_two_levels_of_one_name_are_refused(
