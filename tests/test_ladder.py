@@ -68,14 +68,14 @@ def test_levels_are_drawn_and_priced_as_their_gaussians_say(changes: dict[str, A
         seen = rung.from_features(features[space.sources[number]]).repeat_interleave(DRAWS, 0)
         seen = seen + rung.from_stream(rung.activation(rung.norm(stream)))
         seen = rung.activation(rung.of_posterior(seen, rows))
-        q = Normal(*parameters(rung.to_posterior, rung, seen, rows))
+        q = head(rung.to_posterior, rung, seen, rows)
         part = noise[..., at : at + math.prod(draw.z.shape[2:])].flatten(0, 1)
         at += part.shape[1]
         torch.testing.assert_close(draw.rows, q.mean + q.stddev * part.view_as(draw.rows))
         rate = kl_divergence(q, p).sum((2, 3)).view(BATCH, DRAWS, MAPS).mean(1)
         torch.testing.assert_close(draw.rate, rate, rtol=1e-4, atol=1e-4)
-        for density, one in ((draw.log_p, p), (draw.log_q, q)):
-            expected = one.log_prob(draw.rows).flatten(1).sum(1).view(BATCH, DRAWS)
+        for density, gaussian in ((draw.log_p, p), (draw.log_q, q)):
+            expected = gaussian.log_prob(draw.rows).flatten(1).sum(1).view(BATCH, DRAWS)
             torch.testing.assert_close(density, expected, rtol=1e-4, atol=1e-3)
         stream = rung.onward(stream, draw.rows, rows)
     assert found[-1].state is not None
@@ -88,20 +88,19 @@ def test_levels_are_drawn_and_priced_as_their_gaussians_say(changes: dict[str, A
             torch.testing.assert_close(draw.z[:, place], one.z)
 
 
-def parameters(head: Any, rung: Rung, seen: Tensor, context: Context | None) -> tuple[Tensor, ...]:
+def head(layer: Any, rung: Rung, seen: Tensor, context: Context | None) -> Normal:
     if rung.concatenated.width:
         assert context is not None
         hot = torch.nn.functional.one_hot(context.label, len(NAMES)).float()
         seen = torch.cat([seen, hot[:, :, None, None].expand(-1, -1, *seen.shape[2:])], 1)
-    mean, raw = head(seen).chunk(2, 1)
-    return mean, torch.log2(1.0 + 2.0**raw)  # softplus with beta = ln 2
+    mean, raw = layer(seen).chunk(2, 1)
+    return Normal(mean, torch.log2(1.0 + 2.0**raw))  # softplus with beta = ln 2
 
 
 def normal(
-    head: Any, rung: Rung, modulation: Any, stream: Tensor, context: Context | None
+    layer: Any, rung: Rung, modulation: Any, stream: Tensor, context: Context | None
 ) -> Normal:
-    seen = rung.activation(modulation(rung.norm(stream), context))
-    return Normal(*parameters(head, rung, seen, context))
+    return head(layer, rung, rung.activation(modulation(rung.norm(stream), context)), context)
 
 
 def test_noise_is_drawn_and_found_again() -> None:
