@@ -14,7 +14,8 @@ from torch.distributions import Normal, kl_divergence
 from distvae.conditions import Context
 from distvae.config import ModelConfig, TrainConfig
 from distvae.errors import DistvaeError
-from distvae.latents.ladder import Ladder, spread
+from distvae.latents.ladder import Ladder
+from distvae.latents.resolutions import spread
 from distvae.latents.rungs import Rung, softened
 from distvae.models import VAE, build_model
 from distvae.networks import pyramid

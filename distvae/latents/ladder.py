@@ -5,7 +5,7 @@ vector or maps of a level, C channels, H height, W width, N numbers of noise.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,20 +16,17 @@ from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.distributions import DiagonalGaussian, full_precision
-from distvae.errors import DistvaeError
 from distvae.latents.base import Draw, Features, Latents, LatentSpace, Level
 from distvae.latents.gaussian import GaussianSpace
-from distvae.latents.rungs import Ascent, Rung, density, rate_between
-from distvae.networks import pyramid
+from distvae.latents.resolutions import levels_of, size_of, spread
+from distvae.latents.rungs import Ascent, Rung, by_example, drawn
 from distvae.networks.stems import FlatStem
 from distvae.parts import SIDES, Need, Part, Trait
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
 from distvae.values import Within
 
-FEWEST, MOST = 3, 12
-"""Levels, with the vector."""
-USUAL_LEVELS, USUAL_MAPS = 6, 4
+USUAL_MAPS = 4
 Choose = Callable[[int, Rung, Tensor, DiagonalGaussian], Tensor]
 """(number of a level of maps, the level, the way down, its prior) -> its latents."""
 
@@ -84,8 +81,8 @@ class Ladder(LatentSpace):
     ) -> None:
         super().__init__()
         own = config.of(LadderPart)
-        sizes = [pyramid.Level(*_of_maps(shape, config)) for shape in reversed(shapes)]
-        counts = spread(_levels(own.levels, sizes, config), sizes)
+        sizes = [size_of(shape, config) for shape in reversed(shapes)]
+        counts = spread(levels_of(own.levels, sizes, config), sizes)
         places = [size for size, count in zip(sizes, counts, strict=True) for _ in range(count)]
         maps, scale = own.level_maps or USUAL_MAPS, 1.0 / math.sqrt(len(places))
         self.top = GaussianSpace(config, shapes, given, prior)
@@ -191,11 +188,11 @@ class Ladder(LatentSpace):
             posterior = rung.posterior(stream, seen, context, draws)
             with full_precision(stream.device.type):
                 z = posterior.sample(parts[number].to(posterior.mean.dtype))
-                found.append(_drawn(self.levels[number + 1].name, z, posterior, prior, densities))
+                found.append(drawn(self.levels[number + 1].name, z, posterior, prior, densities))
             return z
 
         _, state = self.descend(top.rows, context, choose)
-        below = [_by_example(draw, shape) for draw in found]
+        below = [by_example(draw, shape) for draw in found]
         below[-1] = below[-1]._replace(state=state)
         return (top._replace(level=self.levels[0].name), *below)
 
@@ -243,83 +240,3 @@ class Ladder(LatentSpace):
 
         self.descend(latents[0], context, choose)
         return torch.cat(parts, 1)
-
-
-def spread(levels: int, sizes: Sequence[pyramid.Level]) -> list[int]:
-    """How many of the levels below the vector each resolution has, the coarsest first.
-
-    They are as many in each, and one more in the first of them where some are left: a coarse level
-    holds more of an image with fewer numbers.
-    """
-    each, more = divmod(levels - 1, len(sizes))
-    return [each + (number < more) for number in range(len(sizes))]
-
-
-def _levels(asked: int | None, sizes: Sequence[pyramid.Level], config: ModelConfig) -> int:
-    """How many levels there are, with the vector.
-
-    Raises:
-        DistvaeError: they do not fit the resolutions of the images.
-    """
-    least = max(FEWEST, 1 + len(sizes))
-    levels = max(USUAL_LEVELS, least) if asked is None else asked
-    if asked is not None and config.likelihood == "categorical":
-        raise DistvaeError(
-            f"--levels {asked} is told to --latents ladder and to --likelihood categorical",
-            "one counts levels of latents, the other grey levels",
-            "Leave it out, or take another likelihood.",
-        )
-    if not FEWEST <= levels <= MOST:
-        raise DistvaeError(
-            f"--levels {levels} does not fit --latents ladder",
-            f"expected from {least} to {MOST}",
-        )
-    if levels < least:
-        told = ", ".join(f"{size.height} x {size.width}" for size in sizes)
-        raise DistvaeError(
-            f"--levels {levels} does not fit these images",
-            f"--network {config.network} takes them through {len(sizes)} resolutions ({told}), "
-            "each of which has a level, below a vector",
-            f"Take --levels from {least} to {MOST}, or an --image-size of at most "
-            f"{pyramid.largest_side(levels - 1)}.",
-        )
-    if spread(levels, sizes)[0] > sizes[0].height * sizes[0].width:
-        raise DistvaeError(
-            f"--levels {levels} does not fit these images",
-            f"they are {sizes[0].height} x {sizes[0].width} places where --network "
-            f"{config.network} takes them, fewer than levels",
-            f"Take images of at least {pyramid.smallest_side(levels - 1)} pixels a side, or "
-            "--latents gaussian.",
-        )
-    return levels
-
-
-def _of_maps(shape: tuple[int, ...], config: ModelConfig) -> tuple[int, int, int]:
-    if len(shape) != 3:
-        raise DistvaeError(
-            f"--network {config.network} gives no maps",
-            "the levels of --latents ladder take some",
-            "Take --network conv or resnet.",
-        )
-    channels, height, width = shape
-    return channels, height, width
-
-
-def _drawn(
-    name: str, z: Tensor, posterior: DiagonalGaussian, prior: DiagonalGaussian, densities: bool
-) -> Draw:
-    """Of rows ``[R, Z, H, W]``."""
-    log_p = density(prior, z) if densities else None
-    log_q = density(posterior, z) if densities else None
-    return Draw(name, z, z, rate_between(posterior, prior), posterior, log_p, log_q)
-
-
-def _by_example(draw: Draw, shape: torch.Size) -> Draw:
-    """A draw of rows as one of noise of the shape ``[B, N]`` or ``[B, K, N]``, without N."""
-    if len(shape) == 1:
-        return draw
-    log_p, log_q = (None if each is None else each.view(shape) for each in (draw.log_p, draw.log_q))
-    rate = draw.rate.view(*shape, -1).mean(1)
-    return draw._replace(
-        z=draw.z.view(*shape, *draw.z.shape[1:]), rate=rate, log_p=log_p, log_q=log_q
-    )

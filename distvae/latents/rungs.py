@@ -14,6 +14,7 @@ from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.distributions import DiagonalGaussian, log_normal, wide
 from distvae.gradients import held
+from distvae.latents.base import Draw
 from distvae.networks.layers import (
     ACTIVATIONS,
     ImageNorm,
@@ -51,6 +52,26 @@ def rate_between(posterior: DiagonalGaussian, prior: DiagonalGaussian) -> Tensor
 def density(gaussian: DiagonalGaussian, z: Tensor) -> Tensor:
     """Log-density of maps ``z [R, Z, H, W]``, nats ``[R]``."""
     return log_normal(z, gaussian.mean, gaussian.log_variance).flatten(1).sum(1)
+
+
+def drawn(
+    name: str, z: Tensor, posterior: DiagonalGaussian, prior: DiagonalGaussian, densities: bool
+) -> Draw:
+    """What there is to say of latents ``z [R, Z, H, W]``."""
+    log_p = density(prior, z) if densities else None
+    log_q = density(posterior, z) if densities else None
+    return Draw(name, z, z, rate_between(posterior, prior), posterior, log_p, log_q)
+
+
+def by_example(draw: Draw, shape: torch.Size) -> Draw:
+    """A draw of rows as one of noise of the shape ``[B, N]`` or ``[B, K, N]``, without N."""
+    if len(shape) == 1:
+        return draw
+    log_p, log_q = (None if each is None else each.view(shape) for each in (draw.log_p, draw.log_q))
+    rate = draw.rate.view(*shape, -1).mean(1)
+    return draw._replace(
+        z=draw.z.view(*shape, *draw.z.shape[1:]), rate=rate, log_p=log_p, log_q=log_q
+    )
 
 
 class Ascent(nn.Module):
