@@ -17,6 +17,10 @@ from torch import Tensor
 Density = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Latents ``[R, Z]`` to their log prior and log likelihood, nats ``[R]``."""
 
+Sharpness = Callable[[Tensor, int], Tensor]
+"""Latents of the first of every so many particles ``[B, Z]`` to the likelihood's information about
+them ``[B, Z, Z]``."""
+
 FRACTION = 0.8
 """Effective particles, of all, that are left when the likelihood comes to count more."""
 ACCEPTED = 0.6
@@ -24,6 +28,8 @@ ACCEPTED = 0.6
 LEAST, MOST = 1e-4, 2.0
 """Of the length of a step, in deviations."""
 HALVINGS = 24
+AGAIN = 10
+"""Steps after which it is looked again how sharp the posterior is."""
 
 
 class Particles(NamedTuple):
@@ -78,6 +84,7 @@ def weighed(density: Density, z: Tensor) -> Particles:
 
 def anneal(
     density: Density,
+    sharpness: Sharpness,
     start: Tensor,
     count: int,
     generator: torch.Generator,
@@ -91,6 +98,7 @@ def anneal(
 
     Args:
         density: whose sum is the posterior's.
+        sharpness: of its likelihood.
         start: draws of the prior ``[R, Z]``.
         count: K.
         generator: of the random numbers, on the CPU.
@@ -116,8 +124,9 @@ def anneal(
         now, origin, share = now.at(kept), origin[kept], grown
         if select is not None:
             select(kept)
+        precision = _precision(sharpness, now, share, count)
         for _ in range(moves):
-            now, length = langevin(density, now, share, length, count, generator)
+            now, length = langevin(density, now, share, length, precision, count, generator)
         if advance is not None:
             advance(float(share.min()))
     return Annealed(now, origin, evidence, length, done)
@@ -125,6 +134,7 @@ def anneal(
 
 def settle(
     density: Density,
+    sharpness: Sharpness,
     now: Particles,
     length: Tensor,
     generator: torch.Generator,
@@ -134,6 +144,7 @@ def settle(
 
     Args:
         density: of latents.
+        sharpness: of its likelihood.
         now: the particles.
         length: of the first step, for each example ``[B]``.
         generator: of the random numbers.
@@ -141,9 +152,18 @@ def settle(
     """
     count = len(now.z) // len(length)
     share = torch.ones_like(length)
-    for _ in range(steps):
-        now, length = langevin(density, now, share, length, count, generator)
+    for step in range(steps):
+        if step % AGAIN == 0:
+            precision = _precision(sharpness, now, share, count)
+        now, length = langevin(density, now, share, length, precision, count, generator)
     return now
+
+
+def _precision(sharpness: Sharpness, now: Particles, share: Tensor, count: int) -> Tensor:
+    """Of the posterior's Gaussian near the first particle of each example ``[B, Z, Z]``."""
+    first = now.z[::count]
+    unit = torch.eye(first.shape[1], dtype=first.dtype, device=first.device)
+    return unit + share[:, None, None] * sharpness(first, count)
 
 
 def next_share(likelihoods: Tensor, share: Tensor) -> Tensor:
@@ -193,39 +213,66 @@ def langevin(
     now: Particles,
     share: Tensor,
     length: Tensor,
+    precision: Tensor,
     count: int,
     generator: torch.Generator,
 ) -> tuple[Particles, Tensor]:
     """One Metropolis-adjusted Langevin step; the length of the next follows what is accepted.
-
-    Latents are scaled by how sharply the likelihood depends on each, over the particles of an
-    example.
 
     Args:
         density: of latents.
         now: the particles.
         share: how much the likelihood counts ``[B]``.
         length: of the step, in deviations ``[B]``.
+        precision: of the Gaussian that steps are scaled by, for each example ``[B, Z, Z]``.
         count: K.
         generator: of the random numbers.
     """
-    rows = share.repeat_interleave(count)
-    steepness = now.likelihood_slope.view(-1, count, now.z.shape[1]).square().mean(1)
-    scale = (1.0 + share[:, None].square() * steepness).rsqrt().repeat_interleave(count, 0)
-    step = length.repeat_interleave(count)[:, None] * scale
+    rows = share.repeat_interleave(count)[:, None]
+    step = length.repeat_interleave(count)[:, None]
+    scale = Scale(precision, count)
     noise = torch.randn(now.z.shape, generator=generator).to(now.z)
-    drift = 0.5 * step.square() * (now.prior_slope + rows[:, None] * now.likelihood_slope)
-    asked = weighed(density, now.z + drift + step * noise)
-    back = 0.5 * step.square() * (asked.prior_slope + rows[:, None] * asked.likelihood_slope)
-    returning = (now.z - asked.z - back) / step
+    drift = 0.5 * step.square() * scale.covariant(now.prior_slope + rows * now.likelihood_slope)
+    asked = weighed(density, now.z + drift + step * scale.drawn(noise))
+    slope = asked.prior_slope + rows * asked.likelihood_slope
+    back = 0.5 * step.square() * scale.covariant(slope)
+    returning = scale.whitened(now.z - asked.z - back) / step
     ratio = asked.log_prior - now.log_prior
-    ratio = ratio + rows * (asked.log_likelihood - now.log_likelihood)
+    ratio = ratio + rows[:, 0] * (asked.log_likelihood - now.log_likelihood)
     ratio = ratio + 0.5 * (noise.square().sum(1) - returning.square().sum(1))
     uniform = torch.rand(len(now.z), generator=generator).to(now.z)
     taken = uniform.log() < ratio
     accepted = taken.to(length.dtype).view(-1, count).mean(1)
     longer = length * torch.exp(0.5 * (accepted - ACCEPTED))
     return now.where(taken, asked), longer.clamp(LEAST, MOST)
+
+
+class Scale:
+    """Products with a Gaussian's covariance, of rows ``[R, Z]``, K for each precision ``[B, Z, Z]``."""
+
+    def __init__(self, precision: Tensor, count: int) -> None:
+        root = torch.linalg.cholesky(precision.double())  # precision = root root^T
+        self._root = root.to(precision.dtype)
+        self._count = count
+
+    def _grouped(self, rows: Tensor) -> Tensor:
+        return rows.view(-1, self._count, rows.shape[1]).transpose(1, 2)
+
+    def _rows(self, grouped: Tensor) -> Tensor:
+        return grouped.transpose(1, 2).reshape(-1, grouped.shape[1])
+
+    def covariant(self, rows: Tensor) -> Tensor:
+        """Times the covariance."""
+        return self._rows(torch.cholesky_solve(self._grouped(rows), self._root))
+
+    def drawn(self, noise: Tensor) -> Tensor:
+        """Standard normal noise as noise of this covariance."""
+        root = self._root.mT
+        return self._rows(torch.linalg.solve_triangular(root, self._grouped(noise), upper=True))
+
+    def whitened(self, rows: Tensor) -> Tensor:
+        """The noise of which ``drawn`` makes this."""
+        return self._rows(self._root.mT @ self._grouped(rows))
 
 
 def climb(density: Density, start: Tensor, steps: int = 100, rate: float = 0.05) -> Particles:

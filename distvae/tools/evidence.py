@@ -99,6 +99,13 @@ class Evidence:
         """Nats ``[R]`` of the decoder's means ``[R, P]``."""
         return self._read(self._log_seen, means).sum(1)
 
+    def score(self, means: Tensor) -> Tensor:
+        """The slope of the log likelihood by each mean ``[R, P]``."""
+        with torch.enable_grad():
+            given = means.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.log_likelihood(given).sum(), given)
+        return slope
+
     def expected(self, means: Tensor) -> Tensor:
         """The picture behind what was seen, were these the decoder's means ``[R, P]``."""
         return self._read(self._expected, means)

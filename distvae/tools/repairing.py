@@ -22,6 +22,8 @@ from distvae.tools.batches import conditions_of
 from distvae.tools.corruption import Noise
 from distvae.tools.evidence import Counts, Evidence, PixelLaw
 
+NEAR = 0.05
+"""Difference of places by which slopes of the decoder are measured."""
 CLIMBERS = 2
 """Draws of each picture from which the likeliest latents are looked for."""
 
@@ -72,25 +74,42 @@ class _Target:
         """Places of draws of the prior ``[R, Z]``, by noise ``[R, noise_dim]``."""
         if self.white:
             return noise
-        return side_by_side(self.model.latents.draw(noise, self.context))
+        return side_by_side(self.model.latents.draw(noise, self.context(self.values)))
 
-    @property
-    def context(self) -> Context | None:
-        """Of the rows."""
-        if self.values is None:
+    def context(self, values: Tensor | None) -> Context | None:
+        """Of rows that are given this ``[R, A]``."""
+        if values is None:
             return None
-        found: Context | None = self.model.conditioner(conditions_of(self.model, self.values))
+        found: Context | None = self.model.conditioner(conditions_of(self.model, values))
         return found
 
     def select(self, rows: Tensor) -> None:
         """Keep what these rows are given."""
         self.values = None if self.values is None else self.values[rows]
 
-    def means(self, places: Tensor) -> Tensor:
-        """The decoder's means ``[R, P]``."""
-        context = self.context
+    def means(self, places: Tensor, values: Tensor | None) -> Tensor:
+        """The decoder's means ``[R, P]`` of places with what these are given."""
+        context = self.context(values)
         latents = self.model.latents.draw(places, context) if self.white else (places,)
         return self.model.render(latents, context).flatten(1).float()
+
+    def sharpness(self, places: Tensor, count: int) -> Tensor:
+        """What seen pixels say of places: the empirical Fisher information ``[B, Z, Z]``.
+
+        Args:
+            places: of the first of every so many rows ``[B, Z]``.
+            count: of rows for each.
+        """
+        batch, size = places.shape
+        moved = NEAR * torch.eye(size, dtype=places.dtype, device=places.device)
+        near = places[:, None] + torch.cat([torch.zeros_like(moved[:1]), moved])
+        values = None if self.values is None else self.values[::count]
+        with torch.no_grad():
+            means = self.means(near.flatten(0, 1), _repeated(values, size + 1))
+        means = means.view(batch, size + 1, -1)
+        score = self.evidence.score(means[:, 0])
+        slopes = (means[:, 1:] - means[:, :1]) / NEAR * score[:, None]
+        return slopes @ slopes.mT
 
     def __call__(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Log prior and log likelihood, nats ``[R]``."""
@@ -98,8 +117,8 @@ class _Target:
             log_prior = -0.5 * (places.square() + math.log(2.0 * math.pi)).sum(1)
         else:
             prior: Any = self.model.latents.prior
-            log_prior = prior.log_prob(places, self.context).float()
-        return log_prior, self.evidence.log_likelihood(self.means(places))
+            log_prior = prior.log_prob(places, self.context(self.values)).float()
+        return log_prior, self.evidence.log_likelihood(self.means(places, self.values))
 
 
 def answers(
@@ -136,23 +155,25 @@ def answers(
     channel = noise or Noise("gaussian", 0.0)
     values, groups = _by_label(model, given, settings)
     group = settings.draws if groups == 1 else settings.each
-    if values is not None:
-        values = values.repeat_interleave(group, 0)
-    target = _Target(model, Evidence(flat, mask, channel, law), values)
+    target = _Target(model, Evidence(flat, mask, channel, law), _repeated(values, group))
     rows = len(seen) * groups * group
     noises = torch.randn(rows, model.latents.noise_dim, generator=generator).to(seen)
     with torch.no_grad():
         start = target.start(noises)
     found = anneal(
-        *(target, start, group, generator),
+        *(target, target.sharpness, start, group, generator),
         moves=settings.moves,
         select=target.select,
         advance=advance,
     )
     now, length, evidence = _one_group(target, found, groups, settings, generator)
-    now = settle(target, now, length, generator, settings.last)
+    now = settle(target, target.sharpness, now, length, generator, settings.last)
     kept = mask & torch.tensor(noise is None)
     return _read(target, now, evidence, flat, kept, settings, shape)
+
+
+def _repeated(values: Tensor | None, count: int) -> Tensor | None:
+    return None if values is None else values.repeat_interleave(count, 0)
 
 
 def _by_label(model: VAE, given: Tensor | None, settings: Settings) -> tuple[Tensor | None, int]:
@@ -208,8 +229,8 @@ def _read(
 ) -> Answers:
     """Pictures of particles; pixels that are kept are those that were seen."""
     batch, count = len(seen), settings.draws
-    means = target.means(now.z)
     values = target.values
+    means = target.means(now.z, values)
     expected = target.evidence.expected(means).view(batch, count, -1).mean(1)
     drawn = torch.where(kept[:, None], seen[:, None], means.view(batch, count, -1))
     height = (now.log_prior + now.log_likelihood).view(batch, count)
@@ -220,7 +241,7 @@ def _read(
     heights = (climbed.log_prior + climbed.log_likelihood).view(batch, -1)
     first = heights.argmax(1) + heights.shape[1] * torch.arange(batch, device=seen.device)
     target.select(first)
-    best = target.evidence.expected(target.means(climbed.z[first]))
+    best = target.evidence.expected(target.means(climbed.z[first], target.values))
 
     def pictures(pixels: Tensor) -> NDArray[np.float32]:
         shaped = pixels.view(*pixels.shape[:-1], *shape)

@@ -51,6 +51,9 @@ class Linear:
         log_prior = normal(torch.zeros(()), torch.ones(())).log_prob(z).sum(1)  # type: ignore[no-untyped-call]
         return log_prior, log_seen
 
+    def sharpness(self, z: Tensor, count: int) -> Tensor:
+        return (self.matrix.T @ self.matrix / DEVIATION**2).expand(len(z), LATENT, LATENT)
+
 
 def closed_form() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean ``[2, Z]`` and covariance of the posterior, and log evidence ``[2]``, in float64."""
@@ -68,8 +71,10 @@ def test_draws_of_a_linear_gaussian_decoder_have_the_posterior_of_the_closed_for
     count = 4000
     random = torch.Generator().manual_seed(0)
     start = torch.randn(2 * count, LATENT, generator=random)
-    found = anneal(Linear(count), start, count, random, moves=2)
-    settled = settle(Linear(count), found.particles, found.length, random, 20)
+    decoder = Linear(count)
+    found = anneal(decoder, decoder.sharpness, start, count, random, moves=2)
+    now, length = found.particles, found.length
+    settled = settle(decoder, decoder.sharpness, now, length, random, 20)
     draws = settled.z.view(2, count, LATENT).double().numpy()
     mean, covariance, evidence = closed_form()
     error = np.sqrt(np.diag(covariance) / count)
@@ -100,8 +105,12 @@ def test_draws_of_two_modes_come_in_their_proportions() -> None:
         return log_prior, target - log_prior.detach() if not z.requires_grad else target - log_prior
 
     random = torch.Generator().manual_seed(0)
+
+    def sharpness(z: Tensor, count: int) -> Tensor:
+        return torch.full((1, 1, 1), 1.0 / 0.05**2)
+
     start = torch.randn(4000, 1, generator=random)
-    found = anneal(density, start, 4000, random).particles.z[:, 0]
+    found = anneal(density, sharpness, start, 4000, random).particles.z[:, 0]
     assert float((found > 0).float().mean()) == pytest.approx(0.75, abs=0.06)
     np.testing.assert_allclose(found.abs().numpy(), 2.0, atol=0.3)
 
