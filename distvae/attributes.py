@@ -32,6 +32,11 @@ def main_label(attributes: Sequence[Attribute]) -> int | None:
     return next((place for place, each in enumerate(attributes) if each.labels), None)
 
 
+def named(attributes: Sequence[Attribute]) -> list[int]:
+    """The places of all attributes with labels."""
+    return [place for place, each in enumerate(attributes) if each.labels]
+
+
 def counted(attributes: Sequence[Attribute]) -> str:
     """How many labels and numbers there are, for people."""
     if not attributes or is_label(attributes):

@@ -3,7 +3,7 @@
 Legend: N examples, n of them that numbers are measured on, Z latents.
 """
 
-import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from distvae.asking import written
 from distvae.attributes import main_label
 from distvae.data.identity import combined
-from distvae.files import TEMPORARY, replacing_file, write_json
+from distvae.files import replacing_file
 from distvae.places import evenly
-from distvae.reading import read_json
 from distvae.terminal import progress_bar, say
-from distvae.text import counted
 from distvae.tools.encoding import Coder, Codes, coder_of
 from distvae.tools.examples import Examples
 from distvae.tools.outputs import Outputs
+from distvae.tools.parts import Parts
 from distvae.tools.probing import MOST
-from distvae.tools.trained import Trained
+from distvae.tools.trained import Trained, weights_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 
 LATENTS = "latents"
 """The folder of the parts."""
-UNFINISHED = ".unfinished.json"
-"""Lies beside them until all are there."""
-PART = "part-{:05d}.parquet"
 
 
 class Table(NamedTuple):
@@ -90,72 +86,27 @@ def write_parts(trained: Trained, examples: Examples, outputs: Outputs, part_row
     In a folder its parts are written one after another; a command that was killed goes on after the
     last one, if model and data are the same. A single file is written whole or not at all.
     """
+    from pyarrow import parquet
+
     coder = coder_of(trained)
     if outputs.only is not None:
         path = outputs.path("")
         _write_one(path, coder, examples)
         return _sample([path], coder, examples)
-    folder = outputs.folder / LATENTS
-    outputs.path(f"{LATENTS}/{PART.format(0)}").parent.mkdir(parents=True, exist_ok=True)
-    key = combined([_weights(trained), examples.identity, len(examples), part_rows])
-    start, number = _begin(folder, key, examples)
+    folder = outputs.path(f"{LATENTS}/")
+    key = combined([weights_of(trained), examples.identity, len(examples), part_rows])
+    parts = Parts(folder, ".parquet", key)
+    examples.pieces[0].lost.extend(parts.lost)
+    start = parts.next
     if start:
         say(f"going on after {start:,} of {len(examples):,} {examples.domain.examples}")
-    with progress_bar("encoding", len(examples)) as advance, _telling_how_to_go_on(folder):
+    with progress_bar("encoding", len(examples)) as advance, parts.telling_how_to_go_on():
         advance(start)
         for table, stop in _tables(coder, examples, start, part_rows, advance):
-            _write_part(folder / PART.format(number), table)
-            number += 1
-            state = {"key": key, "next": stop, "parts": number, "lost": examples.lost}
-            write_json(folder / UNFINISHED, state)
-    (folder / UNFINISHED).unlink(missing_ok=True)
-    parts = [folder / PART.format(each) for each in range(number)]
-    outputs.written[-1] = folder / (PART.format(0) if number == 1 else "*.parquet")
-    return _sample(parts, coder, examples)
-
-
-@contextlib.contextmanager
-def _telling_how_to_go_on(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        parts = len([*folder.glob("part-*.parquet")])
-        say(f"interrupted: {counted(parts, 'parts')} written; the same command goes on after them")
-        raise
-
-
-def _weights(trained: Trained) -> str:
-    """What tells the weights of a model from others."""
-    if trained.onnx is not None:
-        from distvae.export.session import read_manifest
-
-        return read_manifest(trained.onnx).weights_sha256
-    from distvae.headers import stored_checksum
-
-    assert trained.run is not None
-    return str(stored_checksum(trained.run.model / "model.safetensors"))
-
-
-def _begin(folder: Path, key: str, examples: Examples) -> tuple[int, int]:
-    """Where to go on: the number of an example and of a part; others' parts are removed."""
-    for leftover in folder.glob(f"{TEMPORARY}*"):  # of a process that was killed
-        leftover.unlink()
-    path = folder / UNFINISHED
-    state: Any = read_json(path) if path.is_file() else {}
-    if state.get("key") == key and state["parts"]:
-        examples.pieces[0].lost.extend(state["lost"])
-        return int(state["next"]), int(state["parts"])
-    for old in folder.glob("part-*.parquet"):
-        old.unlink()
-    path.unlink(missing_ok=True)
-    return 0, 0
-
-
-def _write_part(path: Path, table: "pa.Table") -> None:
-    from pyarrow import parquet
-
-    with replacing_file(path) as temporary:
-        parquet.write_table(table, temporary)
+            parts.write(functools.partial(parquet.write_table, table), stop, examples.lost)
+    parts.finish()
+    outputs.written[-1] = parts.shown
+    return _sample(parts.paths, coder, examples)
 
 
 def _write_one(path: Path, coder: Coder, examples: Examples) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from distvae.errors import DistvaeError
 from distvae.tools.corruption import Noise, estimated_deviation
 from distvae.tools.examples import Examples
-from distvae.tools.repaired import Asked, joined, repaired
+from distvae.tools.repaired import Asked, repaired
 from distvae.tools.trained import Trained
 
 CLEAN = 0.01
@@ -53,7 +53,7 @@ def noise_level(
     def evidence(factor: float) -> float:
         noise = Noise("gaussian", factor * level, clipped=True)
         asked = Asked(noise, False, None, unknown, DRAWS, seed)
-        found = joined(list(repaired(trained, examples, rows[:COMPARED], asked)))
-        return float(found.log_evidence.sum())
+        found = repaired(trained, examples, rows[:COMPARED], asked)
+        return sum(float(part.log_evidence.sum()) for _, part in found if part is not None)
 
     return level * max(FACTORS, key=evidence)

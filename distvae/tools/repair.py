@@ -23,7 +23,7 @@ from distvae.tools.corruption import Noise, mask_of, noise_of
 from distvae.tools.examples import Examples, open_examples
 from distvae.tools.noise_level import noise_level as found_level
 from distvae.tools.outputs import Outputs
-from distvae.tools.repaired import Asked, Repair, joined, repaired
+from distvae.tools.repaired import ANSWERS, Asked, Repair, joined, repaired
 from distvae.tools.trained import Trained, open_trained
 from distvae.values import Count, DataName, LabelNames, Name, PathName, RunName, Within
 
@@ -74,6 +74,8 @@ class RepairConfig:
     """Ask the judges of `distvae evaluate` whether answers have the label of their picture; they are trained where there are none yet."""
     count: Count | None = None
     """Pictures to repair, taken evenly from all; left out: 100 of the run's own data, all of other data."""
+    part_rows: Count | None = None
+    """Pictures of a part of `answers`; left out: as many as take 64 MB. A command that was killed goes on after the last part."""
     output: PathName | None = None
     """A folder, or a file that ends in .png, .csv or .npz; left out: RUN/repair."""
     seed: int = 0
@@ -116,7 +118,10 @@ def repair(
     rows = np.arange(len(examples))
     hidden = _hidden(trained, mask, False)
     asked = _asked(trained, examples, rows, noise, noise_level, hidden, unknown, draws, seed)
-    return joined(list(repaired(trained, examples, rows, asked)))
+    found = [part for _, part in repaired(trained, examples, rows, asked) if part is not None]
+    if not found:
+        examples.refuse_lost("none is left")
+    return joined(found)
 
 
 def write_repaired(config: RepairConfig) -> None:
@@ -126,7 +131,8 @@ def write_repaired(config: RepairConfig) -> None:
         DistvaeError: no such run or data, a mask that does not fit, an output that cannot be
             written, or, once all else is done, images that could not be read.
     """
-    from distvae.tools.repair_figures import figures, judged, write_files
+    from distvae.tools.repair_figures import Tally
+    from distvae.tools.repair_files import write_answers, write_one, write_summary
 
     check_seed(config.seed)
     trained = open_trained(config.run)
@@ -143,24 +149,39 @@ def write_repaired(config: RepairConfig) -> None:
     rows = evenly(len(examples), count)
     if len(rows) < len(examples):
         say(f"{len(rows):,} of {len(examples):,} {trained.domain.examples}, taken evenly")
-    check_memory(
-        4 * len(rows) * (config.draws + 5) * math.prod(trained.domain.shape),
-        f"{len(rows):,} pictures with {config.draws} draws each",
-        "Take fewer: --count, --draws.",
-    )
     unknown = config.labels == "unknown"
     level = config.noise_level
     asked = _asked(
         *(trained, examples, rows, config.noise, level, hidden, unknown, config.draws, config.seed),
         tell=True,
     )
-    found = joined(list(repaired(trained, examples, rows, asked)))
-    lines = figures(trained, found, asked)
-    if config.judge:
-        lines.append(judged(trained, found))
-    write_files(outputs, found, lines)
+    tally = Tally(trained, asked, len(rows), config.judge)
+    if config.judge and not examples.label_names:
+        raise DistvaeError(
+            "--judge needs labels of the pictures",
+            f"{examples.name} has none",
+            "Leave it out, or name their column: --label-column.",
+        )
+    if outputs.only is None:
+        write_answers(trained, examples, rows, asked, outputs, tally, config.part_rows)
+    else:
+        if outputs.wants(".npz"):
+            _check_room(trained, len(rows), config.draws)
+        write_one(repaired(trained, examples, rows, asked), outputs, tally)
+    if not tally.count:
+        examples.refuse_lost("none is left")
+    lines = tally.lines()
+    write_summary(outputs, tally, lines)
     outputs.tell(*lines)
     examples.refuse_lost()
+
+
+def _check_room(trained: Trained, count: int, draws: int) -> None:
+    check_memory(
+        4 * count * (draws + ANSWERS) * math.prod(trained.domain.shape),
+        f"{count:,} pictures with {draws} draws each",
+        "Take fewer (--count, --draws), or a folder for --output, which is written in parts.",
+    )
 
 
 def _hidden(trained: Trained, mask: Any, resize: bool) -> NDArray[np.bool_] | None:

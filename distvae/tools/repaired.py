@@ -5,13 +5,14 @@ Legend: N pictures, K draws for each, C channels, H height, W width, A attribute
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.attributes import named
 from distvae.images import to_uint8
 from distvae.places import evenly
 from distvae.terminal import progress_bar, say
@@ -22,9 +23,17 @@ from distvae.tools.sheets import Pictured, Sheet
 from distvae.tools.trained import Trained
 
 TOGETHER = 50
-"""Pictures that are repaired together."""
+"""Pictures that are repaired together at most."""
+ROOM = 2**28
+"""Bytes that these take at most."""
+PART = 2**26
+"""Bytes of a part of a file, where nobody says how many pictures."""
 LAW = 2000
 """Training pictures on which pixels around the decoder's mean are counted."""
+ANSWERS = 5
+"""Pictures that are kept of each besides its draws."""
+WORK = 100
+"""Pictures of each that what its pixels say takes as much memory as."""
 COLUMNS = 10
 """Pictures on a sheet."""
 SHOWN = 5
@@ -32,6 +41,11 @@ SHOWN = 5
 GREY = np.float32(0.5)
 """Of hidden pixels on a sheet."""
 Pictures = NDArray[np.float32]
+ARRAYS = (
+    *("before", "mean", "likeliest", "draws", "truth", "given", "log_evidence"),
+    *("rows", "labels"),
+)
+"""Of a :class:`Repair`, a row for each picture."""
 
 
 class Asked(NamedTuple):
@@ -47,6 +61,12 @@ class Asked(NamedTuple):
     """Whether labels are not told."""
     draws: int
     seed: int
+
+    @property
+    def identity(self) -> str:
+        """The same for the same."""
+        plain = self._replace(hidden=None)
+        return f"{plain!r} {None if self.hidden is None else self.hidden.tobytes().hex()}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +113,14 @@ class Repair(Pictured):
         """The answers as levels ``[N, C, H, W]``."""
         return to_uint8(self.mean)
 
+    def at(self, places: NDArray[Any]) -> "Repair":
+        """Some of them."""
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        chosen: dict[str, Any]
+        chosen = {name: None if each is None else each[places] for name, each in arrays.items()}
+        ids = np.array(self.ids, object)[places].tolist()
+        return dataclasses.replace(self, **chosen, ids=ids)
+
     def sheet(self, caption: str = "") -> Sheet:
         """A column for each of some pictures: before, the answers, draws, and the truth."""
         count = min(COLUMNS, len(self.rows))
@@ -111,9 +139,26 @@ class Repair(Pictured):
 
 
 def repaired(
-    trained: Trained, examples: Examples, rows: NDArray[np.int64], asked: Asked
-) -> Iterator[Repair]:
-    """The same of examples that are open, some at once."""
+    trained: Trained,
+    examples: Examples,
+    rows: NDArray[np.int64],
+    asked: Asked,
+    start: int = 0,
+    most: int = TOGETHER,
+) -> Iterator[tuple[int, Repair | None]]:
+    """The same of examples that are open, some at once.
+
+    Args:
+        trained: the model.
+        examples: of which some are repaired.
+        rows: their numbers ``[N]``.
+        asked: how.
+        start: which of the rows is the first, where those before are done: the end of a block.
+        most: pictures of a block.
+
+    Yields:
+        How many of the rows are done, and those of a block that could be read, if any.
+    """
     import torch
 
     from distvae.tools.evidence import exact_law
@@ -126,16 +171,21 @@ def repaired(
         say("no training pictures at hand: a picture is taken to be what the decoder draws")
         law = exact_law()
     settings = Settings(draws=asked.draws)
+    size = min(most, together(trained, asked))
     with progress_bar("repairing", len(rows)) as advance:
-        for start in range(0, len(rows), TOGETHER):
-            part = examples.at(rows[start : start + TOGETHER])
+        advance(start)
+        for begin in range(start, len(rows), size):
+            stop = min(begin + size, len(rows))
+            part = examples.at(rows[begin:stop])
             if not len(part.rows):
+                advance(stop - begin)
+                yield stop, None
                 continue
             seen, known, truth = _spoilt(model.domain, part, asked)
-            generator = torch.Generator().manual_seed(asked.seed + 1 + start)
+            generator = torch.Generator().manual_seed(asked.seed + 1 + begin)
             given = None if part.given is None else torch.from_numpy(np.array(part.given))
             if given is not None and asked.unknown:
-                given = torch.full_like(given, math.nan)
+                given[:, named(model.attributes)] = math.nan
             found = answers(
                 model,
                 torch.from_numpy(seen).to(model.device),
@@ -146,14 +196,32 @@ def repaired(
                 settings,
                 generator,
             )
-            yield Repair(
-                np.where(known, seen, np.float32(np.nan)),
-                *(found.mean, found.best, found.draws, truth, found.given, found.log_evidence),
-                *(part.rows, examples.names(part.rows), part.labels, examples.label_names),
-                asked.noise,
+            advance(stop - begin)
+            yield (
+                stop,
+                Repair(
+                    np.where(known, seen, np.float32(np.nan)),
+                    *(found.mean, found.best, found.draws, truth, found.given),
+                    *(found.log_evidence, part.rows, examples.names(part.rows), part.labels),
+                    *(examples.label_names, asked.noise),
+                ),
             )
-            advance(len(part.rows))
-    examples.refuse_none()
+
+
+def together(trained: Trained, asked: Asked) -> int:
+    """How many pictures are repaired together, that memory suffices."""
+    from distvae.tools.repairing import Settings
+    from distvae.tools.unknown import most_values
+
+    settings = Settings(draws=asked.draws)
+    most = max(settings.draws, settings.each * most_values(trained.attributes))
+    each = 4 * math.prod(trained.domain.shape) * (most + WORK)
+    return max(1, min(TOGETHER, ROOM // each))
+
+
+def usual_part(trained: Trained, asked: Asked) -> int:
+    """How many pictures go to one part of a file, where nobody says."""
+    return max(1, PART // (4 * math.prod(trained.domain.shape) * (asked.draws + ANSWERS)))
 
 
 def _spoilt(
@@ -179,7 +247,7 @@ def _spoilt(
     return seen, known, truth
 
 
-def joined(parts: list[Repair]) -> Repair:
+def joined(parts: Sequence[Repair]) -> Repair:
     """Blocks one after another, at least one."""
     first = parts[0]
 
@@ -187,7 +255,5 @@ def joined(parts: list[Repair]) -> Repair:
         values = [getattr(part, name) for part in parts]
         return None if values[0] is None else np.concatenate(values)
 
-    names = ("before", "mean", "likeliest", "draws", "truth", "given", "log_evidence")
-    arrays = {name: whole(name) for name in (*names, "rows", "labels")}
     ids = [name for part in parts for name in part.ids]
-    return dataclasses.replace(first, **arrays, ids=ids)
+    return dataclasses.replace(first, **{name: whole(name) for name in ARRAYS}, ids=ids)

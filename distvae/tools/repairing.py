@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distvae.attributes import main_label
 from distvae.conditions import Context
 from distvae.latents import only_vector, side_by_side
 from distvae.models import VAE
@@ -21,6 +20,7 @@ from distvae.tools.annealing import Annealed, Particles, anneal, climb, resample
 from distvae.tools.batches import conditions_of
 from distvae.tools.corruption import Noise
 from distvae.tools.evidence import Counts, Evidence, PixelLaw
+from distvae.tools.unknown import each_value
 
 NEAR = 0.05
 """Difference of places by which slopes of the decoder are measured."""
@@ -138,7 +138,7 @@ def answers(
         model: whose latents are one vector.
         seen: pictures ``[B, *S]``; pixels that are not known may be anything.
         known: bool ``[B, *S]``.
-        given: what the model is given ``[B, A]``, NaN where that is not known: a label is then
+        given: what the model is given ``[B, A]``, NaN where that is not known: labels are then
             summed over; None of an unconditional model.
         noise: what was done to known pixels; None where they are as they were.
         law: how pixels lie around the decoder's mean.
@@ -153,7 +153,7 @@ def answers(
     shape = seen.shape[1:]
     flat, mask = seen.flatten(1), known.flatten(1)
     channel = noise or Noise("gaussian", 0.0)
-    values, groups = _by_label(model, given, settings)
+    values, groups = (None, 1) if given is None else each_value(model.attributes, given)
     group = settings.draws if groups == 1 else settings.each
     target = _Target(model, Evidence(flat, mask, channel, law), _repeated(values, group))
     rows = len(seen) * groups * group
@@ -174,24 +174,6 @@ def answers(
 
 def _repeated(values: Tensor | None, count: int) -> Tensor | None:
     return None if values is None else values.repeat_interleave(count, 0)
-
-
-def _by_label(model: VAE, given: Tensor | None, settings: Settings) -> tuple[Tensor | None, int]:
-    """What groups of particles are given ``[B * groups, A]``, and how many of them a picture has.
-
-    A picture whose label is not known has a group for every label. Where some are known they have
-    as many groups, all of their own label.
-    """
-    if given is None:
-        return None, 1
-    main = main_label(model.attributes)
-    if main is None or model.attributes[main].missing or not bool(given[:, main].isnan().any()):
-        return given, 1
-    labels = len(model.attributes[main].labels)
-    values = given.repeat_interleave(labels, 0)
-    turn = torch.arange(len(values), device=given.device) % labels
-    values[:, main] = torch.where(values[:, main].isnan(), turn.to(values.dtype), values[:, main])
-    return values, labels
 
 
 def _one_group(

@@ -143,3 +143,15 @@ def _of_file(path: Path, folder: Path, wanted: str | None) -> Trained:
     run = find_run(above) if is_run(above) else None
     below = above if run else file.parent
     return Trained(str(file), below, manifest.domain, given, run, file)
+
+
+def weights_of(trained: Trained) -> str:
+    """What tells the weights of a model from others."""
+    if trained.onnx is not None:
+        from distvae.export.session import read_manifest
+
+        return read_manifest(trained.onnx).weights_sha256
+    from distvae.headers import stored_checksum
+
+    assert trained.run is not None
+    return str(stored_checksum(trained.run.model / "model.safetensors"))
