@@ -41,6 +41,7 @@ def open_examples(
     label_column: str | None = None,
     image_column: str | None = None,
     unknown: str = LARGEST,
+    summed: bool = False,
     tell: bool = True,
 ) -> Examples:
     """The examples that a tool was asked to look at.
@@ -58,6 +59,7 @@ def open_examples(
         label_column: that of the data, where it is not found.
         image_column: the same.
         unknown: what is done about a label that is not known, in words.
+        summed: whether that is done about the labels of every attribute, not the first alone.
         tell: whether notes are said.
 
     Raises:
@@ -71,24 +73,31 @@ def open_examples(
     if data is None:
         opened = _own(trained, split or "test")
     else:
-        _check_labels(trained, data)
+        _check_labels(trained, data, summed)
         asked = Asked(data, label_column, image_column)
         opened = _other(trained, asked, split or ALL)
     examples = opened if label is None else _labelled(opened, label)
     examples = examples if fixed is None else examples.given_all(fixed)
-    notes = [*opened.notes, *_told_of_labels(examples, trained, label, unknown)]
+    notes = [*opened.notes, *_told_of_labels(examples, trained, label, unknown, summed)]
     for note in notes if tell else ():
         say(note)
     return dataclasses.replace(examples, notes=tuple(notes))
 
 
-def _check_labels(trained: Trained, data: Any) -> None:
-    """Refuse labels that Python gives and the model does not know; those of files may be others."""
+def _check_labels(trained: Trained, data: Any, summed: bool) -> None:
+    """Refuse labels that Python gives and the model does not know; those of files may be others.
+
+    Those that are summed over may be missing.
+    """
     labels = divided(data)[1]
     if not trained.conditional or labels is None:
         return
     if isinstance(labels, Mapping):
-        asked_values(labels, trained.attributes)
+        attributes = [
+            dataclasses.replace(each, missing=each.missing or (summed and bool(each.labels)))
+            for each in trained.attributes
+        ]
+        asked_values(labels, attributes)
     elif is_label(trained.attributes):
         label_indices(labels, trained.attributes[0].labels)
 
@@ -153,7 +162,7 @@ def _labelled(examples: Examples, label: str) -> Examples:
 
 
 def _told_of_labels(
-    examples: Examples, trained: Trained, label: str | None, words: str
+    examples: Examples, trained: Trained, label: str | None, words: str, summed: bool
 ) -> Iterator[str]:
     """What the model is given of examples, where that is not as plain as a label of each.
 
@@ -175,7 +184,7 @@ def _told_of_labels(
         lack = f"{unknown:,} of {len(given):,} {what} have no {each.name} that the model knows"
         if each.missing:
             yield f"{lack}: it is taken as not known"
-        elif place == main and trained.onnx is None:
+        elif (place == main or (summed and each.labels)) and trained.onnx is None:
             yield f"{lack}: {words}"
         else:
             plain = is_label(examples.attributes)

@@ -27,6 +27,7 @@ from distvae.tools.repaired import ANSWERS, Asked, Repair, joined, repaired
 from distvae.tools.trained import Trained, open_trained
 from distvae.values import Count, DataName, LabelNames, Name, PathName, RunName, Within
 
+SUMMED = "it is summed over"
 OWN = 100
 """Pictures of the run's own data, where nobody says how many."""
 
@@ -114,7 +115,7 @@ def repair(
     """
     trained = Trained.of(model)
     data = images if labels is None or images is None else (images, labels)
-    examples = open_examples(trained, data, tell=False)
+    examples = open_examples(trained, data, unknown=SUMMED, summed=True, tell=False)
     rows = np.arange(len(examples))
     hidden = _hidden(trained, mask, False)
     asked = _asked(trained, examples, rows, noise, noise_level, hidden, unknown, draws, seed)
@@ -143,7 +144,8 @@ def write_repaired(config: RepairConfig) -> None:
     examples = open_examples(
         *(trained, config.data, config.split, config.label),
         label_column=config.label_column,
-        unknown="it is summed over",
+        unknown=SUMMED,
+        summed=True,
     )
     count = config.count or (OWN if config.data is None else len(examples))
     rows = evenly(len(examples), count)

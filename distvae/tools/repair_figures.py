@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from distvae.attributes import main_label
 from distvae.errors import DistvaeError
 from distvae.terminal import make_console, progress_bar, say, table
+from distvae.text import counted
 from distvae.tools import classical
 from distvae.tools.repaired import COLUMNS, GREY, joined
 from distvae.tools.similarity import psnr, ssim
@@ -156,7 +157,7 @@ class Tally:
         ]
         done = [str(asked.noise)] if asked.noise else []
         done += ["pixels hidden"] if asked.hidden is not None else []
-        title = f"{len(self._ids):,} pictures, {', '.join(done)}"
+        title = f"{counted(self.count, 'pictures')}, {', '.join(done)}"
         header = ["", "PSNR, dB", "SSIM"]
         make_console().print(table(title, [header, *body], header=True))
 

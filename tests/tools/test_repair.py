@@ -1,8 +1,12 @@
 """Pictures behind noisy or hidden pixels: the draws, what pixels say, and the command."""
 
 import csv
+import json
 import math
-from collections.abc import Sequence
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from distvae import DistvaeError
+from distvae.attributes import Attribute
+from distvae.config import ModelConfig
+from distvae.models import build_model
 from distvae.tools import classical
-from distvae.tools.annealing import anneal, climb, next_share, resampled, settle, weighed
+from distvae.tools.annealing import Scale, anneal, climb, next_share, resampled, settle, weighed
 from distvae.tools.corruption import (
     MASKS,
     Noise,
@@ -23,6 +30,7 @@ from distvae.tools.corruption import (
 )
 from distvae.tools.evidence import Counts, Evidence, PixelLaw
 from distvae.tools.repair import repair
+from distvae.tools.unknown import each_value, most_values
 from tests.conftest import Command, assert_refused
 
 LATENT, PIXELS, DEVIATION = 3, 8, 0.7
@@ -113,6 +121,21 @@ def test_draws_of_two_modes_come_in_their_proportions() -> None:
     found = anneal(density, sharpness, start, 4000, random).particles.z[:, 0]
     assert float((found > 0).float().mean()) == pytest.approx(0.75, abs=0.06)
     np.testing.assert_allclose(found.abs().numpy(), 2.0, atol=0.3)
+
+
+def test_steps_are_scaled_by_the_covariance_of_a_precision() -> None:
+    random = torch.Generator().manual_seed(2)
+    root = torch.randn(2, LATENT, LATENT, generator=random)
+    precision = root @ root.mT + torch.eye(LATENT)
+    rows = torch.randn(2 * 50_000, LATENT, generator=random)
+    scale = Scale(precision, 50_000)
+    covariance = np.linalg.inv(precision.double().numpy())
+    for own, drawn in zip(covariance, scale.drawn(rows).view(2, -1, LATENT).numpy(), strict=True):
+        np.testing.assert_allclose(np.cov(drawn.T), own, atol=0.03 * own.max())
+    torch.testing.assert_close(scale.whitened(scale.drawn(rows)), rows, rtol=1e-3, atol=1e-4)
+    by_hand = np.einsum("bij,brj->bri", covariance, rows.view(2, -1, LATENT).numpy())
+    found = scale.covariant(rows).view(2, -1, LATENT).numpy()
+    np.testing.assert_allclose(found, by_hand, rtol=1e-3, atol=1e-4)
 
 
 def test_gradients_resampling_and_the_next_share() -> None:
@@ -242,13 +265,104 @@ def test_repairing_in_python_keeps_what_is_seen(here: Path, finished: Path, plai
     np.testing.assert_array_equal(other.given[:, 0, 0], other.labels)  # type: ignore[index]
 
 
+KIND = Attribute("kind", ("a", "b"))
+COLOUR = Attribute("colour", ("red", "green", "blue"))
+PLACE = Attribute("place", ("here", "there"), missing=True)
+SIZE = Attribute("size", mean=2.0)
+
+
+def test_labels_of_every_attribute_are_summed_over_where_they_are_not_known() -> None:
+    given = torch.tensor([[math.nan, math.nan, math.nan, 5.0], [1.0, 2.0, 0.0, 7.0]])
+    attributes = (KIND, COLOUR, PLACE, SIZE)
+    values, rows = each_value(attributes, given)
+    assert rows == most_values(attributes) == 6
+    assert {tuple(row[:2].tolist()) for row in values[:6]} == {
+        (float(kind), float(colour)) for kind in range(2) for colour in range(3)
+    }
+    assert values[:6, 2].isnan().all()  # what examples lacked in training may stay unknown
+    assert (values[:6, 3] == 5.0).all()
+    assert (values[6:] == given[1]).all()
+    assert each_value(attributes, given[1:])[1] == 1
+    many = tuple(Attribute(f"a{number}", tuple("abcdefgh")) for number in range(3))
+    with pytest.raises(DistvaeError, match=r"512 values .*a0, a1, a2"):
+        each_value(many, torch.full((1, 3), math.nan))
+
+
+@pytest.mark.parametrize("prior", ["label", "vamp", "flow"])
+def test_colour_pictures_with_attributes_are_repaired(prior: str) -> None:
+    config = ModelConfig(prior=prior, hidden=(8,), latent_dim=2, likelihood="gaussian")
+    attributes = (COLOUR,) if prior == "vamp" else (COLOUR, KIND, SIZE)
+    torch.manual_seed(0)
+    model = build_model(config, (3, 6, 10), (), attributes=attributes)
+    images = np.random.default_rng(0).integers(0, 256, (3, 6, 10, 3), np.uint8)
+    known = {"colour": ["red", None, "blue"], "kind": ["a", "b", "a"], "size": [1.0, 2.0, 3.0]}
+    known = {each.name: known[each.name] for each in attributes}
+    hidden = np.zeros((6, 10), np.bool_)
+    hidden[2:4] = True
+    found = repair(model, images, known, mask=hidden, draws=3)
+    assert found.mean.shape == (3, 3, 6, 10)
+    np.testing.assert_array_equal(found.mean[:, :, ~hidden], found.before[:, :, ~hidden])
+    assert found.given is not None
+    assert (found.given[0] == np.array([0, 0, 1.0])[: len(attributes)]).all()
+    assert (found.given[1, :, 1:] == np.array([1, 2.0])[: len(attributes) - 1]).all()
+    assert set(found.given[1, :, 0]) <= {0.0, 1.0, 2.0}
+    unknown = repair(model, images, known, mask=hidden, draws=3, unknown=True)
+    assert unknown.given is not None
+    assert not np.isnan(unknown.given).any()
+    if prior != "vamp":
+        assert (unknown.given[:, :, 2] == np.array([[1.0], [2.0], [3.0]])).all()
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_with_the_same_answers(
+    plain: Path, command: Command, start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8)
+    np.savez(tmp_path / "many.npz", images=images)
+    flags = (
+        "repair",
+        plain,
+        "--data",
+        tmp_path / "many.npz",
+        "--part-rows",
+        10,
+        "--draws",
+        2,
+        "--noise-level",
+        0.2,
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert command(*flags, "--output", whole).code == 0
+    process = start(*flags, "--output", killed)
+    parts = killed / "answers"
+    while not (parts / "part-00001.npz").exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = json.loads((parts / ".unfinished.json").read_text(encoding="utf-8"))["next"]
+    assert 0 < done < 60
+    first = (parts / "part-00000.npz").stat().st_mtime_ns
+    ended = command(*flags, "--output", killed)
+    assert ended.code == 0, ended.err
+    assert f"going on after {done} of 60" in ended.out
+    assert (parts / "part-00000.npz").stat().st_mtime_ns == first
+    assert (killed / "repaired.csv").read_bytes() == (whole / "repaired.csv").read_bytes()
+    names = sorted(path.name for path in parts.iterdir())
+    assert names == [f"part-{number:05d}.npz" for number in range(6)]
+    for name in names:
+        ours, theirs = (np.load(folder / "answers" / name) for folder in (killed, whole))
+        assert ours.files == theirs.files
+        for array in ours.files:
+            np.testing.assert_array_equal(ours[array], theirs[array])
+
+
 def test_the_command_writes_what_it_says(command: Command, plain: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     words: Sequence[str] = ["repair", str(plain), "--output", str(output), "--draws", "4"]
     done = command(*words, "--noise", "gaussian:0.3", "--count", "5")
     assert done.code == 0, done.err
-    assert {"repaired.png", "repaired.csv", "repaired.npz"} <= {p.name for p in output.iterdir()}
-    arrays = np.load(output / "repaired.npz")
+    assert {"repaired.png", "repaired.csv", "answers"} <= {p.name for p in output.iterdir()}
+    arrays = np.load(output / "answers" / "part-00000.npz")
     assert arrays["draws"].shape[:2] == (5, 4)
     rows = list(csv.DictReader((output / "repaired.csv").read_text().splitlines()))
     for row, truth, mean in zip(rows, arrays["truth"], arrays["mean"], strict=True):
