@@ -15,6 +15,9 @@ import pytest
 
 from distvae.runs import checkpoints
 from tests.conftest import CHECKOUT, HANG
+from tests.training.groups import Starter, starter
+
+__all__ = ["starter"]
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 STEPS, EVERY, EPOCH, TIMEOUT = 240, 25, 30, 8
@@ -109,12 +112,9 @@ def hosts(here: Path, environment: dict[str, str]) -> Iterator[Hosts]:
 
 @pytest.mark.slow
 def test_a_cut_cable_stops_both_hosts_and_the_same_command_goes_on(
-    hosts: Hosts, shapes: Path, here: Path
+    hosts: Hosts, starter: Starter, shapes: Path, here: Path
 ) -> None:
     command = ("--data", str(shapes), *FLAGS)
-    for code, said in ended(hosts.start(*command, "--output", "whole")):
-        assert code == 0, said
-
     cut = hosts.start(*command, "--output", "cut")
     deadline = time.monotonic() + HANG
     while not checkpoints(here / "cut"):
@@ -122,6 +122,7 @@ def test_a_cut_cable_stops_both_hosts_and_the_same_command_goes_on(
         assert all(process.poll() is None for process in cut), ended(cut)
         time.sleep(0.02)
     hosts.cable("down")
+    whole = starter.plain(*command, "--output", "whole", size=4)  # while they wait for each other
     sides = (("error: rank 0 lost rank 2 (", ", rank 3 ("), ("error: rank 2 lost rank 0 (",))
     for (code, said), words in zip(ended(cut), sides, strict=True):
         assert code != 0, said
@@ -131,10 +132,12 @@ def test_a_cut_cable_stops_both_hosts_and_the_same_command_goes_on(
             assert word in told[0]
     newest = checkpoints(here / "cut")[-1]
     assert int(newest.name.removeprefix("step-")) % EPOCH
+    for alone in whole.ended():
+        assert alone.code == 0, alone
 
     hosts.cable("up")
-    (code, said), (other, _) = ended(hosts.start(*command, "--output", "cut"))
-    assert (code, other) == (0, 0), said
+    (code, said), (last, _) = ended(hosts.start(*command, "--output", "cut"))
+    assert (code, last) == (0, 0), said
     assert f"resuming cut from cut/checkpoints/{newest.name}" in said
-    whole, again = (here / run / "model.safetensors" for run in ("whole", "cut"))
-    assert whole.read_bytes() == again.read_bytes()
+    one, other = (here / run / "model.safetensors" for run in ("whole", "cut"))
+    assert one.read_bytes() == other.read_bytes()
