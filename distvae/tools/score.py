@@ -33,8 +33,8 @@ FILE = "score.onnx"
 class ScoreConfig:
     """Tell how unlike the training data images are, the strangest first.
 
-    The score is the share of a picture that the model does not explain: 0 of what it knows by
-    heart, about 1 of what it explains no better than a flat picture. The likelihood itself (elbo)
+    The score is the share of a picture's contrast that the model does not explain: 0 of what it
+    knows by heart, about 1 of what it explains no better than a flat picture. The likelihood (elbo)
     is told too, and is no such measure: a model of clothes finds digits likelier than clothes.
     docs/anomaly.md says what each score means. With an ONNX file as RUN no torch is needed.
     """
