@@ -25,6 +25,7 @@ BOUNDED = {name: found for name, kind in ranges().items() if (found := bounded(k
 NUMBERS = {name: bound for name, (plain, bound) in BOUNDED.items() if plain in (int, float)}
 WIDTHS = ("hidden", "discriminator")
 DECAYS = ("discriminator_betas",)
+LEVELS = ("fsq_levels",)
 
 
 def told(settings: dict[str, Any]) -> str:
@@ -50,7 +51,7 @@ def test_every_number_has_a_range() -> None:
         if any(word in str(kind) for word in ("int", "float")) and "Literal" not in str(kind)
     }
     assert numbers == set(BOUNDED)
-    assert set(BOUNDED) - set(NUMBERS) == {*WIDTHS, *DECAYS}
+    assert set(BOUNDED) - set(NUMBERS) == {*WIDTHS, *DECAYS, *LEVELS}
 
 
 @pytest.mark.parametrize("name", sorted(NUMBERS))
@@ -101,6 +102,13 @@ def test_widths_are_bounded(name: str, value: tuple[int, ...]) -> None:
     assert f"--{name} is " in message
     assert "of them" in message
     assert len(message) < 400
+
+
+@pytest.mark.parametrize("name", LEVELS)
+@pytest.mark.parametrize("value", [(), (5, 1), (5, 2**17), (5,) * 65])
+def test_levels_are_bounded(name: str, value: tuple[int, ...]) -> None:
+    with pytest.raises(DistvaeError, match=f"--{name.replace('_', '-')} is "):
+        refuse_out_of_range({name: value})
 
 
 @pytest.mark.parametrize("name", DECAYS)
