@@ -55,6 +55,7 @@ CODES = (
     Need("objective", ("elbo",), "a code is no draw: there is one, and no density around it"),
     Need("posterior", ("gaussian",), "a code has no posterior to carry further"),
     Need("importance_samples", (1, None), "all draws of a code are the same"),
+    Need("early_stopping", (None,), "the prior is trained when the rest of the run is done"),
 )
 """Of a latent space of codes."""
 EVEN_LEVELS = Need("domain", Trait("levels"), "it describes even levels from 0 to 1")

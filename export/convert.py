@@ -191,20 +191,26 @@ def _name(graph: onnx.GraphProto, names: list[str]) -> None:
 
 def clean(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Without the exporter's remarks: stack traces, class names and paths of this machine."""
-    del proto.metadata_props[:], proto.graph.metadata_props[:], proto.graph.value_info[:]
-    proto.graph.doc_string = proto.doc_string = ""
+    del proto.metadata_props[:]
+    proto.doc_string = ""
+    _clean_graph(proto.graph)
     proto.graph.name = "distvae"
-    for item in (
-        *proto.graph.node,
-        *proto.graph.initializer,
-        *proto.graph.input,
-        *proto.graph.output,
-    ):
-        item.doc_string = ""
-        del item.metadata_props[:]
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "distvae", distvae.__version__
     return proto
+
+
+def _clean_graph(graph: onnx.GraphProto) -> None:
+    """The same of a graph and of those that its nodes hold, such as the body of a loop."""
+    del graph.metadata_props[:], graph.value_info[:]
+    graph.doc_string = ""
+    for item in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _clean_graph(attribute.g)
 
 
 def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:

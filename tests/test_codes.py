@@ -216,7 +216,7 @@ def test_a_run_resumes_in_either_stage(settings: Settings, here: Path, kind: str
         ({"latent_space": "fsq", "prior": "flow"}, r"--latent-space fsq.*--prior flow.*codes"),
         ({"prior": "codes"}, r"--prior codes.*--latent-space gaussian.*fsq"),
         ({"latent_space": "fsq", "objective": "iwae"}, r"--objective iwae.*elbo"),
-        ({"latent_space": "fsq", "prior": "codes", "early_stopping": 3}, r"--early-stopping 3"),
+        ({"latent_space": "fsq", "early_stopping": 3}, r"--early-stopping 3"),
         ({"latent_space": "fsq", "fsq_levels": [8, 1]}, r"fsq_levels.* at least 2|each of them"),
         ({"latent_space": "fsq", "prior": "codes", "prior_share": 1.0}, r"--prior-share.*below 1"),
         ({"fsq_levels": [4, 4]}, r"--fsq-levels.*--latent-space fsq"),
@@ -267,4 +267,8 @@ def test_codes_by_commands(shapes: Path, here: Path, command: Command) -> None:
     one, other = drawn.values()
     assert np.abs(one - other).max() <= 1
     assert len(np.unique(one, axis=0)) > 1
+    for words in ("traverse run", "fit-prior run", "repair run --mask left"):
+        assert_refused(command(*words.split()), "codes")
+    graph = Path("run/onnx/decoder.onnx").read_bytes()
+    assert b".py" not in graph  # no remark of the exporter, also not in the body of the loop
     assert_refused(command("embed", "run/onnx/encoder.onnx", "--codes", "--data", shapes), "ONNX")

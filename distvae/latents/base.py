@@ -186,9 +186,13 @@ def only_vector(levels: Sequence[Level], what: str) -> Level:
         what: is for such latents alone, for a message.
 
     Raises:
-        DistvaeError: there are several levels, or the latents are maps.
+        DistvaeError: there are several levels, or the latents are maps or codes.
     """
     level = only(levels, what)
+    if level.kind == "code":
+        raise DistvaeError(
+            f"{what} is for latents that are real numbers", "those of this model are codes"
+        )
     if len(level.shape) != 1:
         shape = " x ".join(map(str, level.shape))
         raise DistvaeError(

@@ -29,10 +29,7 @@ class CodesPart(Part):
 
     name = "codes"
     builds = "CodesPrior"
-    needs = (
-        Need("latent_space", Trait("codes"), "it is a prior over codes"),
-        Need("early_stopping", (None,), "it is trained when the rest of the run is done"),
-    )
+    needs = (Need("latent_space", Trait("codes"), "it is a prior over codes"),)
     traits = ("second_stage",)
     usual = True
 

@@ -110,6 +110,12 @@ class _OfMoments(Whitened):
 
     def __init__(self, model: VAE) -> None:
         levels = model.latents.levels
+        if any(level.kind == "code" for level in levels):
+            raise DistvaeError(
+                "this model has no plain space of latents",
+                "they are codes of a book, and between two codes is nothing",
+                "Take a model of Gaussian latents.",
+            )
         if len(levels) != 1 or len(levels[0].shape) != 1:
             raise DistvaeError(
                 "this model has no plain space of latents",
