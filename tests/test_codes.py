@@ -246,6 +246,7 @@ def test_codes_by_commands(shapes: Path, here: Path, command: Command) -> None:
     ended = command(*words.split(), "--data", shapes, "--prior-width", 8, "--output", "run")
     assert ended.code == 0, ended.err
     assert "codes in use" in ended.out
+    assert "steps 16 to 30 train the prior alone" in ended.out
     ended = command("embed", "run", "--codes")
     assert ended.code == 0, ended.err
     assert "4 x 4 codes each" in ended.out

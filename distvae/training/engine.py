@@ -30,6 +30,7 @@ from distvae.models import VAE, build_model
 from distvae.objectives import (
     MODEL,
     OBJECTIVES,
+    PRIOR,
     Objective,
     Player,
     Pressure,
@@ -99,6 +100,16 @@ class Engine:
     def total_steps(self) -> int:
         """Steps of the whole run."""
         return self.parts[-1].end
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say of its images, and of stages, before the first step."""
+        second = self.training.objective.players.get(PRIOR)
+        if second is None or second.stage is None:
+            return (self.train_images.note,)
+        first, end = second.stage
+        told = f"steps {first + 1:,} to {end:,} train the prior alone, what comes before all else"
+        return self.train_images.note, told
 
     @property
     def host_bound(self) -> bool:

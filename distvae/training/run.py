@@ -258,7 +258,7 @@ def _announce(engine: Engine, chosen: Chosen, console: TrainingConsole) -> None:
     few = few_steps(engine.total_steps, len(engine.train_images), optim.batch)
     if few and optim.max_steps is None:
         console.say(few, style="yellow")
-    notes = unsharded(accelerator.num_processes), scaled_rate(optim), engine.train_images.note
+    notes = unsharded(accelerator.num_processes), scaled_rate(optim), *engine.notes
     for line in filter(None, notes):
         console.say(line)
     if chosen.precision.warning:
