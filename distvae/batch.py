@@ -3,6 +3,7 @@
 Legend: B batch, K draws for an example, C channels, H height, W width, Z latent dimensions.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import Tensor
@@ -30,3 +31,14 @@ class Batch(NamedTuple):
     """Of the latents, see :class:`Noise`."""
     uniforms: Tensor | None
     """Of the inputs, see :class:`Noise`."""
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Those that there are, in a fixed order."""
+        yield from (each for each in (self.stored, self.noise, self.uniforms) if each is not None)
+        yield from self.conditions or ()
+
+    def copied(self) -> "Batch":
+        """The same in memory of its own."""
+        given = self.conditions and Conditions(*(each.clone() for each in self.conditions))
+        uniforms = None if self.uniforms is None else self.uniforms.clone()
+        return Batch(self.stored.clone(), given, self.noise.clone(), uniforms)

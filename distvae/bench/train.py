@@ -52,7 +52,7 @@ class BenchConfig:
     config: RecipeName = "mnist-tutorial"
     """YAML recipe: a path, or the name of one that comes with distvae."""
     variants: tuple[Annotated[str, Word("NAME", tuple(VARIANTS))], ...] = ("eager", "compile")
-    """What to compare with the first of them: `eager`, `compile`, `uncaptured` (on CUDA launched kernel by kernel), `bf16`, `compile-bf16`."""
+    """What to compare with the first of them: `eager`, `compile`, `uncaptured` (eager, every step taken by its program), `bf16`, `compile-bf16`."""
     rounds: int = 3
     """Runs of each variant; the variants take turns."""
     steps: int = 1500

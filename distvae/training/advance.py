@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from distvae.batch import Batch
 from distvae.training.capture import Repeat
 from distvae.training.engine import Engine
 from distvae.training.plan import Plan
@@ -27,11 +28,15 @@ def advance(engine: Engine, plan: Plan) -> None:
     engine.state.begin(plan)
     engine.training.begin(plan.turns)
     repeat = _recorded(engine, plan)
-    if repeat is not None:
+    if repeat is None:
+        for number in range(plan.steps):
+            take_step(engine, plan, number)
+    elif engine.fed:
+        for number in range(plan.steps):
+            engine.state.receive(_batches(engine, plan, number))
+            repeat()
+    else:
         repeat(plan.steps)
-        return
-    for number in range(plan.steps):
-        take_step(engine, plan, number)
 
 
 def take_step(engine: Engine, plan: Plan, number: int) -> None:
@@ -43,10 +48,18 @@ def take_step(engine: Engine, plan: Plan, number: int) -> None:
         number: of the step in it, for what comes from the host: images that do not lie on the
             device, and noise that numpy draws. Else the step finds everything by the state.
     """
+    _take(engine, plan, _batches(engine, plan, number))
+
+
+def _batches(engine: Engine, plan: Plan, number: int) -> list[Batch]:
     state = engine.state
     rows = plan.rows[number] if engine.host_bound else state.rows
     step = plan.first + number if engine.noise.on_host else state.step
-    batches = engine.batches(step, rows)
+    return engine.batches(step, rows)
+
+
+def _take(engine: Engine, plan: Plan, batches: list[Batch]) -> None:
+    state = engine.state
     state.note(engine.update(plan.turns, batches, state.numbers))
 
 
@@ -58,6 +71,8 @@ def _recorded(engine: Engine, plan: Plan) -> Repeat | None:
 
     @contextlib.contextmanager
     def untouched() -> Iterator[None]:
+        if engine.fed:
+            engine.state.receive(engine.probe_batches())
         with undone(engine.trained):
             try:
                 yield
@@ -67,6 +82,9 @@ def _recorded(engine: Engine, plan: Plan) -> Repeat | None:
         engine.state.begin(plan)
 
     def step() -> None:
-        take_step(engine, plan, 0)
+        if engine.fed:
+            _take(engine, plan, engine.state.received)
+        else:
+            take_step(engine, plan, 0)
 
     return engine.graphs.of((plan.turns, size, engine.update), step, untouched)

@@ -155,7 +155,7 @@ class Graphs:
         if self._told or not self.refused:
             return ""
         self._told = True
-        return f"steps are not captured, and launched kernel by kernel: {self.refused}"
+        return f"steps are not captured, and taken one by one: {self.refused}"
 
     def forget(self) -> None:
         """Drop what was recorded, and its memory."""

@@ -124,7 +124,7 @@ def _recorded_seconds(engine: Engine) -> float:
     """Time of a step as the device repeats it, infinite where it will be launched."""
     recorder = recorder_of(engine.accelerator.device)
     launched = engine.config.optim.capture == OFF or engine.accelerator.num_processes > 1
-    if recorder is None or launched or obstacles(engine):
+    if recorder is None or launched or obstacles(engine, engine.accelerator.device.type):
         return math.inf
     try:
         return repeated_seconds(engine, recorder)

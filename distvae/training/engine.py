@@ -117,6 +117,11 @@ class Engine:
         images = self.train_images
         return not (isinstance(images, ResidentImages) and images.there)
 
+    @property
+    def fed(self) -> bool:
+        """Whether the host makes something of the batches of a step, while it is taken."""
+        return self.host_bound or self.noise.on_host
+
     def batches(self, step: int | Tensor, rows: Tensor | range) -> list[Batch]:
         """The micro-batches of this process in a step on the global batch ``rows [B]``.
 

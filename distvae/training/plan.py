@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from distvae.batch import Batch
 from distvae.objectives import Pressure, Summary
 from distvae.training.capture import WARM_UP_BETWEEN_PROCESSES
 from distvae.training.players import Turn
@@ -146,6 +147,8 @@ class State:
         self._rows: Tensor | None = None
         self._numbers: Tensor | None = None
         self._ring: Tensor | None = None
+        self.received: list[Batch] = []
+        """The batches of the step, where the host makes them and it is recorded."""
 
     def begin(self, plan: Plan) -> None:
         """Take over a plan from the host, and stand before its first step."""
@@ -174,6 +177,13 @@ class State:
         """The numbers ``[S]`` of the step."""
         assert self._numbers is not None
         return self._numbers.index_select(0, self.cursor)[0]
+
+    def receive(self, batches: Sequence[Batch]) -> None:
+        """Take over the batches of a step, always to the same memory."""
+        self.received = self.received or [batch.copied() for batch in batches]
+        for kept, batch in zip(self.received, batches, strict=True):
+            for tensor, new in zip(kept.tensors(), batch.tensors(), strict=True):
+                tensor.copy_(new)
 
     def note(self, found: Summary) -> None:
         """Keep what a step found, and go on to the next."""

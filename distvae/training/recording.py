@@ -7,12 +7,15 @@ import torch
 
 from distvae.training.capture import CudaRecorder, Graphs, Recorder, refusal
 from distvae.training.engine import Engine
+from distvae.training.repeating import OperationRecorder
 from distvae.training.sharding import is_sharded
 from distvae.training.world import gathered
 
 CAPTURE = "capture"
 """Under this key config.json holds the decision."""
 ON, OFF = "on", "off"
+FEW_STEPS = 300
+"""A recording on a CPU takes as long as some steps and a tenth of a second, which so many save."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Captured:
 
 def recorder_of(device: torch.device) -> Recorder | None:
     """What records steps on a device; None where they are never recorded."""
+    if device.type == "cpu":
+        return OperationRecorder()
     return CudaRecorder() if device.type == "cuda" else None
 
 
@@ -51,10 +56,14 @@ def captured(engine: Engine) -> tuple[Engine, Captured]:
     asked = engine.config.optim.capture
     if asked == OFF:
         return engine, Captured(asked, OFF)
-    recorder = recorder_of(engine.accelerator.device)
-    why = "; ".join(obstacles(engine))
+    device = engine.accelerator.device
+    recorder = recorder_of(device)
+    found = obstacles(engine, device.type)
+    if asked != ON and device.type == "cpu" and engine.total_steps < FEW_STEPS:
+        found.append(f"fewer than {FEW_STEPS} steps do not repay the recording")
+    why = "; ".join(found)
     if recorder is None:
-        why = "; ".join(filter(None, ["only CUDA has graphs of kernels", why]))
+        why = "; ".join(filter(None, ["there is no way to record steps of this device", why]))
     if recorder is None or why:
         if asked == ON:
             raise refusal(why)
@@ -67,13 +76,19 @@ def captured(engine: Engine) -> tuple[Engine, Captured]:
     return dataclasses.replace(engine, graphs=graphs), Captured(asked, ON)
 
 
-def obstacles(engine: Engine) -> list[str]:
-    """What of a step cannot be captured on any device."""
+def obstacles(engine: Engine, device_type: str) -> list[str]:
+    """What of a step cannot be captured on such a device."""
     accelerator, objective = engine.accelerator, engine.training.objective
-    name = engine.config.objective.objective
+    name, on_cpu = engine.config.objective.objective, device_type == "cpu"
     found = {
+        "a compiled step on a CPU is one call already": (
+            on_cpu and engine.config.optim.compile == "on"
+        ),
+        "several processes average gradients while autograd makes them": (
+            on_cpu and accelerator.num_processes > 1
+        ),
         f"{engine.trained.model.domain.examples} come from the host step by step": (
-            engine.host_bound
+            engine.host_bound and not on_cpu
         ),
         "FSDP2 gathers weights in ways that were never captured": is_sharded(
             engine.wrapped.forward

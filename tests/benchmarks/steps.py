@@ -5,10 +5,10 @@
 
 `products` times the three products of each layer by MKL, by oneDNN and by the kernel of compiled
 steps.
-`turns` times steps of a recipe alone, without what a run does around them: eager, compiled with the
-products of a library, compiled as runs are, and JAX, if the python of an environment that holds it
-is given. Each is a process of its own; their windows take turns, so that a machine that slows down
-does so for all.
+`turns` times steps of a recipe alone, without what a run does around them: uncaptured, eager as
+runs are, compiled with the products of a library, compiled as runs are, and JAX, if the python of
+an environment that holds it is given. Each is a process of its own; their windows take turns, so
+that a machine that slows down does so for all.
 """
 
 import argparse
@@ -16,12 +16,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 WINDOWS, STEPS, WARM_UP = 16, 120, 60
 TUTORIAL = "784x256,256x128,128x4,2x128,128x256,256x784"
-WAYS = ("eager", "library", "compiled")
+WAYS = ("uncaptured", "eager", "library", "compiled")
 
 
 def products(layers: str, batch: int) -> None:
@@ -72,9 +72,9 @@ def _quickest(call: Callable[[], None]) -> float:
     return best
 
 
-def turns(recipe: str, peers_python: str | None) -> None:
+def turns(recipe: str, ways: Sequence[str], peers_python: str | None) -> None:
     """Medians of windows of steps, and ratios to the first of those that take turns."""
-    commands = {way: [sys.executable, __file__, "worker", way, "--config", recipe] for way in WAYS}
+    commands = {way: [sys.executable, __file__, "worker", way, "--config", recipe] for way in ways}
     if peers_python:
         commands = {"jax": [peers_python, __file__, "worker", "jax"], **commands}
     workers = {
@@ -130,10 +130,12 @@ def _window(way: str, recipe: str) -> Callable[[], None]:
     from distvae.training.engine import build_engine
     from distvae.training.planning import make_plan
     from distvae.training.products import choose_library
+    from distvae.training.recording import captured
 
-    switch = "off" if way == "eager" else "on"
+    switches = ["--compile", "on" if way in ("library", "compiled") else "off"]
+    switches += ["--capture", "off" if way == "uncaptured" else "auto"]
     words = ["--config", recipe, "--epochs", "1000", "--mixed-precision", "no"]
-    config = training([*words, "--compile", switch]).config
+    config = training([*words, *switches]).config
     prepare(None)
     data = open_data(config.data)
     config = config.resolved(data.image_shape[0])
@@ -141,7 +143,7 @@ def _window(way: str, recipe: str) -> Callable[[], None]:
     choose_library(engine)
     if way == "library":
         engine = dataclasses.replace(engine, own_products=False)
-    engine = compiled(engine)
+    engine, _ = captured(compiled(engine))
     engine.wrapped.forward.train()
     at = 0
 
@@ -198,10 +200,11 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--config", default="mnist-tutorial")
     parser.add_argument("--peers-python")
+    parser.add_argument("--ways", default=",".join(WAYS), help="which of them")
     given = parser.parse_args()
     if given.what == "products":
         products(given.layers, given.batch)
     elif given.what == "turns":
-        turns(given.config, given.peers_python)
+        turns(given.config, given.ways.split(","), given.peers_python)
     else:
         work(given.way, given.config)

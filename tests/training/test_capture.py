@@ -24,17 +24,27 @@ from distvae.training.advance import take_step
 from distvae.training.capture import NotCaptured, Repeat
 from distvae.training.planning import make_plan
 from distvae.training.probing import step_seconds
+from distvae.training.repeating import OperationRecorder
 from distvae.training.run import run_training
 from tests.training.conftest import Settings, lines, losses, trained
-from tests.training.graphs import Recorder
 from tests.training.test_advance import FACTOR, built, everything, take
+
+
+class Recorder(OperationRecorder):
+    """Counts what it records."""
+
+    recorded = 0
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        self.recorded += 1
+        return super().record(step)
 
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """What records the steps of all runs, whose noise is drawn as on another device than a CPU."""
+    """What records the steps of all runs, however short they are."""
     found = Recorder()
-    monkeypatch.setattr(steps, "BY_NUMPY", "another")
+    monkeypatch.setattr(recording, "FEW_STEPS", 0)
     monkeypatch.setattr(recording, "recorder_of", lambda device: found)
     monkeypatch.setattr(stopping, "ALONE_SECONDS", 1e9)
     return found
@@ -55,14 +65,26 @@ def check_same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "recorded"),
-    [({"ema": 0.9, "binarize": "dynamic"}, 1), (FACTOR, 2)],
-    ids=["averaged", "a player that joins later"],
+    ("changes", "recorded", "on_host"),
+    [
+        ({"ema": 0.9, "binarize": "dynamic"}, 1, True),
+        ({"accumulate": 2}, 1, False),
+        (FACTOR, 2, True),
+    ],
+    ids=["averaged", "accumulated", "a player that joins later"],
 )
 def test_a_captured_run_is_the_run(
-    settings: Settings, here: Path, recorder: Recorder, changes: dict[str, Any], recorded: int
+    settings: Settings,
+    here: Path,
+    recorder: Recorder,
+    changes: dict[str, Any],
+    recorded: int,
+    on_host: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also one that is gone on with in the midst of what was a block."""
+    """Also one that is gone on with in the midst of what was a block, wherever noise is drawn."""
+    if not on_host:
+        monkeypatch.setattr(steps, "BY_NUMPY", "another")
     each = {"epochs": 3, "eval_every": 3, "sample_every": 3, **changes}
     eager = trained(settings(capture="off", **each), here / "eager")
     assert recorder.recorded == 0
@@ -105,10 +127,15 @@ PARTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("changes", PARTS, ids=lambda changes: "-".join(map(str, changes.values())))
 def test_no_part_looks_at_its_device_in_a_step(
-    settings: Settings, here: Path, recorder: Recorder, changes: dict[str, Any]
+    settings: Settings,
+    here: Path,
+    recorder: Recorder,
+    changes: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(steps, "BY_NUMPY", "another")
     engine = built(settings(**changes), here)
-    assert recording.obstacles(engine) == []
+    assert recording.obstacles(engine, "cuda") == []
     take(engine, 0, 1, 1)
     plan = make_plan(engine, 1, 2)
     engine.state.begin(plan)
@@ -175,7 +202,7 @@ def test_a_step_that_reads_the_device_is_found_out(
     assert str(decision) == "on"
     take(engine, 0, 3, 3)
     assert engine.graphs is not None
-    assert "not permitted when stream is capturing" in engine.graphs.news()
+    assert "reads the device" in engine.graphs.news()
     assert engine.graphs.news() == ""
 
 
@@ -191,25 +218,28 @@ def test_what_is_in_the_way_is_named(
     left, decision = recording.captured(engine)
     assert left.graphs is None
     assert decision.taken == "off"
-    for reason in ("images come from the host", "fp16", "--objective elbo reads the device"):
+    for reason in ("fp16", "--objective elbo reads the device"):
         assert reason in str(decision)
+    assert "images come from the host step by step" in recording.obstacles(engine, "cuda")
     insists = dataclasses.replace(
         engine, config=engine.config.updated({"capture": "on"}, "the test")
     )
     with pytest.raises(DistvaeError, match="fp16"):
         recording.captured(insists)
     monkeypatch.setattr(recording, "is_sharded", lambda forward: True)
-    assert recording.obstacles(engine)[1].startswith("FSDP2")
+    assert recording.obstacles(engine, "cuda")[1].startswith("FSDP2")
 
 
-def test_a_cpu_says_that_it_captures_nothing(
+def test_a_cpu_captures_what_is_worth_it(
     settings: Settings, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained(settings(max_steps=1), here / "run")
-    assert "capture off (auto: only CUDA has graphs of kernels); " in capsys.readouterr().out
-    with pytest.raises(DistvaeError, match="only CUDA has graphs"):
-        trained(settings(max_steps=1, capture="on"), here / "insists")
-    assert not (here / "insists").exists()
+    assert "capture off (auto: fewer than 300 steps do not" in capsys.readouterr().out
+    trained(settings(max_steps=1, capture="on"), here / "insists")
+    assert "capture on; " in capsys.readouterr().out
+    engine = built(settings(compile="on", capture="on"), here)
+    with pytest.raises(DistvaeError, match="compiled step on a CPU is one call"):
+        recording.captured(engine)
 
 
 def test_compiling_must_pay_beside_the_step_that_a_device_repeats(
