@@ -35,7 +35,7 @@ class Recorder(OperationRecorder):
 
     recorded = 0
 
-    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+    def record(self, step: Callable[[], None]) -> Repeat:
         self.recorded += 1
         return super().record(step)
 
