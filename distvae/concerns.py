@@ -215,7 +215,7 @@ class OptimConfig:
     compile: Literal["off", "on", "auto"] = "off"
     """torch.compile: `auto` compiles when the run is long enough to win back the compilation time."""
     capture: Literal["auto", "on", "off"] = "auto"
-    """Record a step once and repeat it without Python, which cannot tell a device as fast what to do: on CUDA as a graph of kernels, compiled or not; on a CPU as a list of operations, where one process trains and does not compile. `auto` does so where nothing is in the way and, on a CPU, from 300 steps on, and says what is; `on` refuses to train otherwise. The numbers are the same."""
+    """Record a step once and repeat it without Python, which cannot tell a device as fast what to do: on CUDA as a graph of kernels, compiled or not; on a CPU as a list of operations, where one process trains and does not compile. `auto` does so where nothing is in the way and, on a CPU, for dense networks from 300 steps on, and says what is; `on` refuses to train otherwise. The numbers are the same."""
     early_stopping: Count | None = None
     """Stop after this many evaluations without a better loss, and keep the best weights (--keep-best); left out: never."""
     seed: Seed = 0

@@ -59,8 +59,8 @@ def captured(engine: Engine) -> tuple[Engine, Captured]:
     device = engine.accelerator.device
     recorder = recorder_of(device)
     found = obstacles(engine, device.type)
-    if asked != ON and device.type == "cpu" and engine.total_steps < FEW_STEPS:
-        found.append(f"fewer than {FEW_STEPS} steps do not repay the recording")
+    if asked != ON and device.type == "cpu":
+        found += _not_worth_it(engine)
     why = "; ".join(found)
     if recorder is None:
         why = "; ".join(filter(None, ["there is no way to record steps of this device", why]))
@@ -74,6 +74,17 @@ def captured(engine: Engine) -> tuple[Engine, Captured]:
 
     graphs = Graphs(recorder, asked == ON, agreed)
     return dataclasses.replace(engine, graphs=graphs), Captured(asked, ON)
+
+
+def _not_worth_it(engine: Engine) -> list[str]:
+    """Why a recording on a CPU may save less than it takes."""
+    found = {
+        f"fewer than {FEW_STEPS} steps do not repay the recording": engine.total_steps < FEW_STEPS,
+        "on a CPU only dense networks were measured to gain": (
+            engine.trained.model.config.network != "mlp"
+        ),
+    }
+    return [reason for reason, there in found.items() if there]
 
 
 def obstacles(engine: Engine, device_type: str) -> list[str]:
