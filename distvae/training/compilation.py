@@ -11,17 +11,17 @@ from distvae.errors import DistvaeError
 from distvae.training.capture import NotCaptured
 from distvae.training.engine import Engine
 from distvae.training.probing import repeated_seconds, step_seconds
-from distvae.training.recording import OFF, obstacles, recorder_of
+from distvae.training.recording import OFF, reasons_against, recorder_of
 from distvae.training.update import Update, autograd_update
 from distvae.training.world import gathered
 
 COMPILE_SECONDS = 25.0
 """What a cold compilation of a dense network with labels takes on two cores."""
-SAVED_SHARE = {"mlp": 0.3, "conv": 0.04, "resnet": 0.04}
+SAVED_SHARE = {"mlp": 0.2, "conv": 0.04, "resnet": 0.04}
 """Share of an eager step's time that compiling saves on a CPU, at the least worth counting on.
 
-A dense network was measured to save 0.3 to 0.5 of it, a convolutional one, whose convolutions
-stay the library's, 0.04."""
+A dense network was measured to save 0.3 to 0.5 of a step that is taken by its program, which one
+that is recorded takes 0.75 of; a convolutional one, whose convolutions stay the library's, 0.04."""
 SAVED_SHARE_OF_OTHERS = 0.2
 """The same of other networks and devices, where it was not measured."""
 
@@ -124,7 +124,7 @@ def _recorded_seconds(engine: Engine) -> float:
     """Time of a step as the device repeats it, infinite where it will be launched."""
     recorder = recorder_of(engine.accelerator.device)
     launched = engine.config.optim.capture == OFF or engine.accelerator.num_processes > 1
-    if recorder is None or launched or obstacles(engine, engine.accelerator.device.type):
+    if recorder is None or launched or reasons_against(engine):
         return math.inf
     try:
         return repeated_seconds(engine, recorder)

@@ -58,10 +58,7 @@ def captured(engine: Engine) -> tuple[Engine, Captured]:
         return engine, Captured(asked, OFF)
     device = engine.accelerator.device
     recorder = recorder_of(device)
-    found = obstacles(engine, device.type)
-    if asked != ON and device.type == "cpu":
-        found += _not_worth_it(engine)
-    why = "; ".join(found)
+    why = "; ".join(reasons_against(engine))
     if recorder is None:
         why = "; ".join(filter(None, ["there is no way to record steps of this device", why]))
     if recorder is None or why:
@@ -74,6 +71,13 @@ def captured(engine: Engine) -> tuple[Engine, Captured]:
 
     graphs = Graphs(recorder, asked == ON, agreed)
     return dataclasses.replace(engine, graphs=graphs), Captured(asked, ON)
+
+
+def reasons_against(engine: Engine) -> list[str]:
+    """Why the steps of a run are not captured, as far as it can be told beforehand."""
+    kind = engine.accelerator.device.type
+    worth = engine.config.optim.capture == ON or kind != "cpu"
+    return obstacles(engine, kind) + ([] if worth else _not_worth_it(engine))
 
 
 def _not_worth_it(engine: Engine) -> list[str]:

@@ -257,6 +257,7 @@ def test_compiling_must_pay_beside_the_step_that_a_device_repeats(
 
     engine, instant = built(settings(capture="auto"), tmp_path), Instant()
     before = [each.clone() for each in everything(engine)]
+    monkeypatch.setattr(recording, "FEW_STEPS", 0)
     monkeypatch.setattr(compilation, "recorder_of", lambda device: None)
     monkeypatch.setattr(compilation, "COMPILE_SECONDS", 1e-6)
     assert compilation._pays(engine)
