@@ -118,6 +118,8 @@ def test_a_path_begins_and_ends_with_the_reconstructions(
     with Image.open(tmp_path / "path" / "interpolation.gif") as moving:
         shown = [frame.info["duration"] for frame in ImageSequence.Iterator(moving)]
     assert sum(shown) == (2 * 33 - 2) * MILLISECONDS  # equal frames are one
+    plain = command("interpolate", finished, "--steps", 2, "--output", tmp_path / "drawn.npz")
+    assert "no --label: all are given label circle" in plain.out
     assert_refused(command("interpolate", finished, paths[0]), "expected two")
     assert_refused(command("interpolate", finished, *paths, "--label", "0,1,2"), "one for all")
     drawn = interpolate(finished, labels=["circle", "square"], seeds=[3], steps=4)

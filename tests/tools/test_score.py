@@ -206,6 +206,8 @@ def test_what_does_not_go_together_is_refused(run: Path, command: Command) -> No
     assert_refused(command("score", run, "--anomaly-label", "nosuch"), "label nosuch")
     assert_refused(command("score", run, "--background", run), "--background", "without labels")
     assert not (run / "score").exists()
+    known = command("score", run, "--anomaly-label", "cross", "--output", run / "scores.csv")
+    assert "the model was trained on cross: what it knows is not strange to it" in known.err
 
 
 def test_a_score_graph_takes_a_batch_of_any_size_where_each_label_has_components() -> None:
