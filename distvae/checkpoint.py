@@ -37,6 +37,7 @@ OTHER_NUMBERS, FORMAT = 1, 2
 """Of trainer.json. In 1 the same numbers stood for other random ones: see ``draws/philox.py``."""
 _TRAINED = "parameters/"
 _OBJECTIVE = "objective"
+_GUARD = "guard"
 
 
 @dataclass
@@ -75,6 +76,8 @@ class Trained:
     optimizer: torch.optim.Optimizer
     objective: nn.Module | None = None
     """Trained beside the model, where it has weights of its own; no part of what is used."""
+    guard: nn.Module | None = None
+    """What tells which steps are left out, where some are."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """All that the optimizer changes, those of the objective after the model's."""
@@ -88,6 +91,13 @@ class Trained:
         if self.objective is None:
             return {}
         held: dict[str, Tensor] = self.objective.state_dict(prefix=f"{_OBJECTIVE}.")
+        return held
+
+    def guard_state(self) -> dict[str, Tensor]:
+        """What the guard knows, live tensors, by name."""
+        if self.guard is None:
+            return {}
+        held: dict[str, Tensor] = self.guard.state_dict(prefix=f"{_GUARD}.")
         return held
 
     @property
@@ -109,7 +119,7 @@ def save_checkpoint(
     path = checkpoint_path(run, progress.step)
     held = trained.model.state_dict() if trained.averaged is not None else {}
     tensors = optimizer_tensors(trained)
-    for name, value in {**held, **trained.objective_state()}.items():
+    for name, value in {**held, **trained.objective_state(), **trained.guard_state()}.items():
         tensors[_TRAINED + name] = value
     with new_folder(path) as folder:
         write_json(folder / CONFIG, trained.usable.hub_config())
@@ -163,6 +173,9 @@ def load_checkpoint(path: Path, trained: Trained) -> Progress:
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(tensors[_TRAINED + name])
+        for name, value in trained.guard_state().items():
+            if _TRAINED + name in tensors:  # else it is asked for from here on
+                value.copy_(tensors[_TRAINED + name])
     return progress
 
 

@@ -65,10 +65,19 @@ def _readers() -> dict[str, list[Rule]]:
 def _of_shared() -> Iterator[Rule]:
     """What settings that all parts share need."""
     held = with_trait("objective", "held_rate")
-    for name in ("free_bits", "capacity"):
+    for name in ("free_bits", "capacity", "kl_balance"):
         yield Rule(name, None, "objective", held, f"only {' and '.join(held)} holds the rate")
         yield Rule(name, None, "accumulate", (1,), "it is met by the mean of the whole batch")
     yield Rule("free_bits", None, "capacity", OFF, "either says how far the rate is pressed")
+    yield Rule("kl_balance", None, "capacity", OFF, "either says how levels are pressed")
+    several = set(declared("latent_space")) - {*with_trait("latent_space", "one_level")}
+    yield Rule("kl_balance", None, "latent_space", sorted(several), "it weighs several levels")
+    rising = "it balances while the KL weight rises"
+    yield Rule("kl_balance", None, "kl_warmup_epochs", Within(0, open=True), rising)
+    whole_step = "a compiled step takes every gradient"
+    yield Rule("skip_above", None, "compile", ("off", "auto"), whole_step)
+    scaled = "fp16 leaves out steps by a rule of its own"
+    yield Rule("skip_above", None, "mixed_precision", ("auto", "no", "bf16"), scaled)
     closed = "it needs the KL term of each dimension"
     by_dimension = (None, *with_trait("prior", "by_dimension"))
     yield Rule("free_bits", None, "prior", by_dimension, closed)

@@ -40,6 +40,12 @@ TOOLS: dict[str, Command] = {
         "write_traversal",
         "what each latent changes, one at a time, sorted by its rate",
     ),
+    "resample": Command(
+        "distvae.tools.resample",
+        "ResampleConfig",
+        "write_resampled",
+        "what each level of the latents decides, drawn anew one level at a time",
+    ),
     "manifold": Command(
         "distvae.tools.manifold",
         "ManifoldConfig",

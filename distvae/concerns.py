@@ -20,6 +20,7 @@ from distvae.choices import (
 from distvae.composed import Composed, choice, composed
 from distvae.declarations import declared
 from distvae.values import (
+    LARGEST,
     Count,
     DataName,
     Decay,
@@ -163,6 +164,8 @@ class ObjectiveConfig(Composed):
     """Number of ramps of the cyclical schedule."""
     free_bits: NotNegative = 0.0
     """Nats per latent dimension below which the KL term is not pressed further."""
+    kl_balance: bool = False
+    """Of latents of several levels: while the KL weight rises, press each level by its share of the rate, so that one that tells little yet is pressed little; at the end all are pressed alike, as the bound asks."""
     reduction: Literal["sum", "mean"] = "sum"
     """`sum` adds the reconstruction term over pixels, as the bound asks; `mean` averages it as many tutorials do, which multiplies the KL weight by the number of pixels."""
 
@@ -206,6 +209,8 @@ class OptimConfig:
     """What Adam adds to the root of the second moment."""
     clip: Positive | None = None
     """Largest gradient norm; left out: no clipping."""
+    skip_above: Annotated[float, Within(1, LARGEST, open=True)] | None = None
+    """Leave out a step whose gradient is more than so many times as long as usual, at most ten in a row; how many were is told. Left out: every step is taken."""
     ema: Decay = 0.998
     """Decay of the exponential moving average of the weights, which is then what is evaluated and saved; 0 is no average."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"

@@ -4,21 +4,28 @@
 # mypy: disable-error-code="no-untyped-call"
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from distvae.conditions import Context
-from distvae.config import ModelConfig, TrainConfig
+from distvae.config import ModelConfig, ObjectiveConfig, TrainConfig
 from distvae.errors import DistvaeError
 from distvae.latents.ladder import Ladder
 from distvae.latents.resolutions import spread
 from distvae.latents.rungs import Rung, softened
 from distvae.models import VAE, build_model
 from distvae.networks import pyramid
+from distvae.objectives import negative_elbo
+from distvae.training.run import run_training
+from tests.training.conftest import Settings, lines, settings, trained
+
+__all__ = ["settings"]
 
 NAMES = ("a", "b", "c")
 BATCH, DRAWS, VECTOR, MAPS = 4, 3, 5, 2
@@ -197,3 +204,38 @@ def test_a_ladder_takes_a_network_of_maps() -> None:
     config = TrainConfig().updated({"latent_space": "ladder"}, "the test")
     assert config.fitted(60_000, 28, 10).model.network == "conv"
     assert config.fitted(100, 28, 10).model.prior == "label"
+
+
+def test_levels_are_balanced_while_the_kl_weight_rises() -> None:
+    model = random_model(model="vae")
+    images, _ = given(model, BATCH)
+    terms = model.terms_of(images, None, torch.randn(BATCH, model.latents.infer_dim))
+    config = ObjectiveConfig(beta=1.0, kl_balance=True, kl_warmup_epochs=2.0)
+    rates = torch.stack([draw.rate.sum(1).mean() for draw in terms.draws])
+    distortion = -terms.log_likelihood.mean()
+    half = negative_elbo(terms, 0.5, config, 1).loss
+    torch.testing.assert_close(half, distortion + 0.5 * (rates**2).sum() / rates.mean())
+    whole = negative_elbo(terms, torch.tensor(1.0), config, 1).loss
+    torch.testing.assert_close(whole, distortion + rates.sum())
+    for changes in ({"latent_space": "gaussian"}, {"kl_warmup_epochs": 0.0}, {"accumulate": 2}):
+        settings = {"latent_space": "ladder", "kl_balance": True, "kl_warmup_epochs": 1.0}
+        with pytest.raises(DistvaeError, match="--kl-balance"):
+            TrainConfig().updated({**settings, **changes}, "the test")
+
+
+@pytest.mark.slow
+def test_a_run_of_a_ladder(settings: Settings, here: Path) -> None:
+    changes = {"latent_space": "ladder", "network": "conv", "width": 0.1, "hidden": None}
+    changes |= {"levels": 3, "level_maps": 1, "latent_dim": 3, "schedule": "constant"}
+    changes |= {"kl_warmup_epochs": 1.0, "kl_balance": True, "skip_above": 20.0, "max_steps": 60}
+    run = trained(settings(**changes, learning_rate=0.01), here / "run")
+    before, *_, after = lines(run, "test")
+    assert after["elbo"] > before["elbo"]
+    for line in (after, lines(run)[0]):
+        parts = sum(line[f"rate_level_z{number}"] for number in (1, 2, 3))
+        assert parts == pytest.approx(line["rate"], rel=1e-4)
+    longer = settings(**{**changes, "max_steps": 64}, learning_rate=0.01)
+    assert run_training(longer, run, resume=True).finished
+    whole = trained(longer, here / "whole")
+    expected, found = (load_file(each / "model.safetensors") for each in (whole, run))
+    assert all(torch.equal(found[name], value) for name, value in expected.items())

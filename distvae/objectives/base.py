@@ -231,13 +231,15 @@ def negative_elbo(
     et al. 2016, arXiv:1606.04934, eq. 15). With a capacity C the rate is pulled to it, distortion +
     kl_weight * |rate - C|, the KL weight being their gamma (Burgess et al. 2018, arXiv:1804.03599,
     eq. 8). With ``reduction`` mean the distortion is divided by the number of pixels, so the KL
-    weight is in effect ``dims`` times larger.
+    weight is in effect ``dims`` times larger. Levels may be balanced: :func:`balanced_rate`.
     """
     distortion = -terms.log_likelihood
     if distortion.dim() == 2:
         distortion = distortion.mean(1)
     rate = terms.rate.sum(1)
-    if config.free_bits:
+    if config.kl_balance:
+        pressed = balanced_rate(terms, kl_weight, config, gather)
+    elif config.free_bits:
         pressed = gather(terms.rate).mean(0).clamp(min=config.free_bits).sum()
     elif config.capacity is not None:
         pressed = (gather(rate).mean() - capacity).abs()
@@ -251,6 +253,23 @@ def negative_elbo(
     if penalties:
         loss = loss + total(penalties).mean()
     return Loss(loss, distortion, rate, rates_by_level(terms))
+
+
+def balanced_rate(
+    terms: Terms, kl_weight: float | Tensor, config: ObjectiveConfig, gather: Gather
+) -> Tensor:
+    """The rate of the batch, of each level times its share of it, and times their number; nats.
+
+    So while the KL weight is below beta, then every level counts once. The shares are constants of
+    the step. After the balancing of Vahdat and Kautz 2020 (arXiv:2007.03898, appendix A), who also
+    divide by the size of a level. Free bits are held before.
+    """
+    means = [gather(draw.rate).mean(0) for draw in terms.draws]
+    levels = torch.stack([mean.clamp(min=config.free_bits).sum() for mean in means])
+    shares = levels.detach() / levels.detach().mean().clamp(min=1e-6)
+    assert config.beta is not None
+    rises = torch.as_tensor(kl_weight, device=levels.device) < config.beta * (1.0 - 1e-6)
+    return (levels * torch.where(rises, shares, 1.0)).sum()
 
 
 def rates_by_level(terms: Terms) -> dict[str, Tensor]:

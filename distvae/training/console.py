@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from distvae.figures import OF_LEVEL
 from distvae.terminal import OFF, make_console, progress_mode
 
 REFRESHES = 8
@@ -17,7 +18,7 @@ REFRESHES = 8
 GAP = 2
 BAR = 8, 24
 """Columns of the bar, at the least and at the most."""
-DROPPED = ("distortion", "rate", "speed", "bar", "elbo", "epoch", "active")
+DROPPED = ("levels", "distortion", "rate", "speed", "bar", "elbo", "epoch", "active")
 """In this order, where a terminal is narrow; the count of steps and the time left stay."""
 
 
@@ -153,6 +154,9 @@ def described(values: dict[str, float], examples: str) -> Iterator[tuple[str, st
     for name in ("elbo", "distortion", "rate"):
         if name in values:
             yield name, f"{name} {values[name]:.2f}"
+    levels = [value for name, value in values.items() if name.startswith(f"rate{OF_LEVEL}")]
+    if levels:
+        yield "levels", f"by level {' '.join(f'{value:.1f}' for value in levels)}"
     if "active_units" in values:
         yield "active", f"active {values['active_units']:.0f}/{values['latent_dim']:.0f}"
     if "code_usage" in values:

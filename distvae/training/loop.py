@@ -25,6 +25,7 @@ from distvae.training.plan import Plan, most_steps
 from distvae.training.planning import following, make_plan, scheduled
 from distvae.training.session import Session, Window, went_wrong
 from distvae.training.sharding import whole_model, whole_state
+from distvae.training.skipping import SKIPPED
 from distvae.training.stopping import Interrupted
 from distvae.training.world import check_same_weights, gathered, on_main, together
 
@@ -135,7 +136,20 @@ def log_window(session: Session) -> None:
     session.progress.seconds += window.seconds
     session.log.write(session.progress.step, session.epoch, "train", figures)
     session.console.step(figures)
+    _tell_skipped(session, round(mean.extras.get(SKIPPED, 0.0) * len(by_step)), len(by_step))
     session.window = Window()
+
+
+def _tell_skipped(session: Session, skipped: int, steps: int) -> None:
+    """Say how many of the latest steps were left out, if any were."""
+    if not skipped:
+        return
+    factor = session.engine.config.optim.skip_above
+    session.console.say(
+        f"{skipped} of the {steps} steps to step {session.progress.step:,} left out: their "
+        f"gradients were more than {factor:g} times as long as usual (--skip-above)",
+        style="yellow",
+    )
 
 
 def end_epoch(session: Session, last: bool) -> bool:

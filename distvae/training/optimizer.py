@@ -91,9 +91,15 @@ class OneCallAdamW(torch.optim.AdamW):
         self.move()
 
     @torch.no_grad()
-    def move(self) -> None:
-        """Update every parameter that has a gradient."""
-        found_inf = getattr(self, "found_inf", None)  # both come from a gradient scaler
+    def move(self, left_out: Tensor | None = None) -> None:
+        """Update every parameter that has a gradient.
+
+        Args:
+            left_out: 1 where the step changes nothing and yet is counted, else 0, float32 [] on
+                the device.
+        """
+        scaled = getattr(self, "found_inf", None)  # both come from a gradient scaler
+        found_inf = scaled if left_out is None else left_out
         scale = getattr(self, "grad_scale", None)
         for group, lists in zip(self.param_groups, self._lists, strict=True):
             if group["params"][0].grad is None:
@@ -121,8 +127,8 @@ class OneCallAdamW(torch.optim.AdamW):
                 grad_scale=scale,
                 found_inf=found_inf,
             )
-            if found_inf is not None:
-                lists.count.sub_(found_inf)
+            if scaled is not None:
+                lists.count.sub_(scaled)
 
     def groups(self, player: str) -> list[dict[str, Any]]:
         """What the parameters of a player are trained by."""

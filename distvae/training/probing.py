@@ -77,7 +77,7 @@ def repeated_seconds(engine: Engine, recorder: Recorder) -> float:
 def undone(trained: Trained) -> Iterator[None]:
     """Whatever is done inside, the tensors of the training are the same afterwards, bit for bit."""
     held: dict[int, Tensor] = {}
-    modules = [trained.model, trained.averaged, trained.objective]
+    modules = [trained.model, trained.averaged, trained.objective, trained.guard]
     for module in filter(None, modules):
         held |= {id(value): value for value in (*module.parameters(), *module.buffers())}
     for state in trained.optimizer.state.values():

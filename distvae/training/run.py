@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from distvae.attributes import counted
 from distvae.checkpoint import Progress, refuse_other_numbers
+from distvae.combinations import misfit
 from distvae.config import TrainConfig
 from distvae.data.provenance import data_record
 from distvae.data.store import ImageData
@@ -275,10 +276,13 @@ def _length(asked: TrainConfig, engine: Engine) -> list[str]:
 
 
 def _fitting(asked: TrainConfig, taken: TrainConfig) -> list[str]:
-    """Which parts were chosen for few images: a line or none."""
+    """Which parts were chosen for few images, or for the latents: a line or none."""
     before, after = asked.model, taken.model
     chosen = []
     if before.network is None and after.network == "conv":
+        rule = misfit({**asked.to_flat(), "network": "mlp"})
+        if rule is not None:
+            return [f"the model has --network conv: {rule.why}"]
         chosen.append("--network conv")
     if before.prior is None and after.prior == "vamp":
         chosen.append(f"--prior vamp --prior-components {after.of(VampPart).prior_components}")

@@ -57,6 +57,7 @@ def check_sharding(config: TrainConfig, processes: int) -> None:
     problems = {
         f"its fsdp_version is {version}": version != "2",
         f"its {' and '.join(on)} is true": on,
+        "--skip-above looks at whole gradients": config.optim.skip_above is not None,
         "--mixed-precision is fp16": config.optim.mixed_precision == "fp16",
         f"--prior {config.model.prior} is trained in a second stage": (
             config.model.prior in with_trait("prior", "second_stage")

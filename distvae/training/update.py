@@ -5,6 +5,7 @@ Legend: M micro-batches of a process, F numbers of a loss, S numbers of a step.
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,7 @@ from distvae.training.optimizer import is_dense
 from distvae.training.plan import Scales, numbers_of
 from distvae.training.players import Turn, average_gradients
 from distvae.training.sharding import is_sharded, local_parts
+from distvae.training.skipping import SKIPPED, GradientGuard
 from distvae.training.wrapping import Wrapped
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ def autograd_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
     there is neither to do it is not asked, as its questions take longer than a small layer.
     """
     accelerator, optimizer, forward = wrapped.accelerator, wrapped.optimizer, wrapped.forward
-    sharded = is_sharded(forward)
+    sharded, guard = is_sharded(forward), wrapped.trained.guard
     simple = accelerator.gradient_accumulation_steps == 1 and accelerator.scaler is None
 
     def backward(batch: Batch, pressure: Pressure, turn: Turn) -> Loss:
@@ -159,29 +161,43 @@ def autograd_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
         take = backward if len(batches) == 1 else in_parts
         losses = [take(batch, pressure, turn) for batch in batches]
         _settle_gradients(turn, wrapped)
+        left_out = None if guard is None else _verdict(guard, turn, wrapped)
+        _clip_gradients(turn, wrapped)
         for name, scale in scales.items():
             for group in optimizer.groups(name):
                 group["lr"] = scale.rate if group["factor"] == 1.0 else group["factor"] * scale.rate
         if accelerator.scaler is None:
-            optimizer.move()
+            optimizer.move(left_out)
         else:
             wrapped.stepped.step()
         optimizer.zero_grad()
+        if left_out is not None:
+            return [replace(loss, extras={**loss.extras, SKIPPED: left_out}) for loss in losses]
         return losses
 
     return update_by(take_turn, wrapped)
 
 
 def _settle_gradients(turn: Turn, wrapped: Wrapped) -> None:
-    """Make the gradients of a turn those of the whole batch, those of each player within bounds."""
-    accelerator, clip = wrapped.accelerator, wrapped.clip
+    """Make the gradients of a turn those of the whole batch."""
     for group in wrapped.optimizer.param_groups:
         if group["name"] not in turn:
             for parameter in group["params"]:  # a compiled pass gives zeros
                 parameter.grad = None
         elif group["name"] != MODEL:
-            average_gradients(group["params"], accelerator.num_processes)
-    if clip is not None:
-        accelerator.unscale_gradients()
+            average_gradients(group["params"], wrapped.accelerator.num_processes)
+
+
+def _clip_gradients(turn: Turn, wrapped: Wrapped) -> None:
+    """Hold those of each player within bounds."""
+    if wrapped.clip is not None:
+        wrapped.accelerator.unscale_gradients()
         for player in turn:
-            nn.utils.clip_grad_norm_(wrapped.parameters(player), clip)
+            nn.utils.clip_grad_norm_(wrapped.parameters(player), wrapped.clip)
+
+
+def _verdict(guard: nn.Module, turn: Turn, wrapped: Wrapped) -> Tensor:
+    """Whether the step of a turn is left out, by the gradients of its players together."""
+    assert isinstance(guard, GradientGuard)
+    found = (one.grad for player in turn for one in wrapped.parameters(player))
+    return guard.verdict([gradient for gradient in found if gradient is not None])

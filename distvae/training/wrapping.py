@@ -17,6 +17,7 @@ from distvae.objectives import MODEL, PRIOR, Loss, Objective, Pressure
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.players import Turn
 from distvae.training.sharding import shard_model, shards_model
+from distvae.training.skipping import GradientGuard
 
 
 class Training(nn.Module):
@@ -112,7 +113,9 @@ def wrap(
     training = Training(model, objective).to(accelerator.device)
     forward = _forward(training, averaged, accelerator)
     optimizer, stepped = _optimizers(training, optim, accelerator)
-    trained = Trained(model, averaged, optimizer, objective)
+    factor = optim.skip_above
+    guard = None if factor is None else GradientGuard(factor, accelerator.device)
+    trained = Trained(model, averaged, optimizer, objective, guard)
     return Wrapped(accelerator, trained, training, forward, optimizer, stepped, optim.clip)
 
 
