@@ -4,6 +4,7 @@ Legend: N examples, R rows, D coordinates, S the axes of an example, A attribute
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,7 +37,10 @@ class ExportedSpace(Space):
         if manifest.prior != "normal":
             self.told = f"the noise that the prior ({manifest.prior}) turns into latents"
         choosing = max(0, manifest.noise_dim - manifest.latent_dim)
-        numbers = map(str, range(manifest.noise_dim - choosing))
+        numbers = [str(place) for place in range(manifest.noise_dim - choosing)]
+        if len(manifest.levels) > 1:
+            sizes = ((level.name, math.prod(level.shape)) for level in manifest.levels)
+            numbers = [f"{name}.{place}" for name, size in sizes for place in range(size)]
         self.names = (*(f"{place} of the choice" for place in range(choosing)), *numbers)
 
     @property

@@ -165,7 +165,9 @@ def levels_of(space: Space) -> dict[str, NDArray[np.int64]]:
         DistvaeError: there is one level, or coordinates that belong to none.
     """
     names = [name.rpartition(".")[0] for name in space.names]
-    found = {name: np.flatnonzero(np.array(names) == name) for name in dict.fromkeys(names)}
+    first = next(filter(None, names), "")  # what its prior chooses by has no name of a level
+    each = np.array([name or first for name in names])
+    found = {name: np.flatnonzero(each == name) for name in dict.fromkeys(each.tolist())}
     if len(found) < 2:
         raise DistvaeError(
             "this model has one level of latents",

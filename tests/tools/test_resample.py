@@ -10,6 +10,7 @@ import torch
 from distvae.config import ModelConfig
 from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
+from distvae.export.convert import Origin, decoder_graph, write_graph
 from distvae.models import VAE, build_model
 from distvae.tools.resample import resample
 
@@ -43,6 +44,10 @@ def test_one_level_is_drawn_anew_and_the_others_are_kept(tmp_path: Path) -> None
             stored = model.domain.to_stored(drawn).numpy()[0]
             assert np.abs(found.frames[row, column].astype(int) - stored).max() <= 1
     assert (found.changes > 0).all()
+    write_graph(decoder_graph(model, Origin({}, {})), tmp_path / "decoder.onnx")
+    exported = resample(tmp_path, label="bright", count=DRAWS, seed=5)
+    assert exported.levels == found.levels
+    assert np.abs(exported.frames.astype(int) - found.frames).max() <= 1
     assert found.save(tmp_path / "levels.png").stat().st_size > 100
 
 
