@@ -54,4 +54,5 @@ class GradientGuard(nn.Module):
         taken = torch.where(length.isfinite(), followed, self.usual)
         self.usual.copy_(torch.where(skipped, self.usual, taken))
         self.row.copy_(torch.where(skipped, self.row + 1.0, 0.0))
-        return skipped.float()
+        verdict: Tensor = skipped.float()
+        return verdict
