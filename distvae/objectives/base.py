@@ -18,6 +18,7 @@ from distvae.distributions import DiagonalGaussian
 from distvae.figures import OF_LEVEL
 from distvae.latents import Draw, Level, only, total
 from distvae.models import VAE, Terms
+from distvae.objectives.balance import balanced_rate
 
 MODEL = "model"
 """The player that every objective has."""
@@ -238,7 +239,8 @@ def negative_elbo(
         distortion = distortion.mean(1)
     rate = terms.rate.sum(1)
     if config.kl_balance:
-        pressed = balanced_rate(terms, kl_weight, config, gather)
+        means = [gather(draw.rate).mean(0) for draw in terms.draws]
+        pressed = balanced_rate(means, kl_weight, config)
     elif config.free_bits:
         pressed = gather(terms.rate).mean(0).clamp(min=config.free_bits).sum()
     elif config.capacity is not None:
@@ -253,23 +255,6 @@ def negative_elbo(
     if penalties:
         loss = loss + total(penalties).mean()
     return Loss(loss, distortion, rate, rates_by_level(terms))
-
-
-def balanced_rate(
-    terms: Terms, kl_weight: float | Tensor, config: ObjectiveConfig, gather: Gather
-) -> Tensor:
-    """The rate of the batch, of each level times its share of it, and times their number; nats.
-
-    So while the KL weight is below beta, then every level counts once. The shares are constants of
-    the step. After the balancing of Vahdat and Kautz 2020 (arXiv:2007.03898, appendix A), who also
-    divide by the size of a level. Free bits are held before.
-    """
-    means = [gather(draw.rate).mean(0) for draw in terms.draws]
-    levels = torch.stack([mean.clamp(min=config.free_bits).sum() for mean in means])
-    shares = levels.detach() / levels.detach().mean().clamp(min=1e-6)
-    assert config.beta is not None
-    rises = torch.as_tensor(kl_weight, device=levels.device) < config.beta * (1.0 - 1e-6)
-    return (levels * torch.where(rises, shares, 1.0)).sum()
 
 
 def rates_by_level(terms: Terms) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ from accelerate import Accelerator
 
 from distvae.attributes import counted
 from distvae.checkpoint import Progress, refuse_other_numbers
-from distvae.combinations import misfit
 from distvae.config import TrainConfig
 from distvae.data.provenance import data_record
 from distvae.data.store import ImageData
@@ -20,7 +19,6 @@ from distvae.data.validation import AUTO
 from distvae.headers import stored_checksum
 from distvae.lengths import few_steps
 from distvae.platform import library_name, prepare
-from distvae.priors.vamp import VampPart
 from distvae.records import RunRecord
 from distvae.runs import WEIGHTS
 from distvae.schedules import scaled_rate
@@ -46,6 +44,7 @@ from distvae.training.peers import watched_peers
 from distvae.training.precision import PRECISION, Decision, decided
 from distvae.training.products import choose_library
 from distvae.training.recording import CAPTURE, Captured, captured
+from distvae.training.remarks import fitting_told, judge_told, length_told
 from distvae.training.session import Session
 from distvae.training.sharding import check_sharding, unsharded
 from distvae.training.stopping import Interrupted, StopRequest, Vote
@@ -150,9 +149,9 @@ def run_training(
         if config.data.spread_labels is not None:
             on_main(accelerator, lambda: keep(folder, data))
         lines = [
-            *_length(config, engine),
-            *_fitting(config, engine.config),
-            *_judge(data, engine),
+            *length_told(config, engine),
+            *fitting_told(config, engine.config),
+            *judge_told(data, engine),
             *(transfer.lines() if transfer else ()),
         ]
         return _run_session(engine, Progress(), folder, chosen, lines)
@@ -186,7 +185,9 @@ def _go_on(
     same = data_record(data, folder, earlier.record.data)
     record = record_of(same, engine, chosen.recorded(), earlier.transferred)
     on_main(accelerator, lambda: begin(folder, True, record))
-    return _run_session(engine, progress, folder, chosen, [*_judge(data, engine), *other, *lines])
+    return _run_session(
+        engine, progress, folder, chosen, [*judge_told(data, engine), *other, *lines]
+    )
 
 
 def _prepared(engine: Engine, earlier: RunRecord | None = None) -> tuple[Engine, Chosen]:
@@ -264,41 +265,3 @@ def _announce(engine: Engine, chosen: Chosen, console: TrainingConsole) -> None:
         console.say(line)
     if chosen.precision.warning:
         console.say(chosen.precision.warning, style="yellow")
-
-
-def _length(asked: TrainConfig, engine: Engine) -> list[str]:
-    """Which of two lengths holds, where both were given: a line or none."""
-    epochs, most = asked.optim.epochs, asked.optim.max_steps
-    if epochs is None or most is None or most >= epochs * engine.steps_per_epoch:
-        return []
-    end = round(most / engine.steps_per_epoch, 2)
-    return [f"--max-steps {most} ends the run at epoch {end:g}, before --epochs {epochs}"]
-
-
-def _fitting(asked: TrainConfig, taken: TrainConfig) -> list[str]:
-    """Which parts were chosen for few images, or for the latents: a line or none."""
-    before, after = asked.model, taken.model
-    chosen = []
-    if before.network is None and after.network == "conv":
-        rule = misfit({**asked.to_flat(), "network": "mlp"})
-        if rule is not None:
-            return [f"the model has --network conv: {rule.why}"]
-        chosen.append("--network conv")
-    if before.prior is None and after.prior == "vamp":
-        chosen.append(f"--prior vamp --prior-components {after.of(VampPart).prior_components}")
-    return [f"the images are few, so the model has {' '.join(chosen)}"] if chosen else []
-
-
-def _judge(data: ImageData, engine: Engine) -> list[str]:
-    """By which images weights are judged, where it matters: a line or none."""
-    if data.validation is not None:
-        return [
-            f"weights are judged by {len(data.validation):,} validation {data.examples} "
-            f"({data.validation_origin}); the test split is measured at the end"
-        ]
-    if not engine.config.keeps_best:
-        return []
-    return [
-        "weights are judged by the test split, on which the best then look better than they are: "
-        "the run was begun without a validation part"
-    ]

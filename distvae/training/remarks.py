@@ -1,0 +1,45 @@
+"""What a run says at its start of what was chosen, and of which settings hold."""
+
+from distvae.combinations import misfit
+from distvae.config import TrainConfig
+from distvae.data.store import ImageData
+from distvae.priors.vamp import VampPart
+from distvae.training.engine import Engine
+
+
+def length_told(asked: TrainConfig, engine: Engine) -> list[str]:
+    """Which of two lengths holds, where both were given: a line or none."""
+    epochs, most = asked.optim.epochs, asked.optim.max_steps
+    if epochs is None or most is None or most >= epochs * engine.steps_per_epoch:
+        return []
+    end = round(most / engine.steps_per_epoch, 2)
+    return [f"--max-steps {most} ends the run at epoch {end:g}, before --epochs {epochs}"]
+
+
+def fitting_told(asked: TrainConfig, taken: TrainConfig) -> list[str]:
+    """Which parts were chosen for few images, or for the latents: a line or none."""
+    before, after = asked.model, taken.model
+    chosen = []
+    if before.network is None and after.network == "conv":
+        rule = misfit({**asked.to_flat(), "network": "mlp"})
+        if rule is not None:
+            return [f"the model has --network conv: {rule.why}"]
+        chosen.append("--network conv")
+    if before.prior is None and after.prior == "vamp":
+        chosen.append(f"--prior vamp --prior-components {after.of(VampPart).prior_components}")
+    return [f"the images are few, so the model has {' '.join(chosen)}"] if chosen else []
+
+
+def judge_told(data: ImageData, engine: Engine) -> list[str]:
+    """By which images weights are judged, where it matters: a line or none."""
+    if data.validation is not None:
+        return [
+            f"weights are judged by {len(data.validation):,} validation {data.examples} "
+            f"({data.validation_origin}); the test split is measured at the end"
+        ]
+    if not engine.config.keeps_best:
+        return []
+    return [
+        "weights are judged by the test split, on which the best then look better than they are: "
+        "the run was begun without a validation part"
+    ]
