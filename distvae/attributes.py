@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distvae.text import counted
+
 LABEL = "label"
 """Name of the attribute of a model that has one."""
 
@@ -37,12 +39,14 @@ def named(attributes: Sequence[Attribute]) -> list[int]:
     return [place for place, each in enumerate(attributes) if each.labels]
 
 
-def counted(attributes: Sequence[Attribute]) -> str:
+def labels_counted(attributes: Sequence[Attribute]) -> str:
     """How many labels and numbers there are, for people."""
     if not attributes or is_label(attributes):
-        return f"{len(attributes[0].labels) if attributes else 0} labels"
+        return counted(len(attributes[0].labels) if attributes else 0, "labels")
     return ", ".join(
-        f"{each.name} of {len(each.labels)} labels" if each.labels else f"{each.name}, a number"
+        f"{each.name} of {counted(len(each.labels), 'labels')}"
+        if each.labels
+        else f"{each.name}, a number"
         for each in attributes
     )
 

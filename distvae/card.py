@@ -29,7 +29,7 @@ from distvae.runs import (
     without_folders,
 )
 from distvae.terminal import warn
-from distvae.text import markdown, markdown_table, printable
+from distvae.text import counted, markdown, markdown_table, printable, rounded
 
 if TYPE_CHECKING:
     from distvae.domains import Domain
@@ -67,7 +67,7 @@ def check_log(folder: Path) -> None:
     if path.exists():
         collections.deque(read_lines(path, MetricsLine, damaged), maxlen=0)
     if damaged:
-        warn(f"{path} has {len(damaged)} damaged lines, which are left out: {damaged[0]}")
+        warn(f"{path} has {counted(len(damaged), 'damaged lines')}, left out: {damaged[0]}")
 
 
 def evaluation(folder: Path) -> Evaluation:
@@ -109,9 +109,9 @@ class Best(NamedTuple):
 
     def __str__(self) -> str:
         """Which it is, and that none was better."""
-        since = f"{self.since} evaluation{'' if self.since == 1 else 's'} since then without a"
+        since = f"{counted(self.since, 'evaluations')} since then without a"
         return (
-            f"step {self.step} (epoch {self.epoch:g}), the best by {self.split} loss: "
+            f"step {self.step} (epoch {rounded(self.epoch)}), the best by {self.split} loss: "
             f"{self.loss:.2f} nats; {f'{since} better one' if self.since else 'it is the newest'}"
         )
 
@@ -183,7 +183,7 @@ def write_evaluation(
         folder / TABLE,
         f"""# {markdown(folder.resolve().name)}: evaluation
 
-On {data.test_images} test {examples} of {_source(data)}: {markdown(data.test_split)}
+On {counted(data.test_images, f"test {examples}")} of {_source(data)}: {markdown(data.test_split)}
 
 {tables}{left_out}{pictures}""",
     )
@@ -206,10 +206,10 @@ def write_card(folder: Path) -> None:
 # {markdown(name)}
 
 A {"conditional " if conditional else ""}variational autoencoder of {domain.told}: network
-{settings.model.network}, {settings.model.latent_dim} latents.
+{settings.model.network}, {counted(settings.model.latent_dim, "latents")}.
 
-- Data: {_source(data)}, {data.train_images} training {kind}
-- Tested on {data.test_images} {kind}: {markdown(data.test_split)}
+- Data: {_source(data)}, {counted(data.train_images, f"training {kind}")}
+- Tested on {counted(data.test_images, kind)}: {markdown(data.test_split)}
 {_facts(folder, record, domain, conditional)}
 {picture}
 ## Measured
@@ -240,9 +240,8 @@ def _facts(folder: Path, record: RunRecord, domain: "Domain", conditional: bool)
         lines.append(f"Binarization: {record.settings['binarize']}")
     if data.validation_images:
         split = markdown(data.validation_split)
-        lines.append(
-            f"Judged while training by {data.validation_images} other {domain.examples}: {split}"
-        )
+        others = counted(data.validation_images, f"other {domain.examples}")
+        lines.append(f"Judged while training by {others}: {split}")
     if kept:
         lines.append(f"Weights: {kept}")
     if conditional:

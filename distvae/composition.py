@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from distvae.attributes import LABEL, Attribute, counted, is_label, label_attribute
+from distvae.attributes import LABEL, Attribute, is_label, label_attribute, labels_counted
 from distvae.batch import Batch
 from distvae.conditions import Conditioner, Context
 from distvae.config import ModelConfig
@@ -115,7 +115,7 @@ class Composition(nn.Module):
     def _classifier(self, model: ModelConfig) -> Classifier:
         if not is_label(self.attributes):
             raise DistvaeError(
-                f"--infer-label does not fit {counted(self.attributes)}",
+                f"--infer-label does not fit {labels_counted(self.attributes)}",
                 "q(y|x) tells the one label of an example",
                 "Leave it out, or name one column by --label-column.",
             )

@@ -24,6 +24,7 @@ from distvae.runs import (
     read_model_record,
 )
 from distvae.terminal import make_console, progress_bar, table
+from distvae.text import counted
 from distvae.told_settings import unusual_flags
 from distvae.values import FileName, ThingName
 
@@ -116,7 +117,7 @@ def _inspect_run(run: Run) -> None:
     console = make_console()
     console.print(table(str(run.model), rows))
     if whole and (figures := figures_of(run.folder)):
-        title = f"on {data.test_images:,} test {domain.examples}"
+        title = f"on {counted(data.test_images, f'test {domain.examples}')}"
         console.print(table(title, rows_of(figures, domain.examples)))
 
 
@@ -220,11 +221,11 @@ def _inspect_data(data: "ImageData", config: InspectConfig) -> None:
         title = f"{data.name}, training rows by column, of which no number is missing"
         console.print(table(title, by_column[: MOST_LABELS + 1], header=True))
         if (more := len(by_column) - 1 - MOST_LABELS) > 0:
-            console.print(f"and {more:,} more columns")
+            console.print(f"and {counted(more, 'more columns')}")
     for title, by_label in label_rows(data):
         console.print(table(f"{data.name}, {title}", by_label[: MOST_LABELS + 1], header=True))
         if (more := len(by_label) - 1 - MOST_LABELS) > 0:
-            console.print(f"and {more:,} more labels")
+            console.print(f"and {counted(more, 'more labels')}")
     for note in data.notes:
         console.print(f"data: {note}")
     if not data.has("pictures"):  # there is nothing to look at

@@ -37,6 +37,7 @@ from distvae.priors import Prior
 from distvae.records import RunRecord
 from distvae.runs import CONFIG, WEIGHTS, domain_recorded, read_model_record, settings_in
 from distvae.tensors import check_weights, load_weights, write_tensors
+from distvae.text import counted
 from distvae.weightless import weightless
 
 __all__ = ["VAE", "ConditionalVAE", "Terms", "build_model", "load_model"]
@@ -163,7 +164,7 @@ class VAE(Composition, ModelHubMixin, library_name="distvae"):
         total, _ = asked
         check_memory(
             4 * total * math.prod(self.domain.shape),
-            f"{total:,} images",
+            counted(total, "images"),
             "Draw fewer, or take them in parts: sample_batches.",
         )
         batches = list(drawn(self, *asked, seed, temperature, prior))

@@ -30,6 +30,7 @@ from distvae.runs import (
 )
 from distvae.samples import Metrics, Samples, draw
 from distvae.terminal import PROGRESS, QUIET, in_kernel, progress_bar, say
+from distvae.text import counted
 from distvae.tools.html import table
 from distvae.tools.methods import Tools
 
@@ -244,7 +245,9 @@ class TrainedRun(Tools):
         config = self.config.model
         kind = "conditional VAE" if config.model == "cvae" else "VAE"
         domain = domain_recorded(self.folder, self.record)
-        return f"{kind} ({config.network}, {config.latent_dim} latents) of {domain.told}"
+        return (
+            f"{kind} ({config.network}, {counted(config.latent_dim, 'latents')}) of {domain.told}"
+        )
 
     def _repr_html_(self) -> str:
         """What it is, its test numbers and its newest sheet."""

@@ -10,6 +10,7 @@ from distvae.figures import headlines
 from distvae.reading import read_lines
 from distvae.records import MetricsLine
 from distvae.runs import METRICS, Run
+from distvae.text import counted, rounded
 
 
 def trained(run: Run, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -22,7 +23,7 @@ def trained(run: Run, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [("trained", "not known: its log is damaged" if damaged else "not yet")]
     date = datetime.fromtimestamp(log.stat().st_mtime).astimezone()
     rows = [
-        ("trained", f"{lines[-1].epoch:.4g} {_asked_epochs(settings)}epochs"),
+        ("trained", f"{rounded(lines[-1].epoch)} {_asked_epochs(settings)}epochs"),
         ("steps", f"{lines[-1].step:,}{_asked_steps(settings)}"),
         ("last trained", f"{date:%Y-%m-%d %H:%M %Z}"),
     ]
@@ -70,7 +71,7 @@ def _duration(seconds: float) -> str:
 def size(folder: Path) -> str:
     """Of all files in a folder."""
     files = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    return f"{sum(files) / 1e6:,.1f} MB in {len(files):,} files"
+    return f"{sum(files) / 1e6:,.1f} MB in {counted(len(files), 'files')}"
 
 
 def figures_of(folder: Path) -> dict[str, float]:

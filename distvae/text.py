@@ -134,6 +134,15 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what.removesuffix('s') if number == 1 else what}"
 
 
+def rounded(number: float) -> str:
+    """A number for people, with two decimals at most.
+
+    >>> rounded(0.641026), rounded(16.0), rounded(1234.5)
+    ('0.64', '16', '1,234.5')
+    """
+    return f"{number:,.2f}".rstrip("0").rstrip(".")
+
+
 def some(values: Iterable[Any] | None, most: int = 8) -> str:
     """The first few of many values, for a message."""
     shown = list(map(str, values if values is not None else ["numbers or text without names"]))

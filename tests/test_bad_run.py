@@ -199,10 +199,10 @@ def test_a_damaged_tail_of_the_log_is_told_once_and_left_out(
     ended = command("inspect", run)
     assert (ended.code, of_the_run(ended.out)) == (0, whole)
     assert ended.err.count("warning: ") == 1
-    assert f"1 damaged lines, which are left out: line {lines + 1}" in ended.err
+    assert f"1 damaged line, left out: line {lines + 1}" in ended.err
     ended = command("evaluate", run, "--metrics", "elbo")
     assert ended.code == 0
-    assert ended.err.count("damaged lines") == 1
+    assert ended.err.count("damaged line") == 1
 
 
 def test_an_evaluation_with_other_than_figures_is_refused(run: Path, command: Command) -> None:

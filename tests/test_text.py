@@ -12,7 +12,17 @@ from markdown_it import MarkdownIt
 
 from distvae.consoles import PlainConsole
 from distvae.terminal import table
-from distvae.text import DIGITS, LONGEST, file_name, markdown, markdown_table, printable
+from distvae.text import (
+    DIGITS,
+    LONGEST,
+    counted,
+    file_name,
+    is_right,
+    markdown,
+    markdown_table,
+    printable,
+    rounded,
+)
 
 ANY_TEXT = st.text(st.characters(), max_size=100)
 AWKWARD = (
@@ -150,3 +160,14 @@ def test_markdown_stays_on_its_line_and_opens_no_tag(text: str) -> None:
 def test_a_cell_cannot_end_its_row() -> None:
     found = markdown_table(("label", "n"), [("a|b\n| c", "1")])
     assert found == "| label | n |\n| --- | ---: |\n| a\\|b\\\\n\\| c | 1 |\n"
+
+
+def test_numbers_for_people() -> None:
+    assert [counted(count, "test images") for count in (0, 1, 2000)] == [
+        *("0 test images", "1 test image", "2,000 test images")
+    ]
+    assert [rounded(each) for each in (0.641026, 16.0, 1234.5, 1e6)] == [
+        *("0.64", "16", "1,234.5", "1,000,000")
+    ]
+    assert is_right(["-1.5 ± 0.2", "", "99 %", "< 1e-99"])
+    assert not is_right(["12", "left out"])

@@ -23,6 +23,7 @@ from distvae.data.writing import Written, check_space, write_fields, write_numbe
 from distvae.domains.images import IMAGES, images_field
 from distvae.fields import Field
 from distvae.places import evenly
+from distvae.text import counted
 
 LOOKED_AT = 64
 """Training images that say how all are read, unless a later one shows that it is otherwise."""
@@ -71,7 +72,9 @@ def _write(
             written, said = write_fields(folder, name, fields, count, decoder, advance)
         digests |= written
         remarks += said
-    return digests, [f"{count:,} images {remark}" for remark, count in sorted(remarks.items())]
+    return digests, [
+        f"{counted(count, 'images')} {remark}" for remark, count in sorted(remarks.items())
+    ]
 
 
 def _first_reading(split: RawSplit, config: DataConfig) -> Reading:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.attributes import counted
+from distvae.attributes import labels_counted
 from distvae.data.examples import domain_of_data
 from distvae.data.sources.attributes import labels_of
 from distvae.data.sources.raw import UNLABELLED
@@ -35,7 +35,7 @@ def rows_of(data: ImageData) -> list[tuple[str, str]]:
         *rows,
         ("labels", str(data.num_labels) if data.num_labels else "none")
         if not data.attributes
-        else ("given", counted(data.attributes)),
+        else ("given", labels_counted(data.attributes)),
         *domain.summary(stored),
         ("fingerprint", data.fingerprint),
     ]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from distvae.attributes import Attribute, counted
+from distvae.attributes import Attribute, labels_counted
 from distvae.config import DataConfig
 from distvae.data.identity import Progress
 from distvae.data.store import CONTENT_SETTINGS, ImageData, open_data
@@ -103,7 +103,7 @@ def _open_for_model(run: Run, place: str | None, progress: Progress | None) -> I
         found, expected = data.label_names, model.label_names
         wrong.append(f"labels are {_counted(found)}, not {_counted(expected)}")
     if model.attributes and _described(model.attributes) != _described(data.attributes):
-        pair = f"{counted(data.given)}, not {counted(model.attributes)}"
+        pair = f"{labels_counted(data.given)}, not {labels_counted(model.attributes)}"
         wrong.append(f"examples are given {pair}, or other labels of these")
     if wrong:
         raise DistvaeError(
@@ -250,7 +250,7 @@ def _changed_numbers(data: ImageData, record: RunRecord) -> list[str]:
     if record.label_names:  # an unconditional model knows none
         pairs.append(("label names", *map(_some, (record.label_names, data.label_names))))
     if record.attributes and _described(record.attributes) != _described(data.attributes):
-        pairs.append(("attributes", counted(record.attributes), counted(data.given)))
+        pairs.append(("attributes", labels_counted(record.attributes), labels_counted(data.given)))
     return [f"{what}: {before} then, {now} now" for what, before, now in pairs if before != now]
 
 

@@ -16,6 +16,7 @@ from distvae.domains.tables import Columns, Table
 from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.parts import DomainPart, Need
+from distvae.text import counted
 from distvae.values import Within
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Vectors(Table):
     @property
     def told(self) -> str:
         """``vectors of F columns``."""
-        return f"vectors of {len(self.columns)} columns"
+        return f"vectors of {counted(len(self.columns), 'columns')}"
 
     def to_input(self, stored: "Tensor", uniforms: "Tensor | None") -> "Tensor":
         """Values ``[B, F]`` standardized; computed in 64 bits, as a column may lie far from 0."""

@@ -13,7 +13,7 @@ from distvae.packages import is_installed
 from distvae.sweeps.jobs import Job
 from distvae.sweeps.results import Result, numbers_in
 from distvae.terminal import is_terminal, make_console, say
-from distvae.text import printable
+from distvae.text import printable, rounded
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -88,7 +88,7 @@ def _how_far(folder: Path) -> str:
     """The epoch that a run has come to."""
     with contextlib.suppress(OSError, ValueError):
         if line := last_metrics(folder, "train"):
-            return f"epoch {line.epoch:.3g}"
+            return f"epoch {rounded(line.epoch)}"
     return "starts"
 
 

@@ -17,7 +17,7 @@ from distvae.sweeps.results import (
     rows_for_programs,
 )
 from distvae.terminal import make_console, say, table
-from distvae.text import markdown_table
+from distvae.text import counted, markdown_table
 from distvae.tools.outputs import write_csv
 
 
@@ -39,7 +39,9 @@ def tell(folder: Path, results: list[Result], by: str) -> None:
 
         rank(results)
     rows, best = rows_for_people(results, by), best_of(results, by)
-    make_console().print(table(f"{len(results)} runs, the best first", rows, header=True))
+    make_console().print(
+        table(f"{counted(len(results), 'runs')}, the best first", rows, header=True)
+    )
     said = _said(results, best, by, " and ".join(sorted(splits)))
     text = markdown_table(rows[0], rows[1:])
     write_text(folder / "sweep.md", f"# {folder.name}\n\n{said}\n\n{text}")

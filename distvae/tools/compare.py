@@ -19,7 +19,7 @@ from distvae.flags import Positional
 from distvae.ranges import check_seed
 from distvae.runs import find_run
 from distvae.terminal import make_console, progress_bar, table
-from distvae.text import markdown_table
+from distvae.text import counted, markdown_table
 from distvae.tools.batches import batches
 from distvae.tools.comparison import Comparison, as_rows, differences, said, tables
 from distvae.tools.examples import open_examples
@@ -79,7 +79,7 @@ def _compared(found: Sequence[Trained], data: Any, seed: int) -> Comparison:
     names = _short([each.folder for each in found])
     if len(found) < 2:
         raise DistvaeError(
-            f"{len(found)} runs are not enough to compare",
+            f"{counted(len(found), 'runs')} cannot be compared",
             "expected two or more",
             "Name their folders: distvae compare runs/a runs/b",
         )

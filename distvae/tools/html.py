@@ -13,6 +13,7 @@ LEFT = ' style="text-align:left"'
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
 * { box-sizing: border-box; }
+html { background: Canvas; color: CanvasText; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; margin: 0.5rem 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 0.3rem; border-top: 1px solid var(--line);
@@ -58,9 +59,11 @@ def page(title: str, about: str, sections: Sequence[Section]) -> str:
 <style>{STYLE}</style>
 </head>
 <body>
+<header>
 <h1>{_text(title)}</h1>
 <p>{_text(about)}</p>
-<nav>{links}</nav>
+</header>
+<nav aria-label="sections">{links}</nav>
 <main>
 {parts}
 </main>
@@ -85,7 +88,8 @@ def rows_as_table(rows: Iterable[Sequence[str]], header: bool = False) -> str:
     """A table, whose first row may be the header; a wide one scrolls by itself."""
     cells = [[printable(cell) for cell in row] for row in rows]
     count = 1 if header else 0
-    return f'<div class="scroll">{table(cells[count:], *cells[:count])}</div>'
+    inner = table(cells[count:], *cells[:count])
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="table">{inner}</div>'
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
@@ -105,7 +109,7 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
 
 def preformatted(text: str) -> str:
     """Text as it stands."""
-    return f"<pre>{escape(text)}</pre>"
+    return f'<pre tabindex="0">{escape(text)}</pre>'
 
 
 def _text(text: str) -> str:

@@ -20,6 +20,7 @@ from distvae.images import grid
 from distvae.labels import Labels
 from distvae.ranges import check_seed
 from distvae.terminal import say
+from distvae.text import counted
 from distvae.tools.examples import Examples, open_examples
 from distvae.tools.gif import save_gif
 from distvae.tools.given import rows_of_text, words_of
@@ -125,8 +126,7 @@ def write_interpolation(config: InterpolateConfig) -> None:
     if len(set(found.labels)) > 1:
         say(f"the label changes half way between two stops: {', '.join(found.labels)}")
     outputs.tell(
-        f"{parts} part{'s' if parts > 1 else ''} of {config.steps} steps, {config.path}, in "
-        f"{found.space}",
+        f"{counted(parts, 'parts')} of {config.steps} steps, {config.path}, in {found.space}",
         found.smoothness.line,
     )
 

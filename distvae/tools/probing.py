@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from distvae.draws.order import permutation
 from distvae.draws.philox import Stream
 from distvae.places import evenly
+from distvae.text import counted
 
 FOLDS = 5
 MOST = 20_000
@@ -83,7 +84,7 @@ def probe(
         how = f"fitted to {len(parts[0][0]):,} training examples, {len(parts[0][1]):,} of test told"
     else:
         parts = list(folds(labels, seed))
-        how = f"{len(labels):,} examples, each told by {FOLDS - 1} of {FOLDS} parts without it"
+        how = f"{counted(len(labels), 'examples')}, each told by {FOLDS - 1} of {FOLDS} parts without it"
     hits: list[list[NDArray[np.bool_]]] = [[], []]
     told = []
     for fitted, held in parts:

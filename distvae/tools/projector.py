@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from distvae.errors import DistvaeError
 from distvae.places import evenly
 from distvae.terminal import say
+from distvae.text import counted
 from distvae.tools.latent_files import Table
 from distvae.tools.outputs import Outputs, write_csv
 from distvae.tools.scatter import Plane, draw_planes
@@ -101,7 +102,7 @@ def write_projection(table: Table, kinds: Sequence[Kind], seed: int, outputs: Ou
 
 
 def _title(found: Projection) -> str:
-    drawn = f"{len(found.points):,} examples"
+    drawn = counted(len(found.points), "examples")
     if found.explained is None:
         return f"t-SNE of {drawn}"
     first, second = (f"{100 * share:.1f} %" for share in found.explained)

@@ -1,8 +1,10 @@
 """`distvae report`: one HTML file that shows all of a run, and needs no network."""
 
 import contextlib
+import csv
 import importlib
 import io
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,12 +22,16 @@ from distvae.files import write_text
 from distvae.flags import Positional
 from distvae.records import RunRecord
 from distvae.runs import find_run
-from distvae.terminal import progress_bar
+from distvae.terminal import progress_bar, say
+from distvae.text import counted
 from distvae.told_settings import name_of, told, unusual_flags
 from distvae.tools.html import Section, page, picture, preformatted, rows_as_table
 from distvae.tools.outputs import Outputs
 from distvae.tools.trained import Trained, open_trained
 from distvae.values import DataName, PathName, RunName
+
+ROWS, MOST_SHEETS = 20, 2
+"""Of a table, and sheets of a section that are shown without a click."""
 
 
 @dataclass(frozen=True)
@@ -109,18 +115,20 @@ def write_report(config: ReportConfig) -> Path:
     trained = open_trained(config.run)
     record = find_run(trained.folder).record()
     outputs = Outputs(trained, "report", config.output, (".html",))
-    sections = [_numbers(trained), *_curves(trained)]
+    sections, notes = [_numbers(trained), *_curves(trained)], dict[str, None]()
     with progress_bar("drawing the report", len(SHOWN)) as advance:
         for shown in SHOWN:
             if shown.command in COMMANDS | TOOLS:
-                sections.append(_drawn(shown, trained, config))
+                sections.append(_drawn(shown, trained, config, notes))
             advance(1)
+    for note in notes:  # each once, though several commands say it
+        say(note, stderr=True)
     sections += [*_evaluation(trained), _settings(record), _reproduce(record)]
     path = outputs.path("report.html")
     name = trained.folder.resolve().name
     text = page(name, _facts(trained, record), sections)
     write_text(path, text)
-    outputs.tell(f"{len(sections)} sections, {len(text.encode()) / 1e6:.1f} MB")
+    outputs.tell(f"{counted(len(sections), 'sections')}, {len(text.encode()) / 1e6:.1f} MB")
     return path
 
 
@@ -129,16 +137,18 @@ def _facts(trained: Trained, record: RunRecord) -> str:
     model, data = record.model, record.data
     kind = "conditional variational" if model.get("model") == "cvae" else "variational"
     given = ", ".join(
-        f"{len(each.labels)} labels" if each.name == LABEL else each.name for each in record.given
+        counted(len(each.labels), "labels") if each.name == LABEL else each.name
+        for each in record.given
     )
     known = f", {given}" if given else ""
     kept = best(trained.folder)
     chosen = f" Its weights are those of {kept}." if kept else ""
     return (
         f"A {kind} autoencoder of {trained.domain.told}{known}: network {model.get('network')}, "
-        f"{model.get('latent_dim')} latents. Trained on {data.train_images:,} "
-        f"{trained.domain.examples} of {Path(data.source).name}, tested on {data.test_images:,} "
-        f"others ({data.test_split}).{chosen}"
+        f"{counted(model['latent_dim'], 'latents')}. "
+        f"Trained on {counted(data.train_images, trained.domain.examples)} of "
+        f"{Path(data.source).name}, tested on {counted(data.test_images, 'others')} "
+        f"({data.test_split}).{chosen}"
     )
 
 
@@ -152,11 +162,16 @@ def _numbers(trained: Trained) -> Section:
 def _curves(trained: Trained) -> Iterator[Section]:
     path = trained.folder / CURVES
     if path.is_file():
-        yield Section("Training", "What was logged.", picture(path.read_bytes(), "curves"))
+        yield Section(
+            "Training", "What was logged.", picture(path.read_bytes(), "curves of the training")
+        )
 
 
-def _drawn(shown: Shown, trained: Trained, config: ReportConfig) -> Section:
-    """A section with what a command draws of the run, or why it draws nothing."""
+def _drawn(shown: Shown, trained: Trained, config: ReportConfig, notes: dict[str, None]) -> Section:
+    """A section with what a command draws of the run, or why it draws nothing.
+
+    What it says on standard error is added to ``notes``.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, shown.command)
         flags = dict(shown.flags)
@@ -171,19 +186,32 @@ def _drawn(shown: Shown, trained: Trained, config: ReportConfig) -> Section:
         run = str(trained.folder)
         try:
             elsewhere = find_run(run).record().data.source, str(trained.folder.resolve())
-            said = _run((COMMANDS | TOOLS)[shown.command], run, str(output), flags, elsewhere)
+            command = (COMMANDS | TOOLS)[shown.command]
+            with contextlib.redirect_stderr(io.StringIO()) as aside:
+                said = _run(command, run, str(output), flags, elsewhere)
+            notes |= dict.fromkeys(aside.getvalue().splitlines())
         except DistvaeError as error:
             return Section(shown.title, shown.about, "", [f"Left out: {error}"])
         found = sorted(folder.glob(endings))
-        parts = [_shown(path) for path in found]
-        return Section(shown.title, shown.about, "".join(parts), said)
+        body = _together([_shown(path, shown.title) for path in found])
+        return Section(shown.title, shown.about, body, said)
 
 
-def _shown(path: Path) -> str:
+def _shown(path: Path, title: str) -> str:
+    """A picture, or the first rows of a table."""
     if path.suffix == ".png":
-        return picture(path.read_bytes(), path.stem)
-    lines = path.read_text(encoding="utf-8").splitlines()[:21]
-    return rows_as_table([line.split(",") for line in lines], header=True)
+        return picture(path.read_bytes(), f"{title}: {path.stem.replace('-', ' ')}")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(itertools.islice(csv.reader(file), ROWS + 1))
+    return rows_as_table(rows, header=True)
+
+
+def _together(parts: Sequence[str]) -> str:
+    """What a command drew; of many sheets, as one for each label, all but the first are folded."""
+    if len(parts) <= MOST_SHEETS:
+        return "".join(parts)
+    rest = f"<details><summary>{len(parts) - 1} more</summary>{''.join(parts[1:])}</details>"
+    return f"{parts[0]}{rest}"
 
 
 def _run(
@@ -211,7 +239,7 @@ def _evaluation(trained: Trained) -> Iterator[Section]:
     asked = bool(evaluation(trained.folder).values)
     about = "Measured by distvae evaluate." if asked else "Measured at the end of the training; "
     if not asked:
-        about += "distvae evaluate measures more."
+        about += f"`distvae evaluate {trained.folder.resolve().name}` measures more."
     yield Section("Evaluation", about, rows_as_table(rows_of(numbers, trained.domain.examples)))
     if by_label := rows_by_label(numbers):
         about = "How far labels are apart: each with its standard error."

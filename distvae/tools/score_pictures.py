@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from distvae.curves import FAINT, FINE, INK, WHITE, ticks
 from distvae.images import save_grid, save_png
+from distvae.text import counted
 from distvae.tools.examples import Examples
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def write_sheet(path: Path, result: "ScoreResult", examples: Examples, count: in
         for row in range(rows):
             own = result.score[places[row * columns : (row + 1) * columns]]
             names.append(f"{what if not row else ''} {own[0]:.3g} to {own[-1]:.3g}".strip())
-    caption = f"of {len(order):,} examples, by score: the share that the model does not explain"
+    caption = (
+        f"of {counted(len(order), 'examples')}, by score: the share that the model does not explain"
+    )
     save_grid(path, np.concatenate(halves), columns, names, caption)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from distvae.figures import OF_LEVEL
 from distvae.terminal import OFF, make_console, progress_mode
+from distvae.text import rounded
 
 REFRESHES = 8
 """A second."""
@@ -69,8 +70,8 @@ class TrainingConsole:
             self._live.stop()
         if kind is None:
             early = "" if self._step == self._total else "stopped early, "
-            epoch = round(self._step / self._steps_per_epoch, 2)
-            self.say(f"done, {early}step {self._step:,} of {self._total:,} (epoch {epoch:g})")
+            epoch = rounded(self._step / self._steps_per_epoch)
+            self.say(f"done, {early}step {self._step:,} of {self._total:,} (epoch {epoch})")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """One line that fits the terminal."""
@@ -120,7 +121,7 @@ class TrainingConsole:
         if progress_mode() == OFF:
             return
         figures = dict(described(values, self._examples))
-        done = f"epoch {round(epoch, 2):g}/{self._epochs}"
+        done = f"epoch {rounded(epoch)}/{self._epochs}"
         if self._live is not None:
             pieces = {"step": done, "split": split, **figures}
             self.say(joined(fitted(pieces, self.console.width)))

@@ -7,11 +7,13 @@ from rich.console import Console
 
 from distvae.asking import example_flag
 from distvae.card import best, best_sheet, last_metrics, numbers_of
+from distvae.commands import TOOLS
 from distvae.curves import CURVES
 from distvae.figures import ERROR, rows_of
 from distvae.labels import label_flag
 from distvae.runs import CHECKPOINTS, METRICS, Run, domain_recorded
 from distvae.terminal import make_console, table
+from distvae.text import counted, rounded
 from distvae.training.run import Outcome
 
 NAMES = ("elbo", "distortion", "rate", "bits_per_dim", "active_units", "code_usage", "label_error")
@@ -33,7 +35,7 @@ def report(outcome: Outcome) -> None:
     shown = {name: value for name, value in numbers.items() if name.removesuffix(ERROR) in NAMES}
     progress = outcome.progress
     step = numbers.get("weights_step", progress.step)
-    title = f"test split after epoch {round(step / outcome.steps_per_epoch, 2):g}"
+    title = f"test split after epoch {rounded(step / outcome.steps_per_epoch)}"
     record = Run(folder, folder).record()
     examples = domain_recorded(folder, record).examples
     console.print(table(title, rows_of(shown, examples)))
@@ -52,6 +54,8 @@ def report(outcome: Outcome) -> None:
     console.print("next:")
     console.print(f"  distvae sample {quoted}{label} --count 64", style="bold")
     console.print(f"  distvae evaluate {quoted}", style="bold")
+    console.print(f"  distvae report {quoted}", style="bold")
+    console.print(f"and, as distvae --help tells: {', '.join(TOOLS)}")
     if kept := best(folder):
         early = "stopped early. " if outcome.stopped_early else ""
         console.print(f"{early}The weights are those of {kept}.")
@@ -61,11 +65,11 @@ def _report_idle(outcome: Outcome, console: Console) -> None:
     """Say that the run was finished before, and what to give to go on."""
     step, epoch = outcome.progress.step, outcome.progress.step / outcome.steps_per_epoch
     count = outcome.progress.evaluations_since_best
-    early = f", stopped early after {count} evaluations without a better loss"
+    early = f", stopped early after {counted(count, 'evaluations')} without a better loss"
     finished = "finished" if step <= outcome.total_steps else "past that end"
     console.print(
         f"{outcome.folder} is {finished}: it stands at step {step:,} of {outcome.total_steps:,} "
-        f"(epoch {epoch:g}){early if outcome.stopped_early else ''}. Nothing was done."
+        f"(epoch {rounded(epoch)}){early if outcome.stopped_early else ''}. Nothing was done."
     )
     go_on = f"distvae train --resume {shlex.quote(str(outcome.folder))}"
     console.print("to go on:")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from accelerate import Accelerator
 
-from distvae.attributes import counted
+from distvae.attributes import labels_counted
 from distvae.checkpoint import Progress, refuse_other_numbers
 from distvae.config import TrainConfig
 from distvae.data.provenance import data_record
@@ -22,6 +22,7 @@ from distvae.platform import library_name, prepare
 from distvae.records import RunRecord
 from distvae.runs import WEIGHTS
 from distvae.schedules import scaled_rate
+from distvae.text import counted, rounded
 from distvae.training.accelerator import build_accelerator
 from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
@@ -248,13 +249,18 @@ def _announce(engine: Engine, chosen: Chosen, console: TrainingConsole) -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     by = f"{library_name()}{', compiled ones by distvae' if engine.own_products else ''}"
     products = f"; products by {by}" if accelerator.device.type == "cpu" else ""
+    batch = engine.config.optim.batch
     console.say(
-        f"{type(model).__name__} {model.config.network}, {parameters:,} parameters; "
-        f"{len(engine.train_images):,} {model.domain.told}, "
-        f"{counted(model.attributes)}; {accelerator.device.type} x "
-        f"{accelerator.num_processes}, precision {chosen.precision}, capture {chosen.capture}; "
-        f"{engine.total_steps:,} steps of {engine.config.optim.batch} {model.domain.examples}, "
-        f"{engine.steps_per_epoch:,} an epoch{products}"
+        f"{type(model).__name__} {model.config.network}, {counted(parameters, 'parameters')}; "
+        f"{len(engine.train_images):,} {model.domain.told}, {labels_counted(model.attributes)}"
+    )
+    console.say(
+        f"{counted(engine.total_steps, 'steps')} of {counted(batch, model.domain.examples)}, "
+        f"{engine.steps_per_epoch:,} an epoch"
+    )
+    console.say(
+        f"{accelerator.device.type} x {accelerator.num_processes}, "
+        f"precision {chosen.precision}, capture {chosen.capture}{products}"
     )
     optim = engine.config.optim
     few = few_steps(engine.total_steps, len(engine.train_images), optim.batch)

@@ -63,5 +63,5 @@ def test_runs_are_set_side_by_side(command: Command, finished: Path, run: Path) 
     ended = command("compare", run, other, "--output", "compared")
     assert "nothing is paired: their test images are not the same" in ended.out
     assert not Path("compared/compare.png").exists()
-    assert_refused(command("compare", run), "1 runs are not enough", "distvae compare runs/a")
+    assert_refused(command("compare", run), "1 run cannot be compared", "distvae compare runs/a")
     assert_refused(command("compare", run, "nowhere"), "nowhere is not a run")

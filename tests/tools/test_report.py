@@ -68,10 +68,16 @@ def test_a_report_holds_all_of_a_run(command: Command, run: Path) -> None:
         with Image.open(io.BytesIO(base64.b64decode(link.partition(",")[2]))) as image:
             image.verify()
     assert "default-src 'none'" in text
+    # what axe-core asks of it, with which it was looked at in both colours and at both widths
+    assert '<html lang="en">' in text
+    assert text.count("<h1>") == text.count("<main>") == text.count("<header>") == 1
+    assert len(re.findall(r'<img alt="[^"]+"', text)) == text.count("<img ")
+    assert text.count('class="scroll"') == text.count('class="scroll" tabindex="0"')
+    assert text.count("<details>") == 1 + (text.count("manifold label") > 2)  # and settings
     assert 'name="viewport"' in text
     assert not (run / "traverse").exists()  # what is drawn for it is left nowhere else
     # the command it prints asks for what the run was
-    printed = re.search(r"<pre>distvae train(.*?)</pre>", text, re.DOTALL)
+    printed = re.search(r"<pre[^>]*>distvae train(.*?)</pre>", text, re.DOTALL)
     assert printed is not None
     words = shlex.split(printed[1].replace("\\\n", " "))
     again = training(words).config.to_flat()

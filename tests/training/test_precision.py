@@ -136,15 +136,15 @@ def test_without_bf16_instructions(
     flags = ("train", "--data", shapes, *FLAGS, "--max-steps", 20)
     ended = distvae(*flags, "--output", "run")
     assert ended.code == 0, ended.err
-    assert "precision no (auto: there is no bf16 arithmetic here)" in ended.out.splitlines()[0]
+    assert "precision no (auto: there is no bf16 arithmetic here)" in ended.out
     assert distvae(*flags, "--mixed-precision", "no", "--output", "no").code == 0
     one, other = (here / name / "model.safetensors" for name in ("run", "no"))
     assert one.read_bytes() == other.read_bytes()
 
     ended = distvae(*flags, "--mixed-precision", "bf16", "--max-steps", 2, "--output", "bf16")
     assert ended.code == 0, ended.err
-    assert "precision bf16, " in ended.out.splitlines()[0]
-    assert "emulated on this machine: a step takes " in ended.out.splitlines()[1]
+    assert "precision bf16, " in ended.out
+    assert "emulated on this machine: a step takes " in ended.out
 
     # elsewhere it goes on in what was decided
     ended = command("train", "--resume", "run", "--max-steps", 21)

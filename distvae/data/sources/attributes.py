@@ -18,6 +18,7 @@ from distvae.data.sources.labels import NoLabelsError, clean_names, from_numbers
 from distvae.data.sources.raw import UNLABELLED, Notes, RawData, RawSplit
 from distvae.data.sources.splits import finish
 from distvae.errors import DistvaeError
+from distvae.text import counted
 
 MOST_LABELS = 100
 """Whole numbers of more values than these measure something."""
@@ -182,7 +183,7 @@ def _numbers(name: str, cells: Sequence[Any], split: str, data: str) -> Values:
 
 
 def _kind(attribute: Attribute) -> str:
-    return f"{len(attribute.labels)} labels" if attribute.labels else "a number"
+    return counted(len(attribute.labels), "labels") if attribute.labels else "a number"
 
 
 def finished(

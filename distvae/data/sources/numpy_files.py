@@ -22,7 +22,7 @@ from distvae.data.sources.sprites import read_grid
 from distvae.data.sources.unpacking import check_unpacked
 from distvae.errors import DistvaeError, NotImagesError, nearest
 from distvae.labels import natural_order
-from distvae.text import some
+from distvae.text import counted, some
 
 NUMPY = (".npz", ".npy")
 UNREADABLE = (
@@ -145,7 +145,9 @@ def _stacked(arrays: Arrays, notes: Notes) -> Arrays:
     if len(shape) != 2 and not (len(shape) == 3 and min(shape[0], shape[2]) <= 4):
         return arrays
     sides = " x ".join(map(str, shape))
-    notes.append(f"each of {len(arrays):,} files is one image of {sides}; they have no labels")
+    notes.append(
+        f"each of {counted(len(arrays), 'files')} is one image of {sides}; they have no labels"
+    )
     return {"images": np.stack([arrays[name] for name in sorted(arrays, key=natural_order)])}
 
 

@@ -18,7 +18,7 @@ from distvae.data.sources.splits import choose_splits, finish, roles
 from distvae.data.sources.trees import Place, Tree
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import natural_order
-from distvae.text import some
+from distvae.text import counted, some
 
 IMAGES = ("image", "img", "jpegimage", "picture", "photo", "original")
 MASKS = ("mask", "annotation", "segmentation", "label", "groundtruth", "ground_truth", "gt")
@@ -164,7 +164,9 @@ def _splits(entries: list[Entry], config: DataConfig, notes: Notes) -> dict[str,
     if outside := len(entries) - len(inside):
         lost = sorted(set(folders) - named)
         where = f" (folders {some(lost)})" if lost else ""
-        notes.append(f"left out: {outside:,} images beside the folders of the splits{where}")
+        notes.append(
+            f"left out: {counted(outside, 'images')} beside the folders of the splits{where}"
+        )
     return {
         name: [entry.enter() for entry in inside if entry.below[0] == name]
         for name in folders

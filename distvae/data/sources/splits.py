@@ -15,6 +15,7 @@ from distvae.data.sources.raw import UNLABELLED, Notes, RawData, RawSplit
 from distvae.draws.order import permutation
 from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError, NoSplitError, UndividedError, nearest
+from distvae.text import counted
 
 _TRAIN, _TEST, _VALIDATION = "train", "test", "validation"
 WORDS = {
@@ -247,7 +248,9 @@ def finish(
             )
             raise
         origin = f"held-out tenth of {name}, {by_label}seed {seed}"
-        notes.append(f"no test split: {len(test.rows):,} examples of {name} are held out for it")
+        notes.append(
+            f"no test split: {counted(len(test.rows), 'examples')} of {name} held out for it"
+        )
     train, test = map(_labelled_first, (train, test))
     return RawData(train, test, origin, label_names, factors, tuple(notes), attributes=attributes)
 

@@ -23,6 +23,7 @@ from distvae.evaluation.metrics.needs import Requirement
 from distvae.evaluation.passes import Share
 from distvae.models import VAE
 from distvae.terminal import progress_bar
+from distvae.text import counted
 
 Values = Iterator[tuple[str, float]]
 
@@ -90,4 +91,4 @@ class Metric(ABC):
 
     def images(self, subject: Subject) -> str:
         """What it is measured on."""
-        return f"{len(subject.data.test):,} test {subject.data.examples}"
+        return counted(len(subject.data.test), f"test {subject.data.examples}")

@@ -20,7 +20,7 @@ from distvae.evaluation.numbers import (
 from distvae.models import VAE
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
-from distvae.text import file_name
+from distvae.text import counted, file_name
 
 
 class JudgePart(MetricPart):
@@ -104,7 +104,7 @@ class Judge(Metric):
         parts = [f"{each} generated {what} of each label"] if sizes else []
         if _numbers(data):
             parts.append(f"up to {EXAMPLES:,} generated {what} of numbers asked for")
-        return ", ".join([*parts, f"{len(data.test):,} test {what}"])
+        return ", ".join([*parts, counted(len(data.test), f"test {what}")])
 
 
 def _judged(subject: Subject) -> Subject:
