@@ -23,6 +23,7 @@ Train, and use what was trained, in Python as in a notebook (docs/python.md)::
 
     run = distvae.train(data=(images, labels), epochs=5)  # every flag of the command a keyword
     run.model, run.metrics, run.samples(label=7, n=16)
+    run.embed(images), run.score(images), run.report()  # all tools of ``distvae --help``
 
 - ``train``, ``open``: give a ``TrainedRun``, a run in its folder.
 - ``VAE``, ``ConditionalVAE``: the model, an ``nn.Module`` composed of parts.
@@ -30,14 +31,15 @@ Train, and use what was trained, in Python as in a notebook (docs/python.md)::
 - ``ModelConfig``: which parts; ``TrainConfig``: all settings of a run.
 - ``DistvaeError``: what was wrong, what was expected, what to do; a ``ValueError``.
 
-On the command line ``distvae --help`` says what there is; ``python -m distvae`` is the same. The
-public names resolve on first use, so ``import distvae`` stays light.
+``help(distvae.train)``, ``help(distvae.VAE)`` and so on tell of each; names not listed here are the
+inside of the package. On the command line ``distvae --help`` says what there is; ``python -m
+distvae`` is the same. Public names resolve on first use, so ``import distvae`` stays light.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib
+import typing as _typing
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from distvae.config import ModelConfig as ModelConfig
     from distvae.config import TrainConfig as TrainConfig
     from distvae.errors import DistvaeError as DistvaeError
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# there is no __all__: with one, help(distvae) shows every line of every class
 _HOME = {
     "VAE": "distvae.models",
     "ConditionalVAE": "distvae.models",
@@ -66,26 +69,12 @@ _HOME = {
     "optimizer": "distvae.own_loop",
 }
 
-__all__ = [  # without open: a star import leaves Python's own as it is
-    "VAE",
-    "ConditionalVAE",
-    "DistvaeError",
-    "ModelConfig",
-    "TrainConfig",
-    "TrainedRun",
-    "__version__",
-    "loss",
-    "noise",
-    "optimizer",
-    "train",
-]
 
-
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return getattr(_importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "open"])
+    return sorted([*_HOME, "__version__"])

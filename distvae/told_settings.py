@@ -46,7 +46,9 @@ def as_flag(setting: str, value: Any) -> str:
     flag, name = _flags().get(setting), name_of(setting)
     if isinstance(value, bool) and flag is not None and flag.form is None:
         return name if value else f"--no-{name[2:]}"
-    return f"{name} {'None' if value is None else shlex.quote(told(setting, value))}"
+    if value is None:
+        return f"{name} None"
+    return f"{name} {shlex.quote('' if value in ((), []) else told(setting, value))}"
 
 
 def unusual_flags(settings: Mapping[str, Any], but: Sequence[str] = ()) -> Iterator[str]:
