@@ -4,6 +4,7 @@ from distvae.combinations import misfit
 from distvae.config import TrainConfig
 from distvae.data.store import ImageData
 from distvae.priors.vamp import VampPart
+from distvae.text import rounded
 from distvae.training.engine import Engine
 
 
@@ -12,8 +13,8 @@ def length_told(asked: TrainConfig, engine: Engine) -> list[str]:
     epochs, most = asked.optim.epochs, asked.optim.max_steps
     if epochs is None or most is None or most >= epochs * engine.steps_per_epoch:
         return []
-    end = round(most / engine.steps_per_epoch, 2)
-    return [f"--max-steps {most} ends the run at epoch {end:g}, before --epochs {epochs}"]
+    end = rounded(most / engine.steps_per_epoch)
+    return [f"--max-steps {most} ends the run at epoch {end}, before --epochs {epochs}"]
 
 
 def fitting_told(asked: TrainConfig, taken: TrainConfig) -> list[str]:

@@ -22,7 +22,7 @@ from distvae.platform import library_name, prepare
 from distvae.records import RunRecord
 from distvae.runs import WEIGHTS
 from distvae.schedules import scaled_rate
-from distvae.text import counted, rounded
+from distvae.text import counted
 from distvae.training.accelerator import build_accelerator
 from distvae.training.compilation import compiled
 from distvae.training.console import TrainingConsole
