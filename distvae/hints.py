@@ -34,6 +34,7 @@ ELSEWHERE = {
     "iterations": ("--max-steps",),
     "iters": ("--max-steps",),
     "kl-weight": ("--beta",),
+    "latent": ("--latent-dim",),
     "latent-size": ("--latent-dim",),
     "layers": ("--hidden",),
     "load": ("--init-from",),

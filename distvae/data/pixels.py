@@ -247,13 +247,13 @@ def _naming_file(where: str) -> Iterator[None]:
 
 def _remarks(image: "Image", reading: Reading) -> Iterator[str]:
     if image.info.get("frames", 1) > 1:
-        yield "have several frames, of which the first is taken"
+        yield "with several frames: the first is taken"
     if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-        yield "are transparent in parts, which become black"
+        yield "with transparent parts: they become black"
     if reading.channels == 3 and reading.config.channels is None and count_channels(image) == 1:
-        yield "are grey and go with the colour ones"
+        yield "in grey: taken as coloured like the others"
     if image.mode == "CMYK":
-        yield "are CMYK and turned to RGB without a colour profile"
+        yield "in CMYK: turned to RGB without a colour profile"
 
 
 def _highest_byte(image: "Image") -> int:

@@ -45,7 +45,7 @@ BESIDE = {
 ALONE = {
     "speed": ("steps", 40),
     "whole": ("runs", 50),
-    "peers": ("peers", 40),
+    "peers": ("peers", 28),
     "likelihood": ("evaluating", 35),
     "busy": ("steps", 18),
     "noise": ("steps", 12),

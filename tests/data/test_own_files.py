@@ -579,9 +579,9 @@ def test_animations_and_transparency_are_told(tmp_path: Path) -> None:
     clear.putpixel((0, 0), (9, 9, 9, 0))
     clear.save(root / "2.png")
     data = opened(root)
-    assert told(data, "1 images have several frames")
-    assert told(data, "1 images are transparent")
-    assert told(data, "1 images are grey")
+    assert told(data, "1 image with several frames")
+    assert told(data, "1 image with transparent parts")
+    assert told(data, "1 image in grey")
     assert data.image_shape == (3, 8, 8)
 
 

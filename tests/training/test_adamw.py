@@ -50,6 +50,7 @@ def by_autograd(engine: Engine, player: str) -> Move:
         for parameter, gradient in zip(wrapped.parameters(player), gradients, strict=True):
             parameter.grad = gradient
         update._settle_gradients((player,), wrapped)
+        update._clip_gradients((player,), wrapped)
         for group in wrapped.optimizer.groups(player):
             group["lr"] = torch.tensor(RATE * group["factor"], dtype=torch.float64)
         wrapped.optimizer.move()

@@ -59,7 +59,7 @@ def undisturbed(
         ]
         for group in groups:
             first, *others = group.ended()
-            assert "images come from the host step by step); " in first.out
+            assert "do not repay the recording" in first.out
             for ended in (first, *others):
                 assert ended.code == 0, ended.out + ended.err
                 assert ended.err == ""
