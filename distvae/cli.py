@@ -3,6 +3,7 @@
 import atexit
 import importlib
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -21,7 +22,7 @@ from distvae.errors import (
     DistvaeError,
     LostError,
 )
-from distvae.flags import HELP, parse
+from distvae.flags import HELP, groups_of, parse
 from distvae.hints import command_meant
 from distvae.packages import reporting_missing_packages
 from distvae.streams import Streams
@@ -192,10 +193,33 @@ def _run_declared(name: str, words: list[str]) -> int:
     """Run a command by its row of the table."""
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
-    getattr(module, command.function)(
-        parse(getattr(module, command.config), words, f"distvae {name}")
-    )
+    config = parse(getattr(module, command.config), words, f"distvae {name}")
+    try:
+        getattr(module, command.function)(config)
+    except DistvaeError as error:
+        foreign = _flags_of_training(str(error), config)
+        if foreign:
+            others = "a flag" if len(foreign) == 1 else "flags"
+            error.args = (
+                f"{error} {', '.join(foreign)}: {others} of distvae train, not of distvae {name}, "
+                "which reads data as the run does.",
+            )
+        raise
     return DONE
+
+
+def _flags_of_training(message: str, config: object) -> list[str]:
+    """The flags that a message names, which a training has and this command has not."""
+    named = re.findall(r"--[a-z][a-z-]*", message)
+    if not named or "distvae train" in message:
+        return []
+    from distvae.config import TrainConfig
+
+    own, training = (
+        {name for group in groups_of(whole) for flag in group.flags for name in flag.names}
+        for whole in (config, TrainConfig())
+    )
+    return [name for name in dict.fromkeys(named) if name in training - own]
 
 
 def _without_progress(words: list[str]) -> list[str]:

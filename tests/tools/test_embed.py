@@ -151,3 +151,13 @@ def test_probes_tell_what_is_there_and_guess_what_is_not() -> None:
         assert (abs(shares - 0.2) < 0.02).all()
     split = np.where(np.arange(800) < 400, "train", "test")
     assert probe(noise, labels, split).told == 400  # type: ignore[union-attr]
+
+
+def test_what_only_a_training_is_told_is_said_to_be_so(
+    run: Path, command: Command, here: Path
+) -> None:
+    """Values that are no levels of a picture: a training is told by --white what they mean."""
+    np.save(here / "float.npy", np.full((3, 8, 8), 7.5))
+    ended = command("embed", run, "--data", here / "float.npy")
+    assert ended.code == 2
+    assert "--white: a flag of distvae train, not of distvae embed" in ended.err
