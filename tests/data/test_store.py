@@ -158,7 +158,7 @@ def test_mixed_modes_are_colour_or_the_setting(tmp_path: Path) -> None:
     root = write_flat(tmp_path / "mixed", solid("L", 9), solid("RGB", (100, 100, 100)))
     data = open_path(root, split_test="train")
     assert data.train.images[:, :, 0, 0].tolist() == [[9, 9, 9], [100, 100, 100]]
-    assert any("grey and go with the colour ones" in note for note in data.notes)
+    assert any("in grey: taken as coloured like the others" in note for note in data.notes)
     grey = open_path(root, split_test="train", channels=1)
     assert grey.train.images[:, 0, 0, 0].tolist() == [9, 100]
 
