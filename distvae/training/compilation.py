@@ -75,12 +75,13 @@ def _tiles_are_faster(engine: Engine) -> bool:
         seconds = [_recorded_seconds(way) for way in ways]
         if math.inf in seconds:
             seconds = step_seconds(ways)
-    except Exception as error:  # of a compiler that is given what it may not know
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        return False
-    faster: bool = gathered(engine.accelerator, seconds[1] < seconds[0])[0]
-    return faster
+        faster = seconds[1] < seconds[0]
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # of a compiler that is given what it may not know
+        faster = False
+    # a process that failed is heard as well, or the others would wait for it
+    return all(gathered(engine.accelerator, faster))
 
 
 def _compiled_update(engine: Engine, own: bool) -> Update:

@@ -6,7 +6,7 @@ same kernel, called with lists made once and one step count for all of a group.
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -148,17 +148,21 @@ class OneCallAdamW(torch.optim.AdamW):
 
 def _fit_kernel(weights: list[Tensor], gradients: list[Tensor], rate: Tensor | float) -> bool:
     """Whether the kernel of this package takes them."""
-    alike = zip(weights, gradients, strict=True)
     return (
         isinstance(rate, Tensor)
         and launched(rate, *weights, *gradients)
-        and all(w.dtype is torch.float32 is g.dtype for w, g in alike)
-        and all(map(is_dense, weights))
-        and all(w.stride() == g.stride() for w, g in zip(weights, gradients, strict=True))
+        and all(tensor.dtype is torch.float32 for tensor in (*weights, *gradients))
+        and laid_alike(weights, gradients)
     )
 
 
-def is_dense(tensor: Tensor) -> bool:
+def laid_alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether tensors fill their memory without gaps, the others in the same order."""
+    pairs = zip(some, others, strict=True)
+    return all(map(_is_dense, some)) and all(a.stride() == b.stride() for a, b in pairs)
+
+
+def _is_dense(tensor: Tensor) -> bool:
     """Whether the numbers of a tensor fill its memory without gaps, in whatever order."""
     sizes = sorted(zip(tensor.stride(), tensor.shape, strict=True))
     expected = 1

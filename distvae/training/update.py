@@ -15,7 +15,7 @@ from distvae.batch import Batch
 from distvae.config import TrainConfig
 from distvae.kernels import launched
 from distvae.objectives import MODEL, Loss, Pressure, Summary, summary
-from distvae.training.optimizer import is_dense
+from distvae.training.optimizer import laid_alike
 from distvae.training.plan import Scales, numbers_of
 from distvae.training.players import Turn, average_gradients
 from distvae.training.sharding import is_sharded, local_parts
@@ -93,7 +93,7 @@ def follower(averages: list[Tensor], weights: list[Tensor]) -> Callable[[Tensor]
     def follow(share: Tensor) -> None:
         if not averages:
             return
-        if launched(share, *averages) and all(map(is_dense, averages)):
+        if launched(share, *averages) and laid_alike(averages, weights):
             from distvae.kernels import many
 
             if not tables:
