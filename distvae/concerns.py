@@ -169,14 +169,23 @@ class ObjectiveConfig(Composed):
     reduction: Literal["sum", "mean"] = "sum"
     """`sum` adds the reconstruction term over pixels, as the bound asks; `mean` averages it as many tutorials do, which multiplies the KL weight by the number of pixels."""
 
+    perceptual: str | None = choice(
+        "perceptual",
+        None,
+        "A likeness of images that is added to the objective, beside the likelihood of their pixels; left out: none.",
+    )
+
     if TYPE_CHECKING:  # a checker does not know the settings of the parts
 
         def __init__(self, *values: Any, **settings: Any) -> None: ...
 
     def resolved(self) -> "ObjectiveConfig":
-        """These settings with what was left out as the objective has it."""
-        part = self.of(declared("objective")[self.objective].part)
-        usual = {"importance_samples": 1, "beta": 1.0, **part.left_out()}
+        """These settings with what was left out as the objective and its terms have it."""
+        usual: dict[str, Any] = {"importance_samples": 1, "beta": 1.0}
+        for kind in ("objective", "perceptual"):
+            name = getattr(self, kind)
+            if name is not None:
+                usual |= self.of(declared(kind)[name].part).left_out()
         left_out = {name: value for name, value in usual.items() if vars(self)[name] is None}
         return dataclasses.replace(self, **left_out)
 

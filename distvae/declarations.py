@@ -21,6 +21,7 @@ KINDS = {
     "prior": "priors",
     "likelihood": "likelihoods",
     "objective": "objectives",
+    "perceptual": "terms.perceptual",
 }
 """By the setting that chooses one: the package of its parts."""
 PACKAGES = {**KINDS, "metric": "evaluation.metrics"}

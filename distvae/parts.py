@@ -59,6 +59,11 @@ CODES = (
 )
 """Of a latent space of codes."""
 EVEN_LEVELS = Need("domain", Trait("levels"), "it describes even levels from 0 to 1")
+TAKES_TERMS = Need(
+    "objective", Trait("takes_terms"), "it decodes an example once, and weighs it by itself"
+)
+"""Of a term that is added to an objective."""
+PICTURES = Need("domain", Trait("pictures"), "it looks at pictures")
 SIDES = Need("domain", Trait("sides"), "convolutions go along height and width")
 
 
@@ -130,7 +135,9 @@ NAMES: dict[str, Any] = {
     "INDEPENDENT": INDEPENDENT,
     "MOMENTS": MOMENTS,
     "ONE_LEVEL": ONE_LEVEL,
+    "PICTURES": PICTURES,
     "SIDES": SIDES,
+    "TAKES_TERMS": TAKES_TERMS,
     "WEIGHS": WEIGHS,
     "WHOLE_BATCH": WHOLE_BATCH,
     "Annotated": Annotated,

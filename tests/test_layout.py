@@ -75,6 +75,8 @@ FLOORS = [
     ["composition"],
     ["drawn"],
     ["models"],
+    ["players"],
+    ["terms"],
     ["objectives", "checkpoint"],
     ["evaluation"],
     ["training"],

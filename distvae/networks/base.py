@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 
+LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
 
 class Encoder(nn.Module, ABC):
     """From examples to features."""
@@ -38,6 +40,14 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, z: Tensor, context: Context | None) -> Tensor:
         """``z [B, *Z]`` to ``[B, P, *R]``."""
+
+    @property
+    def last(self) -> nn.Parameter:
+        """The weight of the last layer: of dense and convolutional ones that built last."""
+        *_, layer = (part for part in self.modules() if isinstance(part, LAYERS))
+        weight = layer.weight
+        assert isinstance(weight, nn.Parameter)
+        return weight
 
 
 BuildEncoder = Callable[[ModelConfig, tuple[int, ...], ContextShape], Encoder]

@@ -2,21 +2,15 @@
 
 from distvae.declarations import registry
 from distvae.objectives.base import (
-    MODEL,
-    PRIOR,
-    Gather,
     Loss,
     Objective,
-    Player,
-    Pressure,
-    RunFacts,
     Summary,
     frozen,
-    in_two_stages,
     loss_of_means,
     negative_elbo,
     summary,
 )
+from distvae.players import MODEL, PRIOR, Gather, Player, Pressure, RunFacts, in_two_stages
 
 __all__ = [
     "MODEL",

@@ -3,89 +3,23 @@
 Legend: B batch, K draws for an image, C channels, H height, W width, Z latent dimensions.
 """
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from distvae.batch import Batch
-from distvae.config import LearningRateScheduleName, ObjectiveConfig
-from distvae.distributions import DiagonalGaussian
+from distvae.config import ObjectiveConfig
+from distvae.distributions import DiagonalGaussian, full_precision
 from distvae.figures import OF_LEVEL
-from distvae.latents import Draw, Level, only, total
+from distvae.latents import Draw, only, total
 from distvae.models import VAE, Terms
 from distvae.objectives.balance import balanced_rate
-
-MODEL = "model"
-"""The player that every objective has."""
-PRIOR = "prior"
-"""The player that a latent space with a second stage has."""
-Gather = Callable[[Tensor], Tensor]
-"""The rows that a process has ``[B, ...]`` to those of the whole batch; gradients pass through."""
-
-
-def alone(rows: Tensor) -> Tensor:
-    """The rows themselves: one process has the whole batch."""
-    return rows
-
-
-class Pressure(NamedTuple):
-    """What the schedules say of a step; numbers, or scalars on the device."""
-
-    kl_weight: float | Tensor
-    capacity: float | Tensor
-    """Nats; read only where the rate is held at a capacity."""
-    heard: float | Tensor = 1.0
-    """Weight of what the other players tell the model: 0 before they start, then 1."""
-
-
-@dataclass(frozen=True)
-class Player:
-    """How a network is trained that minimizes a loss of its own.
-
-    A step of the run is a step of each player, from one pass over the batch. What is left out is
-    as the run has it.
-    """
-
-    learning_rate: float | None = None
-    """The peak."""
-    schedule: LearningRateScheduleName | None = None
-    """From the peak on, over the length of the run and after its warm-up."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Decays of Adam's moments."""
-    weight_decay: float | None = None
-    start: int = 0
-    """Steps of the run for which it stands still."""
-    stage: tuple[int, int] | None = None
-    """The only steps of the run in which it moves, from the first to before the second; its
-    schedule is along these. None: all from ``start`` on."""
-    steps: int = 1
-    """Its steps in each of the run: those before the last are taken on the same batch, alone."""
-
-    def moves(self, step: int) -> bool:
-        """Whether it moves after so many steps of the run."""
-        first, end = self.stage or (self.start, sys.maxsize)
-        return first <= step < end
-
-
-def in_two_stages(
-    players: Mapping[str, Player], second: Player, steps: int, share: float
-) -> dict[str, Player]:
-    """Players of which all stand still at the end of a run, where one more is trained alone.
-
-    Args:
-        players: of the first stage.
-        second: the one more.
-        steps: of the run.
-        share: of them that are the second stage; either has one at least where there are two.
-    """
-    border = min(max(1, steps - round(share * steps)), max(1, steps - 1))
-    first = {name: replace(each, stage=(each.start, border)) for name, each in players.items()}
-    return {**first, PRIOR: replace(second, stage=(border, steps))}
+from distvae.players import MODEL, Gather, Player, Pressure, RunFacts, alone
+from distvae.terms import Term, View, terms_of
 
 
 @dataclass(frozen=True)
@@ -102,6 +36,13 @@ class Loss:
     """Further scalars worth logging, by name."""
     others: Mapping[str, Tensor] = field(default_factory=dict)
     """What each other player minimizes, scalars by its name."""
+    parameters: Tensor | None = None
+    """What the decoder made, ``[B, P, ...]``, or ``[B, K, P, ...]`` of K draws, for terms to look
+    at; none where they cannot."""
+
+    def plus(self, penalty: Tensor, extras: Mapping[str, Tensor], **others: Tensor) -> "Loss":
+        """The same with a penalty more, these extras, and what other players minimize."""
+        return replace(self, loss=self.loss + penalty, extras=extras, others=others)
 
     def total(self, players: Sequence[str]) -> Tensor:
         """The sum of what these players minimize; each term has a gradient for its own alone."""
@@ -139,25 +80,6 @@ def _numbers(loss: Loss) -> Tensor:
     return torch.stack([*means, *loss.extras.values(), *loss.others.values()])
 
 
-@dataclass(frozen=True)
-class RunFacts:
-    """What an objective knows of its run."""
-
-    config: ObjectiveConfig
-    """Nothing left out."""
-    levels: tuple[Level, ...]
-    """Of the latents."""
-    infer_dim: int
-    """Length of the noise vector that drawing from the posterior takes."""
-    noise_dim: int
-    """The same of the prior."""
-    dims: int
-    """Pixels and channels of an image."""
-    images: int
-    """Images of the training split."""
-    gather: Gather = alone
-
-
 class Objective(nn.Module):
     """A loss for each player: the model, and perhaps networks that are trained beside it.
 
@@ -165,17 +87,25 @@ class Objective(nn.Module):
     that holds its network. All losses come from one pass and their sum has one backward pass, so a
     loss takes what is another player's without its gradient: a network as :func:`frozen`, latents
     and images detached.
+
+    To any objective terms may be added that look at what the decoder made: :mod:`distvae.terms`.
     """
 
-    compiles: ClassVar[bool] = True
+    compiles: bool = True
     """Whether its gradient is that of its value, all a compiler can know of it."""
-    captures: ClassVar[bool] = True
+    captures: bool = True
     """Whether a step with it can be repeated by the device alone, without a look at its numbers."""
 
     def __init__(self, facts: RunFacts) -> None:
         super().__init__()
         self.facts = facts
         self.players: dict[str, Player] = {MODEL: Player()}
+        self.terms: dict[str, Term] = terms_of(facts)
+        for name, term in self.terms.items():
+            self.add_module(name, term)
+            self.compiles = self.compiles and term.compiles
+            if term.player is not None:
+                self.players[name] = term.player
 
     @property
     def draws(self) -> int | None:
@@ -188,17 +118,52 @@ class Objective(nn.Module):
         return self.facts.infer_dim
 
     def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
-        """The losses of a batch.
+        """The losses of a batch, with what the terms add.
 
         Args:
             model: what is trained.
             batch: examples and the noise of as many draws as :attr:`draws` says.
             pressure: what the schedules say of the step.
         """
+        loss = self.losses(model, batch, pressure)
+        if not self.terms:
+            return replace(loss, parameters=None)
+        return self._with_terms(loss, model, batch, pressure)
+
+    def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+        """The objective's own losses, and what the decoder made where terms may look at it."""
         raise NotImplementedError
 
+    def begin(self, players: Collection[str]) -> None:
+        """Told before steps who moves in them."""
+        for name, term in self.terms.items():
+            term.moves = name in players
+
+    def _with_terms(self, loss: Loss, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+        """Each term in turn; what one adds is reconstruction to those after it."""
+        assert loss.parameters is not None
+        parameters = loss.parameters
+        if parameters.dim() > batch.stored.dim():  # of several draws
+            parameters = parameters.flatten(0, 1)
+        reconstruction = loss.distortion.mean()
+        if self.facts.config.reduction == "mean":
+            reconstruction = reconstruction / self.facts.dims
+        images = model.domain.to_expected_input(batch.stored)
+        with full_precision(images.device.type):
+            means = model.likelihood.mean(parameters)
+        total, extras, others = loss.loss, dict(loss.extras), dict(loss.others)
+        for name, term in self.terms.items():
+            view = View(images, means, reconstruction, model.decoder.last, pressure)
+            added = term(view)
+            reconstruction = reconstruction + added.loss
+            total = total + added.loss
+            extras |= added.extras
+            if added.own is not None:
+                others[name] = added.own
+        return Loss(total, loss.distortion, loss.rate, extras, others)
+
     def bound(self, terms: Terms, pressure: Pressure) -> Loss:
-        """The weighted bound, to which most objectives add a term."""
+        """The weighted bound, to which most objectives add a penalty."""
         return negative_elbo(terms, pressure.kl_weight, self.facts.config, self.facts.dims)
 
 
@@ -254,7 +219,7 @@ def negative_elbo(
     penalties = [draw.penalty for draw in terms.draws if draw.penalty is not None]
     if penalties:
         loss = loss + total(penalties).mean()
-    return Loss(loss, distortion, rate, rates_by_level(terms))
+    return Loss(loss, distortion, rate, rates_by_level(terms), parameters=terms.parameters)
 
 
 def rates_by_level(terms: Terms) -> dict[str, Tensor]:

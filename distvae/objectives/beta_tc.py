@@ -17,8 +17,9 @@ from torch import Tensor
 from distvae.batch import Batch
 from distvae.distributions import full_precision, log_normal
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Pressure, RunFacts, base_of, one_draw
+from distvae.objectives.base import Loss, Objective, base_of, one_draw
 from distvae.parts import INDEPENDENT, MOMENTS, ONE_LEVEL, WHOLE_BATCH, Need, Part
+from distvae.players import Pressure, RunFacts
 from distvae.values import NotNegative
 
 
@@ -28,6 +29,7 @@ class BetaTCPart(Part):
 
     name = "beta_tc"
     builds = "BetaTC"
+    traits = ("takes_terms", "adds_distortion")
     needs = (
         INDEPENDENT,
         MOMENTS,
@@ -57,7 +59,7 @@ class BetaTC(Objective):
         super().__init__(facts)
         self.own = facts.config.of(BetaTCPart)
 
-    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+    def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound plus beta - 1 times the total correlation, all under the KL weight."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
@@ -74,7 +76,7 @@ class BetaTC(Objective):
                 "dimension_rate": (dimensions - log_normal(z, 0.0, 0.0)).sum(1).mean(),
             }
         pressed = pressure.kl_weight * (beta - 1.0) * total_correlation
-        return Loss(bound.loss + pressed, bound.distortion, bound.rate, extras)
+        return bound.plus(pressed, extras)
 
 
 def log_aggregate(

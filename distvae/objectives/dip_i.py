@@ -15,8 +15,9 @@ from torch import Tensor
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Pressure, RunFacts, base_of
+from distvae.objectives.base import Loss, Objective, base_of
 from distvae.parts import INDEPENDENT, MOMENTS, ONE_LEVEL, WHOLE_BATCH, Part
+from distvae.players import Pressure, RunFacts
 from distvae.values import NotNegative
 
 
@@ -26,6 +27,7 @@ class DipIPart(Part):
 
     name = "dip_i"
     builds = "DipI"
+    traits = ("takes_terms", "adds_distortion")
     needs = (INDEPENDENT, MOMENTS, ONE_LEVEL, *WHOLE_BATCH)
 
     penalty: NotNegative | None = None
@@ -55,7 +57,7 @@ class DipI(Objective):
         centred = mean - mean.mean(0)
         return centred.T @ centred / (len(mean) - 1)
 
-    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+    def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound plus the two penalties."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
@@ -69,4 +71,4 @@ class DipI(Objective):
         assert own.dip_diagonal is not None
         pressed = own.penalty * off_diagonal + own.dip_diagonal * distance
         extras = {"off_diagonal": off_diagonal, "diagonal_distance": distance}
-        return Loss(bound.loss + pressed, bound.distortion, bound.rate, extras)
+        return bound.plus(pressed, extras)

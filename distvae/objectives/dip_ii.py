@@ -23,6 +23,7 @@ class DipIIPart(Part):
 
     name = "dip_ii"
     builds = "DipII"
+    traits = ("takes_terms", "adds_distortion")
     needs = (INDEPENDENT, MOMENTS, ONE_LEVEL, *WHOLE_BATCH)
 
     penalty: NotNegative | None = None

@@ -8,9 +8,10 @@ from typing import Any
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Pressure, one_draw
+from distvae.objectives.base import Loss, one_draw
 from distvae.objectives.iwae import Iwae, log_weights, weighed
 from distvae.parts import ONE_LEVEL, WEIGHS, Need, Part
+from distvae.players import Pressure
 
 
 class DregPart(Part):
@@ -45,7 +46,7 @@ class Dreg(Iwae):
 
     compiles = False
 
-    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+    def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The value of ``iwae`` with another gradient."""
         terms = model.terms(batch, self.draws, densities=True)
         draw = one_draw(terms)

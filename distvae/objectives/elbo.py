@@ -7,8 +7,9 @@ from typing import Any
 
 from distvae.batch import Batch
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Pressure, negative_elbo
+from distvae.objectives.base import Loss, Objective, negative_elbo
 from distvae.parts import Part
+from distvae.players import Pressure
 
 
 class ElboPart(Part):
@@ -16,7 +17,7 @@ class ElboPart(Part):
 
     name = "elbo"
     builds = "Elbo"
-    traits = ("held_rate",)
+    traits = ("held_rate", "takes_terms", "adds_distortion")
     usual = True
 
     def left_out(self) -> dict[str, Any]:
@@ -33,7 +34,7 @@ class Elbo(Objective):
         samples = self.facts.config.importance_samples
         return None if samples == 1 else samples
 
-    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+    def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """Distortion plus weighted rate."""
         terms = model.terms(batch, self.draws)
         config, dims, gather = self.facts.config, self.facts.dims, self.facts.gather

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Player, Pressure, RunFacts, frozen, one_draw
+from distvae.objectives.base import Loss, Objective, frozen, one_draw
 from distvae.parts import INDEPENDENT, ONE_LEVEL, WHOLE_BATCH, Part
+from distvae.players import Player, Pressure, RunFacts
 from distvae.values import LARGEST, Decay, NotNegative, Positive, Widths, Within
 
 
@@ -26,6 +27,7 @@ class FactorPart(Part):
 
     name = "factor"
     builds = "Factor"
+    traits = ("takes_terms", "adds_distortion")
     needs = (INDEPENDENT, ONE_LEVEL, *WHOLE_BATCH)
 
     penalty: NotNegative | None = None
@@ -77,7 +79,7 @@ class Factor(Objective):
         self.discriminator = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
         self.players["discriminator"] = player(self.own)
 
-    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+    def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The model's loss and the discriminator's."""
         terms = model.terms(batch)
         bound = self.bound(terms, pressure)
@@ -87,9 +89,9 @@ class Factor(Objective):
             z = self.facts.gather(one_draw(terms).z)
             total_correlation = frozen(self.discriminator)(z).mean()
             own = discriminator_loss(self.discriminator, z.detach())
-        loss = bound.loss + penalty * pressure.heard * total_correlation
+        heard = pressure.since(self.players["discriminator"].start)
         extras = {"total_correlation": total_correlation, "discriminator_loss": own}
-        return Loss(loss, bound.distortion, bound.rate, extras, {"discriminator": own})
+        return bound.plus(penalty * heard * total_correlation, extras, discriminator=own)
 
 
 def player(own: FactorPart) -> Player:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from distvae.batch import Batch
 from distvae.models import VAE, Terms
-from distvae.objectives.base import Loss, Objective, Pressure, rates_by_level
+from distvae.objectives.base import Loss, Objective, rates_by_level
 from distvae.parts import WEIGHS, Part
+from distvae.players import Pressure
 
 
 class IwaePart(Part):
@@ -20,6 +21,7 @@ class IwaePart(Part):
 
     name = "iwae"
     builds = "Iwae"
+    traits = ("takes_terms",)
     needs = (WEIGHS,)
 
     def left_out(self) -> dict[str, Any]:
@@ -39,7 +41,7 @@ class Iwae(Objective):
         """K, be it one."""
         return self.facts.config.importance_samples
 
-    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+    def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound; distortion and rate are means over the draws."""
         terms = model.terms(batch, self.draws, densities=True)
         return weighed(terms, log_weights(terms, terms.log_q, pressure.kl_weight))
@@ -54,4 +56,5 @@ def weighed(terms: Terms, log_weight: Tensor) -> Loss:
     """The bound of log-weights ``[B, K]``; distortion and rate are means over the draws."""
     bound = torch.logsumexp(log_weight, 1) - math.log(log_weight.shape[1])
     distortion, rate = -terms.log_likelihood.mean(1), terms.rate.sum(1)
-    return Loss(-bound.mean(), distortion, rate, rates_by_level(terms))
+    levels = rates_by_level(terms)
+    return Loss(-bound.mean(), distortion, rate, levels, parameters=terms.parameters)

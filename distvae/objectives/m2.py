@@ -17,8 +17,9 @@ from distvae.conditions import Conditions, Context
 from distvae.distributions import full_precision
 from distvae.models import VAE
 from distvae.networks.classifier import Classifier
-from distvae.objectives.base import Loss, Objective, Pressure, RunFacts
+from distvae.objectives.base import Loss, Objective
 from distvae.parts import WEIGHS, WHOLE_BATCH, Need, Part
+from distvae.players import Pressure, RunFacts
 from distvae.values import NotNegative
 
 START = 0.1
@@ -89,7 +90,7 @@ class M2(Objective):
         """For the latents, then for the direction."""
         return self.facts.infer_dim + (self.facts.dims if self.own.smoothness else 0)
 
-    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+    def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound, the cross-entropy and the divergence."""
         classifier, conditions = model.classifier, batch.conditions
         assert classifier is not None

@@ -16,8 +16,9 @@ from torch import Tensor
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, Pressure, RunFacts, one_draw
+from distvae.objectives.base import Loss, Objective, one_draw
 from distvae.parts import ONE_LEVEL, WHOLE_BATCH, Part
+from distvae.players import Pressure, RunFacts
 from distvae.values import NotNegative
 
 
@@ -27,6 +28,7 @@ class MmdPart(Part):
 
     name = "mmd"
     builds = "Mmd"
+    traits = ("takes_terms", "adds_distortion")
     needs = (ONE_LEVEL, *WHOLE_BATCH)
 
     penalty: NotNegative | None = None
@@ -59,7 +61,7 @@ class Mmd(Objective):
         """Enough for either."""
         return max(self.facts.infer_dim, self.facts.noise_dim)
 
-    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+    def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound plus the discrepancy between the batch's latents and draws of the prior."""
         of_posterior, of_prior = batch.noise.unbind(1)
         terms = model.terms(batch._replace(noise=of_posterior[:, : self.facts.infer_dim]))
@@ -71,9 +73,7 @@ class Mmd(Objective):
             z = one_draw(terms).z
             (drawn,) = model.latents.draw(of_prior[:, : self.facts.noise_dim], context)
             discrepancy = mmd(gather(z), gather(drawn))
-        return Loss(
-            bound.loss + penalty * discrepancy, bound.distortion, bound.rate, {"mmd": discrepancy}
-        )
+        return bound.plus(penalty * discrepancy, {"mmd": discrepancy})
 
 
 def mmd(first: Tensor, second: Tensor) -> Tensor:

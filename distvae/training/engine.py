@@ -5,7 +5,6 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions.
 
 import copy
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,23 +26,14 @@ from distvae.draws.philox import Stream
 from distvae.draws.steps import NoiseSource
 from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
-from distvae.objectives import (
-    MODEL,
-    OBJECTIVES,
-    PRIOR,
-    Objective,
-    Player,
-    Pressure,
-    RunFacts,
-    in_two_stages,
-)
+from distvae.objectives import MODEL, PRIOR, Pressure
 from distvae.schedules import Parts, steps_of, whole
 from distvae.training.capture import Graphs, use_own_stream
+from distvae.training.objective import build_objective
 from distvae.training.plan import State
 from distvae.training.sharding import shards_model
 from distvae.training.transfer import Origin
 from distvae.training.update import LossOf, Update, autograd_update, loss_function
-from distvae.training.world import gather_rows
 from distvae.training.wrapping import Training, Wrapped, wrap
 
 
@@ -173,7 +163,7 @@ def build_engine(
     images = ResidentImages.from_split(data.train)
     model = _fresh_model(config, data, images, origin)
     train_images, order = _train_images(data, images, config, accelerator)
-    objective = _objective(config, data, model, accelerator, steps_per_epoch)
+    objective = build_objective(config, data, model, accelerator, steps_per_epoch)
     averaged = copy.deepcopy(model).requires_grad_(False).to(device) if optim.ema else None
     wrapped = wrap(model, averaged, objective, optim, accelerator)
     loss_of = loss_function(config, device.type)
@@ -238,28 +228,6 @@ def _fresh_model(
     return model
 
 
-def _objective(
-    config: TrainConfig, data: ImageData, model: VAE, accelerator: Accelerator, steps: int
-) -> Objective:
-    """By which the model is trained, with the players of a run of so many steps an epoch."""
-    objective = OBJECTIVES[config.objective.objective](
-        RunFacts(
-            config.objective,
-            levels=model.latents.levels,
-            infer_dim=model.latents.infer_dim,
-            noise_dim=model.latents.noise_dim,
-            dims=math.prod(data.shape),
-            images=data.train_images,
-            gather=gather_rows(accelerator),
-        )
-    )
-    second = model.latents.second_stage
-    if second is not None:
-        player, total = Player(learning_rate=second.learning_rate), steps_of(config.optim, steps)
-        objective.players = in_two_stages(objective.players, player, total, second.share)
-    return objective
-
-
 def _settle_buckets(engine: Engine) -> None:
     """One backward pass for nothing, after which DDP keeps the order in which it sums gradients.
 
@@ -267,7 +235,7 @@ def _settle_buckets(engine: Engine) -> None:
     sums are rounded, so a resumed run would take its first step otherwise than one never stopped.
     """
     batch = engine.probe_batches()[0]
-    pressure = Pressure(*torch.ones(3, device=engine.accelerator.device))
+    pressure = Pressure(*torch.ones(len(Pressure._fields), device=engine.accelerator.device))
     loss = engine.loss_of(engine.wrapped.forward, batch, pressure).total((MODEL,))
     loss.backward()  # type: ignore[no-untyped-call]
     engine.trained.optimizer.zero_grad()

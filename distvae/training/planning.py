@@ -12,7 +12,7 @@ from distvae.objectives import MODEL
 from distvae.schedules import capacity, kl_weight
 from distvae.training.engine import Engine
 from distvae.training.plan import Plan, Rows, table_of
-from distvae.training.players import Turn, heard, learning_rates, same_turns, turns
+from distvae.training.players import Turn, learning_rates, same_turns, turns
 
 
 def make_plan(
@@ -81,7 +81,7 @@ def _numbers(
     yield 1.0 - min(optim.ema, (1 + step) / (10 + step))
     yield kl_weight(objective, step, per_epoch)
     yield capacity(objective, step, per_epoch)
-    yield heard(players, step)
+    yield float(step)
     rates = learning_rates(players, engine.parts, step, optim.peak_rate)
     betas = {name: player.betas for name, player in players.items()}
     for turn in taken:

@@ -49,11 +49,6 @@ def learning_rates(
     }
 
 
-def heard(players: Mapping[str, Player], step: int) -> float:
-    """Weight of what the other players tell the model: 0 before all have started, then 1."""
-    return float(all(step >= player.start for player in players.values()))
-
-
 def average_gradients(parameters: Sequence[Tensor], processes: int) -> None:
     """Average the gradients of a network that every process holds whole, in one exchange.
 

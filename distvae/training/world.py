@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distvae.checkpoint import Trained, optimizer_tensors
 from distvae.errors import DistvaeError
-from distvae.objectives.base import alone
+from distvae.players import Across, alone
 
 Result = TypeVar("Result")
 _SAME_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -115,6 +115,20 @@ def gather_rows(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
         return everywhere
 
     return gather
+
+
+def average_of(accelerator: Accelerator) -> Across:
+    """The mean over processes of what each has, without gradients; it is of one shape on all."""
+    if accelerator.num_processes == 1:
+        return alone
+
+    def average(own: Tensor) -> Tensor:
+        total = own.detach().clone()
+        torch.distributed.all_reduce(total)
+        total /= accelerator.num_processes
+        return total
+
+    return average
 
 
 class _GatherRows(torch.autograd.Function):

@@ -44,6 +44,7 @@ class Training(nn.Module):
     def begin(self, turns: Sequence[Turn]) -> None:
         """Told before steps who moves in them."""
         self.model.latents.begin(all(MODEL not in turn for turn in turns))
+        self.objective.begin({name for turn in turns for name in turn})
 
     def parts(self) -> dict[str, nn.Module]:
         """What each player trains; of the model what no other does."""

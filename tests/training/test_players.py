@@ -251,9 +251,9 @@ class WithCritic(Elbo):
         self.critic = nn.Linear(facts.infer_dim, 1)
         self.players["critic"] = Player(0.03, weight_decay=0.5, start=1, steps=2)
 
-    def forward(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
+    def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound less what the critic says, and how far that is from 1."""
-        loss, z = super().forward(model, batch, pressure), model.terms(batch).draws[0].z
+        loss, z = super().losses(model, batch, pressure), model.terms(batch).draws[0].z
         rival = (self.critic(z.detach()) - 1).square().mean()
         pressed = loss.loss - 10.0 * frozen(self.critic)(z).mean()
         return dataclasses.replace(loss, loss=pressed, others={"critic": rival})

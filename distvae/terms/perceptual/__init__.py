@@ -1,0 +1,1 @@
+"""Likenesses of images that are added to an objective."""

@@ -1,0 +1,36 @@
+"""The objective of a run, with its terms and the players that they train."""
+
+import math
+
+from accelerate import Accelerator
+
+from distvae.config import TrainConfig
+from distvae.data.image_data import ImageData
+from distvae.models import VAE
+from distvae.objectives import OBJECTIVES, Objective, Player, RunFacts, in_two_stages
+from distvae.schedules import steps_of
+from distvae.training.world import average_of, gather_rows
+
+
+def build_objective(
+    config: TrainConfig, data: ImageData, model: VAE, accelerator: Accelerator, steps: int
+) -> Objective:
+    """By which the model is trained, with the players of a run of so many steps an epoch."""
+    objective = OBJECTIVES[config.objective.objective](
+        RunFacts(
+            config.objective,
+            levels=model.latents.levels,
+            infer_dim=model.latents.infer_dim,
+            noise_dim=model.latents.noise_dim,
+            dims=math.prod(data.shape),
+            images=data.train_images,
+            gather=gather_rows(accelerator),
+            average=average_of(accelerator),
+            shape=tuple(data.shape),
+        )
+    )
+    second = model.latents.second_stage
+    if second is not None:
+        player, total = Player(learning_rate=second.learning_rate), steps_of(config.optim, steps)
+        objective.players = in_two_stages(objective.players, player, total, second.share)
+    return objective
