@@ -25,7 +25,7 @@ Train, and use what was trained, in Python as in a notebook (docs/python.md)::
     run.model, run.metrics, run.samples(label=7, n=16)
     run.embed(images), run.score(images), run.report()  # all tools of ``distvae --help``
 
-- ``train``, ``open``: give a ``TrainedRun``, a run in its folder.
+- ``train``, ``open``: give a ``TrainedRun``, a run in its folder. ``sweep`` trains several.
 - ``VAE``, ``ConditionalVAE``: the model, an ``nn.Module`` composed of parts.
 - ``noise``, ``loss``, ``optimizer``: what a training loop of one's own needs beside it.
 - ``ModelConfig``: which parts; ``TrainConfig``: all settings of a run.
@@ -51,6 +51,7 @@ if _typing.TYPE_CHECKING:
     from distvae.own_loop import loss as loss
     from distvae.own_loop import noise as noise
     from distvae.own_loop import optimizer as optimizer
+    from distvae.swept import sweep as sweep
 
 __version__ = "0.1.0"
 
@@ -67,6 +68,7 @@ _HOME = {
     "noise": "distvae.own_loop",
     "loss": "distvae.own_loop",
     "optimizer": "distvae.own_loop",
+    "sweep": "distvae.swept",
 }
 
 

@@ -66,6 +66,31 @@ def taken(kind: type[Any], keywords: Mapping[str, Any], call: str) -> dict[str, 
     return values
 
 
+def spelled(kind: type[Any], keywords: Mapping[str, Any], call: str) -> list[str]:
+    """The words of a command line that say what keywords say; as :func:`filled` reads them."""
+    known = _known(kind())
+    words = []
+    for name, value in taken(kind, keywords, call).items():
+        flag = known[name].flag
+        word = flag.names[0]
+        if flag.form is None:
+            words.append(word if value else f"--no-{word.removeprefix('--')}")
+        else:
+            words.append(f"{word}={written(value)}")
+    return words
+
+
+def written(value: Any) -> str:
+    """The value of a flag as a command line has it.
+
+    >>> written((256, 128)), written(True), written(None)
+    ('256,128', 'on', 'None')
+    """
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
 def signature(kind: type[Any], first: str) -> inspect.Signature:
     """That of a call whose keywords are the flags of a dataclass, with their defaults.
 

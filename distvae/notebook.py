@@ -83,19 +83,20 @@ def train(
         if outcome.idle:
             say(f"{run.folder} is finished: nothing was done. run.resume(epochs=...) goes on")
     if outcome.signal_name is not None:
-        _stopped(outcome.signal_name, run)
+        again = f"distvae.open({str(run.folder)!r}).resume()"
+        stopped(
+            outcome.signal_name,
+            f"a checkpoint is written. run.resume() goes on exactly from it; later, {again}",
+        )
     return run
 
 
 train.__signature__ = signature(Train, "data")  # type: ignore[attr-defined]
 
 
-def _stopped(name: str, run: "TrainedRun") -> None:
-    """Say that a run was stopped; but for Ctrl-C of a person who is there, let the signal act."""
-    say(
-        f"{name}: a checkpoint is written. run.resume() goes on exactly from it; later, "
-        f"distvae.open({str(run.folder)!r}).resume()"
-    )
+def stopped(name: str, told: str) -> None:
+    """Say how to go on after a signal; but for Ctrl-C of a person who is there, let it act."""
+    say(f"{name}: {told}")
     there = in_kernel() or hasattr(sys, "ps1")
     main = threading.current_thread() is threading.main_thread()
     if main and not (there and name == signal.SIGINT.name):

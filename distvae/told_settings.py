@@ -8,6 +8,7 @@ from typing import Any
 from distvae.card import OF_THE_MACHINE
 from distvae.config import TrainConfig, unusual
 from distvae.flags import Flag, groups_of
+from distvae.keywords import written
 from distvae.runs import without_folders
 
 LEFT_OUT = "left out"
@@ -32,13 +33,7 @@ def told(setting: str, value: Any) -> str:
     """The value of a setting, as its flag has it; of data without the folders of this machine."""
     if value is None or value in ((), []):
         return LEFT_OUT
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if setting == "data":
-        return without_folders(str(value))
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ",".join(map(str, value))
-    return str(value)
+    return without_folders(str(value)) if setting == "data" else written(value)
 
 
 def as_flag(setting: str, value: Any) -> str:

@@ -91,6 +91,7 @@ FLOORS = [
     ["completion"],
     ["samples", "own_loop"],
     ["notebook"],
+    ["swept"],
     ["cli"],
     ["__main__"],
 ]

@@ -51,7 +51,7 @@ SIGNATURES = {
 }
 NAMES = {
     *("VAE", "ConditionalVAE", "DistvaeError", "ModelConfig", "TrainConfig", "TrainedRun"),
-    *("__version__", "loss", "noise", "open", "optimizer", "train"),
+    *("__version__", "loss", "noise", "open", "optimizer", "sweep", "train"),
 }
 
 
@@ -67,7 +67,10 @@ def test_public_names_stay() -> None:
         else:
             assert str(found) == told, name
         assert inspect.getdoc(thing)
-    assert set(TrainConfig().to_flat()) < set(inspect.signature(distvae.train).parameters)
+    training = set(inspect.signature(distvae.train).parameters)
+    assert set(TrainConfig().to_flat()) < training
+    swept = set(inspect.signature(distvae.sweep).parameters)
+    assert swept - training == {"set", "jobs", "by", "select"}
     assert (CHECKOUT / "distvae/py.typed").is_file()
 
 

@@ -2,19 +2,23 @@
 
 import csv
 import math
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas
 import psutil  # type: ignore[import-untyped, unused-ignore]
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import spearmanr
 
+import distvae
 from distvae.errors import DistvaeError
 from distvae.sweeps.grid import points, read_settings
 from distvae.sweeps.picture import axes_of
@@ -117,6 +121,57 @@ def test_an_interrupted_sweep_says_how_to_go_on(
     assert "distvae sweep --data" in said
     for log in logs:
         assert list((log.parent / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.slow
+def test_a_sweep_from_python_of_arrays(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One run fails at first; the same call goes on, and the numbers are those of sweep.csv."""
+    random = np.random.default_rng(3)
+    data = random.integers(0, 256, (40, 8, 8), np.uint8), random.integers(0, 2, 40)
+    blocked = here / "runs/arrays-cvae-sweep/latent-dim=2_hidden=16-8"  # by a file of mine
+    blocked.mkdir(parents=True)
+    (blocked / "notes.txt").write_text("mine")
+    sets = {"latent_dim": np.array([2, 3]), "hidden": [(16, 8)]}
+    asked: dict[str, Any] = {"batch_size": 12, "max_steps": 3, "threads": 1, "quiet": True}
+    with pytest.raises(DistvaeError, match="1 of 1 runs failed"):
+        distvae.sweep(data, set={**sets, "latent_dim": 2}, **asked)
+    found = distvae.sweep(data, set=sets, jobs=2, **asked)
+    assert "1 of 2 runs failed (latent-dim=2_hidden=16-8)" in capfd.readouterr().err
+    assert "failed" in found[0]["state"]
+    assert found.best is not None
+    assert str(found.best.folder) == found[1]["run"]
+    assert found.best.config.model.hidden == found[1]["hidden"] == (16, 8)
+    (blocked / "notes.txt").unlink()
+    before = listing(found.best.folder)
+    found = distvae.sweep(data, set=sets, **asked)
+    table = pandas.DataFrame(found)
+    assert listing(Path(table.run[1])) == before
+    assert list(table.state) == ["done", "done"]
+    assert list(table.latent_dim) == [2, 3]
+    written = rows_of(found.folder)
+    assert [float(row["elbo"]) for row in written] == list(table.elbo)
+    best = table.run[table.elbo.idxmax()]
+    assert best in (found.folder / "sweep.md").read_text()
+    assert "data:image/png;base64," in found._repr_html_()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({}, "at least one --set"),
+        ({"set": {"beta": []}}, "at least one --set"),
+        ({"set": {"betta": [1]}}, "Did you mean beta?"),
+        ({"set": {"beta": [1, "x"]}}, "expected a number"),
+        ({"set": "beta=1,x"}, "beta=x is refused"),
+        ({"set": "beta=1,2", "resume": True}, "takes no --resume"),
+        ({"set": ["beta=1,2"], "epoch": 2}, "Did you mean epochs?"),
+    ],
+)
+def test_a_call_is_refused_as_the_command_is(here: Path, flags: Any, told: str) -> None:
+    with pytest.raises(DistvaeError, match=re.escape(told)):
+        distvae.sweep("mnist", **flags)
+    assert not list(here.iterdir())
 
 
 def test_flags_are_refused_before_anything_is_made(command: Command, tmp_path: Path) -> None:

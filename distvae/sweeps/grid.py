@@ -36,10 +36,9 @@ def read_settings(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     Raises:
         DistvaeError: a text has another form, or its flag is unknown or no matter of a sweep.
     """
-    known, found = _flags(), dict[str, tuple[str, ...]]()
+    found = dict[str, tuple[str, ...]]()
     for text in texts:
         name, equals, values = text.partition("=")
-        name = name.strip().removeprefix("--").replace("_", "-")
         parted = [each.strip() for each in values.split(";" if ";" in values else ",")]
         if not equals or not all(parted):
             raise DistvaeError(
@@ -47,16 +46,28 @@ def read_settings(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
                 "expected a flag of distvae train and its values",
                 "As in: --set beta=1,2,4",
             )
-        if name not in known or name in OWN:
-            why = "it is the same for all runs" if name in OWN else "distvae train has no such flag"
-            near = "" if name in OWN else nearest(name, [each for each in known if each not in OWN])
-            raise DistvaeError(f"--set {name} is not possible", why, near)
+        name = flag_named(name)
         if name in found:
             raise DistvaeError(
                 f"--set {name} was given twice", f"name all its values in one: {text}"
             )
         found[name] = tuple(dict.fromkeys(parted))
     return found
+
+
+def flag_named(name: str) -> str:
+    """A flag of `distvae train` that may be set, by its name or its keyword.
+
+    Raises:
+        DistvaeError: there is none, or it is no matter of a sweep.
+    """
+    name = name.strip().removeprefix("--").replace("_", "-")
+    known = _flags()
+    if name in known and name not in OWN:
+        return name
+    why = "it is the same for all runs" if name in OWN else "distvae train has no such flag"
+    near = "" if name in OWN else nearest(name, [each for each in known if each not in OWN])
+    raise DistvaeError(f"--set {name} is not possible", why, near)
 
 
 def points(settings: dict[str, tuple[str, ...]], common: Sequence[str]) -> list[Point]:
@@ -69,10 +80,10 @@ def points(settings: dict[str, tuple[str, ...]], common: Sequence[str]) -> list[
     Raises:
         DistvaeError: there are none or too many, or a run would be refused.
     """
-    if not settings:
+    if not settings or not all(settings.values()):
         raise DistvaeError(
             "distvae sweep needs to know what differs",
-            "expected at least one --set NAME=VALUE,...",
+            "expected at least one --set NAME=VALUE,VALUE",
             "As in: distvae sweep --set beta=1,2,4 --set seed=0,1,2",
         )
     count = 1

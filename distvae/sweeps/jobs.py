@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Job:
 
 
 class Stopped(Exception):
-    """The sweep was told to stop; its processes have ended."""
+    """The sweep was told to stop, by the signal that it names; its processes have ended."""
 
 
 def run_jobs(
@@ -67,7 +68,7 @@ def run_jobs(
                     running.append(job)
                 if told:
                     _stop(running, told)
-                    raise Stopped
+                    raise Stopped(signal.Signals(told[0]).name)
                 for job in running:
                     _advance(job, count)
                 for job in [job for job in running if job.code is not None]:
@@ -139,8 +140,11 @@ def _stop(running: Sequence[Job], told: list[int]) -> None:
 
 @contextlib.contextmanager
 def _noticing() -> Iterator[list[int]]:
-    """Gives a list to which SIGINT and SIGTERM are added as they come."""
+    """Gives a list to which SIGINT and SIGTERM are added as they come, in the main thread."""
     told: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
 
     def note(number: int, frame: FrameType | None) -> None:
         told.append(number)

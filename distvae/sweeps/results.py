@@ -117,12 +117,16 @@ def rows_for_people(results: Sequence[Result], by: str) -> list[tuple[str, ...]]
     return [(*settings, *map(heading, numbers), "run"), *rows]
 
 
+def names_of_numbers(results: Sequence[Result]) -> list[str]:
+    """Of all numbers that any run has, but for what has the name of a setting."""
+    taken = {name.replace("-", "_") for name in results[0].point.values}
+    known = dict.fromkeys(name for each in results for name in each.numbers)
+    return [name for name in known if "/" not in name and name not in taken]
+
+
 def rows_for_programs(results: Sequence[Result]) -> tuple[list[str], list[list[object]]]:
     """A header and rows of all settings and numbers, in the order of the sweep."""
-    settings = list(results[0].point.values)
-    taken = {name.replace("-", "_") for name in settings}
-    known = dict.fromkeys(name for each in results for name in each.numbers)
-    names = [name for name in known if "/" not in name and name not in taken]
+    settings, names = list(results[0].point.values), names_of_numbers(results)
     rows: list[list[object]] = [
         [
             str(each.folder),
