@@ -28,6 +28,8 @@ class Rule(NamedTuple):
 
     def broken(self, settings: Mapping[str, Any]) -> bool:
         """Whether these settings break it; a setting that is not there breaks nothing."""
+        if self.name not in settings:
+            return False
         value = settings[self.name]
         demands = value not in OFF if self.values is None else value in self.values
         if not demands or self.other not in settings or settings[self.other] in self.fitting:
@@ -96,6 +98,11 @@ RULES = (*_of_parts(), *_of_shared())
 def misfit(settings: Mapping[str, Any]) -> Rule | None:
     """The first rule that settings, by name, break."""
     return next((rule for rule in RULES if rule.broken(settings)), None)
+
+
+def first_fitting(settings: Mapping[str, Any], name: str, values: Sequence[str]) -> str:
+    """The first of the values of a setting that breaks no rule with the others, else the first."""
+    return next((one for one in values if not misfit({**settings, name: one})), values[0])
 
 
 def refuse_misfits(settings: Mapping[str, Any], choices: Mapping[str, Sequence[str]]) -> None:

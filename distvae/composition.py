@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from distvae.attributes import LABEL, Attribute, is_label, label_attribute, labels_counted
 from distvae.batch import Batch
+from distvae.combinations import first_fitting
 from distvae.conditions import Conditioner, Context
 from distvae.config import ModelConfig
 from distvae.distributions import full_precision, wide
@@ -89,9 +90,9 @@ class Composition(nn.Module):
         super().__init__()
         self.attributes = tuple(attributes) or label_attribute(label_names)
         usual = model.prior or usual_prior(model, self.attributes)
-        model = dataclasses.replace(
-            model, network=model.network or "mlp", hidden=model.widths, prior=usual
-        )
+        space = {"latent_space": model.latent_space}
+        network = model.network or first_fitting(space, "network", ("mlp", "fcn"))
+        model = dataclasses.replace(model, network=network, hidden=model.widths, prior=usual)
         self.config = model
         self.domain = domain_of(example, binarize)
         one = is_label(self.attributes) and self.attributes[0].name == LABEL
@@ -100,7 +101,7 @@ class Composition(nn.Module):
             refuse_twins(each.labels, "this model")
         self.conditioner = Conditioner(self.attributes)
         given = self.conditioner.shape
-        encoder, decoder = NETWORKS[model.network or "mlp"]
+        encoder, decoder = NETWORKS[network]
         self.likelihood = LIKELIHOODS[model.likelihood or "bernoulli"](model, self.domain)
         prior = build_prior(model, given, self.domain, self.posterior)
         self.encoder = encoder(model, self.domain.shape, given)

@@ -17,7 +17,7 @@ from distvae.choices import (
     KLScheduleName,
     LearningRateScheduleName,
 )
-from distvae.combinations import misfit, refuse_misfits
+from distvae.combinations import first_fitting, misfit, refuse_misfits
 from distvae.concerns import (
     DataConfig,
     ModelConfig,
@@ -137,8 +137,8 @@ class TrainConfig:
 
     def _fitting_network(self, dense: bool) -> str:
         """The first network that goes with the other settings."""
-        flat, names = self.to_flat(), ("mlp", "conv") if dense else ("conv", "mlp")
-        return next((name for name in names if not misfit({**flat, "network": name})), names[0])
+        names = ("mlp", "conv", "fcn") if dense else ("conv", "mlp", "fcn")
+        return first_fitting(self.to_flat(), "network", names)
 
     def _fitting_prior(self, images: int, labels: int, few: bool, several: bool) -> dict[str, Any]:
         """The first prior that goes with the other settings, where none was asked for."""
@@ -150,10 +150,7 @@ class TrainConfig:
         flat = self.to_flat()
         if few and size and not several and not misfit({**flat, "prior": "vamp"}):
             return {"prior": "vamp", "prior_components": size}
-        fits = (
-            name for name in ("label", "normal", "codes") if not misfit({**flat, "prior": name})
-        )
-        return {"prior": next(fits, "label")}
+        return {"prior": first_fitting(flat, "prior", ("label", "normal", "codes"))}
 
     def to_flat(self) -> dict[str, Any]:
         """Every setting under its flag's name, in the order of the classes above."""

@@ -23,7 +23,10 @@ from distvae.posteriors import Posterior
 from distvae.priors import Prior
 
 TOP = 2
-OTHER_SPACES: dict[str, dict[str, Any]] = {"ladder": {"network": "conv", "levels": 4}}
+OTHER_SPACES: dict[str, dict[str, Any]] = {
+    "ladder": {"network": "conv", "levels": 4, "width": 0.1},
+    "spatial": {"latent_channels": 2, "downscale": 4, "width": 0.25},
+}
 """By the name of a space that is not one vector, settings of a model with it."""
 
 

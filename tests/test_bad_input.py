@@ -123,7 +123,10 @@ def test_what_is_refused(command: Command, here: Path, line: str, words: tuple[s
 RECIPE_MISTAKES = {
     "key": ("latnet_dim: 5", ("latnet_dim", "mine.yaml", "Did you mean latent_dim?")),
     "type": ("latent_dim: many", ("latent_dim is 'many'", "expected a whole number")),
-    "choice": ("network: cnov", ("network is 'cnov'", "conv, mlp, resnet", "Did you mean conv?")),
+    "choice": (
+        "network: cnov",
+        ("network is 'cnov'", "conv, fcn, mlp, resnet", "Did you mean conv?"),
+    ),
     "no settings": ("- latent_dim", ("mine.yaml", "expected lines of `name: value`")),
     "not YAML": ("latent_dim: [1\nhidden: 3", ("mine.yaml", "cannot be read")),
     "not text": ("latent_dim: \x00", ("mine.yaml", "cannot be read")),
@@ -144,7 +147,7 @@ REFUSED_FLAGS = {
     "flag of sample": ("sample --cuont 3", "--cuont", "Did you mean --count?"),
     "number": ("train --epochs many", "--epochs is 'many'", "expected a whole number"),
     "widths": ("train --hidden a,b", "--hidden is 'a,b'", "expected a whole number, or several"),
-    "choice": ("train --network cnn", "--network is 'cnn'", "expected one of conv, mlp, resnet"),
+    "choice": ("train --network cnn", "--network is 'cnn'", "expected one of conv, fcn, mlp"),
     "flag of others": ("train --lr 1e-3", "--lr", "Did you mean --learning-rate?"),
     "its value": ("train --fp16", "--fp16", "Did you mean --mixed-precision fp16?"),
     "no value": ("train --epochs", "--epochs", "distvae train --help"),

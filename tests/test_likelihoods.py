@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Normal
+from torch.distributions import Bernoulli, Categorical, Laplace, Normal
 from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 
 from distvae.config import ModelConfig
@@ -104,6 +104,27 @@ def test_a_learned_sigma_ends_at_the_standard_deviation_of_the_residual() -> Non
     optimizer.step(loss)
     residual = (images - parameters).square().mean().sqrt()
     torch.testing.assert_close(log_sigma.exp(), residual, rtol=1e-3, atol=0.0)
+
+
+def test_laplace_is_that_of_torch_and_its_scale_ends_at_the_mean_absolute_error() -> None:
+    likelihood = LIKELIHOODS["laplace"](ModelConfig(), DOMAIN)
+    images, parameters = random_images(0), random_parameters(1) * 0.3 + 0.5
+    (log_scale,) = likelihood.parameters()
+    error = (images - parameters).abs()
+    for value in (log_scale.item(), error.mean().log().item()):
+        torch.nn.init.constant_(log_scale, value)
+        expected = Laplace(parameters, math.exp(value)).log_prob(images).sum((1, 2, 3))
+        torch.testing.assert_close(likelihood.log_prob(images, parameters), expected)
+    likelihood.log_prob(images, parameters).mean().backward()
+    assert log_scale.grad is not None
+    assert abs(log_scale.grad.item()) < 1e-3 * images[0].numel()
+    best = likelihood.log_prob(images, images) - likelihood.log_prob(images, parameters)
+    torch.testing.assert_close(likelihood.excess(images, parameters), best)
+    torch.nn.init.constant_(log_scale, math.log(0.05))
+    middle = torch.full((400, *SHAPE), 0.5)
+    drawn = likelihood.sample(middle, torch.Generator().manual_seed(0)) - 0.5
+    assert drawn.abs().mean().item() == pytest.approx(0.05, rel=0.03)
+    assert drawn.square().mean().item() == pytest.approx(2 * 0.05**2, rel=0.05)
 
 
 def test_a_given_sigma_is_not_learned_but_saved() -> None:

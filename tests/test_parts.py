@@ -26,6 +26,8 @@ from distvae.training.planning import make_plan
 from tests.conftest import TRAIN_IMAGES
 
 STEPS, BATCH = 20, 12
+OF_NETWORKS: dict[str, dict[str, Any]] = {"mlp": {"width": 1.0}, "fcn": {"downscale": 4}}
+"""Settings that a network takes beside those of all."""
 TINY: dict[str, Any] = {
     "hidden": [12], "latent_dim": 3, "flow_layers": 2, "flow_width": 8, "batch_size": BATCH,
     "warmup_epochs": 0.0, "prior": "normal", "beta": 1.0, "ema": 0.9,
@@ -38,6 +40,7 @@ PARTS: list[dict[str, Any]] = [
     ),
     {"posterior": "flow"},
     {"latent_space": "ladder"},
+    {"latent_space": "spatial", "latent_channels": 2},
     {"latent_space": "ladder", "conditioning": "concat", "norm": "layer", "objective": "iwae"},
     *({"likelihood": name} for name in LIKELIHOODS),
     *({"objective": name} for name in OBJECTIVES),
@@ -100,8 +103,8 @@ def test_a_part_trains_is_saved_comes_back_and_draws(
     network: str,
     kind: str,
 ) -> None:
-    width = 1.0 if network == "mlp" else 0.1
-    own = {"data": str(shapes), "network": network, "width": width, "model": kind, **part}
+    own = {"data": str(shapes), "network": network, "width": 0.1, "model": kind, **part}
+    own |= OF_NETWORKS.get(network, {})
     model = trained(TrainConfig().updated({**TINY, **own}, "the test"), data, tmp_path)
     model.save_pretrained(tmp_path / "one")
     loaded = VAE.from_pretrained(tmp_path / "one")

@@ -30,7 +30,7 @@ class FsqPart(Part):
     name = "fsq"
     builds = "Fsq"
     needs = CODES
-    traits = ("codes", "one_level")
+    traits = ("codes", "one_level", "places")
 
     fsq_levels: Annotated[tuple[Annotated[int, Within(2, 2**16)], ...], Within(1, 64)] | None = None
     """Levels of each number of a code, whose product is the size of the code book; left out:

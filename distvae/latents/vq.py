@@ -30,7 +30,7 @@ class VqPart(Part):
         Need("accumulate", (1,), "the book follows the vectors of a whole batch"),
         Need("compile", ("off", "auto"), "the book changes within a step"),
     )
-    traits = ("codes", "one_level")
+    traits = ("codes", "one_level", "places")
 
     vq_codes: Annotated[int, Within(2, 2**16)] | None = None
     """Codes of the book; left out: 256."""

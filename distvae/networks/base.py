@@ -20,6 +20,8 @@ class Encoder(nn.Module, ABC):
 
     shapes: tuple[tuple[int, ...], ...]
     """Of the features, without the batch."""
+    reach: int | None = None
+    """Pixels on either side that a place of the smallest maps depends on; None: all there are."""
 
     @abstractmethod
     def forward(self, inputs: Tensor, context: Context | None) -> tuple[Tensor, ...]:
@@ -32,6 +34,9 @@ class Encoder(nn.Module, ABC):
 
 class Decoder(nn.Module, ABC):
     """From latents to the parameters of the likelihood."""
+
+    reach: int | None = None
+    """Pixels on either side of a pixel whose latents it depends on; None: all there are."""
 
     @abstractmethod
     def initialize_output(self, parameters: Tensor) -> None:

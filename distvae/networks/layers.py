@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from distvae.conditions import NOTHING, Context, ContextShape, summed, written_out
 from distvae.config import ModelConfig
+from distvae.distributions import wide
 from distvae.gradients import modulated
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -80,12 +81,16 @@ class FixedModulation(nn.Module):
 
 
 class ImageNorm(nn.Module):
-    """Layer normalization over the channels of each pixel, without parameters to learn."""
+    """Layer normalization over the channels of each pixel, without parameters to learn.
+
+    Taken in float32 also where the convolutions around it compute in less.
+    """
 
     def forward(self, features: Tensor) -> Tensor:
         """``features [B, C, H, W]``."""
-        variance, mean = torch.var_mean(features, dim=1, keepdim=True, correction=0)
-        return (features - mean) * torch.rsqrt(variance + 1e-5)
+        exact = wide(features)
+        variance, mean = torch.var_mean(exact, dim=1, keepdim=True, correction=0)
+        return ((exact - mean) * torch.rsqrt(variance + 1e-5)).to(features.dtype)
 
     def simplified(self) -> nn.Module:
         """With convolutions."""

@@ -6,6 +6,7 @@ Every prior turns noise into latents (``transform``), so a sampler is always noi
 from collections.abc import Sequence
 
 from distvae.attributes import Attribute, is_label
+from distvae.combinations import first_fitting
 from distvae.conditions import ContextShape
 from distvae.config import ModelConfig
 from distvae.declarations import registry, with_trait
@@ -20,9 +21,8 @@ PRIORS: dict[str, type[Prior]] = registry("prior")
 
 def usual_prior(config: ModelConfig, attributes: Sequence[Attribute]) -> str:
     """The name of the prior of a model that was given none."""
-    if config.latent_space in with_trait("latent_space", "codes"):
-        return "codes"
-    return "label" if is_label(attributes) else "normal"
+    names = (*(["label"] if is_label(attributes) else []), "normal", "codes")
+    return first_fitting({"latent_space": config.latent_space}, "prior", names)
 
 
 def build_prior(config: ModelConfig, given: ContextShape, domain: Domain, encode: Encode) -> Prior:

@@ -17,7 +17,7 @@ from distvae.training.world import gathered
 
 COMPILE_SECONDS = 25.0
 """What a cold compilation of a dense network with labels takes on two cores."""
-SAVED_SHARE = {"mlp": 0.2, "conv": 0.04, "resnet": 0.04}
+SAVED_SHARE = {"mlp": 0.2, "conv": 0.04, "resnet": 0.04, "fcn": 0.04}
 """Share of an eager step's time that compiling saves on a CPU, at the least worth counting on.
 
 A dense network was measured to save 0.3 to 0.5 of a step that is taken by its program, which one

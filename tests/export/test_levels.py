@@ -132,7 +132,7 @@ def test_maps_keep_their_shape_and_take_labels(
 @pytest.mark.parametrize("space", OTHER_SPACES)
 def test_every_space_is_exported(tmp_path: Path, space: str) -> None:
     torch.manual_seed(0)
-    config = ModelConfig(**OTHER_SPACES[space], latent_space=space, latent_dim=BELOW, width=0.1)
+    config = ModelConfig(**OTHER_SPACES[space], latent_space=space, latent_dim=BELOW)
     model = build_model(config, (1, 16, 16), ("dark", "bright")).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

@@ -1,0 +1,79 @@
+"""What networks for images of any size share: their resolutions, and memory for time.
+
+Legend: B batch, C channels, H height, W width.
+"""
+
+import math
+
+from torch import Tensor, is_grad_enabled, nn
+from torch.utils.checkpoint import checkpoint
+
+from distvae.conditions import Context
+from distvae.config import ModelConfig
+from distvae.errors import DistvaeError
+from distvae.networks.layers import scaled
+from distvae.networks.pyramid import BASE_CHANNELS, MOST_CHANNELS, Level
+
+USUAL_FACTOR = 8
+
+
+def downscaled(config: ModelConfig, height: int, width: int, factor: int | None) -> list[Level]:
+    """Levels from the folded image down to one ``factor`` times smaller than the image.
+
+    Args:
+        config: of the model.
+        height: of the images.
+        width: of the images.
+        factor: a power of two; None: 8.
+
+    Raises:
+        DistvaeError: the sides of the images are not multiples of it.
+    """
+    factor = factor or USUAL_FACTOR
+    refuse_odd_sides(height, width, factor)
+    halvings = int(math.log2(factor))
+    return [
+        Level(
+            scaled(min(BASE_CHANNELS * 2**number, MOST_CHANNELS), config.width),
+            height >> (number + 1),
+            width >> (number + 1),
+        )
+        for number in range(halvings)
+    ]
+
+
+def refuse_odd_sides(height: int, width: int, factor: int) -> None:
+    """Refuse sides of images that are not multiples of the factor.
+
+    Raises:
+        DistvaeError: it names sides that fit.
+    """
+    if height % factor or width % factor:
+        least = min(height, width)
+        below, above = least // factor * factor, -(-least // factor) * factor
+        sizes = " or ".join(str(side) for side in dict.fromkeys((below, above)) if side)
+        raise DistvaeError(
+            f"images of {height} x {width} do not fit --downscale {factor}",
+            f"expected sides that are multiples of {factor}",
+            f"Take --image-size {sizes}, or another --downscale.",
+        )
+
+
+def again(
+    checkpointing: bool, stage: nn.Module, features: Tensor, context: Context | None
+) -> Tensor:
+    """What a stage makes of features ``[B, C, H, W]``.
+
+    Args:
+        checkpointing: whether its inner maps are computed again for the gradients, not kept.
+        stage: it draws no random numbers.
+        features: its input.
+        context: of the rows.
+    """
+    if not checkpointing or not is_grad_enabled():
+        out: Tensor = stage(features, context)
+        return out
+    kept: Tensor = checkpoint(
+        stage, features, context, use_reentrant=False, preserve_rng_state=False
+    )
+    return kept

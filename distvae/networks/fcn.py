@@ -1,0 +1,142 @@
+"""A residual network of convolutions alone, for images of any size.
+
+No norm and no parameter goes over space: what a place becomes depends on the places within the
+receptive field, and on nothing else, so that a large image may be taken in tiles.
+
+Legend: B batch, C channels, H height, W width, Z axes of the latents, P parameter maps, F the
+factor by which maps are smaller than the image.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn, no_grad
+
+from distvae.conditions import Context, ContextShape
+from distvae.config import ModelConfig
+from distvae.networks.attention import PlaceAttention
+from distvae.networks.base import Decoder, Encoder
+from distvae.networks.downscaling import again, downscaled
+from distvae.networks.layers import ACTIVATIONS, ImageNorm, concatenated_or_modulated
+from distvae.networks.pyramid import Level, sides_of, upwards
+from distvae.networks.resnet import BLOCKS_PER_LEVEL, Stage
+from distvae.networks.stems import build_stem
+from distvae.parts import SIDES, Need, Part, Trait
+
+CONVOLUTIONS = 2 * BLOCKS_PER_LEVEL
+"""Of 3x3 in a stage, each of which sees one place further on either side."""
+
+
+@dataclass(frozen=True)
+class FcnPart(Part):
+    """Residual convolutions, for images of any size: nothing in them goes over a whole image."""
+
+    name = "fcn"
+    builds = ("FcnEncoder", "FcnDecoder")
+    needs = (
+        SIDES,
+        Need("latent_space", Trait("places"), "its maps have no end to make a vector of"),
+    )
+    traits = ("any_size",)
+    usual = True
+
+    downscale: Literal[4, 8, 16] | None = None
+    """How many times smaller than the image the maps are that become latents; left out: 8."""
+    attention: bool = False
+    """Let every place of the smallest maps see all others, after which tiles of an image are no
+    longer exactly what they are in the whole."""
+    gradient_checkpointing: bool = False
+    """Compute the maps of each resolution again for their gradients instead of keeping them: a
+    quarter more time, and memory for larger images. The numbers are the same."""
+
+
+class FcnEncoder(Encoder):
+    """Folded image, residual stages with strided convolutions between."""
+
+    def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
+        super().__init__()
+        own = config.of(FcnPart)
+        _, modulated = concatenated_or_modulated(config, given)
+        channels, height, width = sides_of(shape)
+        levels = downscaled(config, height, width, own.downscale)
+        self.shapes = tuple(tuple(level) for level in levels)
+        stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
+        halvings = [
+            nn.Conv2d(a.channels, b.channels, 3, stride=2, padding=1)
+            for a, b in itertools.pairwise(levels)
+        ]
+        self.down = nn.ModuleList([stem, *halvings])
+        self.stages = nn.ModuleList(Stage(level, config, modulated) for level in levels)
+        self.attention = PlaceAttention(levels[-1].channels) if own.attention else None
+        self.norm = ImageNorm()
+        self.activation = ACTIVATIONS[config.activation]()
+        self.checkpointing = own.gradient_checkpointing
+        jumps = _jumps(levels)
+        reach = jumps[0] + sum(jumps[:-1]) + CONVOLUTIONS * sum(jumps)
+        self.reach = None if own.attention else reach
+
+    def forward(self, inputs: Tensor, context: Context | None) -> tuple[Tensor, ...]:
+        """``inputs [B, C, H, W]`` to maps ``[B, *shape]`` of each resolution, the finest first."""
+        features, maps = nn.functional.pixel_unshuffle(inputs, 2), []
+        for down, stage in zip(self.down, self.stages, strict=True):
+            features = again(self.checkpointing, stage, down(features), context)
+            maps.append(features)
+        if self.attention is not None:
+            features = self.attention(features)
+        return (*maps[:-1], self.activation(self.norm(features)))
+
+
+class FcnDecoder(Decoder):
+    """A stem, then residual stages with pixel-shuffle convolutions between."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        shape: tuple[int, ...],
+        given: ContextShape,
+        maps_per_channel: int,
+        latents: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        own = config.of(FcnPart)
+        _, modulated = concatenated_or_modulated(config, given)
+        channels, height, width = sides_of(shape)
+        levels = upwards(downscaled(config, height, width, own.downscale), latents)
+        self.stem = build_stem(config, latents, levels[0], given, nn.Identity())
+        self.attention = PlaceAttention(levels[0].channels) if own.attention else None
+        self.activation = ACTIVATIONS[config.activation]()
+        self.stages = nn.ModuleList(Stage(level, config, modulated) for level in levels)
+        self.up = nn.ModuleList(
+            nn.Conv2d(a.channels, 4 * b.channels, 3, padding=1)
+            for a, b in itertools.pairwise(levels)
+        )
+        self.norm = ImageNorm()
+        self.out = nn.Conv2d(levels[-1].channels, 4 * channels * maps_per_channel, 3, padding=1)
+        self.checkpointing = own.gradient_checkpointing
+        jumps = _jumps(levels)
+        reach = jumps[0] + sum(jumps[1:]) + jumps[-1] + CONVOLUTIONS * sum(jumps)
+        self.reach = None if own.attention else reach
+
+    @no_grad()
+    def initialize_output(self, parameters: Tensor) -> None:
+        """Let every output begin near the mean over the places of ``parameters [P, H, W]``."""
+        assert self.out.bias is not None
+        self.out.bias.copy_(parameters.mean((1, 2)).repeat_interleave(4))  # a fold of 2x2 pixels
+
+    def forward(self, z: Tensor, context: Context | None) -> Tensor:
+        """``z [B, *Z]`` to ``[B, P, F * H, F * W]``."""
+        features = self.stem(z, context)
+        if self.attention is not None:
+            features = self.attention(features)
+        features = again(self.checkpointing, self.stages[0], features, context)
+        for up, stage in zip(self.up, self.stages[1:], strict=True):
+            features = nn.functional.pixel_shuffle(up(features), 2)
+            features = again(self.checkpointing, stage, features, context)
+        out: Tensor = self.out(self.activation(self.norm(features)))
+        return nn.functional.pixel_shuffle(out, 2)
+
+
+def _jumps(levels: list[Level]) -> list[int]:
+    """Pixels between two places of each resolution, the finest first."""
+    return [2**number for number in range(1, len(levels) + 1)]
