@@ -11,6 +11,8 @@ from distvae.values import Within
 
 OFF: tuple[Any, ...] = (None, False, 0.0)
 """Values of a setting that is left out."""
+CROPPING = (("crop",), ("crop", "flip"), ("flip", "crop"))
+"""Values of --augment that take parts of images."""
 
 
 class Rule(NamedTuple):
@@ -87,7 +89,13 @@ def _of_shared() -> Iterator[Rule]:
     flow = "a flow changes one half of the latents by the other"
     yield Rule("posterior", ("flow",), "latent_dim", Within(2), flow)
     whole = "otherwise an epoch is the whole training split"
-    yield Rule("epoch_images", None, "streaming", (True,), whole)
+    cropped = Rule("epoch_images", None, "augment", CROPPING, whole)
+    streamed = Rule("epoch_images", None, "streaming", (True,), whole)
+    yield streamed._replace(unless=(cropped,))
+    yield Rule("augment", CROPPING, "image_size", Within(1), "it is the side of a crop")
+    yield Rule("shorter_side", None, "augment", CROPPING, "else --image-size scales images")
+    seen = "only images are seen from the side"
+    yield Rule("augment", (*CROPPING, ("flip",)), "domain", (None, "images"), seen)
     apart = "what is read anew in every epoch is not sorted by label"
     yield Rule("only_label", None, "streaming", OFF, apart)
 
@@ -140,7 +148,9 @@ def _way(name: str, values: Collection[Any] | Within) -> str:
         return f"take {_flag(name)} of {values}"
     if any(value is True for value in values):
         return f"take {_flag(name)}"
-    allowed = [str(value) for value in values if value not in OFF]
+    allowed = list(dict.fromkeys(_word(value) for value in values if value not in OFF))
+    if any("," in word for word in allowed):
+        return f"take {_flag(name)} {' or '.join(allowed)}"
     return f"take {_flag(name)} {', '.join(allowed)}" if allowed else f"leave {_flag(name)} out"
 
 
@@ -148,7 +158,12 @@ def _given(name: str, value: Any) -> str:
     """A setting as it stands on a command line."""
     if isinstance(value, bool):
         return _flag(name) if value else f"leaving {_flag(name)} out"
-    return f"{_flag(name)} {value}"
+    return f"leaving {_flag(name)} out" if value in (None, ()) else f"{_flag(name)} {_word(value)}"
+
+
+def _word(value: Any) -> str:
+    """A value as it stands on a command line; several in the order of the alphabet."""
+    return ",".join(sorted(map(str, value))) if isinstance(value, tuple) else str(value)
 
 
 def _flag(name: str) -> str:

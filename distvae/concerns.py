@@ -61,7 +61,11 @@ class DataConfig(Composed):
     only_label: Name | None = None
     """Labels of which examples are taken, such as `3` or `3,5-7`; others are left out of every split, as for `distvae score`, which tells them from these. Left out: all."""
     image_size: Annotated[int, Within(1, 2**16)] | None = None
-    """Side in pixels to which every image is resized (shorter side, then a centre crop); needed when sizes are mixed."""
+    """Side in pixels to which every image is resized (shorter side, then a centre crop); needed when sizes are mixed. With --augment crop: the side of a crop."""
+    augment: tuple[Literal["crop", "flip"], ...] = ()
+    """What is changed of a training image each time it is seen: `crop` takes a random part of --image-size pixels a side, at the image's own scale, for photographs of any size; `flip` exchanges left and right in half of them; `crop,flip` does both. With `crop` test and validation images are cut into a fixed grid. Left out: nothing."""
+    shorter_side: Annotated[int, Within(1, 2**16)] | None = None
+    """With --augment crop: images whose shorter side has more pixels are first made as small; left out: they keep their size. Those smaller than a crop are enlarged to it."""
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; left out: as the images are, colour where some are."""
     white: Positive | None = None
@@ -85,7 +89,7 @@ class DataConfig(Composed):
     shuffle_buffer: Count = 1000
     """With --streaming: images that each process shuffles at a time, kept in memory as they are encoded."""
     epoch_images: Count | None = None
-    """With --streaming: images that make an epoch; left out: those of the training split, where the data says how many."""
+    """With --streaming: images that make an epoch; left out: those of the training split, where the data says how many. With --augment crop: crops that make an epoch; left out: as many as lie beside each other in the training images."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ names; in code they are passed on by concern (see :mod:`distvae.concerns`).
 
 import dataclasses
 import functools
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -74,8 +75,20 @@ class TrainConfig:
                 f"--batch-size {self.optim.batch_size} cannot be split into --accumulate "
                 f"{self.optim.accumulate} equal micro-batches"
             )
-        options = {name: typing.get_args(named(kind)) for _, name, kind in _settings()}
+        kinds = {name: named(kind) for _, name, kind in _settings()}
+        options = {
+            name: typing.get_args(kind)
+            for name, kind in kinds.items()
+            if typing.get_origin(kind) is typing.Literal
+        }
         refuse_misfits(flat, options)
+        if (self.data.shorter_side or math.inf) < (self.data.image_size or 0):
+            raise DistvaeError(
+                f"--shorter-side {self.data.shorter_side} is less than --image-size "
+                f"{self.data.image_size}",
+                "crops of that size are taken out of images whose shorter side it is",
+                f"Take --shorter-side {self.data.image_size} or more.",
+            )
 
     def resolved(self, channels: int | None, domain: str = "images") -> "TrainConfig":
         """This configuration with what depends on the examples filled in.

@@ -34,7 +34,9 @@ class Within:
     """Whether the most is left out."""
 
     def __contains__(self, value: Any) -> bool:
-        """Whether a value lies within."""
+        """Whether a value lies within; what is left out does not."""
+        if value is None:
+            return False
         size = value if isinstance(value, int | float) else len(value)
         return self._above(size) and (size < self.most if self.below else size <= self.most)
 

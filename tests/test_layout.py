@@ -96,14 +96,16 @@ FLOORS = [
     ["__main__"],
 ]
 DATA_FLOORS = [
-    ["cache", "identity", "npy", "roots", "factors", "layout", "levels"],
+    ["cache", "identity", "npy", "roots", "factors", "layout", "levels", "views", "scaling"],
     ["shards", "encoded", "pixels"],
     ["writing"],
     ["sources"],
+    ["pictures"],
+    ["crops"],
     ["streaming", "validation", "decoding", "numeric"],
     ["image_data"],
     ["store", "batches", "hiding"],
-    ["ahead"],
+    ["ahead", "augmented"],
     ["loaded", "streamed"],
     ["examples", "provenance"],
     ["overview"],

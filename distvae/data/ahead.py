@@ -150,6 +150,11 @@ class AheadImages(ABC):
         """What to say of where they lie, if anything."""
         return ""
 
+    @property
+    def there(self) -> bool:
+        """No: batches are sent."""
+        return False
+
     def gather(self, rows: range) -> Gathered:
         """One block of a global batch.
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+Buffer = Callable[[tuple[int, ...], "torch.dtype"], "Tensor"]
+"""Memory of the host of a shape and kind, to be filled."""
+
 
 def epoch_order(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The order in which an epoch visits the rows: a permutation, int64 [size]."""
@@ -92,6 +95,11 @@ class TrainImages(Protocol):
         ...
 
     @property
+    def there(self) -> bool:
+        """Whether they lie where batches are needed."""
+        ...
+
+    @property
     def note(self) -> str:
         """What to say of where they lie, if anything."""
         ...
@@ -114,9 +122,7 @@ class ResidentImages:
         """A split on the CPU; the examples share the memory map and must not be written to."""
         import torch
 
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            stored = torch.from_numpy(split.stored)
+        stored = tensor_of(split.stored)
         labels, values = (
             None if each is None else torch.from_numpy(each)
             for each in (split.labels, split.attributes)
@@ -128,10 +134,7 @@ class ResidentImages:
         import torch
 
         device = torch.device(device)
-        fits = (
-            device.type != "cuda" or self.stored.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
-        )
-        stored = self.stored.to(device) if fits else self.stored
+        stored = self.stored.to(device) if fits(self.nbytes, device) else self.stored
         labels, values = (
             None if each is None else each.to(stored.device)
             for each in (self.labels, self.attributes)
@@ -141,6 +144,11 @@ class ResidentImages:
     def __len__(self) -> int:
         """The number of examples."""
         return len(self.stored)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the examples."""
+        return self.stored.nbytes
 
     @property
     def state(self) -> None:
@@ -159,6 +167,10 @@ class ResidentImages:
         """Whether the examples lie where batches are needed."""
         return self.stored.device.type == self.device.type
 
+    def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """The rows of an epoch, one after the other."""
+        return epoch_order(len(self), seed, epoch)
+
     def gather(self, rows: "Tensor") -> Gathered:
         """The examples of the rows, int64 ``[B]``."""
         rows = rows.to(self.stored.device)
@@ -167,3 +179,33 @@ class ResidentImages:
             for each in (self.labels, self.attributes)
         )
         return Gathered(self.stored.index_select(0, rows).to(self.device), labels, values)
+
+    def load(self, rows: NDArray[np.int64], buffer: Buffer) -> Gathered:
+        """The examples of the rows ``[B]`` in memory of the host, where they lie."""
+
+        def taken(tensor: "Tensor") -> "Tensor":
+            there = buffer((len(rows), *tensor.shape[1:]), tensor.dtype)
+            # not torch's, which would start threads of its own in this one
+            np.take(tensor.numpy(), rows, axis=0, out=there.numpy(), mode="clip")
+            return there
+
+        known = self.stored, self.labels, self.attributes
+        stored, *rest = (None if each is None else taken(each) for each in known)
+        assert stored is not None
+        return Gathered(stored, *rest)
+
+
+def fits(size: int, device: "torch.device") -> bool:
+    """Whether so many bytes take at most half of what is free on a device; of a CPU always."""
+    import torch
+
+    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 2
+
+
+def tensor_of(array: NDArray[Any]) -> "Tensor":
+    """An array that may be read only as a tensor of the same memory, not to be written to."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
+from distvae.data.crops import write_crops
 from distvae.data.identity import Progress
 from distvae.data.pixels import (
     OtherwiseError,
@@ -49,8 +50,9 @@ def write_arrays(
     """
     reading = _first_reading(next(iter(splits.values())), config)
     while True:
+        write = _write if reading.least is None else write_crops
         try:
-            digests, remarks = _write(folder, splits, rows, reading, progress)
+            digests, remarks = write(folder, splits, rows, reading, progress)
         except OtherwiseError as otherwise:
             reading = otherwise.reading
         else:

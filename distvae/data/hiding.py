@@ -50,9 +50,10 @@ def hide_labels(data: ImageData, keep: int, seed: int) -> ImageData:
 
 
 def _check(data: ImageData, keep: int) -> None:
-    if data.stream is not None:
+    if data.sampled:
+        other = "--augment crop" if data.stream is None else "--streaming"
         raise DistvaeError(
-            "--keep-labels does not fit --streaming",
+            f"--keep-labels does not fit {other}",
             "labels are chosen among all training examples",
             "Leave one of them out.",
         )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from distvae.attributes import Attribute, label_attribute
 from distvae.data.factors import Factor
+from distvae.data.pictures import Pictures
 from distvae.data.pixels import NOTHING, Seen
 from distvae.data.sources.raw import UNLABELLED
 from distvae.data.streaming import Stream
@@ -116,6 +117,9 @@ class ImageData:
     notes: tuple[str, ...] = ()
     seen: Seen = NOTHING
     stream: Stream | None = None
+    pictures: Pictures | None = None
+    """Where training examples are crops: the whole pictures, of which ``train`` has but some crops
+    of a fixed grid."""
     digests: Mapping[str, str] = field(default_factory=dict)
     validation: Split | None = None
     validation_origin: str = ""
@@ -135,7 +139,14 @@ class ImageData:
     @property
     def train_images(self) -> int:
         """The number of training images in an epoch."""
-        return len(self.train) if self.stream is None else self.stream.images
+        if self.stream is not None:
+            return self.stream.images
+        return len(self.train) if self.pictures is None else len(self.pictures)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether ``train`` is but a sample of what a run sees."""
+        return self.stream is not None or self.pictures is not None
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -193,7 +204,7 @@ class ImageData:
         if self.validation is not None:
             splits["validation"] = self.validation
         whole = all(split.labelled == len(split) for split in splits.values())
-        if whole and self.stream is None:
+        if whole and not self.sampled:
             return self
         bare = next((name for name, split in splits.items() if not split.labelled), "")
         if bare:
@@ -213,6 +224,9 @@ class ImageData:
         if stream is not None:
             stream = stream.labelled(self.train.labelled / len(self.train))
             note = f"{note}, counted in a sample; an epoch has {stream.images:,}"
+        pictures = self.pictures
+        if pictures is not None and not whole_training:
+            pictures = pictures.only_labelled()
         train, test, *rest = (one.only_labelled() for one in splits.values())
         return dataclasses.replace(
             self,
@@ -220,6 +234,7 @@ class ImageData:
             test=test,
             validation=rest[0] if rest else None,
             stream=stream,
+            pictures=pictures,
             notes=self.notes if whole else (*self.notes, note),
         )
 

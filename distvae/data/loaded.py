@@ -2,17 +2,14 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distvae.data.ahead import AHEAD, AheadImages, Epochs, Place, Sent
-from distvae.data.batches import Gathered, ResidentImages, epoch_order
+from distvae.data.augmented import AugmentedImages
+from distvae.data.batches import ResidentImages
 from distvae.data.shards import State
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class LoadedImages(AheadImages):
@@ -24,17 +21,17 @@ class LoadedImages(AheadImages):
         seed: of the order.
     """
 
-    def __init__(self, images: ResidentImages, epochs: Epochs, seed: int) -> None:
+    def __init__(self, images: ResidentImages | AugmentedImages, epochs: Epochs, seed: int) -> None:
         super().__init__(epochs, images.device)
         self._images = images
-        self._order = lru_cache(2)(lambda epoch: epoch_order(len(images), seed, epoch))
+        self._order = lru_cache(2)(lambda epoch: images.order(seed, epoch))
         self._threads = ThreadPoolExecutor(AHEAD, "distvae-load")
 
     @property
     def note(self) -> str:
         """That they do not fit."""
         return (
-            f"the images take {self._images.stored.nbytes / 1e9:,.1f} GB, more than half of what "
+            f"the images take {self._images.nbytes / 1e9:,.1f} GB, more than half of what "
             f"is free on the GPU: they stay in this machine's memory, and come {AHEAD} batches "
             "ahead of the steps"
         )
@@ -53,13 +50,4 @@ class LoadedImages(AheadImages):
         return self._threads.submit(self._load, rows)
 
     def _load(self, rows: NDArray[np.int64]) -> tuple[Sent, State | None]:
-        def taken(tensor: "Tensor") -> "Tensor":
-            buffer = self._transfer.buffer((len(rows), *tensor.shape[1:]), tensor.dtype)
-            # not torch's, which would start threads of its own in this one
-            np.take(tensor.numpy(), rows, axis=0, out=buffer.numpy(), mode="clip")
-            return buffer
-
-        known = self._images.stored, self._images.labels, self._images.attributes
-        stored, *rest = (None if each is None else taken(each) for each in known)
-        assert stored is not None
-        return self._transfer.send(Gathered(stored, *rest)), None
+        return self._transfer.send(self._images.load(rows, self._transfer.buffer)), None

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from distvae.config import DataConfig
 from distvae.data.levels import DIM, Levels, real_levels, whole_levels
+from distvae.data.scaling import scaled
+from distvae.data.views import CROP
 from distvae.errors import DistvaeError
 
 if TYPE_CHECKING:
@@ -76,6 +78,11 @@ class Reading:
 
     channels: int
     size: int | None
+    """Of a square that is cut out of the middle of what is scaled to it; None: nothing is cut."""
+    least: int | None
+    """What the shorter side is made where it is less; None: it stays."""
+    most: int | None
+    """What the shorter side is made where it is more; None: it stays."""
     bytes: Levels
     words: Levels
     reals: Levels
@@ -93,7 +100,9 @@ class Reading:
         """
         return cls(
             channels=config.channels or (3 if seen.colour else 1),
-            size=config.image_size,
+            size=None if CROP in config.augment else config.image_size,
+            least=config.image_size if CROP in config.augment else None,
+            most=config.shorter_side,
             bytes=Levels(0, 255 if config.white is None else config.white),
             words=_levels(config.white, Levels(0, 65535), whole_levels, seen.words),
             reals=_levels(config.white, Levels(0, 1), real_levels, seen.reals),
@@ -101,6 +110,11 @@ class Reading:
             seen=seen,
             config=config,
         )
+
+    @property
+    def decoded(self) -> int | None:
+        """The size to which an image will be scaled, if it will be."""
+        return self.size or self.most
 
     def with_image(self, image: "Image") -> "Reading":
         """How to read all if this one is among them.
@@ -168,9 +182,9 @@ def to_pixels(image: "Image", reading: Reading) -> NDArray[np.uint8]:
     """Pixels as uint8 [channels, H, W].
 
     Transparency is composited on black. With a size the shorter side is scaled to it (antialiased)
-    and the middle is cut out: H = W = size.
+    and the middle is cut out: H = W = size. Else it is scaled where it is too short or too long.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if image.mode == "F" or image.mode.startswith("I"):
         deep = reading.reals if image.mode == "F" else reading.words
@@ -183,8 +197,7 @@ def to_pixels(image: "Image", reading: Reading) -> NDArray[np.uint8]:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))
     image = image.convert("L" if reading.channels == 1 else "RGB")
-    if reading.size is not None:
-        image = ImageOps.fit(image, (reading.size, reading.size), Image.Resampling.LANCZOS)
+    image = scaled(image, reading.size, reading.least, reading.most)
     pixels = np.asarray(image)
     return pixels[None] if reading.channels == 1 else pixels.transpose(2, 0, 1)
 
@@ -198,7 +211,7 @@ def first_reading(decode: Decode, images: Iterable[tuple[str, Any]], config: Dat
     reading = Reading.of(NOTHING, config)
     for where, encoded in images:
         with _naming_file(where):
-            reading = reading.with_image(decode(encoded, reading.size))
+            reading = reading.with_image(decode(encoded, reading.decoded))
     return reading
 
 
@@ -223,7 +236,7 @@ def read_picture(
         DistvaeError: it cannot be read.
     """
     with _naming_file(where):
-        image = decode(encoded, reading.size)
+        image = decode(encoded, reading.decoded)
         needed = reading if settled else reading.with_image(image)
         if needed != reading:
             raise OtherwiseError(needed)
@@ -252,6 +265,8 @@ def _remarks(image: "Image", reading: Reading) -> Iterator[str]:
         yield "with transparent parts: they become black"
     if reading.channels == 3 and reading.config.channels is None and count_channels(image) == 1:
         yield "in grey: taken as coloured like the others"
+    if min(image.size) < (reading.least or 0):
+        yield f"smaller than a crop of {reading.least} pixels a side: enlarged"
     if image.mode == "CMYK":
         yield "in CMYK: turned to RGB without a colour profile"
 

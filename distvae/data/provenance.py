@@ -230,7 +230,7 @@ def _changed_settings(settings: DataConfig, record: RunRecord) -> list[str]:
     then = {**vars(DataConfig()), **record.settings}
     return [
         f"--{name.replace('_', '-')}: {then[name]} then, {getattr(settings, name)} now"
-        for name in (*CONTENT_SETTINGS, "only_label", "streaming")
+        for name in (*CONTENT_SETTINGS, "only_label", "streaming", "shorter_side")
         if then[name] != getattr(settings, name)
     ]
 
@@ -243,7 +243,7 @@ def _changed_numbers(data: ImageData, record: RunRecord) -> list[str]:
         ("test images", recorded.test_images, len(data.test)),
         (f"shape of {data.examples}", *map(_shape, (then.shape, data.shape))),
     ]
-    if data.stream is not None:  # an epoch of it is as long as one likes
+    if data.sampled:  # an epoch of it is as long as one likes
         del pairs[0]
     if not recorded.digests and recorded.test_split.startswith(HELD_OUT):
         pairs.append(("test split", recorded.test_split, data.test_origin))

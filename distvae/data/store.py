@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from distvae.attributes import Attribute
 from distvae.config import DataConfig
+from distvae.data import crops
 from distvae.data.cache import building, cache_folder
 from distvae.data.decoding import write_arrays
 from distvae.data.encoded import AVIF, HEIF, pictures
@@ -40,6 +41,7 @@ from distvae.data.sources.labels import missing_labels
 from distvae.data.sources.only import only_labels
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
+from distvae.data.views import CROP
 from distvae.domains import DOMAINS
 from distvae.domains.images import IMAGES
 from distvae.draws.philox import CHANCE
@@ -117,6 +119,7 @@ def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData
         source=source.address,
         fingerprint=combined(digests)[:16],
         stream=stream and dataclasses.replace(stream, reading=Reading.of(data.seen, config)),
+        pictures=data.pictures and data.pictures.with_epochs_of(config.epoch_images),
         digests=digests,
     )
 
@@ -170,6 +173,7 @@ def _key(source: Source, config: DataConfig) -> str:
     content = [FORMAT, source.identity, settings]
     content += [SAMPLE, CHANCE] if config.streaming else []  # of these the sample is drawn
     content += [] if config.domain in (None, IMAGES) else [config.domain]
+    content += [[CROP, config.shorter_side]] if CROP in config.augment else []
     content += [] if config.only_label is None else [f"only {config.only_label}"]
     content += sorted(pictures() & set(HEIF)) + sorted(set(AVIF) - pictures())
     return combined(content)[:16]
@@ -235,6 +239,7 @@ def _opened(meta: StoreRecord, arrays: Mapping[str, NDArray[Any]]) -> ImageData:
         factors=meta.factors,
         notes=meta.notes,
         seen=Seen(*meta.seen),
+        pictures=crops.opened(arrays),
         domain=meta.known_domain,
         columns=meta.columns,
         attributes=meta.attributes,

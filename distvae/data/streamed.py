@@ -5,14 +5,18 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from distvae.data.ahead import AHEAD, AheadImages, Epochs, Place, Sent
 from distvae.data.batches import Gathered
 from distvae.data.encoded import decode_image
+from distvae.data.pictures import view_of
 from distvae.data.pixels import check_size, read_picture
 from distvae.data.shards import Example, State, StreamOrder
 from distvae.data.streaming import Stream
+from distvae.data.views import Augmentation
 
 MOST_DECODERS = 16
 LEAST_DECODED = 8
@@ -46,7 +50,8 @@ class StreamedImages(AheadImages):
     ) -> None:
         super().__init__(epochs, device)
         self._stream = stream
-        self._shape = image_shape
+        self._shape, self._seed = image_shape, seed
+        self._augmentation = Augmentation.of(stream.config)
         self._order = stream.order(seed, epochs.rank, epochs.world_size)
         self._reader = ThreadPoolExecutor(1, "distvae-read")
         self._makers = ThreadPoolExecutor(AHEAD + 1, "distvae-make")
@@ -73,9 +78,9 @@ class StreamedImages(AheadImages):
 
     def _submit(self, place: Place) -> "Future[tuple[Sent, State | None]]":
         read = self._reader.submit(self._reading.block, place)
-        return self._makers.submit(self._make, read)
+        return self._makers.submit(self._make, read, place)
 
-    def _make(self, read: "Future[_Read]") -> tuple[Sent, State | None]:
+    def _make(self, read: "Future[_Read]", place: Place) -> tuple[Sent, State | None]:
         examples, state = read.result()
         buffer, stream, count = self._transfer.buffer, self._stream, len(examples)
         batch = Gathered(
@@ -86,11 +91,12 @@ class StreamedImages(AheadImages):
         size = max(LEAST_DECODED, -(-count // self._decoding))
         parts = [slice(start, start + size) for start in range(0, count, size)]
         submit = self._decoders.submit
-        for done in [submit(self._decode, examples, batch, part) for part in parts]:
+        for done in [submit(self._decode, examples, batch, part, place) for part in parts]:
             done.result()
         return self._transfer.send(batch), state
 
-    def _decode(self, examples: list[Example], batch: Gathered, part: slice) -> None:
+    def _decode(self, examples: list[Example], batch: Gathered, part: slice, place: Place) -> None:
+        """Write the examples of a part of a block where the batch has them."""
         stream, reading = self._stream, self._stream.reading
         assert reading is not None
         stored, labels, values = (None if each is None else each.numpy() for each in batch)
@@ -98,12 +104,24 @@ class StreamedImages(AheadImages):
         for index, example in enumerate(examples[part], part.start):
             encoded, where = stream.encoded(example), stream.where(example)
             pixels = read_picture(decode_image, encoded, where, reading, settled=True).pixels
-            check_size(where, pixels.shape, "read at the start of the run", self._shape)
-            stored[index], number = pixels, stream.number(example)
+            if not self._augmentation.crop:
+                check_size(where, pixels.shape, "read at the start of the run", self._shape)
+            stored[index] = self._view(pixels, place, index)
+            number = stream.number(example)
             if labels is not None:
                 labels[index] = number
             if values is not None:
                 values[index] = stream.values(example)
+
+    def _view(self, pixels: NDArray[np.uint8], place: Place, index: int) -> NDArray[np.uint8]:
+        """Of a picture ``[C, H, W]`` what is seen of it in its place ``[C, h, w]``."""
+        if not self._augmentation:
+            return pixels
+        sides = self._shape[1:]
+        room = np.array([pixels.shape[1:]], np.int64) - np.array(sides)
+        number = self._epochs.start(place) + index
+        places = self._augmentation.places(room, self._seed, place.epoch, number)
+        return view_of(pixels, sides, places, 0)
 
 
 _Read = tuple[list[Example], State]

@@ -79,6 +79,10 @@ class Stream(IntEnum):
 
     KEPT = 2**64 - 20
     """Which labels are kept by --keep-labels."""
+    VIEWS = 2**64 - 21
+    """Which part of a picture is seen, and how, by --augment; the step is the epoch."""
+    PICTURES = 2**64 - 22
+    """Which pictures an epoch of few views sees; the step is the epoch."""
 
 
 class _Samples(threading.local):

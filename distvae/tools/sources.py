@@ -92,6 +92,8 @@ def _config(trained: Trained, asked: Asked) -> DataConfig:
         "data": asked.name,
         "domain": trained.domain.part.name,
         "streaming": False,
+        "augment": (),
+        "shorter_side": None,
         "binarize": None,
         "label_column": asked.label_column or own.label_column,
         "image_column": asked.image_column or own.image_column,

@@ -4,7 +4,6 @@ Legend: B batch, C channels, H height, W width, Z latent dimensions.
 """
 
 import copy
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,12 +15,9 @@ from distvae.batch import Batch
 from distvae.checkpoint import Trained
 from distvae.conditions import Conditions
 from distvae.config import TrainConfig
-from distvae.data.ahead import Epochs
-from distvae.data.batches import ResidentImages, TrainImages, epoch_order, shard
+from distvae.data.batches import ResidentImages, TrainImages, shard
 from distvae.data.examples import domain_of_data, mean_input
 from distvae.data.image_data import ImageData
-from distvae.data.loaded import LoadedImages
-from distvae.data.streamed import StreamedImages
 from distvae.draws.philox import Stream
 from distvae.draws.steps import NoiseSource
 from distvae.errors import DistvaeError
@@ -29,6 +25,7 @@ from distvae.models import VAE, build_model
 from distvae.objectives import MODEL, PRIOR, Pressure
 from distvae.schedules import Parts, steps_of, whole
 from distvae.training.capture import Graphs, use_own_stream
+from distvae.training.feeding import training_images
 from distvae.training.objective import build_objective
 from distvae.training.plan import State
 from distvae.training.sharding import shards_model
@@ -104,8 +101,7 @@ class Engine:
     @property
     def host_bound(self) -> bool:
         """Whether the images of a step come from the host, one step after the other."""
-        images = self.train_images
-        return not (isinstance(images, ResidentImages) and images.there)
+        return not self.train_images.there
 
     @property
     def fed(self) -> bool:
@@ -162,7 +158,7 @@ def build_engine(
     shards = _shards(config, accelerator)
     images = ResidentImages.from_split(data.train)
     model = _fresh_model(config, data, images, origin)
-    train_images, order = _train_images(data, images, config, accelerator)
+    train_images, order = training_images(data, images, config, accelerator)
     objective = build_objective(config, data, model, accelerator, steps_per_epoch)
     averaged = copy.deepcopy(model).requires_grad_(False).to(device) if optim.ema else None
     wrapped = wrap(model, averaged, objective, optim, accelerator)
@@ -239,27 +235,6 @@ def _settle_buckets(engine: Engine) -> None:
     loss = engine.loss_of(engine.wrapped.forward, batch, pressure).total((MODEL,))
     loss.backward()  # type: ignore[no-untyped-call]
     engine.trained.optimizer.zero_grad()
-
-
-def _train_images(
-    data: ImageData, images: ResidentImages, config: TrainConfig, accelerator: Accelerator
-) -> tuple[TrainImages, Callable[[int], Tensor | range]]:
-    """What to train on, and the order of an epoch; what is not on the device comes ahead."""
-    seed, device = config.optim.seed, accelerator.device
-    world = accelerator.process_index, accelerator.num_processes
-    epochs = Epochs(data.train_images, config.optim.batch, *world)
-    if data.stream is not None:
-        streamed = StreamedImages(data.stream, data.image_shape, seed, epochs, device)
-        return streamed, streamed.rows
-    resident = images.to(device)
-    if not resident.there:
-        loaded = LoadedImages(resident, epochs, seed)
-        return loaded, loaded.rows
-
-    def order(epoch: int) -> Tensor:
-        return torch.from_numpy(epoch_order(len(resident), seed, epoch))
-
-    return resident, functools.lru_cache(2)(order)  # a plan may cross from one to the next
 
 
 def _shards(config: TrainConfig, accelerator: Accelerator) -> list[slice]:

@@ -132,10 +132,10 @@ def _check(data: ImageData, model: VAE, name: str) -> None:
             "Train one by --model vae on the same data.",
         )
     labels = data.train.labels
-    if data.stream is not None or data.attributes or labels is None:
+    if data.sampled or data.attributes or labels is None:
         raise DistvaeError(
             "--spread-labels needs one label for some training examples, all of them at hand",
-            "it goes neither with --streaming nor with several attributes",
+            "it goes neither with --streaming, --augment crop nor several attributes",
             "Leave it out.",
         )
     if (labels != UNLABELLED).all():
