@@ -18,7 +18,7 @@ from distvae.choices import (
     RateScaleName,
 )
 from distvae.composed import Composed, choice, composed
-from distvae.declarations import declared
+from distvae.declarations import TERMS, declared
 from distvae.values import (
     LARGEST,
     Count,
@@ -178,6 +178,11 @@ class ObjectiveConfig(Composed):
         None,
         "A likeness of images that is added to the objective, beside the likelihood of their pixels; left out: none.",
     )
+    critic: str | None = choice(
+        "critic",
+        None,
+        "A network that is trained beside the model to tell what it draws from images, and that the model learns to please: sharper images, at a price in nats; left out: none.",
+    )
 
     if TYPE_CHECKING:  # a checker does not know the settings of the parts
 
@@ -186,7 +191,7 @@ class ObjectiveConfig(Composed):
     def resolved(self) -> "ObjectiveConfig":
         """These settings with what was left out as the objective and its terms have it."""
         usual: dict[str, Any] = {"importance_samples": 1, "beta": 1.0}
-        for kind in ("objective", "perceptual"):
+        for kind in ("objective", *TERMS):
             name = getattr(self, kind)
             if name is not None:
                 usual |= self.of(declared(kind)[name].part).left_out()

@@ -26,9 +26,9 @@ from distvae.concerns import (
     OptimConfig,
     RunConfig,
 )
-from distvae.declarations import declared
+from distvae.declarations import TERMS, declared
 from distvae.errors import DistvaeError, nearest, shown
-from distvae.lengths import fitting_batch, fitting_epochs
+from distvae.lengths import USUAL_LEAD, fitting_batch, fitting_epochs, steps_in
 from distvae.usual import fitting_pseudo_inputs, has_few
 from distvae.values import coerce, expected, named
 
@@ -43,6 +43,7 @@ __all__ = [
     "OptimConfig",
     "RunConfig",
     "TrainConfig",
+    "added_terms",
     "refuse_out_of_range",
     "unusual",
     "usual_likelihood",
@@ -135,11 +136,15 @@ class TrainConfig:
         """
         few = has_few(images, side)
         dense = not few or self.model.hidden is not None
-        batch = self.optim.batch_size or fitting_batch(images)
+        optim = self.optim
+        batch = optim.batch_size or fitting_batch(images)
+        epochs = optim.epochs or fitting_epochs(images, batch, optim.max_steps)
+        steps = steps_in(images, batch, epochs, optim.max_steps)
         fitting = {
             "batch_size": batch,
-            "epochs": fitting_epochs(images, batch, self.optim.max_steps),
-            **({} if self.optim.lr_scale == "off" else {"lr_batch": fitting_batch(images)}),
+            "epochs": epochs,
+            **self._fitting_start(steps),
+            **({} if optim.lr_scale == "off" else {"lr_batch": fitting_batch(images)}),
             "network": self._fitting_network(dense),
             "hidden": self.model.widths,
             **self._fitting_prior(images, labels, few, several),
@@ -147,6 +152,16 @@ class TrainConfig:
         flat = self.to_flat()
         left_out = {name: value for name, value in fitting.items() if flat[name] is None}
         return self.updated(left_out, "the data")
+
+    def _fitting_start(self, steps: int) -> dict[str, int]:
+        """When a critic begins to learn and is heard, in a run of so many steps, if there is one."""
+        if self.objective.critic is None:
+            return {}
+        flat = self.to_flat()
+        start, lead = flat["critic_start"], flat["critic_lead"]
+        if start is None:
+            start = max(steps // 4, lead or 0)
+        return {"critic_start": start, "critic_lead": min(USUAL_LEAD, start)}
 
     def _fitting_network(self, dense: bool) -> str:
         """The first network that goes with the other settings."""
@@ -199,6 +214,12 @@ class TrainConfig:
             for name, changed in changes.items()
         }
         return dataclasses.replace(self, **concerns)
+
+
+def added_terms(objective: ObjectiveConfig) -> list[str]:
+    """The flags by which terms are added to an objective."""
+    chosen = {name: getattr(objective, name) for name in TERMS}
+    return [f"--{name} {value}" for name, value in chosen.items() if value is not None]
 
 
 def usual_likelihood(channels: int | None, domain: str) -> str:

@@ -22,8 +22,11 @@ KINDS = {
     "likelihood": "likelihoods",
     "objective": "objectives",
     "perceptual": "terms.perceptual",
+    "critic": "terms.critics",
 }
 """By the setting that chooses one: the package of its parts."""
+TERMS = "perceptual", "critic"
+"""Of these kinds those that are added to an objective, in the order in which they are."""
 PACKAGES = {**KINDS, "metric": "evaluation.metrics"}
 """Of all kinds; metrics are named by a flag of `distvae evaluate`."""
 DECLARATION = re.compile(

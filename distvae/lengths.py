@@ -12,6 +12,8 @@ STEPS_AN_EPOCH = 20
 EPOCHS = 16
 STEPS = 2000
 """Of a run, at least, where --epochs is left out."""
+USUAL_LEAD = 500
+"""Steps for which a critic learns before a model hears it."""
 FEW_STEPS = 1000
 """Of a run, below which it is told that they are few."""
 
@@ -36,6 +38,12 @@ def fitting_epochs(images: int, batch: int, max_steps: int | None = None) -> int
     if EPOCHS * (images // fitting_batch(images)) >= STEPS:
         return max(EPOCHS, asked)
     return max(EPOCHS, -(-STEPS // an_epoch), asked)
+
+
+def steps_in(images: int, batch: int, epochs: int, max_steps: int | None = None) -> int:
+    """Steps of a run."""
+    steps = epochs * (images // batch)
+    return steps if max_steps is None else min(steps, max_steps)
 
 
 def few_steps(steps: int, images: int, batch: int) -> str:

@@ -63,6 +63,11 @@ TAKES_TERMS = Need(
     "objective", Trait("takes_terms"), "it decodes an example once, and weighs it by itself"
 )
 """Of a term that is added to an objective."""
+CRITIC = (
+    Need("compile", ("off", "auto"), "its weight is made of gradients within a step"),
+    Need("mixed_precision", ("auto", "no", "bf16"), "norms of gradients may be beyond fp16"),
+)
+"""Of a critic."""
 PICTURES = Need("domain", Trait("pictures"), "it looks at pictures")
 SIDES = Need("domain", Trait("sides"), "convolutions go along height and width")
 
@@ -130,6 +135,7 @@ NAMES: dict[str, Any] = {
     "Widths": Widths,
     "Within": Within,
     "CODES": CODES,
+    "CRITIC": CRITIC,
     "EVEN_LEVELS": EVEN_LEVELS,
     "GREY": GREY,
     "INDEPENDENT": INDEPENDENT,

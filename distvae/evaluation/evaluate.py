@@ -20,6 +20,7 @@ from distvae.card import (
     write_card,
     write_evaluation,
 )
+from distvae.config import added_terms
 from distvae.declarations import declared, explained, usual
 from distvae.errors import DistvaeError, nearest
 from distvae.figures import missing_name, rows_by_label, rows_of
@@ -46,6 +47,7 @@ CHOSEN = (
     "The weights were chosen by their loss on this test split, which makes them look a little "
     "better than they are."
 )
+OF_BOUND = "nats are those of the bound itself: {added} was minimized beside it, and counts in none"
 MetricName = Annotated[str, Word("NAME", tuple(declared("metric")))]
 
 
@@ -133,6 +135,8 @@ def evaluate_run(config: EvaluateConfig) -> None:
         console.print(f"left out: {missing_name(name)}: {why}")
     if (kept := best(run.folder)) and kept.split == "test":
         console.print(CHOSEN)
+    if added := added_terms(run.settings().objective):
+        console.print(OF_BOUND.format(added=" and ".join(added)))
     if folder and share.rank == 0:
         with reporting_disk_errors(f"the evaluation cannot be written to {run.folder}", run.folder):
             joined = _joined(_known(run, console), values, left_out)

@@ -134,6 +134,11 @@ class Objective(nn.Module):
         """The objective's own losses, and what the decoder made where terms may look at it."""
         raise NotImplementedError
 
+    @property
+    def heard(self) -> int:
+        """Steps of the run before the model has heard of every network of a term."""
+        return max((term.heard for term in self.terms.values()), default=0)
+
     def begin(self, players: Collection[str]) -> None:
         """Told before steps who moves in them."""
         for name, term in self.terms.items():

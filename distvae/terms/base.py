@@ -63,6 +63,8 @@ class Term(nn.Module, ABC):
     """Whether its gradient is that of its value, all a compiler can know of it."""
     player: Player | None = None
     """How its network is trained; None without one."""
+    heard: int = 0
+    """Steps of the run before the first in which the model hears of its network."""
     moves: bool = True
     """Whether its network is trained in the coming steps."""
 

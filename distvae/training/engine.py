@@ -84,6 +84,11 @@ class Engine:
         return "test" if self.validation_images is None else "validation"
 
     @property
+    def judged_from(self) -> int:
+        """Steps before the first by which weights are judged: until then a critic is not heard."""
+        return self.training.objective.heard
+
+    @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
         return self.parts[-1].end

@@ -42,17 +42,22 @@ def draw(session: Session, model: VAE, epoch: int) -> None:
 
 
 def note_evaluation(session: Session, values: dict[str, float]) -> None:
-    """Check, log and tell an evaluation, and remember whether it was the best."""
+    """Check, log and tell an evaluation, and remember whether it was the best.
+
+    Before the model hears a critic, nats are better than they can be afterwards: those evaluations
+    are left out.
+    """
     progress, split = session.progress, session.engine.judging_split
     loss = _loss(session.engine, values)
     if not math.isfinite(loss):
         terms = f"distortion {values['distortion']}, rate {values['rate']} nats per image"
         found = f"the {split} loss after step {progress.step} is {loss}"
         raise went_wrong(session.folder, found, terms, progress.step)
-    better = progress.best_loss is None or loss < progress.best_loss
-    progress.best_loss = loss if better else progress.best_loss
-    progress.best_step = progress.step if better else progress.best_step
-    progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
+    if progress.step > session.engine.judged_from:
+        better = progress.best_loss is None or loss < progress.best_loss
+        progress.best_loss = loss if better else progress.best_loss
+        progress.best_step = progress.step if better else progress.best_step
+        progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
     session.log.write(
         progress.step, session.epoch, split, {"loss": loss, **values, **_best(session)}
     )

@@ -6,8 +6,9 @@ from accelerate import Accelerator
 
 from distvae.config import TrainConfig
 from distvae.data.image_data import ImageData
+from distvae.errors import DistvaeError
 from distvae.models import VAE
-from distvae.objectives import OBJECTIVES, Objective, Player, RunFacts, in_two_stages
+from distvae.objectives import MODEL, OBJECTIVES, Objective, Player, RunFacts, in_two_stages
 from distvae.schedules import steps_of
 from distvae.training.world import average_of, gather_rows
 
@@ -33,4 +34,18 @@ def build_objective(
     if second is not None:
         player, total = Player(learning_rate=second.learning_rate), steps_of(config.optim, steps)
         objective.players = in_two_stages(objective.players, player, total, second.share)
+    _check_starts(objective, steps_of(config.optim, steps))
     return objective
+
+
+def _check_starts(objective: Objective, steps: int) -> None:
+    """Refuse a critic that the model would never hear, in a run of so many steps."""
+    _, end = objective.players[MODEL].stage or (0, steps)
+    start = objective.heard
+    if start >= end:
+        whose = "the run" if end == steps else "the stage in which the model is trained"
+        raise DistvaeError(
+            f"--critic-start {start:,} is not before the end of {whose}",
+            f"that is at step {end:,}",
+            f"Take {end - 1:,} or less, or train for longer.",
+        )

@@ -1,7 +1,7 @@
 """What a run says at its start of what was chosen, and of which settings hold."""
 
 from distvae.combinations import misfit
-from distvae.config import TrainConfig
+from distvae.config import TrainConfig, added_terms
 from distvae.data.store import ImageData
 from distvae.priors.vamp import VampPart
 from distvae.text import rounded
@@ -32,15 +32,30 @@ def fitting_told(asked: TrainConfig, taken: TrainConfig) -> list[str]:
 
 
 def judge_told(data: ImageData, engine: Engine) -> list[str]:
-    """By which images weights are judged, where it matters: a line or none."""
+    """By which images weights are judged and from when on, where it matters."""
+    best, first = engine.config.keeps_best, engine.judged_from + 1
+    told = []
     if data.validation is not None:
-        return [
+        told.append(
             f"weights are judged by {len(data.validation):,} validation {data.examples} "
             f"({data.validation_origin}); the test split is measured at the end"
-        ]
-    if not engine.config.keeps_best:
+        )
+    elif best:
+        told.append(
+            "weights are judged by the test split, on which the best then look better than they "
+            "are: the run was begun without a validation part"
+        )
+    if best and first > 1:
+        told.append(f"the best are looked for from step {first:,} on, when the critic is heard")
+    return told
+
+
+def terms_told(config: TrainConfig) -> list[str]:
+    """What is minimized beside the bound: a line or none."""
+    added = added_terms(config.objective)
+    if not added:
         return []
     return [
-        "weights are judged by the test split, on which the best then look better than they are: "
-        "the run was begun without a validation part"
+        f"the loss of a step has {' and '.join(added)} in it; elbo, distortion and rate, and the "
+        "loss by which weights are judged, are of the bound alone"
     ]

@@ -45,7 +45,7 @@ from distvae.training.peers import watched_peers
 from distvae.training.precision import PRECISION, Decision, decided
 from distvae.training.products import choose_library
 from distvae.training.recording import CAPTURE, Captured, captured
-from distvae.training.remarks import fitting_told, judge_told, length_told
+from distvae.training.remarks import fitting_told, judge_told, length_told, terms_told
 from distvae.training.session import Session
 from distvae.training.sharding import check_sharding, unsharded
 from distvae.training.stopping import Interrupted, StopRequest, Vote
@@ -153,6 +153,7 @@ def run_training(
             *length_told(config, engine),
             *fitting_told(config, engine.config),
             *judge_told(data, engine),
+            *terms_told(config),
             *(transfer.lines() if transfer else ()),
         ]
         return _run_session(engine, Progress(), folder, chosen, lines)

@@ -57,6 +57,9 @@ def check_sharding(config: TrainConfig, processes: int) -> None:
     problems = {
         f"its fsdp_version is {version}": version != "2",
         f"its {' and '.join(on)} is true": on,
+        f"--critic {config.objective.critic} takes gradients at whole weights": (
+            config.objective.critic is not None
+        ),
         "--skip-above looks at whole gradients": config.optim.skip_above is not None,
         "--mixed-precision is fp16": config.optim.mixed_precision == "fp16",
         f"--prior {config.model.prior} is trained in a second stage": (

@@ -1,0 +1,1 @@
+"""Networks that learn to tell images from what a model draws, and that it learns to please."""
