@@ -43,6 +43,14 @@ CASES: dict[str, dict[str, Any]] = {
     "dip_i": {"objective": "dip_i", **NORMAL},
     "dip_ii": {"objective": "dip_ii", **NORMAL},
     "mmd": {"objective": "mmd", "prior": "label"},
+    "elbo with a critic": {
+        "objective": "elbo",
+        "critic": "features",
+        "critic_width": 4,
+        "critic_start": 4,
+        "critic_lead": 2,
+        "prior": "label",
+    },
     "m2": {"objective": "m2", "keep_labels": 60, "prior": "label"},
 }
 PARTS: list[dict[str, Any]] = [
@@ -78,7 +86,11 @@ def test_an_objective_trains(settings: Settings, here: Path, name: str, model: s
     assert all(np.isfinite(value) for line in told for value in line.values() if value != "train")
     model_there = VAE.from_pretrained(run)
     assert type(model_there).__name__ == ("VAE" if model == "vae" else "ConditionalVAE")
-    assert not [key for key in load_file(run / "model.safetensors") if "discriminator" in key]
+    assert not [
+        key
+        for key in load_file(run / "model.safetensors")
+        if "discriminator" in key or "critic" in key
+    ]
 
 
 @pytest.mark.parametrize("parts", PARTS, ids=lambda parts: "-".join(parts.values()))

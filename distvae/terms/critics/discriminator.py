@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from distvae.distributions import wide
 from distvae.errors import DistvaeError
 
-USUAL_LAYERS, USUAL_WIDTH = 3, 64
+USUAL_LAYERS = 3
 WIDEST = 8
 """Most channels, over those of the first layer."""
 GROUP = 16

@@ -12,7 +12,7 @@ from torch import Tensor
 from distvae.parts import CRITIC, PICTURES, Need, Part, Trait
 from distvae.players import RunFacts
 from distvae.terms.base import View
-from distvae.terms.critics.discriminator import USUAL_WIDTH, Judged
+from distvae.terms.critics.discriminator import Judged
 from distvae.terms.critics.patch import PatchCritic, handed_on
 from distvae.values import LARGEST, Decay, NotNegative, Positive, Within
 
@@ -67,7 +67,7 @@ class FeaturesPart(Part):
         return {
             "critic_weight": 0.5,
             "critic_betas": (0.5, 0.9),
-            "critic_width": USUAL_WIDTH,
+            "critic_width": 64,
             "critic_cap": 1e4,
             "feature_weight": 1.0,
             "pixel_weight": 1.0,

@@ -10,15 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distvae.errors import DistvaeError
 from distvae.parts import CRITIC, PICTURES, TAKES_TERMS, Part
 from distvae.players import Player, RunFacts
 from distvae.terms.base import Added, Term, View
-from distvae.terms.critics.discriminator import (
-    USUAL_WIDTH,
-    Judged,
-    PatchDiscriminator,
-    fitting_layers,
-)
+from distvae.terms.critics.discriminator import Judged, PatchDiscriminator, fitting_layers
 from distvae.values import LARGEST, Decay, NotNegative, Positive, Within
 
 SMALL = 1e-4
@@ -60,7 +56,7 @@ class PatchPart(Part):
         return {
             "critic_weight": 0.5,
             "critic_betas": (0.5, 0.9),
-            "critic_width": USUAL_WIDTH,
+            "critic_width": 64,
             "critic_cap": 1e4,
         }
 
@@ -86,13 +82,20 @@ class PatchCritic(Term):
         first, second = self.own.critic_betas or (0.5, 0.9)
         self.heard = self.own.critic_start or 0
         lead = self.own.critic_lead or 0
+        if lead > self.heard:
+            raise DistvaeError(
+                f"--critic-lead {lead} is more than --critic-start {self.heard}",
+                "it begins to learn so many steps before that, and a run begins at 0",
+                "Take a smaller lead, or a later start.",
+            )
         self.player = Player(
             learning_rate=self.own.critic_learning_rate,
             betas=(first, second),
             start=max(0, self.heard - lead),
         )
         layers = fitting_layers(facts.shape, self.own.critic_layers)
-        self.network = PatchDiscriminator(facts.shape, layers, self.own.critic_width or USUAL_WIDTH)
+        assert self.own.critic_width is not None
+        self.network = PatchDiscriminator(facts.shape, layers, self.own.critic_width)
 
     def forward(self, view: View) -> Added:
         """The word that the model hears, and the hinge loss that the critic minimizes."""
