@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
@@ -133,15 +133,21 @@ def evaluate_run(config: EvaluateConfig) -> None:
             values |= _measured(name, subject, run, left_out, console)
     for name, why in left_out.items():
         console.print(f"left out: {missing_name(name)}: {why}")
-    if (kept := best(run.folder)) and kept.split == "test":
-        console.print(CHOSEN)
-    if added := added_terms(run.settings().objective):
-        console.print(OF_BOUND.format(added=" and ".join(added)))
+    for line in _said_of(run):
+        console.print(line)
     if folder and share.rank == 0:
         with reporting_disk_errors(f"the evaluation cannot be written to {run.folder}", run.folder):
             joined = _joined(_known(run, console), values, left_out)
             written = _keep(run, joined, data)
         console.print(f"written to {run.folder}: {', '.join(written)}")
+
+
+def _said_of(run: Run) -> Iterator[str]:
+    """What to say of the figures of a run."""
+    if (kept := best(run.folder)) and kept.split == "test":
+        yield CHOSEN
+    if added := added_terms(run.settings().objective):
+        yield OF_BOUND.format(added=" and ".join(added))
 
 
 def _usual(model: "VAE") -> list[str]:
