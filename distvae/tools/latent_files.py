@@ -16,7 +16,7 @@ from distvae.attributes import main_label
 from distvae.data.identity import combined
 from distvae.files import replacing_file
 from distvae.places import evenly
-from distvae.terminal import progress_bar, say
+from distvae.terminal import progress_bar
 from distvae.tools.encoding import Coder, Codes, coder_of
 from distvae.tools.examples import Examples
 from distvae.tools.outputs import Outputs
@@ -96,10 +96,8 @@ def write_parts(trained: Trained, examples: Examples, outputs: Outputs, part_row
     folder = outputs.path(f"{LATENTS}/")
     key = combined([weights_of(trained), examples.identity, len(examples), part_rows])
     parts = Parts(folder, ".parquet", key)
-    examples.pieces[0].lost.extend(parts.lost)
+    parts.take_up(examples, len(examples))
     start = parts.next
-    if start:
-        say(f"going on after {start:,} of {len(examples):,} {examples.domain.examples}")
     with progress_bar("encoding", len(examples)) as advance, parts.telling_how_to_go_on():
         advance(start)
         for table, stop in _tables(coder, examples, start, part_rows, advance):

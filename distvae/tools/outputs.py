@@ -64,6 +64,11 @@ class Outputs:
         """Where a file of this name goes, or the one file that was asked for."""
         return self._noted(self.folder / name if self.only is None else self.only)
 
+    def working(self, name: str) -> Path:
+        """A folder of this name for files that are removed in the end, so that none is told."""
+        self._take()
+        return self.folder / name
+
     def beside(self, name: str) -> Path:
         """Where a file of this name goes; beside the one file that was asked for, with its stem."""
         if self.only is None:
@@ -71,12 +76,16 @@ class Outputs:
         return self._noted(self.only.with_name(f"{self.only.stem}-{name}"))
 
     def _noted(self, path: Path) -> Path:
-        """A path that is told at the end; the folder is there and ours from now on."""
+        """A path that is told at the end."""
+        self._take()
+        self.written.append(path)
+        return path
+
+    def _take(self) -> None:
+        """The folder is there and ours from now on."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.only is None and not (self.folder / OWNER).exists():
             write_text(self.folder / OWNER, f"distvae {self._tool}\n")
-        self.written.append(path)
-        return path
 
     def tell(self, *numbers: str) -> None:
         """The last lines of the command: its numbers, and every file."""

@@ -1,49 +1,62 @@
-"""How near reconstructions come, measured block by block.
+"""How near reconstructions come: the figures of each, their means, and the table of them.
 
-Legend: B examples of a block.
+Legend: N examples.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distvae.text import counted
-from distvae.tools.collected import Collected
+from distvae.tools.examples import Examples
+from distvae.tools.reading import BLOCK
+from distvae.tools.reconstruction import Reconstruction
+
+ROWS = "rows"
 
 
 class PairFigures:
-    """What is measured of examples that come block by block.
+    """What is measured of examples.
 
     Args:
-        count: how many there are at most.
+        columns: the numbers of the examples, ``rows``, and their figures ``[N]`` by name.
         pictures: whether they are pictures, which have PSNR and SSIM, or rows of a table.
         nats: whether the parts of the bound are known.
     """
 
-    def __init__(self, count: int, pictures: bool, nats: bool) -> None:
+    def __init__(self, columns: Mapping[str, NDArray[Any]], pictures: bool, nats: bool) -> None:
         near = ("psnr", "ssim") if pictures else ("rmse",)
         self._pictures, self._nats = pictures, ("elbo", "distortion", "rate") if nats else ()
         self._names = (*near, *self._nats)
-        self._found = Collected(count)
+        self._columns = columns
 
-    @property
-    def header(self) -> list[str]:
-        """Of the table."""
-        return ["id", "label", *self._names]
+    @staticmethod
+    def columns_of(found: Reconstruction, pictures: bool) -> dict[str, NDArray[Any]]:
+        """What is measured of some examples."""
+        return {ROWS: found.rows, **found.figures(pictures)}
 
-    def rows(
-        self, ids: Sequence[str], labels: Sequence[str], found: Mapping[str, NDArray[np.float64]]
-    ) -> Iterator[list[str]]:
-        """Take in a block: names and labels of its examples, and figures ``[B]`` by name.
+    def table(self, examples: Examples) -> tuple[list[str], Iterator[list[str]]]:
+        """A header, and a row for each example, block by block."""
+        rows = self._columns[ROWS]
+        starts = range(0, len(rows), BLOCK)
+        found = (row for start in starts for row in self._block(examples, start))
+        return ["id", "label", *self._names], found
 
-        Gives the rows of the table.
-        """
-        values = [found[name] for name in self._names]
-        self._found.add(dict(zip(self._names, values, strict=True)))
-        for row, (name, label) in enumerate(zip(ids, labels, strict=True)):
-            yield [name, label, *(f"{each[row]:.6g}" for each in values)]
+    def _block(self, examples: Examples, start: int) -> Iterator[list[str]]:
+        some = slice(start, start + BLOCK)
+        rows, values = (
+            self._columns[ROWS][some],
+            [self._columns[name][some] for name in self._names],
+        )
+        names, labels = examples.names(rows), np.full(len(rows), -1)
+        if examples.label_names:
+            labels = examples.labels[rows]
+        for place, (name, label) in enumerate(zip(names, labels.tolist(), strict=True)):
+            word = examples.label_names[label] if label >= 0 else ""
+            yield [name, word, *(f"{each[place]:.6g}" for each in values)]
 
     @property
     def caption(self) -> str:
@@ -58,7 +71,7 @@ class PairFigures:
             near = f"PSNR {self._told('psnr', 2)} dB, SSIM {self._told('ssim', 4)}"
         else:
             near = f"root mean square error {self._told('rmse', 4)} deviations of a column"
-        count = counted(len(self._found), what)
+        count = counted(len(self._columns[ROWS]), what)
         parts = [f"{name} {self._told(name, 2)}" for name in self._nats]
         nats = f"nats per {what.removesuffix('s')}: {', '.join(parts)}"
         return f"{count}: {near}; {nats if parts else 'exported files tell no nats'}"
@@ -69,7 +82,7 @@ class PairFigures:
 
     def _mean(self, name: str) -> tuple[float, float]:
         """A mean and its standard error; of pictures that are equal PSNR is infinite."""
-        values = self._found.column(name)
+        values = self._columns[name]
         if len(values) < 2 or not np.isfinite(values).all():
             return float(values.mean()), 0.0
         return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))

@@ -1,6 +1,7 @@
 """Files that are written one after another: a command that was killed goes on after the last."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from distvae.files import TEMPORARY, replacing_file, write_json
 from distvae.reading import read_json
 from distvae.terminal import say
 from distvae.text import counted
+from distvae.tools.reading import Examples
 
 UNFINISHED = ".unfinished.json"
 """Lies beside them until all are there."""
@@ -84,6 +86,16 @@ class Parts:
             say(f"interrupted: {done} written; the same command goes on after them")
             raise
 
+    def take_up(self, examples: Examples, count: int) -> None:
+        """Say where a command goes on among so many, and note what could not be read before."""
+        examples.pieces[0].lost.extend(self.lost)
+        if self.next:
+            say(f"going on after {self.next:,} of {count:,} {examples.domain.examples}")
+
     def finish(self) -> None:
         """All parts are there."""
         self._state.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """The parts were needed on the way alone."""
+        shutil.rmtree(self.folder)

@@ -3,13 +3,14 @@
 Legend: N examples, S the axes of an example.
 """
 
-import collections
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from distvae.data.identity import combined
 from distvae.domains import Images
 from distvae.drawings import write_rows
 from distvae.files import replacing_file
@@ -18,13 +19,22 @@ from distvae.labels import Labels
 from distvae.places import evenly
 from distvae.ranges import check_seed
 from distvae.terminal import say
-from distvae.tools.examples import open_examples
+from distvae.tools.collected import collected
+from distvae.tools.examples import Examples, open_examples
 from distvae.tools.outputs import Outputs, write_csv
-from distvae.tools.pair_figures import PairFigures
-from distvae.tools.reconstruction import COUNT, Reconstruction, joined, reconstructed
-from distvae.tools.trained import ENCODER, Trained, open_trained
+from distvae.tools.pair_figures import ROWS, PairFigures
+from distvae.tools.parts import Parts
+from distvae.tools.reconstruction import (
+    COUNT,
+    Reconstruction,
+    reconstructed,
+    reconstructed_whole,
+)
+from distvae.tools.trained import ENCODER, Trained, open_trained, weights_of
 from distvae.values import Count, DataName, LabelNames, Name, PathName, RunName
 
+PART_ROWS = 20_000
+"""Examples whose figures are kept at once."""
 MOST = 10_000
 """Examples of an .npz that nobody asked for."""
 
@@ -57,6 +67,8 @@ class ReconstructConfig:
     """Column of the labels, where it is not found."""
     count: Count = COUNT
     """Examples on the sheet, taken evenly from all."""
+    part_rows: Count = PART_ROWS
+    """Examples after which figures are kept on the way into a folder, where there are more than 10,000; a command that was killed goes on after the last ones kept."""
     output: PathName | None = None
     """A folder, or a file that ends in .png, .csv or .npz; left out: RUN/reconstruct."""
     seed: int = 0
@@ -79,7 +91,7 @@ def reconstruct(
     """
     trained = Trained.of(model, onnx=ENCODER)
     data = images if labels is None or images is None else (images, labels)
-    return joined(list(reconstructed(trained, open_examples(trained, data, tell=False), seed)))
+    return reconstructed_whole(trained, open_examples(trained, data, tell=False), seed)
 
 
 def write_reconstructions(config: ReconstructConfig) -> None:
@@ -95,33 +107,57 @@ def write_reconstructions(config: ReconstructConfig) -> None:
     examples = open_examples(
         trained, config.data, config.split, config.label, label_column=config.label_column
     )
-    size, pictures = len(examples), isinstance(trained.domain, Images)
+    pictures, nats = isinstance(trained.domain, Images), trained.onnx is None
     asked = outputs.only is not None and outputs.only.suffix == ".npz"
-    whole = outputs.wants(".npz") and (asked or size <= MOST)
-    shown = evenly(size, config.count)
-    kept, figures = [], PairFigures(size, pictures, nats=trained.onnx is None)
-
-    def rows() -> Iterator[list[str]]:
-        for part in reconstructed(trained, examples, config.seed):
-            chosen = np.flatnonzero(np.isin(part.rows, shown))
-            if whole or len(chosen):
-                kept.append(part if whole else part.part(chosen))
-            yield from figures.rows(part.ids, part.words, part.figures(pictures))
-
-    if outputs.wants(".csv"):
-        write_csv(outputs.path("reconstructions.csv"), figures.header, rows())
-    else:
-        collections.deque(rows(), maxlen=0)
-    if not asked and not whole and outputs.only is None:
-        say(f"more than {MOST:,}: no .npz is written unless --output names one")
-    together = joined(kept) if kept else None  # none: those to be shown cannot be read
-    if whole and together:
+    parts = None
+    if outputs.wants(".npz") and (asked or len(examples) <= MOST):
+        together = reconstructed_whole(trained, examples, config.seed)
+        figures = PairFigures(PairFigures.columns_of(together, pictures), pictures, nats)
         _write_npz(outputs, together)
-    if outputs.wants(".png") and together:
-        sheet = together.part(np.flatnonzero(np.isin(together.rows, shown)))
-        _write_sheet(outputs, trained, sheet, figures.caption)
+        shown = together.part(evenly(len(together.ids), config.count))
+    else:
+        parts = _kept_on_the_way(trained, examples, outputs, config)
+        kept = _measured(trained, examples, config, pictures, parts)
+        figures = PairFigures(kept, pictures, nats)
+        rows = kept[ROWS][evenly(len(kept[ROWS]), config.count)]
+        shown = reconstructed_whole(trained, examples.only(rows), config.seed)
+    if outputs.wants(".csv"):
+        write_csv(outputs.path("reconstructions.csv"), *figures.table(examples))
+    if not asked and parts is not None:
+        say(f"more than {MOST:,}: no .npz is written unless --output names one")
+    if outputs.wants(".png"):
+        _write_sheet(outputs, trained, shown, figures.caption)
+    if parts is not None:
+        parts.remove()
     outputs.tell(figures.line(trained.domain.examples))
     examples.refuse_lost()
+
+
+def _kept_on_the_way(
+    trained: Trained, examples: Examples, outputs: Outputs, config: ReconstructConfig
+) -> Parts | None:
+    """Where figures are kept for a command that goes on; None where one file was asked for."""
+    if outputs.only is not None:
+        return None
+    what = [examples.identity, len(examples), config.seed, config.part_rows]
+    return Parts(outputs.working(".figures"), ".npz", combined([weights_of(trained), *what]))
+
+
+def _measured(
+    trained: Trained,
+    examples: Examples,
+    config: ReconstructConfig,
+    pictures: bool,
+    parts: Parts | None,
+) -> dict[str, NDArray[Any]]:
+    """The figures of examples that are too many to keep, with flat memory."""
+
+    def blocks(start: int) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+        for stop, found in reconstructed(trained, examples, config.seed, start):
+            yield stop, PairFigures.columns_of(found, pictures)
+
+    kept = collected(examples, blocks, parts, config.part_rows)
+    return {name: kept.column(name) for name in kept.names}
 
 
 def _write_npz(outputs: Outputs, found: Reconstruction) -> None:

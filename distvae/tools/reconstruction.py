@@ -65,13 +65,6 @@ class Reconstruction(Pictured):
         """Of pictures ``[N]``."""
         return ssim(self.originals, self.decoded)
 
-    @property
-    def words(self) -> list[str]:
-        """The label of each example ``[N]``; empty where it is not known."""
-        if self.labels is None:
-            return [""] * len(self.ids)
-        return [self.label_names[label] if label >= 0 else "" for label in self.labels]
-
     def figures(self, pictures: bool) -> dict[str, NDArray[np.float64]]:
         """Figures of each example ``[N]`` by name; PSNR and SSIM are of pictures."""
         distortion, rate = self.nats
@@ -112,17 +105,22 @@ class Reconstruction(Pictured):
         )
 
 
-def reconstructed(trained: Trained, examples: Examples, seed: int) -> Iterator[Reconstruction]:
-    """What a model makes of examples that are open, block by block.
+def reconstructed(
+    trained: Trained, examples: Examples, seed: int, start: int = 0
+) -> Iterator[tuple[int, Reconstruction]]:
+    """What a model makes of examples that are open, from a number on, block by block.
+
+    Each with the number of the example after it.
 
     Raises:
         DistvaeError: none of them can be read.
     """
     made = _by_weights if trained.onnx is None else _by_files
     with progress_bar("reconstructing", len(examples)) as advance:
-        for part, decoded, nats in made(trained, examples, seed):
+        advance(start)
+        for part, decoded, nats in made(trained, examples, seed, start):
             if len(part.rows):
-                yield Reconstruction(
+                found = Reconstruction(
                     part.stored,
                     decoded,
                     nats,
@@ -133,19 +131,20 @@ def reconstructed(trained: Trained, examples: Examples, seed: int) -> Iterator[R
                     trained.domain.scale,
                     examples.notes,
                 )
+                yield part.asked.stop, found
             advance(part.asked.stop - part.asked.start)
     examples.refuse_none()
 
 
 def _by_weights(
-    trained: Trained, examples: Examples, seed: int
+    trained: Trained, examples: Examples, seed: int, start: int
 ) -> Iterator[tuple[Part, NDArray[Any], Nats]]:
     import torch
 
     from distvae.tools.batches import batches
 
     model = trained.model
-    for seen in batches(trained, examples, seed):
+    for seen in batches(trained, examples, seed, start=start):
         with torch.no_grad():
             terms = model.terms(seen.batch)
             found = model.render(model.means(seen.expected, seen.context), seen.context)
@@ -155,19 +154,24 @@ def _by_weights(
 
 
 def _by_files(
-    trained: Trained, examples: Examples, seed: int
+    trained: Trained, examples: Examples, seed: int, start: int
 ) -> Iterator[tuple[Part, NDArray[Any], Nats]]:
     from distvae.export.encoder import Encoder
     from distvae.export.sampler import Sampler
 
     encoder, decoder = Encoder(trained.file(ENCODER)), Sampler(trained.file(DECODER))
-    for part in examples.parts():
+    for part in examples.parts(start=start):
         labels = labels_of(trained, part.given)
         unknown = np.full(len(part.rows), np.nan)
         decoded = part.stored
         if len(part.rows):
             decoded = decoder.decode(encoder.noise(part.stored, labels), labels)
         yield part, decoded, Nats(unknown, unknown)
+
+
+def reconstructed_whole(trained: Trained, examples: Examples, seed: int) -> Reconstruction:
+    """The same of all examples at once."""
+    return joined([found for _, found in reconstructed(trained, examples, seed)])
 
 
 def joined(parts: Sequence[Reconstruction]) -> Reconstruction:

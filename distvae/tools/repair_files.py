@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from distvae.data.identity import combined
 from distvae.files import replacing_file
-from distvae.terminal import say
 from distvae.tools.corruption import Noise
 from distvae.tools.examples import Examples
 from distvae.tools.outputs import Outputs, write_csv
@@ -42,9 +41,7 @@ def write_answers(
     size = part_rows or usual_part(trained, asked)
     key = combined([weights_of(trained), examples.identity, rows.tolist(), asked.identity, size])
     parts = Parts(outputs.path(f"{ANSWERS}/"), ".npz", key)
-    examples.pieces[0].lost.extend(parts.lost)
-    if parts.next:
-        say(f"going on after {parts.next:,} of {len(rows):,} {examples.domain.examples}")
+    parts.take_up(examples, len(rows))
     collected: list[Repair] = []
     with parts.telling_how_to_go_on():
         for stop, found in repaired(trained, examples, rows, asked, parts.next, size):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.data.identity import combined
 from distvae.errors import DistvaeError
 from distvae.flags import Positional
 from distvae.labels import Labels
@@ -21,9 +22,10 @@ from distvae.tools.anomalous import anomalous_labels
 from distvae.tools.detection import DETECTED, Detection, detection, percentiles
 from distvae.tools.examples import Examples, open_examples
 from distvae.tools.outputs import Outputs, write_csv
+from distvae.tools.parts import Parts
 from distvae.tools.reading import BLOCK
-from distvae.tools.scoring import STRANGE, Asked, Scored, scored
-from distvae.tools.trained import Trained, open_trained
+from distvae.tools.scoring import PART_ROWS, STRANGE, Asked, Scored, check_background, scored
+from distvae.tools.trained import Trained, open_trained, weights_of
 from distvae.values import Count, DataName, LabelNames, Name, PathName, RunName
 
 FILE = "score.onnx"
@@ -66,6 +68,8 @@ class ScoreConfig:
     """Draws of an importance-weighted log-likelihood; left out: none is computed."""
     count: Count = 50
     """Images on each half of the sheet: the strangest and the most usual."""
+    part_rows: Count = PART_ROWS
+    """Images after which scores are kept on the way into a folder; a command that was killed goes on after the last ones kept."""
     output: PathName | None = None
     """A folder, or a file that ends in .csv or .png; left out: RUN/score."""
     seed: int = 0
@@ -151,7 +155,9 @@ def write_scores(config: ScoreConfig) -> None:
             "--draws and --background need the weights",
             "Name the run folder, or leave them out.",
         )
-    found = scored(trained, examples, asked)
+    check_background(background, examples)
+    parts = _kept_on_the_way(trained, examples, asked, outputs, config.part_rows)
+    found = scored(trained, examples, asked, parts=parts, part_rows=config.part_rows)
     own = config.data is None and config.split in (None, "test")
     held_out = found if own else _held_out(trained, asked)
     result = _result(found, held_out)
@@ -162,8 +168,22 @@ def write_scores(config: ScoreConfig) -> None:
         write_sheet(outputs.path("strangest.png"), result, examples, config.count)
     if outputs.only is None:
         write_histogram(outputs.path("histogram.png"), groups)
+    if parts is not None:
+        parts.remove()
     outputs.tell(_line(result, held_out, trained.domain.examples), *figures)
     examples.refuse_lost()
+
+
+def _kept_on_the_way(
+    trained: Trained, examples: Examples, asked: Asked, outputs: Outputs, part_rows: int
+) -> Parts | None:
+    """Where scores are kept for a command that goes on; None where one file was asked for."""
+    if outputs.only is not None:
+        return None
+    other = None if asked.background is None else weights_of(asked.background)
+    what = [len(examples), asked.knn, asked.draws, other, asked.seed, part_rows]
+    key = combined([weights_of(trained), examples.identity, *what])
+    return Parts(outputs.working(".scores"), ".npz", key)
 
 
 def _held_out(trained: Trained, asked: Asked) -> Scored | None:

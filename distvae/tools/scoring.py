@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 from distvae.errors import DistvaeError
 from distvae.places import evenly
 from distvae.terminal import progress_bar
-from distvae.tools.collected import Collected
+from distvae.tools.collected import collected
+from distvae.tools.encoding import Advance
 from distvae.tools.examples import Examples, Part, open_examples
+from distvae.tools.parts import Parts
 from distvae.tools.trained import Trained
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from distvae.composition import Terms
+    from distvae.models import VAE
     from distvae.tools.batches import Seen
 
 STRANGE = {
@@ -37,6 +41,8 @@ STRANGE = {
 NEIGHBOURS = 5
 """The training example so near counts, by its latents."""
 ROWS, LABELS = "rows", "labels"
+PART_ROWS = 20_000
+"""Examples whose scores are kept at once."""
 MOST = 20_000
 """Training examples whose latents are kept, evenly from all."""
 Columns = dict[str, NDArray[np.float64]]
@@ -71,30 +77,44 @@ class Asked:
     seed: int = 0
 
 
-def scored(trained: Trained, examples: Examples, asked: Asked, what: str = "scoring") -> Scored:
+def scored(
+    trained: Trained,
+    examples: Examples,
+    asked: Asked,
+    what: str = "scoring",
+    parts: Parts | None = None,
+    part_rows: int = PART_ROWS,
+) -> Scored:
     """The scores of examples that are open.
+
+    Args:
+        trained: the model.
+        examples: what is scored.
+        asked: what is computed.
+        what: is done, for a progress bar.
+        parts: where scores are kept on the way; None keeps none.
+        part_rows: examples of a part.
 
     Raises:
         DistvaeError: none of them can be read.
     """
-    measure = _by_file(trained) if trained.onnx else None
-    parts = (
-        _exported(examples, measure, what) if measure else _weighed(trained, examples, asked, what)
-    )
-    kept = Collected(len(examples))
-    for part, columns in parts:
-        labels = {} if part.labels is None else {LABELS: part.labels}
-        kept.add({ROWS: part.rows, **labels, **columns})
-    examples.refuse_none()
-    found = Scored(
+    check_background(asked.background, examples)
+
+    def blocks(start: int) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+        with progress_bar(what, len(examples)) as advance:
+            advance(start)
+            made = _weighed if trained.onnx is None else _exported
+            for part, columns in made(trained, examples, asked, start, advance):
+                labels = {} if part.labels is None else {LABELS: part.labels}
+                yield part.asked.stop, {ROWS: part.rows, **labels, **columns}
+
+    kept = collected(examples, blocks, parts, part_rows)
+    return Scored(
         {name: kept.column(name) for name in kept.names if name in STRANGE},
         kept.column(ROWS),
         kept.column(LABELS) if LABELS in kept.names else None,
         examples.label_names,
     )
-    if asked.background is not None:
-        found.columns["ratio"] = found.columns["elbo"] - _background(asked, examples)
-    return found
 
 
 def _by_file(trained: Trained) -> Callable[[Any], Columns]:
@@ -120,43 +140,57 @@ def _by_file(trained: Trained) -> Callable[[Any], Columns]:
 
 
 def _exported(
-    examples: Examples, measure: Callable[[Any], Columns], what: str
+    trained: Trained, examples: Examples, asked: Asked, start: int, advance: Advance
 ) -> Iterator[tuple[Part, Columns]]:
-    with progress_bar(what, len(examples)) as advance:
-        for part in examples.parts():
-            if len(part.rows):
-                yield part, measure(part)
-            advance(part.asked.stop - part.asked.start)
+    """Each block with its scores, by score.onnx."""
+    measure = _by_file(trained)
+    for part in examples.parts(start=start):
+        if len(part.rows):
+            yield part, measure(part)
+        advance(part.asked.stop - part.asked.start)
 
 
 def _weighed(
-    trained: Trained, examples: Examples, asked: Asked, what: str
+    trained: Trained, examples: Examples, asked: Asked, start: int, advance: Advance
 ) -> Iterator[tuple[Part, Columns]]:
     """Each block with its scores, by a model with weights."""
     import torch
 
-    from distvae.evaluation.anomaly import mean_terms, scores_of_terms
     from distvae.tools.batches import batches
 
-    model = trained.model
     near = _neighbours(trained) if asked.knn else None
-    pictures = "pictures" in trained.domain.part.traits and asked.background is None
-    with progress_bar(what, len(examples)) as advance:
-        for seen in batches(trained, examples, asked.seed, advance=advance):
+    pictures = "pictures" in trained.domain.part.traits
+    for seen in batches(trained, examples, asked.seed, start=start, advance=advance):
+        columns, terms = _bound(trained.model, seen.expected, seen.context)
+        if near is not None:
+            codes = torch.cat([draw.rows.flatten(1) for draw in terms.draws], 1)
+            columns["knn"] = near(codes)
+        if asked.draws is not None:
             with torch.no_grad():
-                terms = mean_terms(model, seen.expected, seen.context)
-                found = scores_of_terms(model, seen.expected, terms)
-                distortion, rate, score = (each.double().cpu().numpy() for each in found)
-                columns = {"score": score, "elbo": -distortion - rate}
-                columns |= {"distortion": distortion, "rate": rate}
-                if near is not None:
-                    codes = torch.cat([draw.rows.flatten(1) for draw in terms.draws], 1)
-                    columns["knn"] = near(codes)
-                if asked.draws is not None:
-                    columns["log_likelihood"] = _importance(trained, seen, asked.draws, asked.seed)
-            if pictures:
-                columns["ratio"] = columns["elbo"] + _png_nats(seen.part.stored)
-            yield seen.part, columns
+                found = _importance(trained, seen, asked.draws, asked.seed)
+            columns["log_likelihood"] = found
+        if asked.background is not None:
+            other = asked.background.model
+            stored = torch.from_numpy(seen.part.stored).to(other.device)
+            expected = other.domain.to_expected_input(stored)
+            columns["ratio"] = columns["elbo"] - _bound(other, expected, None)[0]["elbo"]
+        elif pictures:
+            columns["ratio"] = columns["elbo"] + _png_nats(seen.part.stored)
+        yield seen.part, columns
+
+
+def _bound(model: "VAE", expected: "Tensor", context: Any) -> "tuple[Columns, Terms]":
+    """Score, elbo, distortion and rate ``[B]`` of inputs, and what they are made of."""
+    import torch
+
+    from distvae.evaluation.anomaly import mean_terms, scores_of_terms
+
+    with torch.no_grad():
+        terms = mean_terms(model, expected, context)
+        found = scores_of_terms(model, expected, terms)
+        distortion, rate, score = (each.double().cpu().numpy() for each in found)
+    columns = {"score": score, "elbo": -distortion - rate, "distortion": distortion, "rate": rate}
+    return columns, terms
 
 
 def _neighbours(trained: Trained) -> "Callable[[Tensor], NDArray[np.float64]] | None":
@@ -216,19 +250,17 @@ def _importance(trained: Trained, seen: "Seen", draws: int, seed: int) -> NDArra
     return found
 
 
-def _background(asked: Asked, examples: Examples) -> NDArray[np.float64]:
-    """The bound of the background model on the same examples, nats ``[N]``."""
-    assert asked.background is not None
-    other = asked.background
-    if other.domain.shape != examples.domain.shape or other.attributes:
+def check_background(other: Trained | None, examples: Examples) -> None:
+    """Refuse a background model that is of other examples, or is given labels.
+
+    Raises:
+        DistvaeError: it is.
+    """
+    if other is not None and (other.domain.shape != examples.domain.shape or other.attributes):
         raise DistvaeError(
             f"--background {other.name} does not fit {examples.name}",
             f"expected a model without labels of {examples.domain.told}, found {other.domain.told}",
         )
-    bounds = Collected(len(examples))
-    for _, columns in _weighed(other, examples, Asked(knn=False, background=other), "background"):
-        bounds.add({"elbo": columns["elbo"]})
-    return bounds.column("elbo")
 
 
 def _png_nats(stored: NDArray[Any]) -> NDArray[np.float64]:
