@@ -182,6 +182,13 @@ def _of_posteriors(manifest: Manifest) -> str:
         lines.append(
             f"| output {names} | float32 `[{sides}]` | the posterior of {of}the latents{given} |\n"
         )
+    if manifest.codes is not None:
+        sides = ", ".join(map(str, ("batch", *manifest.codes.grid)))
+        lines.append(
+            f"| output `codes` | int64 `[{sides}]` | the codes, numbers of rows of the book |\n"
+            f"| output `book` | float32 `[{manifest.codes.book}, {manifest.codes.width}]` | what "
+            "each code stands for, the same for every input |\n"
+        )
     if manifest.gives_noise:
         lines.append(
             f"| output `noise` | float32 `[batch, {manifest.noise_dim}]` | what the decoder turns "

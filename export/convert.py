@@ -22,14 +22,17 @@ from torch import Tensor, nn
 import distvae
 from distvae.export import probe
 from distvae.export.checksum import append_checksum
-from distvae.export.graphs import DecoderGraph, EncoderGraph, ScoreGraph
+from distvae.export.graphs import CodesGraph, DecoderGraph, EncoderGraph, ScoreGraph
 from distvae.export.manifest import (
+    BOOK,
+    CODES,
     DECODER,
     ENCODER,
     KEY,
     NOISE,
     SCORER,
     SCORES,
+    CodesRecord,
     LevelRecord,
     Manifest,
     parse_manifest,
@@ -38,6 +41,7 @@ from distvae.export.outline import metadata_entry
 from distvae.export.rounding import measured_probe
 from distvae.files import replacing_file
 from distvae.inference import for_inference
+from distvae.latents.codes import CodeSpace
 from distvae.models import VAE
 from distvae.tensors import checksum
 
@@ -77,15 +81,22 @@ def encoder_graph(model: VAE, origin: Origin, noise: bool = False) -> onnx.Model
     """``image`` or ``values``, and ``label``, to ``mean`` and ``log_variance`` of each level.
 
     With ``noise`` it also gives a noise that the decoder turns into these means, where the model
-    can tell one. A small error of a mean may be a large one of the noise: for float32 alone.
+    can tell one. A small error of a mean may be a large one of the noise: for float32 alone. Of
+    latents that are codes it also gives their numbers, and the book.
     """
     noise = noise and model.latents.finds_noise
-    manifest = dataclasses.replace(_manifest(ENCODER, model, origin), gives_noise=noise)
+    simple = for_inference(model)
+    space = simple.latents
+    outputs = [NOISE] if noise else []
+    codes, graph = None, EncoderGraph(simple, noise)
+    if isinstance(space, CodeSpace):
+        codes, graph = CodesRecord(space.grid, space.codes, space.width), CodesGraph(simple, space)
+        outputs = [CODES, BOOK]
+    manifest = _manifest(ENCODER, model, origin)
+    manifest = dataclasses.replace(manifest, gives_noise=noise, codes=codes)
     name, shape, dtype = manifest.example
     inputs = {name: torch.zeros(2, *shape, dtype=getattr(torch, dtype))}
-    graph = EncoderGraph(for_inference(model), noise)
-    outputs = [name for parts in manifest.posteriors.values() for name in parts]
-    outputs += [NOISE] if noise else []
+    outputs = [*(name for parts in manifest.posteriors.values() for name in parts), *outputs]
     proto = _export(graph, manifest, inputs, outputs)
     return described(proto, manifest)
 
@@ -251,12 +262,14 @@ def described(proto: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
 @contextlib.contextmanager
 def _without_remarks() -> Iterator[None]:
     """Silence what the exporter says of packages and of its own future."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
 from distvae.export.inputs import checked_rows, given_of_rows
-from distvae.export.manifest import ENCODER, NOISE
+from distvae.export.manifest import BOOK, CODES, ENCODER, NOISE
 from distvae.export.session import Opened
 from distvae.labels import Labels
 
@@ -94,7 +94,45 @@ class Encoder(Opened):
             )
         return self._run(images, labels)[NOISE]
 
-    def _run(self, images: NDArray[Any], labels: Labels | None) -> dict[str, NDArray[np.float32]]:
+    def codes(self, images: NDArray[Any], labels: Labels | None = None) -> NDArray[np.int64]:
+        """The codes of images, of a model whose latents are codes.
+
+        Takes what :meth:`encode` does.
+
+        Returns:
+            ``[N, T]``, or ``[N, H, W]`` of a map: numbers of rows of :attr:`book`.
+
+        Raises:
+            DistvaeError: as :meth:`encode`, or the file does not tell codes.
+        """
+        self._require_codes()
+        return self._run(images, labels)[CODES]
+
+    @property
+    def book(self) -> NDArray[np.float32]:
+        """What each code stands for ``[C, D]``.
+
+        Raises:
+            DistvaeError: the file does not tell codes.
+        """
+        self._require_codes()
+        name, shape, dtype = self.manifest.example
+        example = {name: np.zeros((1, *shape), dtype)}
+        for attribute, kind in self.manifest.given.items():
+            example[attribute] = np.zeros(1, kind)
+        book: NDArray[np.float32]
+        (book,) = self._graph.session.run([BOOK], example)
+        return book
+
+    def _require_codes(self) -> None:
+        if self.manifest.codes is None:
+            raise DistvaeError(
+                f"{self._graph.path} gives no codes",
+                "the latents of this model are no codes, or the file is of an earlier version",
+                "Of a model of --latent-space fsq or vq export anew: distvae export --onnx",
+            )
+
+    def _run(self, images: NDArray[Any], labels: Labels | None) -> dict[str, NDArray[Any]]:
         """All outputs by name."""
         name, shape, dtype = self.manifest.example
         many = self.manifest.domain.field_name

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from distvae.attributes import Attribute
 from distvae.conditions import Conditions, Context
 from distvae.evaluation.anomaly import Scores, scores_of
+from distvae.latents.codes import CodeSpace
 from distvae.models import VAE
 
 
@@ -103,7 +104,8 @@ class EncoderGraph(nn.Module):
     """An example as it is stored ``[B, *S]`` and label ``[B]`` to its posterior.
 
     Of a flow posterior: where the flow carries the mean of its base, and the base's log-variance.
-    Of several levels, each is given the means of those before.
+    Of several levels, each is given the means of those before. Latents that are codes have
+    :class:`CodesGraph`.
 
     Args:
         model: what is exported.
@@ -125,6 +127,25 @@ class EncoderGraph(nn.Module):
             latents = tuple(each.mean for each in found)
             parts.append(self.model.latents.noise_for(latents, context))
         return tuple(parts)
+
+
+class CodesGraph(nn.Module):
+    """An example as it is stored ``[B, *S]`` and label ``[B]`` to its codes."""
+
+    def __init__(self, model: VAE, space: CodeSpace) -> None:
+        super().__init__()
+        self.model = model
+        self.space = space
+        self.contexts = Contexts(model)
+
+    def forward(self, example: Tensor, *given: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean and log-variance of the level, codes ``[B, *grid]``, and the book ``[C, D]``."""
+        context = self.contexts(given)
+        features = self.model.features(self.model.domain.to_expected_input(example), context)
+        codes = self.space.codes_of(features, context)
+        (found,) = self.space.posteriors_of(codes)
+        laid_out = codes.reshape(-1, *self.space.grid)
+        return found.mean, found.log_variance, laid_out, self.space.book_values
 
 
 class ScoreGraph(nn.Module):

@@ -29,6 +29,9 @@ RESERVED = ("noise", "image", "values", "mean", "log_variance", "mean_image", "l
 """Names of inputs and outputs that are no attributes."""
 NOISE = "noise"
 """What a decoder takes, and an encoder may give."""
+CODES, BOOK = "codes", "book"
+"""What an encoder also gives where the latents are codes: their numbers, int64, and the values that
+each code of the book stands for, which are the same for every example."""
 SCORES = ("distortion", "rate", "score")
 """Outputs of a scorer, float32 ``[batch]``; see :mod:`distvae.evaluation.anomaly`."""
 POSTERIOR = ("mean", "log_variance")
@@ -43,6 +46,18 @@ class LevelRecord:
     name: str
     shape: tuple[_Size, ...]
     """Of one draw."""
+
+
+@dataclass(frozen=True)
+class CodesRecord:
+    """Latents that are codes of a book."""
+
+    grid: tuple[_Size, ...]
+    """How the codes of an example lie: height and width, or how many there are."""
+    book: _Size
+    """Codes there are to choose from."""
+    width: _Size
+    """Numbers that a code stands for."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,8 @@ class Manifest:
     """Of the latents, the one nearest to the noise first, where they are not one vector."""
     gives_noise: bool = False
     """Whether an encoder also gives ``noise``, which the decoder turns into the mean."""
+    codes: CodesRecord | None = None
+    """Of an encoder whose latents are codes, and which tells them."""
     threshold: ThresholdRecord | None = None
     """Of a scorer, where held-out examples were at hand."""
 
@@ -105,7 +122,7 @@ class Manifest:
         if self.label_names:
             return {"label": "int64"}
         kinds = ["int64" if each.labels else "float32" for each in self.attributes]
-        taken = SCORES if self.graph == SCORER else ()
+        taken = SCORES if self.graph == SCORER else (CODES, BOOK) if self.codes else ()
         names = input_names([each.name for each in self.attributes], taken)
         return dict(zip(names, kinds, strict=True))
 
@@ -153,10 +170,11 @@ class Manifest:
         for name in ("attributes", "levels", "gives_noise"):
             if not facts[name]:
                 del facts[name]
-        if self.threshold is None:
-            del facts["threshold"]
-        else:
-            facts["threshold"] = dataclasses.asdict(self.threshold)
+        for name in ("codes", "threshold"):
+            if facts[name] is None:
+                del facts[name]
+            else:
+                facts[name] = dataclasses.asdict(facts[name])
         return json.dumps(facts, sort_keys=True, ensure_ascii=False)
 
 

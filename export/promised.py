@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from distvae.errors import DistvaeError
-from distvae.export.manifest import DECODER, NOISE, SCORER, SCORES, Manifest
+from distvae.export.manifest import BOOK, CODES, DECODER, NOISE, SCORER, SCORES, Manifest
 
 _FLOAT32, _INT64, _UINT8 = "tensor(float)", "tensor(int64)", "tensor(uint8)"
 _WHOLE = ("uint8", "uint16", "int8", "int16", "int32", "int64")
@@ -35,20 +35,36 @@ def rows_of(manifest: Manifest) -> tuple[dict[str, Row], dict[str, Row]]:
         for parts in manifest.posteriors.values()
         for output, sides in parts.items()
     }
+    if manifest.codes is not None:
+        outputs[CODES] = (_INT64, manifest.codes.grid)
     if manifest.gives_noise:
         outputs[NOISE] = (_FLOAT32, (manifest.noise_dim,))
     return {name: example, **labels}, outputs
 
 
-def check_rows(path: Path, kind: str, expected: dict[str, Row], found: dict[str, Found]) -> None:
-    """That a graph has the named inputs or outputs, for any number of rows."""
-    same = found.keys() == expected.keys() and all(
-        _fits(found[name], row) for name, row in expected.items()
+def constants_of(manifest: Manifest) -> dict[str, Row]:
+    """Outputs that a manifest promises once, whatever the examples are."""
+    if manifest.codes is None:
+        return {}
+    return {BOOK: (_FLOAT32, (manifest.codes.book, manifest.codes.width))}
+
+
+def check_rows(
+    path: Path,
+    kind: str,
+    expected: dict[str, Row],
+    found: dict[str, Found],
+    constants: Mapping[str, Row] | None = None,
+) -> None:
+    """That a graph has the named inputs or outputs, for any number of rows, and the constants."""
+    promised: dict[str, Found] = {
+        name: (dtype, ("batch", *shape)) for name, (dtype, shape) in expected.items()
+    }
+    promised |= constants or {}
+    same = found.keys() == promised.keys() and all(
+        _fits(found[name], each) for name, each in promised.items()
     )
     if not same:
-        promised: dict[str, Found] = {
-            name: (dtype, ("batch", *shape)) for name, (dtype, shape) in expected.items()
-        }
         raise DistvaeError(
             f"{path} does not fit its manifest: its {kind} are {_shown(found)}",
             f"expected {_shown(promised)}",
@@ -56,10 +72,13 @@ def check_rows(path: Path, kind: str, expected: dict[str, Row], found: dict[str,
         )
 
 
-def _fits(found: Found, row: Row) -> bool:
-    (found_kind, sides), (kind, shape) = found, row
-    any_number = len(sides) == 1 + len(shape) and not isinstance(sides[0], int)
-    return found_kind == kind and any_number and sides[1:] == shape
+def _fits(found: Found, promised: Found) -> bool:
+    """Whether it is of the type and the sides; any side but a number is as good as any other."""
+    (found_kind, found_sides), (kind, sides) = (
+        (each, tuple(side if isinstance(side, int) else None for side in shape))
+        for each, shape in (found, promised)
+    )
+    return found_kind == kind and found_sides == sides
 
 
 def _shown(rows: Mapping[str, Found]) -> str:

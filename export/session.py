@@ -14,7 +14,7 @@ from distvae.export import probe
 from distvae.export.checksum import check_file
 from distvae.export.manifest import ENCODER, KEY, Manifest, parse_manifest
 from distvae.export.outline import Outline, read_outline
-from distvae.export.promised import TYPES, Found, Row, check_rows, rows_of
+from distvae.export.promised import TYPES, Found, Row, check_rows, constants_of, rows_of
 
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider", "onnxruntime"),
@@ -145,7 +145,7 @@ def open_graph(
     session, found_inputs, found_outputs = _session(path, provider, threads)
     inputs, outputs = rows_of(manifest)
     check_rows(path, "inputs", inputs, found_inputs)
-    check_rows(path, "outputs", outputs, found_outputs)
+    check_rows(path, "outputs", outputs, found_outputs, constants_of(manifest))
     chunk = max(1, min(CHUNK_ROWS, CHUNK_PIXELS // manifest.pixels))
     opened = Graph(path, manifest, session, chunk, outputs, spared)
     if verify is not False:

@@ -24,9 +24,10 @@ from distvae.export.manifest import DECODER, ENCODER, SCORER
 from distvae.export.parity import REPORT, SEED, TOLERANCE, Advance, Parity, on_device, torch_means
 from distvae.export.sampler import Sampler
 from distvae.export.session import read_manifest
-from distvae.export.ties import but_for_ties
+from distvae.export.ties import ties_of
 from distvae.export.turns import NOISES, Given, given_in, turns
 from distvae.export.verify_scores import scorer
+from distvae.latents.codes import CodeSpace
 from distvae.models import VAE
 from distvae.posteriors import Posterior
 from distvae.tensors import checksum
@@ -99,7 +100,7 @@ def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     Of the noise it is compared what the model draws from it: another one may do the same.
     """
     encoder = Encoder(path, verify=True)
-    noise = standard_normal(SEED, 0, NOISES, model.latents.noise_dim)
+    noise, ties = standard_normal(SEED, 0, NOISES, model.latents.noise_dim), ties_of(model)
     for turn in range(turns(model)):
         given = given_in(model, turn)
         stored = model.domain.to_stored(torch.from_numpy(torch_means(model, noise, given)))
@@ -109,7 +110,7 @@ def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
         parts = _parts(encoder, posteriors, images, given)
         for number, (name, expected, found) in enumerate(parts):
             off = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
-            off = but_for_ties(model, off, TOLERANCE)
+            off = ties.but_for_values(off, TOLERANCE) if ties else off
             error = float(off.max())
             if encoder.manifest.precision == "fp32" and not error <= TOLERANCE:
                 worst = tuple(map(int, np.unravel_index(int(np.argmax(off)), off.shape)))
@@ -121,6 +122,8 @@ def _encoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
                     REPORT,
                 )
             yield Parity(error, float(off.mean()), None, 0 if number else len(images))
+        if encoder.manifest.codes is not None:
+            _check_codes(path, model, encoder, images, given)
         if encoder.manifest.gives_noise:
             _check_noise(path, model, encoder.noise(images, given.asked()), posteriors, given)
         advance(NOISES)
@@ -144,6 +147,29 @@ def _check_noise(
         raise DistvaeError(
             f"{path} gives a noise that the model does not turn into the posterior's mean",
             f"at most {NOISE_TOLERANCE:.0e} of difference was expected, found {off:.1e}",
+            REPORT,
+        )
+
+
+def _check_codes(
+    path: Path, model: VAE, encoder: Encoder, images: NDArray[Any], given: Given
+) -> None:
+    """That the codes of a file are those of its means, which were compared, in the model's book."""
+    space = model.latents
+    assert isinstance(space, CodeSpace)
+    codes = torch.from_numpy(encoder.codes(images, given.asked())).flatten(1).to(model.device)
+    with torch.no_grad():
+        (stood_for,) = space.posteriors_of(codes)
+        book = space.book_values.cpu().numpy()
+    means = encoder.encode(images, given.asked()).mean
+    off = max(
+        float(np.abs(stood_for.mean.cpu().numpy() - means).max()),
+        float(np.abs(encoder.book - book).max()),
+    )
+    if encoder.manifest.precision == "fp32" and not off <= TOLERANCE:
+        raise DistvaeError(
+            f"{path} gives codes that do not stand for its means in the model's book",
+            f"at most {TOLERANCE:.0e} of difference was expected, found {off:.1e}",
             REPORT,
         )
 

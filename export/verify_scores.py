@@ -17,7 +17,7 @@ from distvae.errors import DistvaeError
 from distvae.evaluation.anomaly import Scores, scores_of, scores_of_terms
 from distvae.export.parity import REPORT, SEED, TOLERANCE, Advance, Parity, on_device, torch_means
 from distvae.export.scorer import Scorer
-from distvae.export.ties import but_for_ties
+from distvae.export.ties import ties_of
 from distvae.export.turns import NOISES, Given, given_in, turns
 from distvae.models import VAE
 
@@ -41,7 +41,7 @@ def scorer(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     """
     opened = Scorer(path, verify=True)
     noise = standard_normal(SEED, 0, NOISES, model.latents.noise_dim)
-    made_up = model.domain.made_up(SEED, NOISES // 2)
+    made_up, ties = model.domain.made_up(SEED, NOISES // 2), ties_of(model)
     for turn in range(turns(model)):
         given = given_in(model, turn)
         stored = model.domain.to_stored(torch.from_numpy(torch_means(model, noise, given)))
@@ -49,7 +49,8 @@ def scorer(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
         expected, limits = expected_scores(model, stored, given)
         found = opened.scores(stored.numpy(), given.asked())
         for number, name in enumerate(found._fields):
-            off = but_for_ties(model, _apart(found[number], expected[number]), limits[number])
+            off = _apart(found[number], expected[number])
+            off = ties.but_for_examples(off, limits[number]) if ties else off
             error = float(off.max())
             if not error <= limits[number]:
                 worst = int(np.argmax(off))

@@ -162,8 +162,17 @@ class CodeSpace(LatentSpace):
 
     def posteriors(self, features: Features, context: Context | None) -> tuple[Posterior, ...]:
         """The values of the codes, each a Gaussian as narrow as there is: it stands for a point."""
-        values = self._laid_out(self._found(features, context).values)
-        return (DiagonalGaussian(values, torch.full_like(values, -2.0 * LOG_SCALE)),)
+        return self._points(self._found(features, context).values)
+
+    def posteriors_of(self, codes: Tensor) -> tuple[Posterior, ...]:
+        """The same of codes int64 ``[B, T]``."""
+        return self._points(self.values_of(codes))
+
+    @property
+    def book_values(self) -> Tensor:
+        """What each code stands for ``[C, D]``."""
+        every = torch.arange(self.codes, device=self.prior.network.first.device)
+        return self.values_of(every.unsqueeze(1)).squeeze(1)
 
     def prepare(self, images: ResidentImages) -> None:
         """Refuse a book that the training images can never fill.
@@ -189,6 +198,10 @@ class CodeSpace(LatentSpace):
             vectors = found.unflatten(1, (self.length, self.width))  # type: ignore[no-untyped-call]
         with full_precision(found.device.type):
             return self.quantize(vectors, noise)
+
+    def _points(self, values: Tensor) -> tuple[Posterior, ...]:
+        laid_out = self._laid_out(values)
+        return (DiagonalGaussian(laid_out, torch.full_like(laid_out, -2.0 * LOG_SCALE)),)
 
     def _laid_out(self, values: Tensor) -> Tensor:
         """``[B, T, D]`` to ``[B, *S]``."""
