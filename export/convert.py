@@ -171,8 +171,21 @@ def _export(
         )
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
+    _give_by_nodes(proto.graph)
     _name(proto.graph, [*inputs, *outputs])
     return clean(proto)
+
+
+def _give_by_nodes(graph: onnx.GraphProto) -> None:
+    """Outputs that are constants come from a node as others do: tools expect it."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for value in graph.output:
+        if value.name in constants:
+            inner = f"{value.name}.constant"
+            for node in graph.node:
+                node.input[:] = [inner if name == value.name else name for name in node.input]
+            constants[value.name].name = inner
+            graph.node.append(onnx.helper.make_node("Identity", [inner], [value.name]))
 
 
 def _log_sigmoid(value: Any) -> Any:

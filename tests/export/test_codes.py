@@ -13,6 +13,7 @@ from distvae.errors import DistvaeError
 from distvae.export.convert import Origin, encoder_graph, write_graph
 from distvae.export.encoder import Encoder
 from distvae.export.parity import TOLERANCE
+from distvae.export.quantize import half, integer
 from distvae.export.ties import Ties
 from distvae.export.verify import verify
 from distvae.latents.codes import CodeSpace
@@ -28,6 +29,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "grid"), KINDS, ids=["fsq", "vq"])
 def test_an_encoder_tells_the_codes_of_examples(
     settings: dict[str, object], grid: tuple[int, ...], tmp_path: Path
@@ -41,7 +43,8 @@ def test_an_encoder_tells_the_codes_of_examples(
             parameter.mul_(20.0)  # so that more than a few codes are in use
     space, path = model.latents, tmp_path / "encoder.onnx"
     assert isinstance(space, CodeSpace)
-    write_graph(encoder_graph(model, ORIGIN, noise=True), path)
+    proto = encoder_graph(model, ORIGIN, noise=True)
+    write_graph(proto, path)
     assert verify(path, model).error <= TOLERANCE
     encoder = Encoder(path)
     images = np.random.default_rng(0).integers(0, 256, (300, *SHAPE), np.uint8)
@@ -63,6 +66,15 @@ def test_an_encoder_tells_the_codes_of_examples(
     stood_for = encoder.book[found.reshape(300, -1)]
     laid_out = stood_for.reshape(300, -1) if len(grid) == 1 else stood_for.transpose(0, 2, 1)
     assert np.array_equal(means, laid_out)
+    feed = {"image": images} | {
+        name: np.zeros(300, kind) for name, kind in encoder.manifest.given.items()
+    }
+    for smaller in (half(proto), integer(proto, [feed])):
+        write_graph(smaller, path)
+        verify(path, model)
+        coarse = Encoder(path)
+        np.testing.assert_allclose(coarse.book, encoder.book, atol=2e-3)
+        assert (coarse.codes(images, asked) == found).mean() > 0.8
 
 
 def test_an_encoder_of_other_latents_tells_none(tmp_path: Path) -> None:
