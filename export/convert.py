@@ -88,10 +88,11 @@ def encoder_graph(model: VAE, origin: Origin, noise: bool = False) -> onnx.Model
     simple = for_inference(model)
     space = simple.latents
     outputs = [NOISE] if noise else []
-    codes, graph = None, EncoderGraph(simple, noise)
+    graph: nn.Module = EncoderGraph(simple, noise)
+    codes = None
     if isinstance(space, CodeSpace):
-        codes, graph = CodesRecord(space.grid, space.codes, space.width), CodesGraph(simple, space)
-        outputs = [CODES, BOOK]
+        graph, outputs = CodesGraph(simple, space), [CODES, BOOK]
+        codes = CodesRecord(space.grid, space.codes, space.width)
     manifest = _manifest(ENCODER, model, origin)
     manifest = dataclasses.replace(manifest, gives_noise=noise, codes=codes)
     name, shape, dtype = manifest.example

@@ -38,11 +38,11 @@ def test_an_encoder_tells_the_codes_of_examples(
     own = {"hidden": (16,), "latent_dim": 3, "prior_width": 8, "model": "vae", **settings}
     attributes = NAMED_AS_OUTPUTS if own["model"] == "cvae" else ()
     model = build_model(ModelConfig(**own), SHAPE, (), attributes=attributes).eval()
-    with torch.no_grad():
-        for parameter in model.latents.to_vectors.parameters():
-            parameter.mul_(20.0)  # so that more than a few codes are in use
     space, path = model.latents, tmp_path / "encoder.onnx"
     assert isinstance(space, CodeSpace)
+    with torch.no_grad():
+        for parameter in space.to_vectors.parameters():
+            parameter.mul_(20.0)  # so that more than a few codes are in use
     proto = encoder_graph(model, ORIGIN, noise=True)
     write_graph(proto, path)
     assert verify(path, model).error <= TOLERANCE
@@ -50,7 +50,8 @@ def test_an_encoder_tells_the_codes_of_examples(
     images = np.random.default_rng(0).integers(0, 256, (300, *SHAPE), np.uint8)
     asked = {"codes": "many", "book": 0.3} if attributes else None
     found = encoder.codes(images, asked)
-    assert (found.shape, found.dtype) == ((300, *grid), np.int64)
+    assert found.shape == (300, *grid)
+    assert found.dtype == np.int64
     given = ["codes", "book"] if attributes else []
     assert [*encoder.manifest.given] == [f"attribute_{name}" for name in given]
     with torch.no_grad():
