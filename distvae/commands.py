@@ -46,6 +46,18 @@ TOOLS: dict[str, Command] = {
         "write_resampled",
         "what each level of the latents decides, drawn anew one level at a time",
     ),
+    "latents": Command(
+        "distvae.tools.latents",
+        "LatentsConfig",
+        "write_latents",
+        "latents at every place of your images, with their scale, for a diffusion model",
+    ),
+    "decode": Command(
+        "distvae.tools.decode",
+        "DecodeConfig",
+        "write_decoded",
+        "images of any size from such latents, in tiles",
+    ),
     "manifold": Command(
         "distvae.tools.manifold",
         "ManifoldConfig",
