@@ -19,6 +19,7 @@ from distvae.models import VAE, build_model
 from distvae.networks import NETWORKS
 from distvae.networks.base import LAYERS
 from distvae.objectives import OBJECTIVES, Loss, Pressure, RunFacts
+from distvae.terms.fixed import Fixed, distance_of_maps
 from distvae.terms.perceptual.ms_ssim import ms_ssim, scales_of
 from distvae.tools.similarity import ssim
 
@@ -180,3 +181,44 @@ def test_the_last_layer_is_the_one_that_is_called_last(network: str) -> None:
 def test_what_does_not_fit_a_term_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(DistvaeError, match=message):
         TrainConfig().updated(settings, "the test")
+
+
+class Features(nn.Module):
+    """Two maps, of which a batch norm in training would change the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        found = self.conv(images)
+        return [found, self.norm(found)]
+
+
+def test_a_network_that_is_not_trained_is_no_part_of_what_is() -> None:
+    torch.manual_seed(0)
+    network = Features()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    held = Fixed(network)
+    whole = nn.ModuleList([held, nn.Linear(2, 2)]).train()
+    assert len(list(held.parameters())) == len(held.state_dict()) == len(list(held.buffers())) == 0
+    images = torch.rand(2, 1, 5, 5, requires_grad=True)
+    (gradient,) = torch.autograd.grad(sum(each.sum() for each in held(images)), images)
+    assert gradient.any()
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert held(images)[1].grad_fn is not None
+    assert whole.double()[0](images.double())[0].dtype == torch.float64
+
+
+def test_maps_are_compared_by_direction() -> None:
+    first, second = torch.rand(3, 1, 6, 6, requires_grad=True), torch.rand(3, 1, 6, 6)
+    network = Fixed(Features())
+    found = distance_of_maps(network, first, second)
+    pairs = zip(network(first), network(second), strict=True)
+    each = [2.0 - 2.0 * torch.cosine_similarity(a, b, dim=1).mean() for a, b in pairs]
+    torch.testing.assert_close(found, torch.stack(each).mean())
+    assert distance_of_maps(network, first, first) < 1e-9
+    assert torch.autograd.grad(found, first)[0].any()
+    opposite = distance_of_maps(lambda images: [images], second, -second)
+    assert float(opposite) == pytest.approx(4.0)
