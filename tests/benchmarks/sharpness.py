@@ -50,17 +50,12 @@ def main() -> None:
         images = model.domain.to_values(stored)
         if not number:
             print(f"| test images | {sharpness(images):.4f} | {grey(images):.3f} |")
-        samples = model.sample(n=given.images, seed=given.seed) if not model.conditional else None
-        if samples is None:
-            each = -(-given.images // len(model.label_names))
-            samples = model.sample(list(model.label_names), n=each, seed=given.seed)
-        print(f"| {folder.name}, samples | {sharpness(samples):.4f} | {grey(samples):.3f} |")
+        sets = {"samples": model.sample(n=given.images, seed=given.seed)}
         if not model.conditional:
-            parts = [model.render(model.means(part)) for part in images.split(PART)]
-            drawn = torch.cat(parts)
-            print(
-                f"| {folder.name}, reconstructions | {sharpness(drawn):.4f} | {grey(drawn):.3f} |"
-            )
+            parts = [model.render(model.means(part)) for part in torch.split(images, PART)]
+            sets["reconstructions"] = torch.cat(parts)
+        for name, drawn in sets.items():
+            print(f"| {folder.name}, {name} | {sharpness(drawn):.4f} | {grey(drawn):.3f} |")
 
 
 if __name__ == "__main__":
