@@ -210,7 +210,8 @@ def test_data_that_is_not_what_it_was_is_refused(
 
 
 EVERY = (
-    "elbo,likelihood,marginal,latents,factors,judge,distances,neighbours,downstream,augmentation"
+    "elbo,likelihood,marginal,latents,factors,judge,distances,neighbours,downstream,augmentation,"
+    "reconstruction"
 )
 
 

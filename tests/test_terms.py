@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from distvae.batch import Batch
 from distvae.config import ModelConfig, ObjectiveConfig, TrainConfig
 from distvae.errors import DistvaeError
+from distvae.evaluation.similarity import ssim
 from distvae.models import VAE, build_model
 from distvae.networks import NETWORKS
 from distvae.networks.base import LAYERS
 from distvae.objectives import OBJECTIVES, Loss, Pressure, RunFacts
 from distvae.terms.fixed import Fixed, distance_of_maps
 from distvae.terms.perceptual.ms_ssim import ms_ssim, scales_of
-from distvae.tools.similarity import ssim
 
 SIDE = 26
 """Of pictures that have two scales."""

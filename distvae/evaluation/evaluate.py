@@ -154,9 +154,10 @@ def _usual(model: "VAE") -> list[str]:
     """The metrics that are taken where none is named."""
     from distvae.evaluation.metrics import METRICS
     from distvae.evaluation.metrics.labels import tells_labels
-    from distvae.evaluation.metrics.needs import conditional
+    from distvae.evaluation.metrics.needs import conditional, pictures
 
     unfit = {
+        *(() if "pictures" in model.domain.part.traits else (pictures,)),
         *(() if model.conditional else (conditional,)),
         *(() if model.classifier else (tells_labels,)),
     }

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.evaluation.similarity import psnr, ssim
 from distvae.places import evenly
 from distvae.terminal import progress_bar
 from distvae.tools.encoding import labels_of
 from distvae.tools.examples import Examples, Part
 from distvae.tools.sheets import Pictured, Sheet
-from distvae.tools.similarity import psnr, ssim
 from distvae.tools.trained import DECODER, ENCODER, Trained
 
 COUNT = 50

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from distvae.attributes import main_label
 from distvae.errors import DistvaeError
+from distvae.evaluation.similarity import psnr, ssim
 from distvae.terminal import make_console, progress_bar, say, table
 from distvae.text import counted
 from distvae.tools import classical
 from distvae.tools.repaired import COLUMNS, GREY, joined
-from distvae.tools.similarity import psnr, ssim
 from distvae.tools.trained import Trained
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from distvae.config import ModelConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.provenance import open_recorded
 from distvae.evaluation.elbo import elbo_metrics
+from distvae.evaluation.similarity import psnr, ssim
 from distvae.models import build_model
 from distvae.runs import find_run
 from distvae.tools.batches import context_of
@@ -23,7 +24,6 @@ from distvae.tools.interpolate import interpolate
 from distvae.tools.manifold import manifold
 from distvae.tools.paths import between
 from distvae.tools.reconstruct import reconstruct
-from distvae.tools.similarity import psnr, ssim
 from distvae.tools.smoothness import Features, smoothness
 from distvae.tools.traverse import traverse
 from distvae.tools.whitened import whitened
