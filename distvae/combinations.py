@@ -78,8 +78,6 @@ def _of_shared() -> Iterator[Rule]:
     yield Rule("kl_balance", None, "latent_space", sorted(several), "it weighs several levels")
     rising = "it balances while the KL weight rises"
     yield Rule("kl_balance", None, "kl_warmup_epochs", Within(0, open=True), rising)
-    whole_step = "a compiled step takes every gradient"
-    yield Rule("skip_above", None, "compile", ("off", "auto"), whole_step)
     scaled = "fp16 leaves out steps by a rule of its own"
     yield Rule("skip_above", None, "mixed_precision", ("auto", "no", "bf16"), scaled)
     closed = "it needs the KL term of each dimension"

@@ -36,8 +36,7 @@ def compiled(engine: Engine) -> Engine:
     """
     choice = engine.config.optim.compile
     if choice == "auto":
-        able = engine.training.compiles and engine.trained.guard is None
-        able = able and _has_compiler(engine)
+        able = engine.training.compiles and _has_compiler(engine)
         choice = "on" if able and _pays(engine) else "off"
     elif choice == "on" and not _has_compiler(engine):
         raise DistvaeError(

@@ -6,10 +6,13 @@ it; here the bound follows them, and no more than ``MOST`` steps in a row are le
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+
+from distvae.objectives import Loss
 
 MOST = 10
 """Steps in a row that are left out. The next is taken, and what is usual is measured anew."""
@@ -56,3 +59,14 @@ class GradientGuard(nn.Module):
         self.row.copy_(torch.where(skipped, self.row + 1.0, 0.0))
         verdict: Tensor = skipped.float()
         return verdict
+
+
+def verdict_of(guard: nn.Module, gradients: Iterable[Tensor | None]) -> Tensor:
+    """1 where the step of a turn is left out, by the gradients of its players together, else 0."""
+    assert isinstance(guard, GradientGuard)
+    return guard.verdict([gradient for gradient in gradients if gradient is not None])
+
+
+def marked(loss: Loss, left_out: Tensor) -> Loss:
+    """A loss that tells whether its step was left out."""
+    return replace(loss, extras={**loss.extras, SKIPPED: left_out})

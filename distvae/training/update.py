@@ -5,7 +5,6 @@ Legend: M micro-batches of a process, F numbers of a loss, S numbers of a step.
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +18,7 @@ from distvae.training.optimizer import laid_alike
 from distvae.training.plan import Scales, numbers_of
 from distvae.training.players import Turn, average_gradients
 from distvae.training.sharding import is_sharded, local_parts
-from distvae.training.skipping import SKIPPED, GradientGuard
+from distvae.training.skipping import marked, verdict_of
 from distvae.training.wrapping import Wrapped
 
 if TYPE_CHECKING:
@@ -161,7 +160,10 @@ def autograd_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
         take = backward if len(batches) == 1 else in_parts
         losses = [take(batch, pressure, turn) for batch in batches]
         _settle_gradients(turn, wrapped)
-        left_out = None if guard is None else _verdict(guard, turn, wrapped)
+        left_out = None
+        if guard is not None:
+            of_turn = (one for player in turn for one in wrapped.parameters(player))
+            left_out = verdict_of(guard, (parameter.grad for parameter in of_turn))
         _clip_gradients(turn, wrapped)
         for name, scale in scales.items():
             for group in optimizer.groups(name):
@@ -172,7 +174,7 @@ def autograd_update(wrapped: Wrapped, loss_of: LossOf) -> Update:
             wrapped.stepped.step()
         optimizer.zero_grad()
         if left_out is not None:
-            return [replace(loss, extras={**loss.extras, SKIPPED: left_out}) for loss in losses]
+            return [marked(loss, left_out) for loss in losses]
         return losses
 
     return update_by(take_turn, wrapped)
@@ -194,10 +196,3 @@ def _clip_gradients(turn: Turn, wrapped: Wrapped) -> None:
         wrapped.accelerator.unscale_gradients()
         for player in turn:
             nn.utils.clip_grad_norm_(wrapped.parameters(player), wrapped.clip)
-
-
-def _verdict(guard: nn.Module, turn: Turn, wrapped: Wrapped) -> Tensor:
-    """Whether the step of a turn is left out, by the gradients of its players together."""
-    assert isinstance(guard, GradientGuard)
-    found = (one.grad for player in turn for one in wrapped.parameters(player))
-    return guard.verdict([gradient for gradient in found if gradient is not None])

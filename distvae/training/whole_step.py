@@ -14,6 +14,7 @@ from distvae.objectives import Loss, Pressure, Summary
 from distvae.training.lowering import compile_step
 from distvae.training.plan import Scales
 from distvae.training.players import Turn
+from distvae.training.skipping import marked, verdict_of
 from distvae.training.update import LossOf, Update, together, update_by
 from distvae.training.wrapping import Training, Wrapped
 
@@ -40,6 +41,7 @@ def compiled_update(wrapped: Wrapped, loss_of: LossOf, own: bool = False) -> Upd
     weights = {name: [p.detach() for p in wrapped.parameters(name)] for name in players}
     total_of = _functional(wrapped, bare, weights, loss_of)
     change = {name: _change(wrapped, name, weights[name]) for name in players}
+    guard = wrapped.trained.guard
 
     def take_turn(
         turn: Turn, batches: Sequence[Batch], pressure: Pressure, scales: Mapping[str, Scales]
@@ -47,9 +49,12 @@ def compiled_update(wrapped: Wrapped, loss_of: LossOf, own: bool = False) -> Upd
         (batch,) = batches
         own = {name: weights[name] for name in turn}
         gradients, (_, values) = grad_and_value(total_of, has_aux=True)(own, batch, pressure)
+        left_out = None
+        if guard is not None:
+            left_out = verdict_of(guard, [part for name in turn for part in gradients[name]])
         for name in turn:
-            change[name](gradients[name], scales[name])
-        return [Loss(*values)]
+            change[name](gradients[name], scales[name], left_out)
+        return [Loss(*values) if left_out is None else marked(Loss(*values), left_out)]
 
     take_step = update_by(take_turn, wrapped)
 
@@ -93,8 +98,8 @@ def _functional(
 
 def _change(
     wrapped: Wrapped, player: str, weights: list[Tensor]
-) -> Callable[[list[Tensor], Scales], None]:
-    """A step of AdamW of one player: (gradients, scales) -> None."""
+) -> Callable[[list[Tensor], Scales, Tensor | None], None]:
+    """A step of AdamW of one player: (gradients, scales, 1 where it is left out) -> None."""
     optimizer, clip = wrapped.optimizer, wrapped.clip
     groups = optimizer.groups(player)
     states = [optimizer.state[parameter] for parameter in wrapped.parameters(player)]
@@ -104,12 +109,11 @@ def _change(
     (beta1, beta2), eps = groups[0]["betas"], groups[0]["eps"]
     paces = [(group["factor"], group["weight_decay"]) for group in groups for _ in group["params"]]
 
-    def change(gradients: list[Tensor], scales: Scales) -> None:
+    def move(gradients: list[Tensor], scales: Scales) -> None:
         if clip is not None:
             norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
             factor = (clip / (norm + 1e-6)).clamp(max=1.0)
             gradients = torch._foreach_mul(gradients, factor)  # type: ignore[assignment]
-        torch._foreach_add_(counts, 1)
         for part in together(weights, paces):
             (factor, decay), mean, square = paces[part][0], means[part], squares[part]
             torch._foreach_lerp_(mean, gradients[part], 1.0 - beta1)
@@ -121,5 +125,14 @@ def _change(
             rate = scales.rate * factor
             torch._foreach_mul_(weights[part], 1.0 - rate * decay)
             torch._foreach_sub_(weights[part], torch._foreach_mul(changes, rate))
+
+    def change(gradients: list[Tensor], scales: Scales, left_out: Tensor | None) -> None:
+        torch._foreach_add_(counts, 1)
+        held = [] if left_out is None else [*weights, *means, *squares]
+        before = [tensor.clone() for tensor in held]  # no copy, once compiled
+        move(gradients, scales)
+        for tensor, old in zip(held, before, strict=True):
+            assert left_out is not None
+            tensor.copy_(torch.where(left_out > 0, old, tensor))
 
     return change

@@ -17,7 +17,7 @@ from distvae.runs import checkpoints
 from distvae.training.optimizer import OneCallAdamW
 from distvae.training.run import run_training
 from distvae.training.skipping import FOLLOWS, MOST, GradientGuard
-from tests.training.conftest import Settings, lines, settings, trained
+from tests.training.conftest import Settings, lines, losses, settings, trained
 
 __all__ = ["settings"]
 
@@ -83,12 +83,15 @@ def test_a_run_leaves_steps_out_and_goes_on_exactly(
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[key], value) for key, value in expected.items())
     assert {"parameters/guard.usual", "parameters/guard.row"} <= found.keys()
+    # the gradient that is looked at is that of the whole batch, in however many parts
+    parts = trained(settings(**changes, accumulate=2, max_steps=20), here / "parts")
+    assert [line["skipped"] for line in lines(parts)] == shares
+    assert losses(parts) == pytest.approx(losses(whole), rel=1e-4)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"compile": "on"}, r"--skip-above.*--compile on.*compiled step"),
         ({"mixed_precision": "fp16"}, r"--skip-above.*--mixed-precision fp16"),
         ({"skip_above": 1.0}, r"--skip-above is 1.*above 1"),
     ],
