@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import CHECKOUT, HANG
-from tests.training.conftest import Settings, losses, trained
+from tests.training.conftest import Settings, lines, losses, trained
 
 
 def two_processes(
@@ -55,6 +55,29 @@ def test_two_processes_agree_with_one(
     weights, expected = (load_file(run / "model.safetensors") for run in (two, one))
     for name, value in expected.items():
         np.testing.assert_allclose(weights[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_agree_on_a_ladder_and_on_which_steps_are_left_out(
+    settings: Settings, shapes: Path, environment: dict[str, str], here: Path
+) -> None:
+    changes = {"latent_space": "ladder", "levels": 3, "level_maps": 1, "width": 0.1}
+    changes |= {"latent_dim": 3, "batch_size": 12, "log_every": 1, "max_steps": 16}
+    changes |= {"kl_warmup_epochs": 8.0, "skip_above": 1.1, "mixed_precision": "no"}
+    flags = [word for name, value in changes.items() for word in (flag_of(name), str(value))]
+    ended = two_processes(here, environment, "--data", str(shapes), *flags, "--kl-balance")
+    assert ended.returncode == 0, ended.stderr
+    one = trained(settings(**changes, hidden=None, kl_balance=True), here / "one")
+    found, expected = lines(here / "two"), lines(one)
+    assert [row["skipped"] for row in found] == [row["skipped"] for row in expected]
+    assert 0 < sum(row["skipped"] for row in found) < len(found)
+    for name in ("loss", "rate_level_z1", "rate_level_z2", "rate_level_z3"):
+        values = [row[name] for row in expected]
+        assert [row[name] for row in found] == pytest.approx(values, rel=1e-3, abs=1e-6), name
+
+
+def flag_of(setting: str) -> str:
+    return f"--{setting.replace('_', '-')}"
 
 
 @pytest.mark.slow
