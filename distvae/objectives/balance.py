@@ -17,8 +17,11 @@ def balanced_rate(
     """The rate of a batch, of each level times its share of it, and times their number; nats.
 
     So while the KL weight is below beta, then every level counts once. The shares are constants of
-    the step. After the balancing of Vahdat and Kautz 2020 (arXiv:2007.03898, appendix A), who also
-    divide by the size of a level. Free bits are held before.
+    the step. It is the balancing of Vahdat and Kautz 2020 (arXiv:2007.03898, appendix A) without
+    their division by the size of a level: their code (NVlabs/NVAE, ``kl_balancer``) has this form
+    with equal coefficients, but for 0.01 nats added to each rate. A ladder begins with a vector,
+    which has one place where the next level has 49, so that division would press it almost alone.
+    Free bits are held before.
 
     Args:
         means: rates of each level ``[D]``, means over the batch.
