@@ -67,7 +67,7 @@ def as_compiled(engine: Engine, player: str) -> Move:
 
     def move(gradients: list[Tensor], step: int) -> None:
         numbers = RATE, 1 / (1 - beta1**step), 1 / (1 - beta2**step)
-        change(gradients, Scales(*map(torch.tensor, numbers)))
+        change(gradients, Scales(*map(torch.tensor, numbers)), None)
 
     return move
 
