@@ -5,7 +5,6 @@ import functools
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +21,8 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.warm import Started, begin, nest
 
 HANG = 900
 """Seconds after which a process counts as one that never ends; no test depends on speed."""
@@ -45,6 +46,9 @@ class Ended:
 
 Command = Callable[..., Ended]
 """(words of a command line) -> how it ended."""
+Start = Callable[..., Started]
+"""(words of a command line) -> the process."""
+COMMAND = (sys.executable, "-m", "distvae.cli")
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -138,9 +142,9 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """What commands find around them: one thread, a cache of their own, no network, no launcher."""
-    return {
+    found = {
         **{
             name: value
             for name, value in os.environ.items()
@@ -153,6 +157,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "COLUMNS": "100",
     }
+    with nest(found):
+        yield found
 
 
 def run_process(words: Sequence[object], folder: Path, environment: Mapping[str, str]) -> Ended:
@@ -174,33 +180,23 @@ def distvae(tmp_path: Path, environment: dict[str, str]) -> Command:
     """Runs the real command in a process of its own, in ``tmp_path``."""
 
     def run(*words: object) -> Ended:
-        return run_process([sys.executable, "-m", "distvae.cli", *words], tmp_path, environment)
+        process = begin([*COMMAND, *map(str, words)], tmp_path, environment)
+        out, err = process.communicate(timeout=HANG)
+        return Ended(process.wait(), out, err)
 
     return run
 
 
 @pytest.fixture
-def start(
-    tmp_path: Path, environment: dict[str, str]
-) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+def start(tmp_path: Path, environment: dict[str, str]) -> Iterator[Start]:
     """Starts the real command and returns while it runs."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Started] = []
 
-    def begin(*words: object) -> "subprocess.Popen[str]":
-        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a nohup around the tests goes on
-        process = subprocess.Popen(
-            [sys.executable, "-m", "distvae.cli", *map(str, words)],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        signal.signal(signal.SIGHUP, before)
-        started.append(process)
-        return process
+    def run(*words: object) -> Started:
+        started.append(begin([*COMMAND, *map(str, words)], tmp_path, environment, one_output=True))
+        return started[-1]
 
-    yield begin
+    yield run
     for process in started:
         process.kill()
         process.wait()
@@ -262,13 +258,10 @@ def finished(
 
 def train_apart(flags: str, folder: Path, environment: dict[str, str]) -> Path:
     """Train into a folder in a process of its own; gives the folder."""
-    subprocess.run(
-        [sys.executable, "-m", "distvae.cli", "train", *flags.split(), "--output", str(folder)],
-        env=environment,
-        check=True,
-        capture_output=True,
-        timeout=HANG,
-    )
+    words = [*COMMAND, "train", *flags.split(), "--output", str(folder)]
+    process = begin(words, Path.cwd(), environment)
+    said = process.communicate(timeout=HANG)
+    assert process.wait() == 0, said
     return folder
 
 

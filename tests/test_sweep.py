@@ -4,9 +4,7 @@ import csv
 import math
 import re
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from distvae.sweeps.grid import points, read_settings
 from distvae.sweeps.picture import axes_of
 from distvae.sweeps.results import Result, best_of, metric_of
 from distvae.sweeps.udr import INFORMATIVE, Encoded, udr
-from tests.conftest import HANG, Command, assert_refused, listing
+from tests.conftest import HANG, Command, Start, assert_refused, listing
 
 COMMON = ("--hidden", "16", "--batch-size", "12", "--max-steps", "3")
 
@@ -99,9 +97,7 @@ def test_a_sweep_trains_names_the_best_and_goes_on(
 
 
 @pytest.mark.slow
-def test_an_interrupted_sweep_says_how_to_go_on(
-    start: Callable[..., "subprocess.Popen[str]"], shapes: Path, tmp_path: Path
-) -> None:
+def test_an_interrupted_sweep_says_how_to_go_on(start: Start, shapes: Path, tmp_path: Path) -> None:
     words = ["sweep", "--data", shapes, "--hidden", "16", "--epochs", "100000"]
     words += ["--set", "seed=0,1", "--jobs", "2", "--output", "swept"]
     process = start(*words)

@@ -2,9 +2,7 @@
 
 import json
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,15 @@ from distvae.runs import find_run
 from distvae.tools.embed import embed
 from distvae.tools.probing import folds, probe
 from distvae.tools.projector import project
-from tests.conftest import SHAPES, TEST_IMAGES, Command, assert_refused, listing, write_shapes
+from tests.conftest import (
+    SHAPES,
+    TEST_IMAGES,
+    Command,
+    Start,
+    assert_refused,
+    listing,
+    write_shapes,
+)
 
 
 def expected(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -77,7 +83,7 @@ def test_columns_of_a_table_are_kept(run: Path, command: Command, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_killed_process_goes_on_with_the_same_bytes(
-    run: Path, command: Command, start: Callable[..., "subprocess.Popen[str]"]
+    run: Path, command: Command, start: Start
 ) -> None:
     data = np.random.default_rng(0).integers(0, 256, (6000, 8, 8), np.uint8)
     labels = np.arange(6000) % 3

@@ -4,9 +4,8 @@ import csv
 import json
 import math
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from distvae.tools.corruption import (
 from distvae.tools.evidence import Counts, Evidence, PixelLaw
 from distvae.tools.repair import repair
 from distvae.tools.unknown import each_value, most_values
-from tests.conftest import Command, assert_refused
+from tests.conftest import Command, Start, assert_refused
 
 LATENT, PIXELS, DEVIATION = 3, 8, 0.7
 
@@ -315,7 +314,7 @@ def test_colour_pictures_with_attributes_are_repaired(prior: str) -> None:
 
 @pytest.mark.slow
 def test_a_killed_process_goes_on_with_the_same_answers(
-    plain: Path, command: Command, start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+    plain: Path, command: Command, start: Start, tmp_path: Path
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8)
     np.savez(tmp_path / "many.npz", images=images)

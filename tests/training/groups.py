@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from distvae.runs import checkpoints
 from tests.conftest import CHECKOUT, HANG, Ended
+from tests.warm import Started, begin
 
 TRAIN = (str(CHECKOUT / "launch" / "train.py"),)
 
@@ -22,7 +22,7 @@ TRAIN = (str(CHECKOUT / "launch" / "train.py"),)
 class Group:
     """Processes of one run, or the launcher that started them."""
 
-    def __init__(self, processes: list["subprocess.Popen[str]"], run: Path) -> None:
+    def __init__(self, processes: list[Started], run: Path) -> None:
         self.processes = processes
         self.run = run
 
@@ -30,7 +30,7 @@ class Group:
         """How each ended."""
         outputs = [process.communicate(timeout=HANG) for process in self.processes]
         return [
-            Ended(process.returncode, *told)
+            Ended(process.wait(), *told)
             for process, told in zip(self.processes, outputs, strict=True)
         ]
 
@@ -69,19 +69,7 @@ class Group:
             time.sleep(0.005)
 
 
-def start(command: list[str], here: Path, environment: dict[str, str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        command,
-        cwd=here,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def workers(launcher: "subprocess.Popen[str]") -> list[int]:
+def workers(launcher: Started) -> list[int]:
     """Process numbers of a launcher's children, by rank."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -114,7 +102,7 @@ class Starter:
         """As torch's launcher starts them; it is the one process of the group."""
         launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
         command = [*launcher, "--nproc_per_node", str(size), *TRAIN, *map(str, flags)]
-        return self._note([start(command, self.here, self.environment)], run)
+        return self._note([begin(command, self.here, self.environment, new_session=True)], run)
 
     def plain(
         self,
@@ -138,10 +126,11 @@ class Starter:
             command = [sys.executable, *script, *map(str, [*flags, *own.get("flags", ())])]
             ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             environment = {**world, **ranks, **own.get("env", {})}
-            processes.append(start(command, own.get("here", self.here), environment))
+            here = own.get("here", self.here)
+            processes.append(begin(command, here, environment, new_session=True))
         return self._note(processes, run)
 
-    def _note(self, processes: list["subprocess.Popen[str]"], run: str) -> Group:
+    def _note(self, processes: list[Started], run: str) -> Group:
         self.groups.append(Group(processes, self.here / run))
         return self.groups[-1]
 

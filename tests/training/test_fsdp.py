@@ -19,7 +19,8 @@ from distvae.errors import DistvaeError
 from distvae.runs import checkpoints
 from tests.conftest import CHECKOUT, SMALL, Command
 from tests.training.conftest import Settings, losses, trained
-from tests.training.groups import TRAIN, Group, Starter, start, starter, starting
+from tests.training.groups import TRAIN, Group, Starter, starter, starting
+from tests.warm import begin
 
 __all__ = ["starter"]
 
@@ -48,7 +49,7 @@ def runs(
     with starting(root, environment) as starter:
         ddp = starter.plain(*flags, "--output", "ddp")
         command = [*launcher, *config, *TRAIN, *map(str, flags), "--output", "fsdp"]
-        fsdp = Group([start(command, root, starter.environment)], root / "fsdp")
+        fsdp = Group([begin(command, root, starter.environment, new_session=True)], root / "fsdp")
         starter.groups.append(fsdp)
         for ended in (*ddp.ended(), *fsdp.ended()):
             assert ended.code == 0, ended.err

@@ -2,9 +2,6 @@
 
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +12,11 @@ from safetensors.numpy import load_file
 from distvae.models import VAE
 from distvae.objectives import OBJECTIVES
 from distvae.runs import checkpoints
-from tests.conftest import Command, assert_refused
+from tests.conftest import Command, Start, assert_refused, train_apart
 from tests.training.conftest import SMALL, Settings, lines, trained
 from tests.training.recorder import launch, seen
 from tests.training.test_resume import assert_same_end, wait_for_step
 
-Start = Callable[..., "subprocess.Popen[str]"]
 NORMAL: dict[str, Any] = {"prior": "normal"}
 CASES: dict[str, dict[str, Any]] = {
     "elbo of three draws": {"objective": "elbo", "importance_samples": 3},
@@ -145,15 +141,8 @@ def undisturbed(
     tmp_path_factory: pytest.TempPathFactory, shapes: Path, environment: dict[str, str]
 ) -> Path:
     """A run of ``factor`` that nothing happened to."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    command = (sys.executable, "-m", "distvae.cli", "train", "--data", shapes, *FACTOR)
-    subprocess.run(
-        [*map(str, command), "--output", str(folder)],
-        env=environment,
-        check=True,
-        capture_output=True,
-    )
-    return folder
+    flags = f"--data {shapes} {' '.join(map(str, FACTOR))}"
+    return train_apart(flags, tmp_path_factory.mktemp("undisturbed") / "run", environment)
 
 
 @pytest.mark.slow

@@ -6,8 +6,6 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +16,9 @@ import pytest
 from distvae.files import TEMPORARY
 from distvae.runs import checkpoints
 from distvae.training.stopping import StopRequest
-from tests.conftest import HANG, Command
+from tests.conftest import HANG, Command, Start, train_apart
+from tests.warm import Started
 
-Start = Callable[..., "subprocess.Popen[str]"]
 STEPS = 400
 FLAGS = shlex.split(
     "--hidden 16 --latent-dim 3 --batch-size 12 --epochs 40 --ema 0.9 --clip 50 "
@@ -34,17 +32,8 @@ def undisturbed(
     tmp_path_factory: pytest.TempPathFactory, shapes: Path, environment: dict[str, str]
 ) -> Path:
     """The run that nothing happened to."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "distvae.cli", "train", "--data", str(shapes)),
-            *(*FLAGS, "--output", str(folder)),
-        ],
-        env=environment,
-        check=True,
-        capture_output=True,
-    )
-    return folder
+    flags = f"--data {shapes} {' '.join(map(str, FLAGS))}"
+    return train_apart(flags, tmp_path_factory.mktemp("undisturbed") / "run", environment)
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
@@ -78,7 +67,7 @@ def files(run: Path) -> set[Path]:
     return {name for name in names if name.parts[0] != "checkpoints"}
 
 
-def wait_for_step(process: "subprocess.Popen[str]", run: Path, step: int) -> None:
+def wait_for_step(process: Started, run: Path, step: int) -> None:
     """Return when the run is past a step."""
     deadline = time.monotonic() + HANG
     while time.monotonic() < deadline:

@@ -4,9 +4,7 @@ import json
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,12 @@ import pytest
 from distvae.runs import checkpoints
 from tests.benchmarks.streaming import FLAGS as NOISE_FLAGS
 from tests.benchmarks.streaming import measured, megabytes, write_noise
-from tests.conftest import HANG, SHAPES, Command, assert_refused
+from tests.conftest import HANG, SHAPES, Command, Start, assert_refused
 from tests.training.conftest import lines
 from tests.training.groups import Starter, starter, starting
 
 __all__ = ["starter"]
-Start = Callable[..., "subprocess.Popen[str]"]
+
 FLAGS = shlex.split(
     "--streaming --shuffle-buffer 25 --hidden 16 --latent-dim 3 --batch-size 12 --epochs 10 "
     "--learning-rate 0.01 --beta 0.1 --ema 0.9 --log-every 1 --checkpoint-every 7"
