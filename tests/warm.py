@@ -166,12 +166,13 @@ def begin(
     one_output: bool = False,
     new_session: bool = False,
 ) -> Started:
-    """Start a process, of which one is forked off that would have to import torch first.
+    """Start a process: the command and scripts that use it are forked off, launchers are not.
 
     See :meth:`Nest.begin`.
     """
     global _nest
-    if _environment is not None and _fixed(environment) == _fixed(_environment):
+    ours = not words[1].startswith("-") or tuple(words[1:3]) == ("-m", "distvae.cli")
+    if ours and _environment is not None and _fixed(environment) == _fixed(_environment):
         _nest = _nest or Nest(_environment)
         return _nest.begin(words, folder, environment, one_output, new_session)
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a nohup around the tests goes on
