@@ -231,12 +231,12 @@ def test_how_much_is_said(
         monkeypatch.setenv(name, "")  # so that what the flags set ends with this test
     train = ("train", "--data", shapes, *SMALL, "--epochs", "9", "--overwrite", "--output", "run")
     ended = command(*train)
-    assert "epoch 0.2/1  " in ended.out
+    assert "epoch 0.2/0.2  " in ended.out
     assert "--max-steps 2 ends the run at epoch 0.2, before --epochs 9" in ended.out
     assert "done, step 2 of 2 (epoch 0.2)" in ended.out
     assert (here / "run" / "curves.png").exists()
     off = command(*train, "--progress", "off")
-    assert "epoch 0.2/1  " not in off.out
+    assert "epoch 0.2/0.2  " not in off.out
     assert "next:" in off.out
     assert "\x1b[2K" in command(*train, "--progress=bars").out  # moves though nobody looks
     assert command(*train, "--quiet") == Ended(0, "", "")

@@ -78,7 +78,8 @@ class PairFigures:
 
     def _told(self, name: str, decimals: int) -> str:
         mean, error = self._mean(name)
-        return f"{mean:.{decimals}f} ± {error:.{decimals}f}"
+        alone = len(self._columns[name]) < 2
+        return f"{mean:.{decimals}f}" if alone else f"{mean:.{decimals}f} ± {error:.{decimals}f}"
 
     def _mean(self, name: str) -> tuple[float, float]:
         """A mean and its standard error; of pictures that are equal PSNR is infinite."""

@@ -107,7 +107,7 @@ def number_piece(name: str, split: RawSplit, order: NDArray[np.int64]) -> Piece:
 
 def picture_piece(name: str, split: RawSplit, shape: tuple[int, ...], reading: Reading) -> Piece:
     """Pictures that are decoded when they are asked for; one that cannot be is told and left."""
-    lost: list[str] = []
+    lost, told = list[str](), set[str]()
 
     def decoded(row: int, encoded: Any) -> NDArray[np.uint8] | None:
         where = split.where(row, encoded)
@@ -119,6 +119,9 @@ def picture_piece(name: str, split: RawSplit, shape: tuple[int, ...], reading: R
         return fitted(pixels, shape)
 
     def lose(error: DistvaeError) -> None:
+        if error.thing in told:
+            return  # it was asked for twice
+        told.add(error.thing)
         lost.append(error.thing)
         if len(lost) <= SHOWN:
             warn(f"left out: {error.thing}: {error.expected}")

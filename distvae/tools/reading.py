@@ -21,6 +21,8 @@ from distvae.errors import DistvaeError
 from distvae.tools.given import matched
 from distvae.tools.pieces import Piece
 
+UNREAD = "cannot read "
+"""How it is told what could not be read."""
 BLOCK = 500
 """Examples read together."""
 
@@ -212,7 +214,7 @@ class Examples:
         Raises:
             DistvaeError: some examples could not be read.
         """
-        if lost := self.lost:
+        if lost := [thing.removeprefix(UNREAD) for thing in self.lost]:
             raise DistvaeError(
                 f"{len(lost):,} of {len(self):,} {self.domain.examples} of {self.name} could not "
                 "be read",

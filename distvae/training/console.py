@@ -121,7 +121,7 @@ class TrainingConsole:
         if progress_mode() == OFF:
             return
         figures = dict(described(values, self._examples))
-        done = f"epoch {rounded(epoch)}/{self._epochs}"
+        done = f"epoch {rounded(epoch)}/{rounded(self._total / self._steps_per_epoch)}"
         if self._live is not None:
             pieces = {"step": done, "split": split, **figures}
             self.say(joined(fitted(pieces, self.console.width)))

@@ -86,7 +86,9 @@ def test_unreadable_pictures_are_named_and_the_others_done(
     told = capfd.readouterr().err
     assert "001.png" in told
     assert "003.png" in told
-    with pytest.raises(DistvaeError, match=r"2 of 12 images of .* could not be read"):
+    found.at(np.array([11, 0, 5]))
+    assert capfd.readouterr().err == ""  # they were told
+    with pytest.raises(DistvaeError, match=r"2 of 12 images of .* could not be read: /"):
         found.refuse_lost()
     blocks = list(batches(trained, open_examples(trained, folder, tell=False), size=5))
     assert torch.cat([seen.batch.stored for seen in blocks]).numpy().tolist() == (

@@ -70,7 +70,7 @@ def test_steps_and_time_left_are_shown_whatever_the_width(
     assert ("rate 15.25" in text) == (columns >= 100)
     assert "distortion" not in text
     assert ("━" in text) == (columns >= 80)
-    assert any(line.startswith("epoch 16/65  test  elbo -88.00") for line in shown)
+    assert any(line.startswith("epoch 16/64.1  test  elbo -88.00") for line in shown)
     assert any("done, stopped early, step 7,488" in line for line in shown[-12:])
     words = " ".join(line for line in shown[-12:] if line and "epoch" not in line)
     assert words == "a line of words that is longer than a narrow terminal has room for, by far"
