@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from distvae.tools.examples import Examples
 from distvae.tools.reading import Part
 from distvae.tools.sheets import Pictured, Sheet
 from distvae.tools.trained import Trained
+
+if TYPE_CHECKING:
+    from distvae.tools.evidence import PixelLaw
 
 TOGETHER = 50
 """Pictures that are repaired together at most."""
@@ -159,53 +162,54 @@ def repaired(
     Yields:
         How many of the rows are done, and those of a block that could be read, if any.
     """
-    import torch
-
     from distvae.tools.evidence import exact_law
     from distvae.tools.law import law_of
-    from distvae.tools.repairing import Settings, answers
 
-    model = trained.model
     law = law_of(trained, LAW)
     if law is None:
         say("no training pictures at hand: a picture is taken to be what the decoder draws")
         law = exact_law()
-    settings = Settings(draws=asked.draws)
     size = min(most, together(trained, asked))
     with progress_bar("repairing", len(rows)) as advance:
         advance(start)
         for begin in range(start, len(rows), size):
             stop = min(begin + size, len(rows))
             part = examples.at(rows[begin:stop])
-            if not len(part.rows):
-                advance(stop - begin)
-                yield stop, None
-                continue
-            seen, known, truth = _spoilt(model.domain, part, asked)
-            generator = torch.Generator().manual_seed(asked.seed + 1 + begin)
-            given = None if part.given is None else torch.from_numpy(np.array(part.given))
-            if given is not None and asked.unknown:
-                given[:, named(model.attributes)] = math.nan
-            found = answers(
-                model,
-                torch.from_numpy(seen).to(model.device),
-                torch.from_numpy(known).to(model.device),
-                None if given is None else given.to(model.device),
-                asked.noise,
-                law,
-                settings,
-                generator,
-            )
+            some = len(part.rows) > 0
+            found = _answered(trained, examples, part, asked, law, begin) if some else None
             advance(stop - begin)
-            yield (
-                stop,
-                Repair(
-                    np.where(known, seen, np.float32(np.nan)),
-                    *(found.mean, found.best, found.draws, truth, found.given),
-                    *(found.log_evidence, part.rows, examples.names(part.rows), part.labels),
-                    *(examples.label_names, asked.noise),
-                ),
-            )
+            yield stop, found
+
+
+def _answered(
+    trained: Trained, examples: Examples, part: Part, asked: Asked, law: "PixelLaw", begin: int
+) -> Repair:
+    """A block that begins at some place among all."""
+    import torch
+
+    from distvae.tools.repairing import Settings, answers
+
+    model = trained.model
+    seen, known, truth = _spoilt(model.domain, part, asked)
+    given = None if part.given is None else torch.from_numpy(np.array(part.given))
+    if given is not None and asked.unknown:
+        given[:, named(model.attributes)] = math.nan
+    found = answers(
+        model,
+        torch.from_numpy(seen).to(model.device),
+        torch.from_numpy(known).to(model.device),
+        None if given is None else given.to(model.device),
+        asked.noise,
+        law,
+        Settings(draws=asked.draws),
+        torch.Generator().manual_seed(asked.seed + 1 + begin),
+    )
+    return Repair(
+        np.where(known, seen, np.float32(np.nan)),
+        *(found.mean, found.best, found.draws, truth, found.given),
+        *(found.log_evidence, part.rows, examples.names(part.rows), part.labels),
+        *(examples.label_names, asked.noise),
+    )
 
 
 def together(trained: Trained, asked: Asked) -> int:
