@@ -14,7 +14,7 @@ from distvae.files import replacing_file
 
 MILLISECONDS = 80
 LEAST = 256
-"""Pixels that a frame is enlarged to, by a whole factor."""
+"""Pixels of the longer side of a frame, which a smaller one is enlarged to by a whole factor."""
 
 
 def save_gif(path: Path, frames: Sequence[NDArray[np.uint8]], there_and_back: bool = True) -> None:
@@ -25,7 +25,7 @@ def save_gif(path: Path, frames: Sequence[NDArray[np.uint8]], there_and_back: bo
         frames: F of them, at least one.
         there_and_back: whether they are shown backwards after the last one.
     """
-    factor = max(1, LEAST // max(frames[0].shape[1:]))
+    factor = -(-LEAST // max(frames[0].shape[1:]))
     shown = [_picture(frame.repeat(factor, axis=1).repeat(factor, axis=2)) for frame in frames]
     if there_and_back:
         shown += shown[-2:0:-1]

@@ -189,6 +189,8 @@ def test_traversals_move_one_latent_through_the_quantiles(
     assert {path.name for path in (tmp_path / "out").iterdir()} > {
         *("traversal.png", "traversal.gif", "traversal.npz", "rates.csv")
     }
+    with Image.open(tmp_path / "out" / "traversal.gif") as moving:
+        assert 256 <= max(moving.size) <= 2 * 256  # of three small pictures
     assert_refused(command("traverse", plain, "--latent", "7"), "this model has 0..2")
 
 
