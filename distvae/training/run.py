@@ -141,22 +141,33 @@ def run_training(
         config = config.resolved(data.channels, data.domain)
         if earlier is not None:
             return _go_on(config, data, accelerator, folder, earlier, rewind)
-        origin = together(accelerator, lambda: Origin.of(init_from)) if init_from else None
-        engine, chosen = _prepared(build_engine(config, data, accelerator, origin))
-        transfer = origin.transfer if origin else None
-        moved = transfer.record() if transfer else None
-        record = record_of(data_record(data, folder), engine, chosen.recorded(), moved)
-        on_main(accelerator, lambda: begin(folder, False, record))
-        if config.data.spread_labels is not None:
-            on_main(accelerator, lambda: keep(folder, data))
-        lines = [
-            *length_told(config, engine),
-            *fitting_told(config, engine.config),
-            *judge_told(data, engine),
-            *terms_told(config),
-            *(transfer.lines() if transfer else ()),
-        ]
-        return _run_session(engine, Progress(), folder, chosen, lines)
+        return _start(config, data, accelerator, folder, init_from)
+
+
+def _start(
+    config: TrainConfig,
+    data: ImageData,
+    accelerator: Accelerator,
+    folder: Path,
+    init_from: str | None,
+) -> Outcome:
+    """Begin a new run."""
+    origin = together(accelerator, lambda: Origin.of(init_from)) if init_from else None
+    engine, chosen = _prepared(build_engine(config, data, accelerator, origin))
+    transfer = origin.transfer if origin else None
+    moved = transfer.record() if transfer else None
+    record = record_of(data_record(data, folder), engine, chosen.recorded(), moved)
+    on_main(accelerator, lambda: begin(folder, False, record))
+    if config.data.spread_labels is not None:
+        on_main(accelerator, lambda: keep(folder, data))
+    lines = [
+        *length_told(config, engine),
+        *fitting_told(config, engine.config),
+        *judge_told(data, engine),
+        *terms_told(config),
+        *(transfer.lines() if transfer else ()),
+    ]
+    return _run_session(engine, Progress(), folder, chosen, lines)
 
 
 def _go_on(
