@@ -92,7 +92,7 @@ class WorldRecord:
     library: str | None = None
     """What multiplies matrices on a CPU; earlier versions did not say."""
     own_products: bool = False
-    """Whether a compiled step multiplies them by the kernel of this package."""
+    """Whether a step multiplies them by the kernel of this package."""
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,19 @@ import shutil
 import torch
 
 from distvae.errors import DistvaeError
+from distvae.training import kernel, own_product
 from distvae.training.capture import NotCaptured
 from distvae.training.engine import Engine
 from distvae.training.probing import repeated_seconds, step_seconds
-from distvae.training.recording import OFF, reasons_against, recorder_of
+from distvae.training.products import own_is_faster
+from distvae.training.recording import OFF, reasons_against, recorder_of, unusual
 from distvae.training.update import Update, autograd_update
 from distvae.training.world import gathered
 
 COMPILE_SECONDS = 25.0
 """What a cold compilation of a dense network with labels takes on two cores."""
+MANY_STEPS = 3000
+"""Fewer need not repay the seconds in which the kernel is compiled, once on a machine."""
 SAVED_SHARE = {"mlp": 0.2, "conv": 0.04, "resnet": 0.04, "fcn": 0.04}
 """Share of an eager step's time that compiling saves on a CPU, at the least worth counting on.
 
@@ -34,10 +38,12 @@ def compiled(engine: Engine) -> Engine:
     Raises:
         DistvaeError: ``--compile on`` without a compiler.
     """
-    choice = engine.config.optim.compile
+    choice, eager = engine.config.optim.compile, engine
+    if choice != "on":
+        eager = by_kernel(engine)
     if choice == "auto":
         able = engine.training.compiles and _has_compiler(engine)
-        choice = "on" if able and _pays(engine) else "off"
+        choice = "on" if able and _pays(eager) else "off"
     elif choice == "on" and not _has_compiler(engine):
         raise DistvaeError(
             "--compile on finds no C++ compiler",
@@ -46,20 +52,35 @@ def compiled(engine: Engine) -> Engine:
         )
     config = engine.config.updated({"compile": choice}, "--compile auto")
     if choice == "off":
-        return dataclasses.replace(engine, config=config)
+        return dataclasses.replace(eager, config=config)
     engine = dataclasses.replace(engine, config=config)
-    # the compiler takes a second to import
-    from distvae.training import own_product, tiles
-    from distvae.training.products import own_is_faster
+    from distvae.training import tiles  # torch's compiler takes a second to import
 
     before, on_cpu = engine.own_products, engine.accelerator.device.type == "cpu"
     if before is not None:
         own = before and (own_product.usable() if on_cpu else tiles.usable())
     elif on_cpu:
-        own = own_is_faster(engine)
+        able = all(gathered(engine.accelerator, own_product.usable()))
+        own = able and own_is_faster(engine)
     else:
         own = tiles.usable() and _tiles_are_faster(engine)
     return dataclasses.replace(engine, update=_compiled_update(engine, own), own_products=own)
+
+
+def by_kernel(engine: Engine) -> Engine:
+    """The engine with dense layers by the kernel of this package, where that pays; not compiled.
+
+    What decides is the same whether its steps will be recorded or not, so their bytes are.
+    """
+    own = engine.own_products
+    if own is None:
+        many = engine.total_steps >= MANY_STEPS
+        own = many and not unusual(engine) and _has_compiler(engine) and own_is_faster(engine)
+    if not (own and kernel.works()):
+        return dataclasses.replace(engine, own_products=False)
+    loss_of = own_product.by_kernel(engine.loss_of)
+    update = autograd_update(engine.wrapped, loss_of)
+    return dataclasses.replace(engine, loss_of=loss_of, update=update, own_products=True)
 
 
 def _tiles_are_faster(engine: Engine) -> bool:

@@ -61,7 +61,7 @@ class Engine:
     graphs: Graphs | None = None
     """Of its steps, where they are captured."""
     own_products: bool | None = None
-    """Whether a compiled step multiplies by the kernel of this package; None: not decided yet."""
+    """Whether a step multiplies by the kernel of this package; None: not decided yet."""
 
     @property
     def trained(self) -> Trained:

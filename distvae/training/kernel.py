@@ -12,6 +12,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,21 +34,22 @@ using Vec = at::vec::Vectorized<float>;
 constexpr int V = Vec::size(), P = 2 * V, R = @ROWS@;
 constexpr int64_t DEPTH = 512;
 
-inline void put(Vec left, Vec right, float* to, int width, bool add) {
+// Numbers of a row and, where there are some, those that are added to them.
+inline void put(Vec left, Vec right, const float* more, float* to, int width) {
     const int one = std::min(width, V), two = width - one;
     if (width == P) {
-        if (add) {
-            left = left + Vec::loadu(to);
-            right = right + Vec::loadu(to + V);
+        if (more) {
+            left = left + Vec::loadu(more);
+            right = right + Vec::loadu(more + V);
         }
         left.store(to);
         right.store(to + V);
         return;
     }
-    if (add) left = left + Vec::loadu(to, one);
+    if (more) left = left + Vec::loadu(more, one);
     left.store(to, one);
     if (two == 0) return;
-    if (add) right = right + Vec::loadu(to + V, two);
+    if (more) right = right + Vec::loadu(more + V, two);
     right.store(to + V, two);
 }
 
@@ -77,7 +79,8 @@ void pack(const float* b, int64_t bk, int64_t bn, int64_t depth, int width, floa
 }  // namespace
 
 extern "C" void kernel(const float* a, const float* b, float* c, int64_t M, int64_t N, int64_t K,
-                       int64_t am, int64_t ak, int64_t bk, int64_t bn) {
+                       int64_t am, int64_t ak, int64_t bk, int64_t bn, int64_t address) {
+    const float* bias = reinterpret_cast<const float*>(address);
     const int64_t down = (M + R - 1) / R, across = (N + P - 1) / P, all = down * across;
     auto some = [=](int64_t first, int64_t end) {
         alignas(64) float panel[DEPTH * P];
@@ -89,7 +92,7 @@ extern "C" void kernel(const float* a, const float* b, float* c, int64_t M, int6
                 const int width = std::min<int64_t>(P, N - n);
                 if (i == first || m == 0) pack(b + at * bk + n * bn, bk, bn, depth, width, panel);
                 tiles[bottom - top](a + top * am + at * ak, am, ak, panel, depth, c + top * N + n,
-                                    N, width, at > 0);
+                                    N, width, at > 0, bias ? bias + n : nullptr);
             }
         }
     };
@@ -103,13 +106,27 @@ extern "C" void kernel(const float* a, const float* b, float* c, int64_t M, int6
 """
 
 
-def multiply(left: Tensor, right: Tensor, out: Tensor) -> None:
+def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
     """Write the product of ``[M, K]`` and ``[K, N]``, of any strides, to ``[M, N]``, contiguous.
 
-    All are float32 on the CPU and not empty.
+    A bias ``[N]``, contiguous, is added to each row. All are float32 on the CPU and not empty.
     """
+    _kernel()(*_arguments(left, right, out, bias))
+
+
+def bound(
+    left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = None
+) -> Callable[[], None]:
+    """What does the same again and again with tensors that stay where they are."""
+    call = functools.partial(_kernel(), *_arguments(left, right, out, bias))
+    vars(call)["bias"] = bias  # of which the kernel has no more than the address
+    return call
+
+
+def _arguments(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None) -> tuple[Any, ...]:
     (rows, length), columns = left.shape, right.shape[1]
-    _kernel()(left, right, out, rows, columns, length, *left.stride(), *right.stride())
+    address = 0 if bias is None else bias.data_ptr()
+    return left, right, out, rows, columns, length, *left.stride(), *right.stride(), address
 
 
 def version() -> str:
@@ -144,7 +161,7 @@ def _kernel() -> Callable[..., None]:
 
     rows = ROWS[pick_vec_isa().bit_width()]
     source = _SOURCE.replace("@ROWS@", str(rows)).replace("@FEW@", str(FEW))
-    arguments = ["const float*", "const float*", "float*", *["int64_t"] * 7]
+    arguments = ["const float*", "const float*", "float*", *["int64_t"] * 8]
     built: Callable[..., None] = CppPythonBindingsCodeCache.load_pybinding(
         arguments, source.replace("@TILES@", _tiles(rows))
     )
@@ -155,7 +172,7 @@ def _tiles(most: int) -> str:
     """A function for each number of rows of a tile; sums that have names get registers."""
     arguments = (
         "const float* a, int64_t am, int64_t ak, const float* panel, int64_t depth, "
-        "float* c, int64_t cm, int width, bool add"
+        "float* c, int64_t cm, int width, bool add, const float* bias"
     )
     functions = [
         f"void tile{rows}({arguments}) {{\n"
@@ -164,12 +181,17 @@ def _tiles(most: int) -> str:
         + "        const Vec left = Vec::loadu(panel), right = Vec::loadu(panel + V);\n"
         + "".join(_row(row) for row in range(rows))
         + "    }\n"
-        + "".join(f"    put(l{row}, r{row}, c + {row} * cm, width, add);\n" for row in range(rows))
+        + "".join(_put(row) for row in range(rows))
         + "}\n"
         for rows in range(1, most + 1)
     ]
     names = ", ".join(f"tile{rows}" for rows in range(1, most + 1))
     return "".join(functions) + f"void (*const tiles[])({arguments}) = {{nullptr, {names}}};"
+
+
+def _put(row: int) -> str:
+    to = f"c + {row} * cm"
+    return f"    put(l{row}, r{row}, add ? {to} : bias, {to}, width);\n"
 
 
 def _row(row: int) -> str:

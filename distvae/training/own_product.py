@@ -1,12 +1,23 @@
-"""The kernel of this package as an operation of torch, which its compiler calls directly."""
+"""The kernel of this package as an operation of torch, which its compiler calls directly.
+
+Where nothing is compiled, dense layers take it inside :class:`OwnLayers`.
+
+Legend: B batch, F features that a layer takes, G features that it gives.
+"""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from distvae.batch import Batch
+from distvae.objectives import Loss, Pressure
 from distvae.training import kernel
+from distvae.training.update import LossOf
 
 
 @functools.cache
@@ -21,17 +32,75 @@ def usable() -> bool:
     return True
 
 
-@torch.library.custom_op("distvae::product", mutates_args=())
-def product(left: Tensor, right: Tensor) -> Tensor:
-    """``[M, K]`` times ``[K, N]``, both float32 on the CPU and not empty."""
+# torch's `custom_op` takes three times as long for each call
+torch.library.define("distvae::product", "(Tensor left, Tensor right, Tensor? bias=None) -> Tensor")
+
+
+@torch.library.impl("distvae::product", "CPU")
+def _(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     out = left.new_empty(left.shape[0], right.shape[1])
-    kernel.multiply(left, right, out)
+    kernel.multiply(left, right, out, bias)
     return out
 
 
-@product.register_fake
-def _(left: Tensor, right: Tensor) -> Tensor:
+@torch.library.register_fake("distvae::product")
+def _(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     return left.new_empty(left.shape[0], right.shape[1])
+
+
+product: Callable[..., Tensor] = torch.ops.distvae.product.default
+"""``[M, K]`` times ``[K, N]``, and a bias ``[N]`` to each row: float32, on the CPU, not empty."""
+
+
+class OwnLayers(TorchFunctionMode):
+    """Inside, dense layers of float32 multiply by the kernel, forward and backward."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Take a function of torch, a dense layer by the kernel."""
+        if func is F.linear and not kwargs and _fit(args):
+            features, weight, *bias = args
+            found: Tensor = _Layer.apply(features.flatten(0, -2), weight, *bias or [None])  # type: ignore[no-untyped-call]
+            return found.unflatten(0, features.shape[:-1])
+        return func(*args, **(kwargs or {}))
+
+
+def by_kernel(loss_of: LossOf) -> LossOf:
+    """A loss whose dense layers multiply by the kernel."""
+
+    def loss(training: nn.Module, batch: Batch, pressure: Pressure) -> Loss:
+        with OwnLayers():
+            return loss_of(training, batch, pressure)
+
+    return loss
+
+
+def _fit(tensors: tuple[Tensor | None, ...]) -> bool:
+    """Whether the kernel takes these of a layer."""
+    features, *others = tensors
+    assert features is not None
+    kinds = {(each.dtype, each.device.type) for each in (features, *others) if each is not None}
+    return kinds == {(torch.float32, "cpu")} and features.dim() > 1 and features.numel() > 0
+
+
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(features, weight)
+        return product(features, weight.t(), bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        features, weight = ctx.saved_tensors
+        # the kernel has no gradient, for those that are to have one themselves
+        multiply = torch.mm if torch.is_grad_enabled() else product
+        to_features, to_weight, to_bias = ctx.needs_input_grad
+        return (
+            multiply(gradient, weight) if to_features else None,
+            multiply(gradient.t(), features) if to_weight else None,
+            gradient.sum(0) if to_bias else None,
+        )
 
 
 @functools.cache
@@ -43,7 +112,7 @@ def _choice() -> Any:
 
 
 def _tell_compiler() -> None:
-    """Let compiled code call the kernel itself, around torch's dispatcher."""
+    """Let compiled code call the kernel itself, around torch's dispatcher; the bias is fused."""
     from torch._inductor.kernel.mm_common import mm_args
     from torch._inductor.lowering import register_lowering
 

@@ -35,7 +35,7 @@ from distvae.platform import (
 )
 from distvae.reading import read_record
 from distvae.records import WorldRecord
-from distvae.training import kernel, own_product
+from distvae.training import kernel
 from distvae.training.engine import Engine
 from distvae.training.world import gathered
 
@@ -90,7 +90,7 @@ def choose_library(engine: Engine, earlier: WorldRecord | None = None) -> None:
 
 
 def own_is_faster(engine: Engine) -> bool:
-    """Whether the kernel of this package multiplies faster in a compiled step than the library.
+    """Whether the kernel of this package multiplies faster in a step than the library.
 
     All processes call it together and find the same.
     """
@@ -98,7 +98,7 @@ def own_is_faster(engine: Engine) -> bool:
     shapes = sorted(set(_shapes(engine)))
     if accelerator.device.type != "cpu" or not shapes or optim.mixed_precision != "no":
         return False
-    if not all(gathered(accelerator, own_product.usable())):
+    if not all(gathered(accelerator, kernel.works())):
         return False
     found = _of_machine(shapes, cache_folder(engine.config.data), multiplies(), OWN)
     taken: str = gathered(accelerator, found)[0]

@@ -75,9 +75,14 @@ def captured(engine: Engine) -> tuple[Engine, Captured]:
 
 def reasons_against(engine: Engine) -> list[str]:
     """Why the steps of a run are not captured, as far as it can be told beforehand."""
+    insists = engine.config.optim.capture == ON
+    return obstacles(engine, engine.accelerator.device.type) if insists else unusual(engine)
+
+
+def unusual(engine: Engine) -> list[str]:
+    """The same where nobody insists, whatever was asked for."""
     kind = engine.accelerator.device.type
-    worth = engine.config.optim.capture == ON or kind != "cpu"
-    return obstacles(engine, kind) + ([] if worth else _not_worth_it(engine))
+    return obstacles(engine, kind) + (_not_worth_it(engine) if kind == "cpu" else [])
 
 
 def _not_worth_it(engine: Engine) -> list[str]:

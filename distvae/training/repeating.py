@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx
 
+from distvae.training import kernel
 from distvae.training.capture import NotCaptured, Repeat, Step
 from distvae.training.operations import Noted, Operation, Place, each_of, of_kind
+from distvae.training.own_product import product
 
 OPTIMIZED = 2
 """Runs after which TorchScript's interpreter has settled on what it does."""
@@ -74,11 +76,15 @@ class _Call(NamedTuple):
     form: Any
     """That which writes its results to given memory; None without one."""
     part: int
-    """Of the step. What returns nothing is a part of its own."""
+    """Of the step. What returns nothing is a part of its own, and so is a product by the kernel."""
 
     @property
     def returns(self) -> bool:
         return bool(self.operation.function._schema.returns)
+
+    @property
+    def by_kernel(self) -> bool:
+        return self.operation.function is product
 
 
 class _Repeated:
@@ -88,13 +94,30 @@ class _Repeated:
         calls = list(_calls(noted.operations))
         memory = _memory(noted, calls)
         groups = itertools.groupby(calls, lambda call: call.part)
-        self._parts = [_Part(list(group), memory).called() for _, group in groups]
+        parts = [_called(list(group), memory) for _, group in groups]
+        self._parts = [part for part in parts if part is not None]
 
     @torch.no_grad()
     def __call__(self, steps: int = 1) -> None:
         """See :class:`distvae.training.capture.Repeat`."""
         for call, inputs in self._parts * steps:
             call(*inputs)
+
+
+Called = tuple[Callable[..., Any], list[Tensor]]
+"""What makes the calls of a part, and all that it takes."""
+
+
+def _called(calls: list[_Call], memory: Memory) -> Called | None:
+    """A part, whose calls are made once; None where it has none but views of what stays."""
+    if not calls[0].by_kernel:
+        return _Part(calls, memory).called()
+    (call,) = calls
+    left, right, *bias = of_kind(Place, call.operation.arguments)
+    places = left, right, call.operation.results, *bias
+    multiply = kernel.bound(*(_at(place, memory[place.storage]) for place in places))
+    multiply()
+    return multiply, []
 
 
 class _Part:
@@ -114,10 +137,12 @@ class _Part:
         self._graph.eliminate_dead_code(lambda node: node.op == "output" or "writes" in node.meta)
         self._traceable = all(call.returns for call in calls)
 
-    def called(self) -> tuple[Callable[..., Any], list[Tensor]]:
-        """What makes the calls, and all that it takes; they are made once."""
+    def called(self) -> Called | None:
+        """See :func:`_called`."""
         places = [node.meta["place"] for node in self._graph.nodes if node.op == "placeholder"]
         inputs = [_at(place, self._memory[place.storage]) for place in places]
+        if not inputs:
+            return None
         calls = fx.GraphModule({}, self._graph).forward
         if self._traceable:
             return _traced(calls, inputs), inputs
@@ -183,7 +208,7 @@ def _calls(operations: Iterable[Operation]) -> Iterator[_Call]:
     part = 0
     for operation in operations:
         call = _Call(operation, _form(operation), part)
-        if call.returns:
+        if call.returns and not call.by_kernel:
             yield call
         else:
             yield call._replace(part=part + 1)
@@ -233,7 +258,7 @@ def _memory(noted: Noted, calls: Sequence[_Call]) -> dict[int, torch.UntypedStor
     free: dict[int, list[torch.UntypedStorage]] = defaultdict(list)
     for at, call in enumerate(calls):
         for number in call.operation.made:
-            if call.form is not None or calls[last[number]].part != call.part:
+            if call.form or call.by_kernel or calls[last[number]].part != call.part:
                 size = noted.sizes[number]
                 memory[number] = free[size].pop() if free[size] else torch.UntypedStorage(size)
         for number in ends[at]:

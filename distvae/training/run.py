@@ -259,7 +259,8 @@ def _run_session(
 def _announce(engine: Engine, chosen: Chosen, console: TrainingConsole) -> None:
     model, accelerator = engine.trained.model, engine.accelerator
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    by = f"{library_name()}{', compiled ones by distvae' if engine.own_products else ''}"
+    ones = "compiled ones" if engine.config.optim.compile == "on" else "those of dense layers"
+    by = f"{library_name()}{f', {ones} by distvae' if engine.own_products else ''}"
     products = f"; products by {by}" if accelerator.device.type == "cpu" else ""
     batch = engine.config.optim.batch
     console.say(

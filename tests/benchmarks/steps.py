@@ -5,9 +5,9 @@
 
 `products` times the three products of each layer by MKL, by oneDNN and by the kernel of compiled
 steps.
-`turns` times steps of a recipe alone, without what a run does around them: uncaptured, eager as
-runs are, compiled with the products of a library, compiled as runs are, and JAX, if the python of
-an environment that holds it is given. Each is a process of its own; their windows take turns, so
+`turns` times steps of a recipe alone, without what a run does around them: uncaptured, eager with
+the products of a library, eager as runs are, compiled with the products of a library, compiled as
+runs are, and JAX, if the python of an environment that holds it is given. Each is a process of its own; their windows take turns, so
 that a machine that slows down does so for all.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 WINDOWS, STEPS, WARM_UP = 16, 120, 60
 TUTORIAL = "784x256,256x128,128x4,2x128,128x256,256x784"
-WAYS = ("uncaptured", "eager", "library", "compiled")
+WAYS = ("uncaptured", "eager-library", "eager", "library", "compiled")
 
 
 def products(layers: str, batch: int) -> None:
@@ -141,7 +141,7 @@ def _window(way: str, recipe: str) -> Callable[[], None]:
     config = config.resolved(data.image_shape[0])
     engine = build_engine(config, data, build_accelerator(config, "runs/steps"))
     choose_library(engine)
-    if way == "library":
+    if way.endswith("library"):
         engine = dataclasses.replace(engine, own_products=False)
     engine, _ = captured(compiled(engine))
     engine.wrapped.forward.train()
