@@ -2,13 +2,11 @@
 
 import dataclasses
 import math
-import os
-import shutil
 
 import torch
 
 from distvae.errors import DistvaeError
-from distvae.training import kernel, own_product
+from distvae.training import kernel, native, own_product
 from distvae.training.capture import NotCaptured
 from distvae.training.engine import Engine
 from distvae.training.probing import repeated_seconds, step_seconds
@@ -20,7 +18,7 @@ from distvae.training.world import gathered
 COMPILE_SECONDS = 25.0
 """What a cold compilation of a dense network with labels takes on two cores."""
 MANY_STEPS = 3000
-"""Fewer need not repay the seconds in which the kernel is compiled, once on a machine."""
+"""Fewer need not repay the second in which the kernel is compiled, once on a machine."""
 SAVED_SHARE = {"mlp": 0.2, "conv": 0.04, "resnet": 0.04, "fcn": 0.04}
 """Share of an eager step's time that compiling saves on a CPU, at the least worth counting on.
 
@@ -75,7 +73,7 @@ def by_kernel(engine: Engine) -> Engine:
     own = engine.own_products
     if own is None:
         many = engine.total_steps >= MANY_STEPS
-        own = many and not unusual(engine) and _has_compiler(engine) and own_is_faster(engine)
+        own = many and not unusual(engine) and own_is_faster(engine)
     if not (own and kernel.works()):
         return dataclasses.replace(engine, own_products=False)
     loss_of = own_product.by_kernel(engine.loss_of)
@@ -119,8 +117,7 @@ def _compiled_update(engine: Engine, own: bool) -> Update:
 def _has_compiler(engine: Engine) -> bool:
     if engine.accelerator.device.type != "cpu":
         return True
-    names = (os.environ.get("CXX"), "g++", "clang++")
-    return any(name and shutil.which(name) for name in names)
+    return native.compiler() is not None
 
 
 def _pays(engine: Engine) -> bool:

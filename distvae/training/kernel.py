@@ -11,49 +11,117 @@ Legend: M, N, K rows, columns and length of a product.
 import functools
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from distvae.platform import EXACT
+from distvae.training.native import NotBuilt, module
 
-ROWS = {512: 14, 256: 6}
-"""Rows of a tile, two vectors wide, by the bits of a vector: as many as registers hold."""
-FEW = 100_000
-"""Multiplications that one thread does before others are awake."""
-_SOURCE = r"""
-#include <ATen/cpu/vec/vec.h>
+SOURCE = r"""
+#include <Python.h>
 #include <algorithm>
 #include <cstdint>
 #include <omp.h>
+#include <utility>
 
 namespace {
-using Vec = at::vec::Vectorized<float>;
-constexpr int V = Vec::size(), P = 2 * V, R = @ROWS@;
+// Numbers of a vector, and rows of a tile, two vectors wide: as many as registers hold.
+#if defined(__AVX512F__)
+constexpr int V = 16, R = 14;
+#elif defined(__AVX2__) && defined(__FMA__)
+constexpr int V = 8, R = 6;
+#else
+#error "a processor without vectors that this was written for"
+#endif
+constexpr int P = 2 * V;
 constexpr int64_t DEPTH = 512;
+// Multiplications that one thread does before others are awake.
+constexpr int64_t FEW = 100000;
+typedef float Vec __attribute__((vector_size(4 * V)));
+typedef float Loose __attribute__((vector_size(4 * V), aligned(4), may_alias));
+typedef int Lanes __attribute__((vector_size(4 * V)));
 
-// Numbers of a row and, where there are some, those that are added to them.
-inline void put(Vec left, Vec right, const float* more, float* to, int width) {
-    const int one = std::min(width, V), two = width - one;
-    if (width == P) {
-        if (more) {
-            left = left + Vec::loadu(more);
-            right = right + Vec::loadu(more + V);
-        }
-        left.store(to);
-        right.store(to + V);
-        return;
-    }
-    if (more) left = left + Vec::loadu(more, one);
-    left.store(to, one);
-    if (two == 0) return;
-    if (more) right = right + Vec::loadu(more + V, two);
-    right.store(to + V, two);
+inline Vec get(const float* from) { return *reinterpret_cast<const Loose*>(from); }
+inline void set(Vec vec, float* to) { *reinterpret_cast<Loose*>(to) = vec; }
+
+// A vector and, where there is more, what is added to it.
+inline void put_all(Vec vec, const float* more, float* to) {
+    set(more ? vec + get(more) : vec, to);
 }
 
-@TILES@
+__attribute__((noinline)) void put_some(Vec vec, const float* more, float* to, int width) {
+    for (int n = 0; n < width; n++) to[n] = more ? vec[n] + more[n] : vec[n];
+}
+
+inline void put(Vec left, Vec right, const float* more, float* to, int width) {
+    if (width == P) {
+        put_all(left, more, to);
+        put_all(right, more ? more + V : nullptr, to + V);
+    } else {
+        put_some(left, more, to, std::min(width, V));
+        if (width > V) put_some(right, more ? more + V : nullptr, to + V, width - V);
+    }
+}
+
+// One of two rows of a square, whose blocks of W columns beside the diagonal are swapped.
+template <int W, bool SECOND, int... I>
+inline Vec swapped(Vec a, Vec b, std::integer_sequence<int, I...>) {
+#ifdef __clang__
+    return __builtin_shufflevector(a, b, (I & W ? V + I - !SECOND * W : I + SECOND * W)...);
+#else
+    return __builtin_shuffle(a, b, Lanes{(I & W ? V + I - !SECOND * W : I + SECOND * W)...});
+#endif
+}
+
+template <int W, int... I>
+inline void transpose(Vec* rows, std::integer_sequence<int, I...> lanes) {
+    auto swap = [&](auto at) {
+        constexpr int i = decltype(at)::value;
+        if constexpr (!(i & W)) {
+            const Vec a = rows[i], b = rows[i + W];
+            rows[i] = swapped<W, false>(a, b, lanes);
+            rows[i + W] = swapped<W, true>(a, b, lanes);
+        }
+    };
+    (swap(std::integral_constant<int, I>{}), ...);
+    if constexpr (W > 1) transpose<W / 2>(rows, lanes);
+}
+
+// V columns of b [V, ...] to the columns of a panel.
+template <int... I>
+inline void turn(std::integer_sequence<int, I...> lanes, const float* b, int64_t bn, float* panel) {
+    Vec rows[V] = {get(b + I * bn)...};
+    transpose<V / 2>(rows, lanes);
+    (set(rows[I], panel + I * P), ...);
+}
+
+// Rows of a [M, depth] times panel [depth, P], added to c or to the bias.
+template <int... I>
+inline void tile(std::integer_sequence<int, I...>, const float* a, int64_t am, int64_t ak,
+                 const float* panel, int64_t depth, float* c, int64_t cm, int width, bool add,
+                 const float* bias) {
+    Vec l[sizeof...(I)] = {}, r[sizeof...(I)] = {};
+    for (int64_t k = 0; k < depth; k++, a += ak, panel += P) {
+        const Vec left = get(panel), right = get(panel + V);
+        ((l[I] += a[I * am] * left, r[I] += a[I * am] * right), ...);
+    }
+    (put(l[I], r[I], add ? c + I * cm : bias, c + I * cm, width), ...);
+}
+
+template <int N>
+void rows(const float* a, int64_t am, int64_t ak, const float* panel, int64_t depth, float* c,
+          int64_t cm, int width, bool add, const float* bias) {
+    tile(std::make_integer_sequence<int, N>{}, a, am, ak, panel, depth, c, cm, width, add, bias);
+}
+
+template <typename T>
+struct Tiles;
+
+template <int... I>
+struct Tiles<std::integer_sequence<int, I...>> {
+    static constexpr decltype(&rows<1>) of[] = {rows<I + 1>...};
+};
 
 // Columns of b [depth, width] to panel [depth, P], the rest zero.
 void pack(const float* b, int64_t bk, int64_t bn, int64_t depth, int width, float* panel) {
@@ -63,24 +131,23 @@ void pack(const float* b, int64_t bk, int64_t bn, int64_t depth, int width, floa
             for (int64_t k = 0; k < depth; k++) panel[k * P + n] = b[k * bk + n * bn];
     } else if (bn == 1) {
         for (int64_t k = 0; k < depth; k++) {
-            Vec::loadu(b + k * bk).store(panel + k * P);
-            Vec::loadu(b + k * bk + V).store(panel + k * P + V);
+            set(get(b + k * bk), panel + k * P);
+            set(get(b + k * bk + V), panel + k * P + V);
         }
     } else {
+        constexpr std::make_integer_sequence<int, V> lanes{};
         int64_t k = 0;
         if (bk == 1)
             for (; k + V <= depth; k += V)
                 for (int n = 0; n < P; n += V)
-                    at::vec::transpose_mxn<float, V, V>(b + n * bn + k, bn, panel + k * P + n, P);
+                    turn(lanes, b + n * bn + k, bn, panel + k * P + n);
         for (; k < depth; k++)
             for (int n = 0; n < P; n++) panel[k * P + n] = b[k * bk + n * bn];
     }
 }
-}  // namespace
 
-extern "C" void kernel(const float* a, const float* b, float* c, int64_t M, int64_t N, int64_t K,
-                       int64_t am, int64_t ak, int64_t bk, int64_t bn, int64_t address) {
-    const float* bias = reinterpret_cast<const float*>(address);
+void multiply(const float* a, const float* b, float* c, const float* bias, int64_t M, int64_t N,
+              int64_t K, int64_t am, int64_t ak, int64_t bk, int64_t bn) {
     const int64_t down = (M + R - 1) / R, across = (N + P - 1) / P, all = down * across;
     auto some = [=](int64_t first, int64_t end) {
         alignas(64) float panel[DEPTH * P];
@@ -91,18 +158,40 @@ extern "C" void kernel(const float* a, const float* b, float* c, int64_t M, int6
                 const int64_t top = m * M / down, bottom = (m + 1) * M / down;
                 const int width = std::min<int64_t>(P, N - n);
                 if (i == first || m == 0) pack(b + at * bk + n * bn, bk, bn, depth, width, panel);
-                tiles[bottom - top](a + top * am + at * ak, am, ak, panel, depth, c + top * N + n,
-                                    N, width, at > 0, bias ? bias + n : nullptr);
+                Tiles<std::make_integer_sequence<int, R>>::of[bottom - top - 1](
+                    a + top * am + at * ak, am, ak, panel, depth, c + top * N + n, N, width, at > 0,
+                    bias ? bias + n : nullptr);
             }
         }
     };
-    if (M * N * K <= @FEW@) return some(0, all);
+    if (M * N * K <= FEW) return some(0, all);
     #pragma omp parallel
     {
         const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
         some(thread * all / threads, (thread + 1) * all / threads);
     }
 }
+
+PyObject* called(PyObject*, PyObject* const* given, Py_ssize_t count) {
+    int64_t v[11];
+    if (count != 11) return PyErr_Format(PyExc_TypeError, "11 numbers, not %zd", count);
+    for (int i = 0; i < 11; i++) v[i] = PyLong_AsLongLong(given[i]);
+    if (PyErr_Occurred()) return nullptr;
+    multiply(reinterpret_cast<const float*>(v[0]), reinterpret_cast<const float*>(v[1]),
+             reinterpret_cast<float*>(v[2]), reinterpret_cast<const float*>(v[3]), v[4], v[5], v[6],
+             v[7], v[8], v[9], v[10]);
+    Py_RETURN_NONE;
+}
+
+PyMethodDef methods[] = {
+    {"multiply", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(called)), METH_FASTCALL,
+     nullptr},
+    {nullptr, nullptr, 0, nullptr}};
+PyModuleDef module = {PyModuleDef_HEAD_INIT, "kernel", nullptr, -1, methods, nullptr, nullptr,
+                      nullptr, nullptr};
+}  // namespace
+
+PyMODINIT_FUNC PyInit_kernel() { return PyModule_Create(&module); }
 """
 
 
@@ -111,35 +200,36 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = Non
 
     A bias ``[N]``, contiguous, is added to each row. All are float32 on the CPU and not empty.
     """
-    _kernel()(*_arguments(left, right, out, bias))
+    _kernel()(*_numbers(left, right, out, bias))
 
 
 def bound(
     left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = None
 ) -> Callable[[], None]:
     """What does the same again and again with tensors that stay where they are."""
-    call = functools.partial(_kernel(), *_arguments(left, right, out, bias))
-    vars(call)["bias"] = bias  # of which the kernel has no more than the address
+    call = functools.partial(_kernel(), *_numbers(left, right, out, bias))
+    vars(call)["tensors"] = left, right, out, bias  # of which the kernel has but the addresses
     return call
 
 
-def _arguments(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None) -> tuple[Any, ...]:
+def _numbers(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None) -> tuple[int, ...]:
     (rows, length), columns = left.shape, right.shape[1]
-    address = 0 if bias is None else bias.data_ptr()
-    return left, right, out, rows, columns, length, *left.stride(), *right.stride(), address
+    addresses = left.data_ptr(), right.data_ptr(), out.data_ptr()
+    offsets = 0 if bias is None else bias.data_ptr()
+    return *addresses, offsets, rows, columns, length, *left.stride(), *right.stride()
 
 
 def version() -> str:
     """Of the code."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(SOURCE.encode()).hexdigest()[:16]
 
 
 @functools.cache
 def works() -> bool:
-    """Whether there is such code for this processor and torch, and it is exact."""
+    """Whether there is such code for this processor, and it is exact."""
     try:
         errors = [_error(left, right) for left in (False, True) for right in (False, True)]
-    except (ImportError, AttributeError, TypeError, KeyError, RuntimeError):
+    except NotBuilt:
         return False
     return max(errors) <= EXACT
 
@@ -156,47 +246,5 @@ def _error(left_transposed: bool, right_transposed: bool) -> float:
 
 @functools.cache
 def _kernel() -> Callable[..., None]:
-    from torch._inductor.codecache import CppPythonBindingsCodeCache
-    from torch._inductor.cpu_vec_isa import pick_vec_isa
-
-    rows = ROWS[pick_vec_isa().bit_width()]
-    source = _SOURCE.replace("@ROWS@", str(rows)).replace("@FEW@", str(FEW))
-    arguments = ["const float*", "const float*", "float*", *["int64_t"] * 8]
-    built: Callable[..., None] = CppPythonBindingsCodeCache.load_pybinding(
-        arguments, source.replace("@TILES@", _tiles(rows))
-    )
-    return built
-
-
-def _tiles(most: int) -> str:
-    """A function for each number of rows of a tile; sums that have names get registers."""
-    arguments = (
-        "const float* a, int64_t am, int64_t ak, const float* panel, int64_t depth, "
-        "float* c, int64_t cm, int width, bool add, const float* bias"
-    )
-    functions = [
-        f"void tile{rows}({arguments}) {{\n"
-        + "".join(f"    Vec l{row}(0.f), r{row}(0.f);\n" for row in range(rows))
-        + "    for (int64_t k = 0; k < depth; k++, a += ak, panel += P) {\n"
-        + "        const Vec left = Vec::loadu(panel), right = Vec::loadu(panel + V);\n"
-        + "".join(_row(row) for row in range(rows))
-        + "    }\n"
-        + "".join(_put(row) for row in range(rows))
-        + "}\n"
-        for rows in range(1, most + 1)
-    ]
-    names = ", ".join(f"tile{rows}" for rows in range(1, most + 1))
-    return "".join(functions) + f"void (*const tiles[])({arguments}) = {{nullptr, {names}}};"
-
-
-def _put(row: int) -> str:
-    to = f"c + {row} * cm"
-    return f"    put(l{row}, r{row}, add ? {to} : bias, {to}, width);\n"
-
-
-def _row(row: int) -> str:
-    return (
-        f"        {{ const Vec x(a[{row} * am]);"
-        f" l{row} = at::vec::fmadd(x, left, l{row});"
-        f" r{row} = at::vec::fmadd(x, right, r{row}); }}\n"
-    )
+    entry: Callable[..., None] = module("kernel", SOURCE).multiply
+    return entry

@@ -43,7 +43,7 @@ def _(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     return out
 
 
-@torch.library.register_fake("distvae::product")
+@torch.library.register_fake("distvae::product")  # type: ignore[untyped-decorator]
 def _(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     return left.new_empty(left.shape[0], right.shape[1])
 
@@ -62,7 +62,7 @@ class OwnLayers(TorchFunctionMode):
         if func is F.linear and not kwargs and _fit(args):
             features, weight, *bias = args
             found: Tensor = _Layer.apply(features.flatten(0, -2), weight, *bias or [None])  # type: ignore[no-untyped-call]
-            return found.unflatten(0, features.shape[:-1])
+            return found.view(*features.shape[:-1], -1)
         return func(*args, **(kwargs or {}))
 
 
@@ -79,9 +79,10 @@ def by_kernel(loss_of: LossOf) -> LossOf:
 def _fit(tensors: tuple[Tensor | None, ...]) -> bool:
     """Whether the kernel takes these of a layer."""
     features, *others = tensors
-    assert features is not None
+    if features is None or features.dim() < 2 or not features.numel():
+        return False
     kinds = {(each.dtype, each.device.type) for each in (features, *others) if each is not None}
-    return kinds == {(torch.float32, "cpu")} and features.dim() > 1 and features.numel() > 0
+    return kinds == {(torch.float32, "cpu")} and not torch.is_autocast_enabled("cpu")
 
 
 class _Layer(torch.autograd.Function):
