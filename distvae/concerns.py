@@ -70,6 +70,8 @@ class DataConfig(Composed):
     """1 for grey, 3 for colour; left out: as the images are, colour where some are."""
     white: Positive | None = None
     """The value of a white pixel, for images of more or fewer than 256 levels: 4095 for 12 bits, 1 for masks of 0 and 1; left out: told from the images, by the bits that their largest value takes."""
+    bits: Literal[8, 16] | None = None
+    """In which images are kept: `16` keeps up to 65,536 levels, `8` keeps 256; left out: 16 where values are whole numbers that 8 do not hold."""
     binarize: Binarization | None = None
     """`none` keeps grey levels in [0, 1]; `dynamic` draws a fresh Bernoulli pixel from each grey level every epoch; `threshold` cuts at one half; left out: `dynamic` for the bernoulli likelihood, else `none`."""
     split_seed: Seed = 0

@@ -1,8 +1,11 @@
 """Grids of images and PNG files. Needs numpy and pillow only."""
 
+import struct
 import textwrap
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +57,30 @@ def paired(above: NDArray[np.uint8], below: NDArray[np.uint8], columns: int) -> 
     return by_row.reshape(-1, *above.shape[1:])
 
 
-def save_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write one image ``[C, H, W]``, grey (C = 1) or colour (C = 3), whole or not at all."""
+def save_png(path: Path, image: NDArray[Any]) -> None:
+    """Write one image ``[C, H, W]`` of 8 or 16 bits, grey or colour, whole or not at all."""
+    if image.dtype == np.uint16:
+        with replacing_file(path) as temporary:
+            temporary.write_bytes(_png_of_16_bits(image))
+        return
     picture = Image.fromarray(image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0))
     with replacing_file(path) as temporary:
         # by its name, of all formats that of the name alone is imported
         picture.save(temporary, format=None if path.suffix == ".png" else "PNG")
+
+
+def _png_of_16_bits(image: NDArray[np.uint16]) -> bytes:
+    """Grey or colour ``[C, H, W]`` as a PNG file, of which Pillow writes grey alone."""
+    channels, height, width = image.shape
+    rows = image.transpose(1, 2, 0).astype(">u2").reshape(height, -1).view(np.uint8)
+    plain = np.pad(rows, ((0, 0), (1, 0)))  # each row begins with its filter, none
+    head = struct.pack(">2I5B", width, height, 16, 0 if channels == 1 else 2, 0, 0, 0)
+    chunks = {b"IHDR": head, b"IDAT": zlib.compress(plain.tobytes(), 6), b"IEND": b""}
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def save_grid(

@@ -85,6 +85,10 @@ def read_model_record(folder: Path) -> ModelRecord:
     return result
 
 
+EARLIER = {"bits": 8}
+"""Settings that earlier versions did not know, and what they did."""
+
+
 def settings_in(folder: Path, settings: Mapping[str, Any]) -> "TrainConfig":
     """The settings of a config.json.
 
@@ -94,7 +98,7 @@ def settings_in(folder: Path, settings: Mapping[str, Any]) -> "TrainConfig":
     from distvae.config import TrainConfig
 
     try:
-        return TrainConfig().updated(settings, CONFIG)
+        return TrainConfig().updated({**EARLIER, **settings}, CONFIG)
     except DistvaeError as error:
         raise DistvaeError(f"{folder / CONFIG} cannot be used", str(error)) from error
 

@@ -12,6 +12,7 @@ from string import Template
 from rich.table import Table
 
 from distvae.card import TABLE, measured
+from distvae.domains.levels import LEVELS
 from distvae.export.manifest import Manifest
 from distvae.export.parity import Parity
 from distvae.export.scorer import readme_lines
@@ -155,6 +156,9 @@ def _of_manifest(manifest: Manifest) -> dict[str, object]:
         "columns": markdown_table(header, scales) if scales else "",
         "examples": domain.examples,
         "type": domain.dtype,
+        "white": (domain.levels or 1) - 1,
+        "ready": ", ready to show" if domain.levels == LEVELS else "",
+        "array": domain.dtype.capitalize().replace("int", "Int").replace("Uint", "Uint"),
         "tensor": domain.tensor,
         "ending": next(iter(domain.writers)),
         "opset": manifest.opset,

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from distvae.asking import example_flag
 from distvae.errors import DistvaeError
 from distvae.export.check import check, verified
-from distvae.export.refused import refuse_what_is_of_images, refuse_what_takes_a_label
+from distvae.export.refused import (
+    refuse_deep_page,
+    refuse_what_is_of_images,
+    refuse_what_takes_a_label,
+)
 from distvae.files import new_folder, reporting_disk_errors
 from distvae.flags import Positional
 from distvae.labels import label_flag
@@ -96,6 +100,7 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
     if "pictures" in model.domain.part.traits:
         binarize = model.domain.settings()["binarize"]
         taken = f"; its encoder takes images as with --binarize {binarize}"
+        refuse_deep_page(config, model)
     else:
         refuse_what_is_of_images(config, f"{run.folder}: its examples are {model.domain.told}")
     if model.attributes and not model.label_names:

@@ -13,7 +13,6 @@ from distvae.config import DataConfig
 from distvae.data.batches import ResidentImages
 from distvae.data.cache import cache_folder
 from distvae.data.store import ImageData
-from distvae.domains import in_unit_range
 from distvae.draws.normals import standard_normal
 from distvae.evaluation.ensemble import Ensemble, get_judges
 from distvae.evaluation.generation import images_per_label
@@ -69,7 +68,7 @@ def judged(path: Path, judges: Ensemble, advance: Callable[[int], None]) -> dict
         for images in sampler.stream(
             [name], images_per_label(len(names)), SEED * len(names) + label
         ):
-            found = judges.classify(in_unit_range(torch.from_numpy(images)))
+            found = judges.classify(sampler.manifest.domain.to_values(torch.from_numpy(images)))
             hits.append((found == label).numpy())
         shares[name] = float(np.concatenate(hits).mean())
         advance(1)

@@ -2,11 +2,26 @@
 
 from typing import TYPE_CHECKING
 
+from distvae.domains.levels import LEVELS
 from distvae.errors import DistvaeError
 
 if TYPE_CHECKING:
     from distvae.export.command import ExportConfig
     from distvae.models import VAE
+
+
+def refuse_deep_page(config: "ExportConfig", model: "VAE") -> None:
+    """Refuse a page of images that a browser cannot show as they are.
+
+    Raises:
+        DistvaeError: a page is asked for, and the images have more than 256 levels.
+    """
+    if config.web and (model.domain.levels or 0) > LEVELS:
+        raise DistvaeError(
+            f"--web does not fit {model.domain.told}",
+            f"a page draws images of {LEVELS} levels",
+            "Leave it out, or train with --bits 8.",
+        )
 
 
 def refuse_what_is_of_images(config: "ExportConfig", thing: str) -> None:

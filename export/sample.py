@@ -36,7 +36,7 @@ def check_probe(session: Any, manifest: Any, text: str | None) -> None:
     """Compare what this machine draws with what the file says that its graph gives."""
     shape, names, facts = shape_of(manifest), manifest["label_names"], json.loads(text or "{}")
     name, kind = session.get_outputs()[0].name, session.get_outputs()[0].type
-    kind = {"tensor(uint8)": "u1", "tensor(float)": "f4"}.get(kind, "i4")
+    kind = {"(uint8)": "u1", "(uint16)": "<u2", "(float)": "f4"}.get(kind[6:], "i4")
     count = max(1, min(4, 2**14 // int(np.prod(shape[-2:]))))
     inputs = {"noise": standard_normal(0, count, manifest["noise_dim"])}
     inputs |= {"label": np.arange(count) * len(names) // count} if names else {}
@@ -49,7 +49,10 @@ def check_probe(session: Any, manifest: Any, text: str | None) -> None:
     drawn = drawn[:, ::step].astype(float)
     kept = np.frombuffer(base64.b64decode(facts.get(name, "")), kind)
     apart = abs(drawn - kept.reshape(drawn.shape)) if text else np.zeros(1)
-    if kind != "u1" and text:
+    white = manifest["domain"].get("levels", 256) - 1
+    if kind in ("u1", "<u2"):
+        apart *= 255 / white
+    elif text:
         scale = np.array(manifest["domain"].get("deviation", 1.0)).reshape(-1)[::step]
         apart /= scale + 1e-4 * abs(kept.reshape(drawn.shape))
     off = apart.reshape(len(apart), -1).mean(axis=1).max()
@@ -156,6 +159,8 @@ def write(examples: Any, words: Any, manifest: Any, count: int, output: str) -> 
     if what_of(manifest) == "images":
         from PIL import Image
 
+        white = manifest["domain"].get("levels", 256) - 1
+        examples = np.rint(examples * (255 / white)).astype(np.uint8)
         Image.fromarray(sheet_of(examples, count)).save(output)
         return
     check(output.endswith(".csv"), f"--output {output}: rows are written to a .csv")

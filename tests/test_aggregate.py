@@ -17,7 +17,7 @@ from distvae.batch import Batch
 from distvae.conditions import Conditions
 from distvae.config import ModelConfig, ObjectiveConfig
 from distvae.declarations import declared
-from distvae.domains.images import WHITE
+from distvae.domains.levels import WHITE
 from distvae.models import VAE, build_model
 from distvae.objectives import OBJECTIVES, Loss, Objective, Pressure, RunFacts
 from distvae.objectives.beta_tc import log_aggregate

@@ -97,6 +97,8 @@ FLOORS = [
 ]
 DATA_FLOORS = [
     ["cache", "identity", "npy", "roots", "factors", "layout", "levels", "views", "scaling"],
+    ["deep"],
+    ["seen"],
     ["shards", "encoded", "pixels"],
     ["writing"],
     ["sources"],

@@ -17,7 +17,7 @@ from distvae.batch import Batch
 from distvae.conditions import Conditions, Context
 from distvae.config import ModelConfig, ObjectiveConfig
 from distvae.distributions import DiagonalGaussian
-from distvae.domains.images import WHITE
+from distvae.domains.levels import WHITE
 from distvae.latents import Draw
 from distvae.models import VAE, Terms, build_model
 from distvae.networks import Decoder, Encoder

@@ -23,7 +23,7 @@ class OnDevice(NamedTuple):
     """Pictures as tensors."""
 
     pixels: "Tensor"
-    """Flat uint8."""
+    """Flat, as they are stored."""
     starts: "Tensor"
     """``[P]``."""
     sizes: "Tensor"
@@ -127,7 +127,7 @@ class AugmentedImages:
         import torch
 
         pictures, chosen = self.pictures, decode(rows).pictures
-        views = buffer((len(rows), *pictures.view), torch.uint8)
+        views = buffer((len(rows), *pictures.view), getattr(torch, pictures.pixels.dtype.name))
         pictures.fill(rows, views.numpy())
         known = (
             None if each is None else torch.from_numpy(each[chosen])

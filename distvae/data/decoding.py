@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from distvae.config import DataConfig
 from distvae.data.crops import write_crops
 from distvae.data.identity import Progress
+from distvae.data.levels import LEVELS
 from distvae.data.pixels import (
     OtherwiseError,
     Reading,
@@ -48,7 +49,8 @@ def write_arrays(
     Raises:
         DistvaeError: an image cannot be read, or is not as large as the others, or no room is left.
     """
-    reading = _first_reading(next(iter(splits.values())), config)
+    first = next(iter(splits.values()))
+    reading = _first_reading(first, config)
     while True:
         write = _write if reading.least is None else write_crops
         try:
@@ -56,7 +58,9 @@ def write_arrays(
         except OtherwiseError as otherwise:
             reading = otherwise.reading
         else:
-            return Written(digests, [*reading.notes(), *remarks], (IMAGES,), reading.seen)
+            notes = [*(reading.notes() if first.levels is None else ()), *remarks]
+            facts = {"levels": reading.levels} if reading.levels != LEVELS else {}
+            return Written(digests, notes, (IMAGES,), reading.seen, facts)
 
 
 def _write(
@@ -85,8 +89,14 @@ def _first_reading(split: RawSplit, config: DataConfig) -> Reading:
     rows = split.rows[places]
     encoded = zip(rows.tolist(), split.fetch(rows), strict=True)
     images = ((split.where(row, image), image) for row, image in encoded)
-    config = dataclasses.replace(config, white=None) if split.levelled else config
+    if split.levels is not None:
+        config = dataclasses.replace(config, **settled(split.levels))
     return first_reading(split.decode, images, config)
+
+
+def settled(levels: int) -> dict[str, Any]:
+    """Settings by which levels are read as they are."""
+    return {"white": None, "bits": 8} if levels == LEVELS else {"white": levels - 1, "bits": 16}
 
 
 @dataclass(frozen=True)
@@ -102,12 +112,12 @@ class _First:
         row, encoded = int(split.rows[0]), split.fetch(split.rows[:1])[0]
         where = split.where(row, encoded)
         channels, height, width = read_picture(split.decode, encoded, where, reading).pixels.shape
-        return cls(where, images_field((channels, height, width)), reading)
+        return cls(where, images_field((channels, height, width), reading.levels), reading)
 
 
 @dataclass(frozen=True)
 class _Decoder:
-    """Writes the pixels of some images of a split, uint8 [n, C, H, W]."""
+    """Writes the pixels of some images of a split ``[n, C, H, W]``."""
 
     split: RawSplit
     first: _First

@@ -92,10 +92,13 @@ def decode_image(encoded: dict[str, Any], size: int | None = None) -> Any:
     with _open(path if encoded_bytes is None else BytesIO(encoded_bytes)) as image:
         if size is not None and image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0):
             image.draft(image.mode, (OVERSAMPLED * size, OVERSAMPLED * size))
+        reduced = image.mode in ("RGB", "RGBA", "LA") and any(
+            ";16" in str(tile) for tile in image.tile
+        )
         image.load()
         frames = getattr(image, "n_frames", 1)
         turned = ImageOps.exif_transpose(image)
-    turned.info["frames"] = frames
+    turned.info |= {"frames": frames, "reduced": reduced}
     return turned
 
 

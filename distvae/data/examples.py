@@ -17,7 +17,7 @@ TOGETHER = 256
 
 def domain_of_data(data: ImageData, binarize: str = "none") -> Domain:
     """What the examples of opened data are."""
-    return data.domain_class.of(data.columns, data.train.stored, binarize)
+    return data.domain_class.of(data.columns, data.train.stored, binarize, **data.facts)
 
 
 def mean_input(domain: Domain, images: ResidentImages) -> Tensor:

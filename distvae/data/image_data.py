@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from distvae.attributes import Attribute, label_attribute
 from distvae.data.factors import Factor
 from distvae.data.pictures import Pictures
-from distvae.data.pixels import NOTHING, Seen
+from distvae.data.seen import NOTHING, Seen
 from distvae.data.sources.raw import UNLABELLED
 from distvae.data.streaming import Stream
 from distvae.domains import DOMAINS, Domain
@@ -52,8 +52,8 @@ class Split:
         return only
 
     @property
-    def images(self) -> NDArray[np.uint8]:
-        """The examples, where they are images, uint8 [N, C, H, W]."""
+    def images(self) -> NDArray[Any]:
+        """The examples, where they are images, [N, C, H, W]."""
         return self.fields[IMAGES]
 
     @property
@@ -130,6 +130,8 @@ class ImageData:
     attributes: tuple[Attribute, ...] = ()
     """What examples are given, where that is something else than one label; ``label_names`` are
     then those of the first that has some."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the domain is told of the examples besides, by the names of its fields."""
 
     @property
     def given(self) -> tuple[Attribute, ...]:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+LEVELS, MOST_LEVELS = 256, 65_536
+"""Of 8 and of 16 bits."""
 DIM = 64
 """Whole numbers that all stay below this one are levels in another unit, not dark images."""
 SLACK = 0.01
@@ -18,29 +20,36 @@ class Levels(NamedTuple):
     black: float
     white: float
 
-    def to_bytes(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """The same values as grey levels 0 to 255.
+    def to_levels(self, values: NDArray[Any], levels: int = LEVELS) -> NDArray[Any]:
+        """The same values as even levels from 0 on, uint8 or uint16.
 
-        Whole numbers from 8 bits up lose their lower bits; all else is rounded.
+        Whole numbers of as many values or more lose their lower bits; all else is rounded.
 
         Raises:
             ValueError: a value is not finite.
         """
-        if (self.black, self.white) == (0, 255) and values.dtype == np.uint8:
-            unchanged: NDArray[np.uint8] = values
-            return unchanged
+        last, kind = levels - 1, np.uint8 if levels <= LEVELS else np.uint16
+        if (self.black, self.white) == (0, np.iinfo(kind).max) and values.dtype == kind:
+            return values
         spread = self.white - self.black
-        if values.dtype.kind in "iub" and spread >= 255:
+        if values.dtype.kind in "iub" and spread >= last:
             words = values.astype(np.int64) - int(self.black)
-            cut: NDArray[np.uint8] = (
-                (words * 256 // (int(spread) + 1)).clip(0, 255).astype(np.uint8)
-            )
+            cut: NDArray[Any] = (words * levels // (int(spread) + 1)).clip(0, last).astype(kind)
             return cut
-        scaled = (values.astype(np.float64) - self.black) * (255.0 / spread)
+        scaled = (values.astype(np.float64) - self.black) * (last / spread)
         if not np.isfinite(scaled).all():
             raise ValueError("some values are not finite")
-        rounded: NDArray[np.uint8] = np.rint(scaled.clip(0.0, 255.0)).astype(np.uint8)
+        rounded: NDArray[Any] = np.rint(scaled.clip(0.0, last)).astype(kind)
         return rounded
+
+    def kept(self, whole: bool) -> int:
+        """In how many levels values are kept, where nothing else is asked for.
+
+        Args:
+            whole: whether all of them are whole numbers.
+        """
+        spread = self.white - self.black
+        return min(int(spread) + 1, MOST_LEVELS) if whole and spread >= LEVELS else LEVELS
 
 
 def depth_white(highest: int) -> int:

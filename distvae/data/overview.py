@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from distvae.data.examples import domain_of_data
 from distvae.data.sources.attributes import labels_of
 from distvae.data.sources.raw import UNLABELLED
 from distvae.data.store import ImageData, Split
+from distvae.domains import images_of
 from distvae.files import reporting_disk_errors
 from distvae.images import save_grid
 from distvae.places import evenly
@@ -142,11 +144,11 @@ def write_examples(path: Path, data: ImageData) -> str:
         images = [_spaced(split, np.arange(len(split)), COLUMNS * COLUMNS)]
     with reporting_disk_errors(f"{path} cannot be written", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_grid(path, np.concatenate(images), COLUMNS)
+        save_grid(path, images_of(domain_of_data(data)).pictures(np.concatenate(images)), COLUMNS)
     return what
 
 
-def _spaced(split: Split, rows: NDArray[np.int64], count: int = COLUMNS) -> NDArray[np.uint8]:
+def _spaced(split: Split, rows: NDArray[np.int64], count: int = COLUMNS) -> NDArray[Any]:
     """So many images that lie evenly among these rows, then black ones to fill the row up."""
     places = rows[evenly(len(rows), count)]
     missing = -len(places) % COLUMNS

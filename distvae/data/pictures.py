@@ -22,7 +22,7 @@ from distvae.draws.philox import Source, Stream
 class Pictures:
     """Pictures one after the other in memory or a memory map."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     """``[C, H, W]`` of each, flat; perhaps more than these."""
     sizes: NDArray[np.int64]
     """Height and width of each ``[P, 2]``."""
@@ -40,7 +40,7 @@ class Pictures:
     @classmethod
     def of(
         cls,
-        pixels: NDArray[np.uint8],
+        pixels: NDArray[Any],
         sizes: NDArray[np.int64],
         view: tuple[int, int, int],
         labels: NDArray[np.int64] | None,
@@ -51,7 +51,7 @@ class Pictures:
         return cls(pixels.reshape(-1), sizes, view, counts, labels, attributes)
 
     @classmethod
-    def alike(cls, stored: NDArray[np.uint8], *known: Any) -> "Pictures":
+    def alike(cls, stored: NDArray[Any], *known: Any) -> "Pictures":
         """Images ``[N, C, H, W]``, each seen once an epoch; then labels and attributes."""
         count, channels, height, width = stored.shape
         sizes = np.tile(np.array([height, width], np.int64), (count, 1))
@@ -99,7 +99,7 @@ class Pictures:
         order: NDArray[np.int64] = codes[permutation(len(codes), seed, Stream.ORDER, epoch)]
         return order
 
-    def fill(self, codes: NDArray[np.int64], views: NDArray[np.uint8]) -> None:
+    def fill(self, codes: NDArray[np.int64], views: NDArray[Any]) -> None:
         """Write the views of some codes ``[B]`` into ``views [B, C, h, w]``."""
         pictures, places = decode(codes)
         starts = self.starts
@@ -111,8 +111,8 @@ class Pictures:
 
 
 def view_of(
-    pixels: NDArray[np.uint8], sides: tuple[int, ...], places: Places, index: int
-) -> NDArray[np.uint8]:
+    pixels: NDArray[Any], sides: tuple[int, ...], places: Places, index: int
+) -> NDArray[Any]:
     """One of some views, of a picture ``[C, H, W]``: ``[C, h, w]``."""
     top, left, flipped = (int(each[index]) for each in places)
     view = pixels[:, top : top + sides[0], left : left + sides[1]]

@@ -1,5 +1,6 @@
-"""One decoded image of any mode and size becomes uint8 pixels [C, H, W]."""
+"""One decoded image of any mode and size becomes pixels [C, H, W] of 8 or 16 bits."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,67 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
-from distvae.data.levels import DIM, Levels, real_levels, whole_levels
+from distvae.data import deep
+from distvae.data.levels import DIM, LEVELS, MOST_LEVELS, Levels, real_levels, whole_levels
 from distvae.data.scaling import scaled
+from distvae.data.seen import BYTE_MODES, NOTHING, Seen, count_channels
 from distvae.data.views import CROP
 from distvae.errors import DistvaeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-GREY_MODES = frozenset({"1", "L", "LA", "La", "F"})
-BYTE_MODES = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
-"""Modes of which the values are levels of 8 bits, and how many of their bands are."""
-
-
 Decode = Callable[[Any, int | None], "Image"]
 """What is encoded, and the size to which it will be scaled, if it will be, become an image."""
-
-
-class Seen(NamedTuple):
-    """What images were seen to hold: of each kind of numbers, the lowest and the highest."""
-
-    colour: bool = False
-    byte: int = -1
-    """The highest of 8 bits, of which 0 is always black."""
-    words: tuple[int, int] | None = None
-    reals: tuple[float, float, bool] | None = None
-    """The third says whether all are whole."""
-
-    @classmethod
-    def of(cls, image: "Image", known: "Seen") -> "Seen":
-        """What one image holds; bytes are not looked at where they are ``known`` to be bright."""
-        byte, words, reals = known.byte, None, None
-        if image.mode.startswith("I"):
-            values = np.asarray(image)
-            words = int(values.min()), int(values.max())
-        elif image.mode == "F":
-            values = np.asarray(image)
-            whole = bool((values == np.rint(values)).all())
-            reals = float(values.min()), float(values.max()), whole
-        elif byte < DIM:
-            byte = _highest_byte(image)
-        return cls(count_channels(image) == 3, byte, words, reals)
-
-    def __or__(self, other: "Seen") -> "Seen":
-        """What both hold together."""
-        pairs = [pair for pair in (self.words, other.words) if pair is not None]
-        triples = [triple for triple in (self.reals, other.reals) if triple is not None]
-        return Seen(
-            self.colour or other.colour,
-            max(self.byte, other.byte),
-            (min(low for low, _ in pairs), max(high for _, high in pairs)) if pairs else None,
-            (
-                float(np.min([low for low, _, _ in triples])),  # NaN if one is
-                float(np.max([high for _, high, _ in triples])),
-                all(whole for _, _, whole in triples),
-            )
-            if triples
-            else None,
-        )
-
-
-NOTHING = Seen()
 
 
 @dataclass(frozen=True)
@@ -88,25 +40,39 @@ class Reading:
     reals: Levels
     dim: bool
     """Whether all bytes are small, which is told and left as it is."""
+    levels: int
+    """In how many pixels are kept."""
     seen: Seen = field(compare=False)
     config: DataConfig = field(compare=False)
 
     @classmethod
-    def of(cls, seen: Seen, config: DataConfig) -> "Reading":
+    def of(cls, seen: Seen, config: DataConfig, levels: int | None = None) -> "Reading":
         """How to read these images and all others like them.
+
+        Args:
+            seen: what they hold.
+            config: as it is asked for.
+            levels: of what is made of them, where that is settled.
 
         Raises:
             ValueError: it cannot be told which of their values are black and white.
         """
+        white = config.white
+        if white is None and levels is not None and levels > LEVELS and seen.fits(levels):
+            words = Levels(0, levels - 1)
+        else:
+            words = _levels(white, Levels(0, 65535), whole_levels, seen.words)
+        reals = _levels(white, Levels(0, 1), real_levels, seen.reals)
         return cls(
             channels=config.channels or (3 if seen.colour else 1),
             size=None if CROP in config.augment else config.image_size,
             least=config.image_size if CROP in config.augment else None,
             most=config.shorter_side,
-            bytes=Levels(0, 255 if config.white is None else config.white),
-            words=_levels(config.white, Levels(0, 65535), whole_levels, seen.words),
-            reals=_levels(config.white, Levels(0, 1), real_levels, seen.reals),
-            dim=config.white is None and 0 <= seen.byte < DIM,
+            bytes=Levels(0, 255 if white is None else white),
+            words=words,
+            reals=reals,
+            dim=white is None and 0 <= seen.byte < DIM,
+            levels=levels or _kept(seen, words, reals, config.bits),
             seen=seen,
             config=config,
         )
@@ -125,6 +91,10 @@ class Reading:
         seen = self.seen | Seen.of(image, self.seen)
         return self if seen == self.seen else Reading.of(seen, self.config)
 
+    def resized(self, image: "Image") -> "Image":
+        """An image as large as it is wanted."""
+        return scaled(image, self.size, self.least, self.most)
+
     def notes(self) -> Iterator[str]:
         """What is to be said of the images' values."""
         if self.dim:
@@ -134,8 +104,16 @@ class Reading:
             if values is not None:
                 yield (
                     f"of the {kind} values of images {levels.white:g} is white and "
-                    f"{levels.black:g} black (--white chooses another)"
+                    f"{levels.black:g} black (--white chooses another){self._lost(levels)}"
                 )
+
+    def _lost(self, levels: Levels) -> str:
+        """In how many levels values are kept, where that is not what everybody expects."""
+        if self.levels > LEVELS:
+            return f"; they are kept in {self.levels:,} levels"
+        return "; they are kept in 256 levels, so their lower bits are lost" * (
+            levels.white - levels.black >= LEVELS
+        )
 
 
 def _levels(
@@ -147,6 +125,16 @@ def _levels(
     if white is None:
         return find(*found)
     return Levels(-white if found[0] < 0 else 0, white)
+
+
+def _kept(seen: Seen, words: Levels, reals: Levels, bits: int | None) -> int:
+    """In how many levels images are kept."""
+    if bits == 8:
+        return LEVELS
+    found = [words.kept(True)] if seen.words else []
+    found += [reals.kept(seen.reals[2])] if seen.reals else []
+    most = max(found, default=LEVELS)
+    return MOST_LEVELS if bits == 16 and most == LEVELS else most
 
 
 class OtherwiseError(Exception):
@@ -162,42 +150,43 @@ class OtherwiseError(Exception):
 
 
 class Picture(NamedTuple):
-    """Pixels uint8 [C, H, W], and what happened to them that their owner may not expect."""
+    """Pixels [C, H, W], and what happened to them that their owner may not expect."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     remarks: tuple[str, ...]
 
 
-def count_channels(image: "Image") -> int:
-    """1 for a grey image, 3 for any other; a palette of greys is grey."""
-    if image.mode == "P" and image.palette is not None and image.palette.mode == "RGB":
-        used = np.unique(np.asarray(image))
-        palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
-        colours = palette[used[used < len(palette)]]
-        return 1 if (colours == colours[:, :1]).all() else 3
-    return 1 if image.mode in GREY_MODES or image.mode.startswith("I") else 3
-
-
-def to_pixels(image: "Image", reading: Reading) -> NDArray[np.uint8]:
-    """Pixels as uint8 [channels, H, W].
+def to_pixels(image: "Image", reading: Reading) -> NDArray[Any]:
+    """Pixels as uint8 or, of more than 256 levels, uint16 [channels, H, W].
 
     Transparency is composited on black. With a size the shorter side is scaled to it (antialiased)
     and the middle is cut out: H = W = size. Else it is scaled where it is too short or too long.
     """
     from PIL import Image
 
-    if image.mode == "F" or image.mode.startswith("I"):
-        deep = reading.reals if image.mode == "F" else reading.words
-        image = Image.fromarray(deep.to_bytes(np.asarray(image)))
+    numbers = image.mode == "F" or image.mode.startswith("I")
+    if numbers:
+        found = reading.reals if image.mode == "F" else reading.words
+        values = found.to_levels(np.asarray(image), reading.levels)
+        if deep.is_deep(reading.levels):
+            return deep.fitted(values, reading.levels, reading.channels, reading.resized)
+        image = Image.fromarray(values)
+    elif deep.is_deep(reading.levels):
+        bytes_of = dataclasses.replace(
+            reading, levels=LEVELS, size=None, least=None, most=None, bytes=Levels(0, 255)
+        )
+        values = reading.bytes.to_levels(to_pixels(image, bytes_of), reading.levels)
+        parts = values[0] if len(values) == 1 else np.moveaxis(values, 0, -1)
+        return deep.fitted(parts, reading.levels, reading.channels, reading.resized)
     elif reading.bytes != (0, 255) and image.mode in BYTE_MODES:
-        table = reading.bytes.to_bytes(np.arange(256)).tolist()
+        table = reading.bytes.to_levels(np.arange(256)).tolist()
         alpha = list(range(256)) * image.mode.endswith("A")
         image = image.point(table * BYTE_MODES[image.mode] + alpha)
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))
     image = image.convert("L" if reading.channels == 1 else "RGB")
-    image = scaled(image, reading.size, reading.least, reading.most)
+    image = reading.resized(image)
     pixels = np.asarray(image)
     return pixels[None] if reading.channels == 1 else pixels.transpose(2, 0, 1)
 
@@ -222,7 +211,7 @@ def read_picture(
     reading: Reading,
     settled: bool = False,
 ) -> Picture:
-    """Decode one image into uint8 [C, H, W].
+    """Decode one image into pixels [C, H, W].
 
     Args:
         decode: makes an image of what is ``encoded``, for a size if there is one.
@@ -269,15 +258,8 @@ def _remarks(image: "Image", reading: Reading) -> Iterator[str]:
         yield f"smaller than a crop of {reading.least} pixels a side: enlarged"
     if image.mode == "CMYK":
         yield "in CMYK: turned to RGB without a colour profile"
-
-
-def _highest_byte(image: "Image") -> int:
-    """The highest level of the bands that are no transparency; 255 of what is no plain level."""
-    if image.mode not in BYTE_MODES or "transparency" in image.info:
-        return 255
-    found: Any = image.getextrema()
-    bands = [found] if image.mode == "L" else list(found)[: BYTE_MODES[image.mode]]
-    return int(max(highest for _, highest in bands))
+    if image.info.get("reduced"):
+        yield "in colour of 16 bits: 8 of them are read (an .npy or .npz keeps all)"
 
 
 def check_size(where: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> None:

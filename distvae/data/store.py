@@ -8,7 +8,7 @@ arrays have digests, by which a damaged one is noticed and which are the identit
 import dataclasses
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ from distvae.data.identity import (
 from distvae.data.image_data import ImageData, Split
 from distvae.data.npy import mapped
 from distvae.data.numeric import write_examples
-from distvae.data.pixels import Reading, Seen
+from distvae.data.pixels import Reading
+from distvae.data.seen import Seen
 from distvae.data.sources import RawData, Source, load_source
 from distvae.data.sources.attributes import labels_of, measured, missing_values
 from distvae.data.sources.labels import missing_labels
@@ -57,7 +58,7 @@ __all__ = ["CONTENT_SETTINGS", "ImageData", "Progress", "Split", "cache_folder",
 FORMAT = 4
 META, MEMORY = "meta.json", "verified.json"
 CONTENT_SETTINGS = (
-    *("image_column", "label_column", "image_size", "channels", "white"),
+    *("image_column", "label_column", "image_size", "channels", "white", "bits"),
     *("split_train", "split_test", "split_validation", "split_seed"),
 )
 """Settings that decide which pixels and labels a store holds."""
@@ -84,9 +85,9 @@ class StoreRecord:
     domain: str = ""
     """What an example is; empty where an earlier version wrote it."""
     columns: Names = ()
-    """Names of the numbers of an example, where they have some."""
     attributes: tuple[Attribute, ...] = ()
     """What examples are given, where that is something else than one label."""
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def known_domain(self) -> str:
@@ -243,6 +244,7 @@ def _opened(meta: StoreRecord, arrays: Mapping[str, NDArray[Any]]) -> ImageData:
         domain=meta.known_domain,
         columns=meta.columns,
         attributes=meta.attributes,
+        facts=meta.facts,
         digests={**digests, **_named(meta)},
     )
 
@@ -253,6 +255,8 @@ def _named(meta: StoreRecord) -> dict[str, str]:
     if meta.attributes:
         known = [[each.name, *each.labels] for each in meta.attributes]
         result["attributes"] = combined(known)
+    if meta.facts:
+        result["facts"] = combined(meta.facts)
     return result
 
 
@@ -293,6 +297,7 @@ def _build(
         "domain": raw.domain,
         "columns": list(raw.columns),
         "attributes": [dataclasses.asdict(each) for each in attributes],
+        "facts": dict(written.facts),
         "arrays": written.digests,
     }
     write_json(folder / META, meta)

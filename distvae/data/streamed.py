@@ -17,6 +17,7 @@ from distvae.data.pixels import check_size, read_picture
 from distvae.data.shards import Example, State, StreamOrder
 from distvae.data.streaming import Stream
 from distvae.data.views import Augmentation
+from distvae.domains.levels import kind_of_levels
 
 MOST_DECODERS = 16
 LEAST_DECODED = 8
@@ -83,8 +84,10 @@ class StreamedImages(AheadImages):
     def _make(self, read: "Future[_Read]", place: Place) -> tuple[Sent, State | None]:
         examples, state = read.result()
         buffer, stream, count = self._transfer.buffer, self._stream, len(examples)
+        assert stream.reading is not None
+        kind = getattr(torch, kind_of_levels(stream.reading.levels))
         batch = Gathered(
-            buffer((count, *self._shape), torch.uint8),
+            buffer((count, *self._shape), kind),
             None if stream.label is None else buffer((count,), torch.int64),
             buffer((count, len(stream.attributes)), torch.float32) if stream.attributes else None,
         )
@@ -113,7 +116,7 @@ class StreamedImages(AheadImages):
             if values is not None:
                 values[index] = stream.values(example)
 
-    def _view(self, pixels: NDArray[np.uint8], place: Place, index: int) -> NDArray[np.uint8]:
+    def _view(self, pixels: NDArray[Any], place: Place, index: int) -> NDArray[Any]:
         """Of a picture ``[C, H, W]`` what is seen of it in its place ``[C, h, w]``."""
         if not self._augmentation:
             return pixels

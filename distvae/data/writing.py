@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.data.identity import ROWS, array_digest, digest_of, piece_digest, threads
-from distvae.data.pixels import NOTHING, Seen
+from distvae.data.seen import NOTHING, Seen
 from distvae.errors import DistvaeError
 from distvae.fields import Field
 
@@ -35,6 +35,8 @@ class Written(NamedTuple):
     """What is stored of an example, by name."""
     seen: Seen = NOTHING
     """What images hold."""
+    facts: Mapping[str, Any] = {}
+    """What a domain is told of the examples besides, by the names of its fields."""
 
 
 def write_fields(

@@ -8,7 +8,8 @@ from typing import Any
 
 from distvae.declarations import registry
 from distvae.domains.base import EACH, Domain, Samples, View
-from distvae.domains.images import Images, in_unit_range, to_levels
+from distvae.domains.images import Images
+from distvae.domains.levels import in_unit_range, to_levels
 from distvae.domains.vectors import Vectors
 from distvae.errors import DistvaeError, nearest
 from distvae.values import coerce

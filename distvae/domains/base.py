@@ -65,7 +65,7 @@ class Domain(ABC):
     """Its declaration."""
     field_name: ClassVar[str]
     """Of what is stored of an example, fit for a file name."""
-    dtype: ClassVar[str]
+    dtype: str
     """Of the stored numbers."""
     tensor: ClassVar[str]
     """What an exported file calls an example."""
@@ -81,13 +81,16 @@ class Domain(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, columns: Sequence[str], stored: NDArray[Any], binarize: str = "none") -> "Domain":
+    def of(
+        cls, columns: Sequence[str], stored: NDArray[Any], binarize: str = "none", **facts: Any
+    ) -> "Domain":
         """The domain of training examples ``[N, *S]``, at least one.
 
         Args:
             columns: names of the numbers of an example; empty where they have none.
             stored: the examples.
             binarize: how inputs are made of levels.
+            facts: what the source knows of them besides, by the names of the domain's fields.
         """
 
     @classmethod

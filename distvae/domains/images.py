@@ -1,4 +1,4 @@
-"""Images of 8 bits.
+"""Images of 8 or 16 bits.
 
 Legend: B batch, N images, C channels, H height, W width.
 """
@@ -6,6 +6,7 @@ Legend: B batch, N images, C channels, H height, W width.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -13,12 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.domains.base import EACH, Domain, View, is_traced, refuse_other_types, sum_of
-from distvae.drawings import Drawing, check_at_once, check_room, write_array, write_arrays
+from distvae.domains.levels import (
+    LEVELS,
+    MOST_LEVELS,
+    bytes_of,
+    in_unit_range,
+    kind_of_levels,
+    noise_of_levels,
+    to_levels,
+)
+from distvae.domains.picture_files import write_pictures, write_sheet
+from distvae.drawings import Drawing, write_array, write_arrays
 from distvae.errors import DistvaeError
 from distvae.fields import Field
-from distvae.files import new_folder
 from distvae.parts import DomainPart
-from distvae.text import file_name
 from distvae.values import Within
 
 if TYPE_CHECKING:
@@ -26,21 +35,15 @@ if TYPE_CHECKING:
 
 IMAGES = "images"
 """What is stored of an image."""
-LEVELS = 256
-WHITE = LEVELS - 1
 ROUNDING = 1e-4
 """By which a pixel may lie outside [0, 1]: whoever resizes an image rounds."""
-MOST_COLUMNS = 20
-"""Of a sheet whose rows are labels."""
-SMALLEST_PNG = 67
-"""Bytes of a picture of one pixel."""
 LOOKED_AT, CHUNK = 10_000, 512
 """Images whose values are summed up at most, and at once."""
 Side = Annotated[int, Within(1, 2**16)]
 
 
 class ImagesPart(DomainPart):
-    """Images of 8 bits."""
+    """Images of 8 or 16 bits."""
 
     name = "images"
     builds = "Images"
@@ -60,11 +63,12 @@ class Images(Domain):
     """``(C, H, W)``."""
     binarize: Literal["none", "dynamic", "threshold"] = "none"
     """``none`` shows levels as they are; ``threshold`` white from half up; ``dynamic`` draws each
-    pixel white with probability level / 255, anew for each step."""
+    pixel white with probability level / white, anew for each step."""
+    levels: Annotated[int, Within(2, MOST_LEVELS)] = LEVELS
+    """Levels of a pixel, from black, 0, to white, the last one."""
 
     part = ImagesPart
-    field_name, dtype, tensor = IMAGES, "uint8", "image"
-    levels = LEVELS
+    field_name, tensor = IMAGES, "image"
     channels_last = True
     writers: ClassVar = {
         ".png": "a sheet of images",
@@ -74,15 +78,28 @@ class Images(Domain):
     }
 
     @classmethod
-    def of(cls, columns: Sequence[str], stored: NDArray[Any], binarize: Any = "none") -> "Images":
-        """The domain of images uint8 ``[N, C, H, W]``."""
+    def of(
+        cls, columns: Sequence[str], stored: NDArray[Any], binarize: Any = "none", **facts: Any
+    ) -> "Images":
+        """The domain of images ``[N, C, H, W]``; its facts are their levels."""
         channels, height, width = stored.shape[1:]
-        return cls((channels, height, width), binarize)
+        return cls((channels, height, width), binarize, **facts)
+
+    @property
+    def white(self) -> int:
+        """The last level."""
+        return self.levels - 1
+
+    @property
+    def dtype(self) -> str:  # type: ignore[override]
+        """Of 8 bits where levels fit into them, else of 16."""
+        return kind_of_levels(self.levels)
 
     @property
     def told(self) -> str:
-        """``images CxHxW``."""
-        return f"images {'x'.join(map(str, self.shape))}"
+        """``images CxHxW``, and their levels where these are not 256."""
+        levels = "" if self.levels == LEVELS else f" of {self.levels:,} levels"
+        return f"images {'x'.join(map(str, self.shape))}{levels}"
 
     def settings(self) -> dict[str, Any]:
         """Side, channels and binarization."""
@@ -93,44 +110,50 @@ class Images(Domain):
             "binarize": self.binarize,
         }
 
+    def pictures(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
+        """The same images of 8 bits, for screens."""
+        return bytes_of(stored, self.levels)
+
     @property
     def uniforms_shape(self) -> tuple[int, int, int] | None:
         """``(C, H, W)`` for ``dynamic``, else None."""
         return self.shape if self.binarize == "dynamic" else None
 
     def to_input(self, stored: "Tensor", uniforms: "Tensor | None") -> "Tensor":
-        """Levels ``[B, C, H, W]`` uint8 as the model's input.
+        """Levels ``[B, C, H, W]`` as the model's input.
 
         For ``dynamic`` 16 bits decide about a pixel, so a probability is met to 1.6e-5, and those
         of black and white exactly.
         """
         if self.binarize == "none":
-            return in_unit_range(stored)
+            return self.to_values(stored)
         if self.binarize == "threshold":
-            return (stored >= LEVELS // 2).float()
+            return self.to_values(stored).ge(0.5).float()
         assert uniforms is not None
-        thresholds = stored.mul(65536.0 / WHITE).sub_(32768.0)
+        thresholds = stored.mul(65536.0 / self.white).sub_(32768.0)
         return thresholds.gt_(uniforms)  # 1 where a uniform is below
 
     def to_expected_input(self, stored: "Tensor") -> "Tensor":
         """The mean of the input ``[B, C, H, W]``: where it is drawn, the level itself."""
-        return in_unit_range(stored) if self.uniforms_shape else self.to_input(stored, None)
+        return self.to_values(stored) if self.uniforms_shape else self.to_input(stored, None)
 
     def to_values(self, stored: "Tensor") -> "Tensor":
-        """Levels uint8 as float32 in [0, 1], in the same shape."""
-        return in_unit_range(stored)
+        """Levels as float32 in [0, 1], in the same shape."""
+        return in_unit_range(stored, self.levels)
 
     def mean_values(self, parts: "Iterable[Tensor]", count: int) -> "Tensor":
         """The mean image ``[C, H, W]`` in [0, 1]; levels are summed up exactly."""
-        return in_unit_range(sum_of(part.double().sum(0) for part in parts).div(count)).float()
+        mean = sum_of(part.double().sum(0) for part in parts).div(count)
+        return self.to_values(mean).float()
 
     def to_stored(self, values: "Tensor") -> "Tensor":
-        """Values in [0, 1] as levels, rounded, uint8 in the same shape."""
-        return to_levels(values)
+        """Values in [0, 1] as levels, rounded, in the same shape."""
+        return to_levels(values, self.levels)
 
     def checked_input(self, inputs: "Tensor") -> "Tensor":
         """Images ``[B, C, H, W]``, floating point in [0, 1], as they are."""
-        refuse_other_types(inputs, "images", "Divide grey levels by 255: images / 255")
+        way = f"Divide grey levels by {self.white}: images / {self.white}"
+        refuse_other_types(inputs, "images", way)
         if inputs.dim() != 4 or tuple(inputs.shape[1:]) != self.shape:
             missing = tuple(inputs.shape) == self.shape
             raise DistvaeError(
@@ -164,11 +187,9 @@ class Images(Domain):
         """One level: a value may lie next to the border between two."""
         return np.ones(stored.shape)
 
-    def made_up(self, seed: int, count: int) -> NDArray[np.uint8]:
+    def made_up(self, seed: int, count: int) -> NDArray[Any]:
         """Even noise."""
-        pixels = count * math.prod(self.shape)
-        words = np.random.Philox(key=seed).random_raw(-(-pixels // 8)).astype("<u8")
-        return words.view(np.uint8)[:pixels].reshape(count, *self.shape)
+        return noise_of_levels(seed, (count, *self.shape), self.levels)
 
     def place(self, index: Sequence[int]) -> str:
         """``pixel (c, y, x)``."""
@@ -183,16 +204,15 @@ class Images(Domain):
         """The lowest, highest and mean level, of many images of some."""
         count = min(len(stored), LOOKED_AT)
         places = np.linspace(0, len(stored) - 1, count).astype(np.int64)
-        lowest, highest, total = WHITE, 0, 0
+        lowest, highest, total = self.white, 0, 0
         for start in range(0, count, CHUNK):
             images = stored[places[start : start + CHUNK]]
             lowest, highest = min(lowest, int(images.min())), max(highest, int(images.max()))
             total += int(images.sum(dtype=np.int64))
         mean = total / (count * math.prod(self.shape))
         of = "" if count == len(stored) else f" (of {count:,} images)"
-        return [
-            (f"values, 0 black to {WHITE} white", f"{lowest} to {highest}, mean {mean:.1f}{of}")
-        ]
+        told = f"{lowest} to {highest}, mean {mean:.1f}{of}"
+        return [(f"values, 0 black to {self.white} white", told)]
 
     def line(self, sample: str) -> str:
         """Images in [0, 1], as the model draws them."""
@@ -200,12 +220,9 @@ class Images(Domain):
 
     def writer(self, ending: str) -> Callable[[Path, Drawing], None]:
         """A sheet with a label in a row, arrays, or a PNG for each image."""
-        return {
-            ".png": _write_sheet,
-            ".npz": write_arrays,
-            ".npy": write_array,
-            "": _write_pictures,
-        }[ending]
+        if ending == ".png":
+            return partial(write_sheet, pictures=self.pictures)
+        return {".npz": write_arrays, ".npy": write_array, "": write_pictures}[ending]
 
     def show(self, view: View, folder: Path, epoch: int) -> None:
         """``epoch-NNNN.png``, a row of samples for each label, and ``reconstructions-NNNN.png``.
@@ -219,30 +236,21 @@ class Images(Domain):
             ", ".join(row) for row in zip(*(words[::EACH] for words in drawn.words), strict=True)
         ]
         caption = f"epoch {epoch}: generated by the same noise in every epoch"
-        save_grid(folder / f"epoch-{epoch:04d}.png", drawn.stored, EACH, rows, caption)
+        pictures = self.pictures(drawn.stored)
+        save_grid(folder / f"epoch-{epoch:04d}.png", pictures, EACH, rows, caption)
         originals, decoded = view.reconstructed(5 * EACH)
         if len(originals):
             columns = min(EACH, len(originals))
-            sheet = paired(originals, decoded, columns)
+            sheet = paired(self.pictures(originals), self.pictures(decoded), columns)
             names = ["original", "reconstruction"] * -(-len(originals) // columns)
             caption = f"epoch {epoch}: test images and the decoder's mean for each"
             path = folder / f"reconstructions-{epoch:04d}.png"
             save_grid(path, sheet, columns, names, caption)
 
 
-def images_field(shape: tuple[int, int, int]) -> Field:
+def images_field(shape: tuple[int, int, int], levels: int = LEVELS) -> Field:
     """What is stored of images ``(C, H, W)``."""
-    return Images(shape).field
-
-
-def to_levels(values: "Tensor") -> "Tensor":
-    """Values in [0, 1] as levels, rounded, uint8 in the same shape."""
-    return (values * float(WHITE)).round().byte()
-
-
-def in_unit_range(stored: "Tensor") -> "Tensor":
-    """Levels uint8 as float32 in [0, 1], in the same shape."""
-    return stored.div(float(WHITE))
+    return Images(shape, levels=levels).field
 
 
 def _way_into_range(low: float, high: float) -> str:
@@ -251,25 +259,3 @@ def _way_into_range(low: float, high: float) -> str:
     if low >= -1.0 - ROUNDING and high <= 1.0 + ROUNDING:
         return "From [-1, 1] take (images + 1) / 2"
     return ""
-
-
-def _write_sheet(output: Path, drawing: Drawing) -> None:
-    from distvae.images import save_grid
-
-    check_at_once(output, drawing)
-    images = np.concatenate([images for images, _ in drawing])
-    columns = drawing.count if 1 < drawing.count <= MOST_COLUMNS else EACH  # a row is a label
-    save_grid(output, images, min(columns, len(images)))
-
-
-def _write_pictures(output: Path, drawing: Drawing) -> None:
-    from distvae.images import save_png
-
-    check_room(output, SMALLEST_PNG * drawing.total, IMAGES)
-    number, names = 0, [file_name(name) for name in drawing.label_names]
-    with new_folder(output) as folder:
-        for images, labels in drawing:
-            for row, image in enumerate(images):
-                name = "" if labels is None else f"{names[labels[row]]}-"
-                save_png(folder / f"{name}{number:05d}.png", image)
-                number += 1

@@ -70,7 +70,9 @@ class Vectors(Table):
             )
 
     @classmethod
-    def of(cls, columns: Sequence[str], stored: NDArray[Any], binarize: str = "none") -> "Vectors":
+    def of(
+        cls, columns: Sequence[str], stored: NDArray[Any], binarize: str = "none", **facts: Any
+    ) -> "Vectors":
         """The domain of training examples ``[N, F]``, at least one."""
         starts = range(0, len(stored), CHUNK)
         parts = [stored[start : start + CHUNK].astype(np.float64) for start in starts]

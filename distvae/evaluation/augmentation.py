@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distvae.blocks import joined
 from distvae.data.batches import ResidentImages
+from distvae.data.examples import domain_of_data
 from distvae.data.store import ImageData
 from distvae.domains import domain_of, in_unit_range, to_levels
 from distvae.draws.order import permutation
@@ -108,7 +109,7 @@ def _few(data: ImageData, each: int, seed: int, device: torch.device) -> Residen
     train = ResidentImages.from_split(data.train)
     grey, labels, _ = train.gather(torch.from_numpy(np.concatenate(rows)))
     assert labels is not None
-    small = _small_grey(in_unit_range(grey))
+    small = _small_grey(domain_of_data(data).to_values(grey))
     return ResidentImages(small, labels, train.device).to(device)
 
 

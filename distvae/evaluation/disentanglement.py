@@ -17,7 +17,6 @@ from torch import Tensor
 
 from distvae.data.factors import Factor
 from distvae.data.store import ImageData
-from distvae.domains import in_unit_range
 from distvae.draws.order import permutation
 from distvae.draws.philox import Stream
 from distvae.draws.sequence import Numbers
@@ -54,7 +53,7 @@ def disentanglement_metrics(model: VAE, data: ImageData, seed: int) -> Iterator[
 
     @torch.no_grad()
     def encode(images: Tensor, labels: Tensor) -> Tensor:
-        inputs = in_unit_range(images.to(model.device))
+        inputs = model.domain.to_values(images.to(model.device))
         given = labels.to(model.device) if model.conditional else None
         return side_by_side(model.means(inputs, model.conditioner.of_label(given)))
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from distvae.data.batches import ResidentImages
-from distvae.domains import Images
-from distvae.domains.images import WHITE
+from distvae.domains import Domain, Images
 from distvae.evaluation.passes import ALONE, Advance, Block, Pass, Share, through, unwatched
 from distvae.evaluation.uncertainty import Estimate, estimate_metrics, spread_metrics
 from distvae.figures import OF_LEVEL
@@ -134,7 +133,7 @@ def _block_sums(model: VAE, block: Block, labels: int) -> _Sums:
         by_label.index_add_(0, torch.where(own < 0, labels, own), powers)
     return _Sums(
         torch.cat([values.sum(1), values.square().sum(1)]),
-        ((stored > 0) & (stored < WHITE)).sum(dtype=torch.float64),
+        grey_pixels(model.domain, stored),
         torch.stack([mean.sum(0), mean.square().sum(0)]),
         torch.stack([draw.rate.double().sum() for draw in terms.draws]),
         _counted(terms.draws, model.latents.levels, bound),
@@ -204,6 +203,14 @@ def means_of(draws: Sequence[Draw]) -> Tensor:
     """Means of the posteriors of real latents, level by level ``[B, Z]``."""
     means = tuple(draw.posterior.mean for draw in draws if draw.posterior)
     return side_by_side(means) if means else draws[0].rate.new_zeros(draws[0].rate.shape[0], 0)
+
+
+def grey_pixels(domain: Domain, stored: Tensor) -> Tensor:
+    """How many levels lie between black and white; 0 of examples of no levels."""
+    if domain.levels is None:
+        return torch.zeros((), dtype=torch.float64, device=stored.device)
+    values = domain.to_values(stored)
+    return ((values > 0) & (values < 1)).sum(dtype=torch.float64)
 
 
 def is_cross_entropy(model: VAE) -> bool:

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from distvae.data.batches import ResidentImages
+from distvae.data.examples import domain_of_data
 from distvae.data.store import ImageData
+from distvae.domains import images_of
 from distvae.evaluation.asked import asked_for, asked_like
 from distvae.evaluation.features import Sampler, Space, extract, real_images, spaced
 from distvae.evaluation.passes import Advance, unwatched
@@ -153,8 +156,8 @@ def _figures(generated: Tensor, test: Tensor) -> Iterator[tuple[str, float]]:
 def write_neighbours(path: Path, data: ImageData, found: Neighbours) -> None:
     """A sheet of pairs, the generated image above its nearest training image; labels row by row."""
     train = ResidentImages.from_split(data.train)
-    closest = train.stored[found.rows.cpu()]
-    drawn = torch.from_numpy(to_uint8(found.images.cpu().numpy()))
-    sheet = grid(torch.cat([drawn, closest], dim=2).numpy(), COLUMNS)
+    closest = images_of(domain_of_data(data)).pictures(train.stored[found.rows.cpu()].numpy())
+    drawn = to_uint8(found.images.cpu().numpy())
+    sheet = grid(np.concatenate([drawn, closest], axis=2), COLUMNS)
     factor = max(1, SHEET_PIXELS // sheet.shape[2])
     save_png(path, sheet.repeat(factor, axis=1).repeat(factor, axis=2))

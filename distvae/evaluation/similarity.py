@@ -16,21 +16,22 @@ BLOCK = 256
 Levels = NDArray[Any]
 
 
-def psnr(first: Levels, second: Levels) -> NDArray[np.float64]:
+def psnr(first: Levels, second: Levels, white: float = 255.0) -> NDArray[np.float64]:
     """Peak signal-to-noise ratio in dB ``[N]``; infinite where both are equal.
 
     Args:
-        first: ``[N, C, H, W]``, 0 to 255.
+        first: ``[N, C, H, W]``, 0 to ``white``.
         second: the same.
+        white: the largest value.
     """
     difference = first.astype(np.float64) - second
     squared = np.square(difference).reshape(len(first), -1).mean(1)
     with np.errstate(divide="ignore"):
-        result: NDArray[np.float64] = 10.0 * np.log10(255.0**2 / squared)
+        result: NDArray[np.float64] = 10.0 * np.log10(white**2 / squared)
     return result
 
 
-def ssim(first: Levels, second: Levels) -> NDArray[np.float64]:
+def ssim(first: Levels, second: Levels, white: float = 255.0) -> NDArray[np.float64]:
     """Structural similarity ``[N]``, 1 where both are equal.
 
     Wang, Bovik, Sheikh and Simoncelli 2004, eq. 13: a Gaussian window of 11 x 11 pixels, wholly
@@ -38,21 +39,25 @@ def ssim(first: Levels, second: Levels) -> NDArray[np.float64]:
     side below 11 every pixel counts, and the picture is mirrored at its edges.
 
     Args:
-        first: ``[N, C, H, W]``, 0 to 255.
+        first: ``[N, C, H, W]``, 0 to ``white``.
         second: the same.
+        white: the largest value.
     """
     starts = range(0, len(first), BLOCK)
-    parts = [_ssim(*(each[start : start + BLOCK] for each in (first, second))) for start in starts]
+    parts = [
+        _ssim(first[start : start + BLOCK], second[start : start + BLOCK], white)
+        for start in starts
+    ]
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _ssim(first: Levels, second: Levels) -> NDArray[np.float64]:
+def _ssim(first: Levels, second: Levels, white: float) -> NDArray[np.float64]:
     a, b = first.astype(np.float64), second.astype(np.float64)
     mean_a, mean_b = _smooth(a), _smooth(b)
     var_a = _smooth(a * a) - mean_a * mean_a
     var_b = _smooth(b * b) - mean_b * mean_b
     covariance = _smooth(a * b) - mean_a * mean_b
-    low, high = ((255.0 * each) ** 2 for each in STABLE)
+    low, high = ((white * each) ** 2 for each in STABLE)
     above = (2.0 * mean_a * mean_b + low) * (2.0 * covariance + high)
     below = (mean_a * mean_a + mean_b * mean_b + low) * (var_a + var_b + high)
     places = above / below

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from distvae.config import ModelConfig
 from distvae.domains import Domain
+from distvae.errors import DistvaeError
 from distvae.likelihoods.base import Likelihood, averaged, inverted, levels_of, split_maps
 from distvae.parts import EVEN_LEVELS, GREY, Part
 from distvae.values import Within
 
+MOST = 256
+"""Levels."""
 LARGEST = 50.0
 """Slope of the logits that a decoder begins with, where a pixel never changes."""
 
@@ -44,6 +47,13 @@ class Categorical(Likelihood):
     def __init__(self, config: ModelConfig, domain: Domain) -> None:
         super().__init__(config, domain)
         self.maps_per_channel = config.of(CategoricalPart).levels or levels_of(domain)
+        if self.maps_per_channel > MOST:
+            raise DistvaeError(
+                f"--likelihood categorical takes a logit for each level, and there are "
+                f"{self.maps_per_channel:,}",
+                f"expected at most {MOST}",
+                "Take --likelihood discretized_logistic, or --levels 256 with this one.",
+            )
         values = torch.linspace(0.0, 1.0, self.maps_per_channel)
         self.register_buffer("values", values, persistent=False)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.card import OF_THE_MACHINE, measured
+from distvae.domains import images_of
 from distvae.errors import DistvaeError
 from distvae.files import write_text
 from distvae.flags import Positional
@@ -191,7 +192,13 @@ def _write_sheet(
         rows += [_decoded(trained, config), _drawn(trained.model, len(part.stored), config.seed)]
         told += [f"{name}: decoded", f"{name}: drawn"]
     caption = "the first test images, and of each run what it makes of them and draws"
-    save_grid(path, np.concatenate(rows), len(part.stored), told, caption)
+    save_grid(
+        path,
+        images_of(found[0].domain).pictures(np.concatenate(rows)),
+        len(part.stored),
+        told,
+        caption,
+    )
 
 
 def _decoded(trained: Trained, config: CompareConfig) -> NDArray[Any]:

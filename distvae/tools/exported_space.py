@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from distvae.attribute_values import Values
 from distvae.domains import Images
-from distvae.domains.images import WHITE
 from distvae.export.encoder import Encoder
 from distvae.export.sampler import Sampler
 from distvae.terminal import progress_bar
@@ -77,7 +76,7 @@ class ExportedSpace(Space):
         noise = np.ascontiguousarray(points, np.float32)
         stored = self._decoder.decode(noise, labels_of(self._trained, many))
         domain = self._trained.domain
-        unit = float(WHITE) if isinstance(domain, Images) else domain.scale
+        unit = float(domain.white) if isinstance(domain, Images) else domain.scale
         return Made(stored, (stored / unit).astype(np.float32))
 
     def quantiles(self, shares: Sequence[float], given: Values | None) -> Points:

@@ -162,7 +162,10 @@ def _write(outputs: Outputs, trained: Trained, found: Interpolation) -> None:
         found.sheet().write(outputs.path("interpolation.png"))
     if outputs.wants(".gif"):
         whole = np.concatenate([*found.fine[:, :-1], found.fine[-1][-1:]])
-        save_gif(outputs.path("interpolation.gif"), [grid(frame[None], 1) for frame in whole])
+        save_gif(
+            outputs.path("interpolation.gif"),
+            [grid(found.pictures(frame[None]), 1) for frame in whole],
+        )
 
 
 def _write_rows(outputs: Outputs, trained: Trained, found: Interpolation) -> None:

@@ -94,7 +94,7 @@ class Manifold(Pictured):
             f"{given}to the right {self.told[0]}, up {self.told[1]}, from {low} to {high} % of "
             f"the prior; {self.space}"
         )
-        return Sheet(images, len(self.quantiles), caption=caption)
+        return Sheet(self.pictures(images), len(self.quantiles), caption=caption)
 
 
 def manifold(
@@ -202,7 +202,8 @@ def _drawn(
         for base in bases:
             frames = space.made(space.over(axes, shares, base.given), base.given).stored
             whole = frames.reshape(size, size, *frames.shape[1:])
-            result.append(Manifold(whole, shares, axes, told, base.known, space.told))
+            told_of = (axes, told, base.known, space.told)
+            result.append(Manifold(whole, shares, *told_of, depth=trained.domain.levels))
             advance(1)
     return result
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
+from distvae.data.deep import as_picture
 from distvae.data.encoded import decode_image
 from distvae.data.sources.array_labels import ArraySplit, given_of, labels_of_arrays
-from distvae.data.sources.arrays import as_picture, read_arrays
+from distvae.data.sources.arrays import read_arrays
 from distvae.data.sources.attributes import finished
 from distvae.data.sources.given_values import Pictures, images_of, is_array, numbers_of
 from distvae.data.sources.handed_over import is_frame, is_pair, recognized
@@ -22,7 +23,6 @@ from distvae.data.sources.raw import Notes, RawData, RawSplit
 from distvae.domains import Domain, Images
 from distvae.domains.images import ROUNDING
 from distvae.errors import DistvaeError, UndividedError
-from distvae.images import to_uint8
 from distvae.labels import Labels, is_one
 from distvae.terminal import progress_bar
 
@@ -103,13 +103,17 @@ def _of_array(
     if not values.ndim or not len(values):
         raise DistvaeError("what was given is empty", "expected at least one example")
     if isinstance(domain, Images):
-        if values.shape[1:] != domain.shape or not _is_plain(values):
+        if values.shape[1:] != domain.shape or not _is_plain(values, domain):
             array = ArraySplit(values, *_columns_of(labels, len(values)))
             return _whole(read_arrays, config, {WHOLE: array}, (), notes)
-        levels = values if values.dtype == np.uint8 else to_uint8(values)
+        levels = values
+        if values.dtype != domain.dtype:
+            levels = np.rint(values.clip(0.0, 1.0) * float(domain.white)).astype(domain.dtype)
         pixels = levels[:, 0] if domain.shape[0] == 1 else levels.transpose(0, 2, 3, 1)
         fetch = lambda rows: list(pixels[rows])  # noqa: E731
-        split = RawSplit(WHOLE, np.arange(len(values)), None, fetch, as_picture, levelled=True)
+        split = RawSplit(
+            WHOLE, np.arange(len(values)), None, fetch, as_picture, levels=domain.levels
+        )
         return _labelled(split, labels, config, notes)
     if values.shape[1:] != domain.shape:
         raise DistvaeError(
@@ -178,10 +182,10 @@ def _numbers(data: Any) -> NDArray[Any]:
     return values
 
 
-def _is_plain(values: NDArray[Any]) -> bool:
-    """Whether these are levels of 8 bits, or numbers from 0 to 1."""
-    if values.dtype == np.uint8:
-        return True
+def _is_plain(values: NDArray[Any], domain: Images) -> bool:
+    """Whether these are levels as the domain stores them, or numbers from 0 to 1."""
+    if values.dtype == domain.dtype:
+        return int(values.max()) < domain.levels
     if values.dtype.kind != "f":
         return False
     low, high = float(values.min()), float(values.max())

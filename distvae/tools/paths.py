@@ -74,7 +74,7 @@ class Interpolation(Pictured):
             rows.append(np.concatenate([ends[:1], frames, ends[1:]]))
         told = "first and last: the images themselves; between" if self.stops is not None else ""
         caption = f"{told or 'between draws'}: a {self.form} path in {self.space}"
-        return Sheet(np.concatenate(rows), len(rows[0]), self.parts, caption)
+        return Sheet(self.pictures(np.concatenate(rows)), len(rows[0]), self.parts, caption)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +145,7 @@ def through(trained: Trained, space: Space, stops: Stops, steps: int, form: Form
         space.told,
         form,
         stops.notes,
+        depth=trained.domain.levels,
     )
 
 

@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 
 from distvae.attribute_values import Values
 from distvae.config import DataConfig
+from distvae.data.deep import scaled
 from distvae.data.image_data import Split
-from distvae.data.pixels import NOTHING, Reading, Seen, count_channels, read_picture
+from distvae.data.pixels import Reading, read_picture
+from distvae.data.seen import NOTHING, Seen, count_channels
 from distvae.data.sources.raw import RawSplit
+from distvae.domains import Images
+from distvae.domains.levels import kind_of_levels
 from distvae.errors import DistvaeError
 from distvae.places import evenly
 from distvae.terminal import warn
@@ -109,7 +113,7 @@ def picture_piece(name: str, split: RawSplit, shape: tuple[int, ...], reading: R
     """Pictures that are decoded when they are asked for; one that cannot be is told and left."""
     lost, told = list[str](), set[str]()
 
-    def decoded(row: int, encoded: Any) -> NDArray[np.uint8] | None:
+    def decoded(row: int, encoded: Any) -> NDArray[Any] | None:
         where = split.where(row, encoded)
         try:
             pixels = read_picture(split.decode, encoded, where, reading, settled=True).pixels
@@ -133,7 +137,11 @@ def picture_piece(name: str, split: RawSplit, shape: tuple[int, ...], reading: R
             if pixels is not None:
                 pictures.append(pixels)
                 kept.append(row)
-        stored = np.stack(pictures) if pictures else np.empty((0, *shape), np.uint8)
+        stored = (
+            np.stack(pictures)
+            if pictures
+            else np.empty((0, *shape), kind_of_levels(reading.levels))
+        )
         return Read(stored, np.array(kept, np.int64))
 
     return dataclasses.replace(_piece(name, split, read), lost=lost)
@@ -171,10 +179,15 @@ def _piece(name: str, split: RawSplit, read: Callable[[NDArray[np.int64]], Read]
     )
 
 
-def fitted(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def fitted(pixels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Pixels ``[C, H, W]`` scaled to a shape, whose sides need not be equal; the middle is kept."""
     if pixels.shape == shape:
         return pixels
+    if pixels.dtype != np.uint8:
+        bands = [scaled(band, (shape[2], shape[1])) for band in pixels]
+        most = np.iinfo(pixels.dtype).max
+        deep: NDArray[Any] = np.rint(np.stack(bands).clip(0, most)).astype(pixels.dtype)
+        return deep
     from PIL import Image, ImageOps
 
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
@@ -191,12 +204,12 @@ class Looked(NamedTuple):
     """What happens to them."""
 
 
-def look(split: RawSplit, shape: tuple[int, ...], config: DataConfig) -> Looked:
+def look(split: RawSplit, domain: Images, config: DataConfig) -> Looked:
     """How pictures become those of a model, by some that lie evenly among them.
 
     Args:
         split: of pictures.
-        shape: of the model's ``(C, H, W)``.
+        domain: the model's.
         config: how they are read.
 
     Raises:
@@ -219,10 +232,10 @@ def look(split: RawSplit, shape: tuple[int, ...], config: DataConfig) -> Looked:
     if not sizes:
         raise failed or DistvaeError(f"no image of split {split.name} can be read")
     try:
-        reading = Reading.of(seen, config)
+        reading = Reading.of(seen, config, domain.levels)
     except ValueError as error:
         raise DistvaeError("the images are of no known range", str(error)) from error
-    return Looked(reading, [*_changes(sizes, channels, shape), *reading.notes()])
+    return Looked(reading, [*_changes(sizes, channels, domain.shape), *reading.notes()])
 
 
 def _changes(sizes: set[tuple[int, int]], channels: set[int], shape: tuple[int, ...]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.domains.levels import LEVELS
 from distvae.evaluation.similarity import psnr, ssim
 from distvae.places import evenly
 from distvae.terminal import progress_bar
@@ -58,12 +59,16 @@ class Reconstruction(Pictured):
     @property
     def psnr(self) -> NDArray[np.float64]:
         """Of pictures, dB ``[N]``."""
-        return psnr(self.originals, self.decoded)
+        return psnr(self.originals, self.decoded, self._white)
 
     @property
     def ssim(self) -> NDArray[np.float64]:
         """Of pictures ``[N]``."""
-        return ssim(self.originals, self.decoded)
+        return ssim(self.originals, self.decoded, self._white)
+
+    @property
+    def _white(self) -> float:
+        return float((self.depth or LEVELS) - 1)
 
     def figures(self, pictures: bool) -> dict[str, NDArray[np.float64]]:
         """Figures of each example ``[N]`` by name; PSNR and SSIM are of pictures."""
@@ -88,7 +93,7 @@ class Reconstruction(Pictured):
         size = len(self.ids)
         found = self.part(evenly(size, count))
         columns = min(10, len(found.ids))
-        images = paired(found.originals, found.decoded, columns)
+        images = paired(self.pictures(found.originals), self.pictures(found.decoded), columns)
         names = ["original", "reconstruction"] * -(-len(found.ids) // columns)
         told = told or f"PSNR {self.psnr.mean():.2f} dB, SSIM {self.ssim.mean():.4f}"
         caption = f"the decoder's mean for the posterior's mean; over all images {told}"
@@ -101,7 +106,8 @@ class Reconstruction(Pictured):
         ids = [self.ids[row] for row in rows]
         pair = self.originals[rows], self.decoded[rows]
         return Reconstruction(
-            *(*pair, nats, self.rows[rows], ids, labels, self.label_names, self.scale, self.notes)
+            *(*pair, nats, self.rows[rows], ids, labels, self.label_names, self.scale, self.notes),
+            depth=self.depth,
         )
 
 
@@ -130,6 +136,7 @@ def reconstructed(
                     examples.label_names,
                     trained.domain.scale,
                     examples.notes,
+                    depth=trained.domain.levels,
                 )
                 yield part.asked.stop, found
             advance(part.asked.stop - part.asked.start)
@@ -186,4 +193,5 @@ def joined(parts: Sequence[Reconstruction]) -> Reconstruction:
         [name for part in parts for name in part.ids],
         np.concatenate(labels) if labels else None,
         *(first.label_names, first.scale, first.notes),
+        depth=first.depth,
     )

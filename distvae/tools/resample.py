@@ -79,7 +79,7 @@ class Resampled(Pictured):
         ]
         caption = f"one level drawn anew in a row, {self.given}; on the left what is changed"
         images = self.frames.reshape(-1, *self.frames.shape[2:])
-        return Sheet(images, self.frames.shape[1], names, caption)
+        return Sheet(self.pictures(images), self.frames.shape[1], names, caption)
 
 
 def resample(
@@ -155,7 +155,7 @@ def _resampled(
     frames = np.concatenate([np.broadcast_to(kept, (len(levels), *kept.shape)), drawn], 1)
     off = drawn.astype(np.float64) - kept
     changes = np.sqrt(np.square(off).reshape(len(levels), -1).mean(1))
-    return Resampled(frames, tuple(levels), changes, base.told)
+    return Resampled(frames, tuple(levels), changes, base.told, depth=trained.domain.levels)
 
 
 def levels_of(space: Space) -> dict[str, NDArray[np.int64]]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from distvae.curves import FAINT, FINE, INK, WHITE, ticks
+from distvae.domains import images_of
 from distvae.images import save_grid, save_png
 from distvae.text import counted
 from distvae.tools.examples import Examples
@@ -41,7 +42,8 @@ def write_sheet(path: Path, result: "ScoreResult", examples: Examples, count: in
     caption = (
         f"of {counted(len(order), 'examples')}, by score: the share that the model does not explain"
     )
-    save_grid(path, np.concatenate(halves), columns, names, caption)
+    pictures = images_of(examples.domain).pictures(np.concatenate(halves))
+    save_grid(path, pictures, columns, names, caption)
 
 
 def write_histogram(path: Path, groups: Mapping[str, NDArray[np.float64]]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.domains.levels import LEVELS, bytes_of
 from distvae.errors import DistvaeError
 from distvae.images import save_grid
 
@@ -35,8 +36,12 @@ class Sheet:
         save_grid(path, self.images, self.columns, self.names, self.caption)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Pictured(ABC):
     """A result of a tool that has a sheet where its examples are pictures."""
+
+    depth: int | None = LEVELS
+    """Levels of a pixel."""
 
     @property
     @abstractmethod
@@ -63,7 +68,12 @@ class Pictured(ABC):
     @property
     def _of_pictures(self) -> bool:
         shape = self.examples.shape
-        return self.examples.dtype == np.uint8 and len(shape) >= 4 and shape[-3] in (1, 3)
+        kind = self.examples.dtype
+        return kind in (np.uint8, np.uint16) and len(shape) >= 4 and shape[-3] in (1, 3)
+
+    def pictures(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
+        """Examples as pictures of 8 bits, for a sheet."""
+        return bytes_of(stored, self.depth or LEVELS)
 
     def _repr_png_(self) -> bytes | None:
         """The sheet, in a notebook; None where the examples are no pictures."""

@@ -20,7 +20,7 @@ from distvae.data.sources import RawData, RawSplit, load_source
 from distvae.data.sources.raw import domains_of_numbers
 from distvae.data.sources.refused import ending
 from distvae.data.validation import with_validation
-from distvae.domains import Domain, Images
+from distvae.domains import Domain, Images, images_of
 from distvae.errors import DistvaeError, UndividedError
 from distvae.terminal import progress_bar
 from distvae.text import some
@@ -77,9 +77,10 @@ def raw_pieces(trained: Trained, asked: Asked) -> Found:
         pieces = [number_piece(name, split, order) for name, split in splits.items()]
         return Found(pieces, data, [*notes, *said], identity)
     pieces = []
-    shape = trained.domain.shape
+    domain = images_of(trained.domain)
+    shape = domain.shape
     for name, split in splits.items():
-        looked = look(split, shape, config)
+        looked = look(split, domain, config)
         notes += [note for note in looked.notes if note not in notes]
         pieces.append(picture_piece(name, split, shape, looked.reading))
     return Found(pieces, data, notes, identity)

@@ -113,7 +113,7 @@ class Traversal(Pictured):
         images = self.frames.reshape(-1, *self.frames.shape[2:])
         pairs = zip(self.latents, self.chosen.tolist(), strict=True)
         names = [f"z{name}: {self.strengths.of(place)}" for name, place in pairs]
-        return Sheet(images, len(self.quantiles), names, caption)
+        return Sheet(self.pictures(images), len(self.quantiles), names, caption)
 
 
 def traverse(
@@ -216,6 +216,7 @@ def _traversed(
         chosen,
         space.told,
         base.told,
+        depth=trained.domain.levels,
     )
 
 
@@ -234,7 +235,8 @@ def _write(outputs: Outputs, trained: Trained, found: Traversal) -> None:
         found.sheet().write(outputs.path("traversal.png"))
     if outputs.wants(".gif"):
         across = max(1, round(len(found.latents) ** 0.5))
-        frames = [grid(found.frames[:, step], across) for step in range(len(found.quantiles))]
+        shown = found.pictures(found.frames)
+        frames = [grid(shown[:, step], across) for step in range(len(found.quantiles))]
         save_gif(outputs.path("traversal.gif"), frames)
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from distvae.config import DataConfig
-from distvae.data.pixels import NOTHING, Reading, to_pixels
+from distvae.data.pixels import Reading, to_pixels
+from distvae.data.seen import NOTHING
 from distvae.export import web
 from distvae.export.convert import decoder_graph, encoder_graph, write_graph
 from distvae.export.encoder import Encoder

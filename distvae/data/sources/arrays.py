@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
+from distvae.data.deep import as_picture
 from distvae.data.layout import Layout, find_layout
-from distvae.data.levels import Levels, real_levels, whole_levels
+from distvae.data.levels import LEVELS, MOST_LEVELS, Levels, real_levels, whole_levels
 from distvae.data.sources.array_labels import ArraySplit, Values, given_of, labels_of_arrays
 from distvae.data.sources.attributes import finished
 from distvae.data.sources.labels import Numbers
@@ -72,34 +73,27 @@ def array_splits(
         DistvaeError: they are no images, or of different shapes.
     """
     layout = _layout(config, images, notes)
-    levels = _levels(config, images, notes)
+    levels, kept = _levels(config, images, notes)
     return {
         name: RawSplit(
             name,
             np.arange(values.shape[0]),
             labels.get(name),
-            _fetch(values, layout, levels),
+            _fetch(values, layout, levels, kept),
             as_picture,
-            levelled=True,
+            levels=kept,
         )
         for name, values in images.items()
     }
 
 
 def _fetch(
-    images: Values, layout: Layout, levels: Levels
-) -> Callable[[NDArray[np.int64]], list[NDArray[np.uint8]]]:
-    def fetch(rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-        return list(levels.to_bytes(layout.arrange(np.asarray(images[rows]))))
+    images: Values, layout: Layout, levels: Levels, kept: int
+) -> Callable[[NDArray[np.int64]], list[NDArray[Any]]]:
+    def fetch(rows: NDArray[np.int64]) -> list[NDArray[Any]]:
+        return list(levels.to_levels(layout.arrange(np.asarray(images[rows])), kept))
 
     return fetch
-
-
-def as_picture(values: NDArray[np.uint8], _: int | None = None) -> Any:
-    """Pixels ``[H, W]`` or ``[H, W, C]`` as an image, whatever its size will be."""
-    from PIL import Image
-
-    return Image.fromarray(np.ascontiguousarray(values))
 
 
 def _layout(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> Layout:
@@ -132,8 +126,8 @@ def _layout(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> L
     return layout
 
 
-def _levels(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> Levels:
-    """The levels of the values of all splits."""
+def _levels(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> tuple[Levels, int]:
+    """The levels of the values of all splits, and in how many these are kept."""
     ranges = {name: _range(values) for name, values in images.items()}
     for name, (low, high, _) in ranges.items():
         if images[name].dtype.kind in "biuf" and not (math.isfinite(low) and math.isfinite(high)):
@@ -147,13 +141,13 @@ def _levels(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> L
         min(low for low, _, _ in ranges.values()),
         max(high for _, high, _ in ranges.values()),
     )
+    whole = all(told for _, _, told in ranges.values())
     try:
         if kind.kind in "iu" and max(-lowest, highest) > MOST:
             raise ValueError(f"whole numbers from {lowest:g} to {highest:g} are no grey levels")
         if config.white is not None:
             levels = Levels(-config.white if lowest < 0 else 0, config.white)
         else:
-            whole = all(told for _, _, told in ranges.values())
             levels = _usual_levels(kind, lowest, highest, whole)
             _check_alike(images, ranges)
     except ValueError as error:
@@ -163,12 +157,15 @@ def _levels(config: DataConfig, images: Mapping[str, Values], notes: Notes) -> L
             "Say which value is white by --white, or rescale them to 0..255 and write them as "
             "uint8.",
         ) from error
-    if levels != (0, 255):
+    usual = levels.kept(whole)
+    kept = {8: LEVELS, 16: usual if usual > LEVELS else MOST_LEVELS}.get(config.bits or 0, usual)
+    if levels != (0, 255) or kept != LEVELS:
+        told = f"; they are kept in {kept:,} levels" if max(kept, usual) > LEVELS else ""
         notes.append(
             f"{kind} values from {lowest:g} to {highest:g}: {levels.white:g} is white and "
-            f"{levels.black:g} black (--white chooses another)"
+            f"{levels.black:g} black (--white chooses another){told}"
         )
-    return levels
+    return levels, kept
 
 
 def _usual_levels(kind: np.dtype[Any], lowest: float, highest: float, whole: bool) -> Levels:

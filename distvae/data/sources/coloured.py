@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from distvae.attributes import Attribute
 from distvae.config import DataConfig
-from distvae.data.sources.arrays import as_picture
+from distvae.data.deep import as_picture
 from distvae.data.sources.attributes import Given, asked_columns, finished
 from distvae.data.sources.columns import check_known
 from distvae.data.sources.mnist import DIGITS, read_arrays_of

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.data.deep import as_picture
 from distvae.data.identity import combined, digest_of
-from distvae.data.sources.arrays import as_picture
 from distvae.data.sources.attributes import objects
 from distvae.errors import DistvaeError, shown
 

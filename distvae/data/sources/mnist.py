@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
-from distvae.data.sources.arrays import as_picture
+from distvae.data.deep import as_picture
 from distvae.data.sources.idx import read_idx
 from distvae.data.sources.raw import Notes, RawData, RawSplit
 from distvae.data.sources.splits import choose_splits, finish

@@ -39,8 +39,9 @@ class RawSplit:
     labels: NDArray[np.int64] | None
     fetch: Callable[[NDArray[np.int64]], Sequence[Any]]
     decode: Callable[[Any, int | None], Any]
-    levelled: bool = False
-    """Whether it is settled which values are black and white, and ``--white`` was applied."""
+    levels: int | None = None
+    """How many levels values stand for, where it is settled which are black and white; --white was
+    then applied."""
     attributes: NDArray[np.float32] | None = None
     """Where examples are given something else than one label: values ``[N, A]``, NaN where one is
     not known; ``labels`` are then those of the first attribute that has some."""

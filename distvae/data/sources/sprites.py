@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
+from distvae.data.deep import as_picture
 from distvae.data.factors import Factor, classes_of, sizes_of, values_of
-from distvae.data.sources.arrays import as_picture
 from distvae.data.sources.raw import Notes, RawData, RawSplit
 from distvae.data.sources.splits import choose_splits, finish
 

@@ -3,13 +3,13 @@
 from typing import ClassVar
 
 from distvae.data.store import ImageData
-from distvae.domains.images import WHITE
 from distvae.errors import DistvaeError
 from distvae.evaluation.elbo import is_cross_entropy
 from distvae.evaluation.likelihood import Estimate, likelihood_metrics, log_likelihood
 from distvae.evaluation.metrics.base import Metric, Subject, Values
 from distvae.evaluation.metrics.needs import drawn_latents
 from distvae.evaluation.passes import Advance
+from distvae.likelihoods.base import levels_of
 from distvae.models import VAE
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
@@ -40,7 +40,7 @@ def a_likelihood(name: str, model: VAE, data: ImageData) -> None:
     if not is_cross_entropy(model):
         return
     images = data.test.images[:: max(1, len(data.test) // LOOKED_AT)]
-    if ((images > 0) & (images < WHITE)).any():
+    if ((images > 0) & (images < levels_of(model.domain) - 1)).any():
         raise DistvaeError(
             f"--metrics {name} needs a likelihood of the images, and {CROSS_ENTROPY}",
             "expected black and white pixels, or a likelihood of grey levels",
