@@ -20,6 +20,7 @@ from distvae.data.sources.raw import RawSplit
 from distvae.data.views import LONGEST, decode
 from distvae.data.writing import check_space, write_fields, write_numbers
 from distvae.domains.images import IMAGES, images_field
+from distvae.domains.levels import kind_of_levels
 from distvae.errors import DistvaeError
 from distvae.places import evenly
 from distvae.text import counted
@@ -30,7 +31,7 @@ PICTURES, SIZES, LABELS, ATTRIBUTES = "pictures", "sizes", "picture_labels", "pi
 MOST_CROPS = 10_000
 """Of the grid of a split that are kept, evenly."""
 ROW = 2**16
-"""Bytes of a row of the file of pictures, which its last one is filled up to."""
+"""Numbers of a row of the file of pictures, which its last one is filled up to."""
 TOGETHER = 4
 """Pictures for each thread that are decoded before they are written."""
 
@@ -74,7 +75,7 @@ def write_crops(
         pictures = Pictures.of(pixels, whole.sizes, shape, split.labels, split.attributes)
         cells = grid(whole.sizes, shape[1:])
         chosen = cells[evenly(len(cells), MOST_CROPS)]
-        digests |= _write_grid(folder, name, split, pictures, chosen, rows)
+        digests |= _write_grid(folder, name, split, pictures, chosen, rows, reading.levels)
         if name == TRAIN and not reading.config.streaming:
             known = {SIZES: whole.sizes, LABELS: split.labels, ATTRIBUTES: split.attributes}
             digests |= {path.stem: digest_of(pixels), **write_numbers(folder, name, known)}
@@ -106,9 +107,10 @@ def _write_grid(
     pictures: Pictures,
     chosen: NDArray[np.int64],
     rows: bool,
+    levels: int,
 ) -> dict[str, str]:
     """Write crops of a split, codes ``[M]``, and what is known of them."""
-    owners, field = decode(chosen).pictures, images_field(pictures.view)
+    owners, field = decode(chosen).pictures, images_field(pictures.view, levels)
     known = {
         part: None if array is None else array[owners] for part, array in split.known(rows).items()
     }
@@ -128,17 +130,18 @@ def _write_whole(
 ) -> Whole:
     """Write the pictures of a split one after the other."""
     sizes, size, remarks = [], 0, Counter[str]()
+    kind = np.dtype(kind_of_levels(reading.levels)).newbyteorder("<")
     with path.open("wb") as file:
-        file.write(header("|u1", (0, ROW)))
+        file.write(header(kind.str, (0, ROW)))
         for pixels, said in _decoded(split, reading):
-            file.write(np.ascontiguousarray(pixels).data)
+            file.write(np.ascontiguousarray(pixels, kind).data)
             sizes.append(pixels.shape[1:])
             size += pixels.size
             remarks.update(said)
             advance(1)
-        file.write(bytes(-size % ROW))
+        file.write(bytes(-size % ROW * kind.itemsize))
         file.seek(0)
-        file.write(header("|u1", (-(-size // ROW), ROW)))
+        file.write(header(kind.str, (-(-size // ROW), ROW)))
     return Whole(np.array(sizes, np.int64), reading.channels, remarks)
 
 

@@ -28,14 +28,20 @@ class DeepColour:
     info: dict[Any, Any] = field(default_factory=dict)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, in pixels."""
+        height, width = self.values.shape[:2]
+        return width, height
+
+    @property
     def width(self) -> int:
         """In pixels."""
-        return int(self.values.shape[1])
+        return self.size[0]
 
     @property
     def height(self) -> int:
         """In pixels."""
-        return int(self.values.shape[0])
+        return self.size[1]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """``[H, W, C]``."""

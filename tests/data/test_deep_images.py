@@ -2,10 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from distvae.config import DataConfig
@@ -19,19 +21,19 @@ from distvae.runs import settings_in
 SIDE = 6
 
 
-def levels(count: int, most: int, channels: int | None = None) -> np.ndarray:
+def levels(count: int, most: int, channels: int | None = None) -> NDArray[Any]:
     shape = (count, SIDE, SIDE) if channels is None else (count, SIDE, SIDE, channels)
     values = np.random.default_rng(0).integers(0, most + 1, shape).astype(np.uint16)
     values.reshape(-1)[:2] = 0, most
     return values
 
 
-def opened(path: Path, cache: Path, **settings: object) -> ImageData:
+def opened(path: Path, cache: Path, **settings: Any) -> ImageData:
     config = dataclasses.replace(DataConfig(data=str(path), cache_dir=str(cache)), **settings)
     return open_data(config)
 
 
-def everything(data: ImageData) -> np.ndarray:
+def everything(data: ImageData) -> NDArray[Any]:
     return np.concatenate([data.train.images, data.test.images])
 
 
@@ -112,7 +114,7 @@ def test_levels_become_values_and_levels_again(count: int) -> None:
     again = domain.to_stored(values)
     assert (again.dtype, again.numpy().tolist()) == (stored.dtype, stored.numpy().tolist())
     shown = domain.pictures(stored.numpy())
-    assert (shown.dtype, shown.min(), shown.max()) == (np.uint8, 0, 255)
+    assert (shown.dtype.name, int(shown.min()), int(shown.max())) == ("uint8", 0, 255)
     made = domain.made_up(3, 5)
     assert made.dtype == kind
     assert count / 2 < int(made.max()) < count
@@ -137,3 +139,13 @@ def test_categorical_refuses_a_logit_for_each_of_65_536_levels() -> None:
     with pytest.raises(DistvaeError, match="65,536") as error:
         LIKELIHOODS["categorical"](ModelConfig(), Images((1, 4, 4), levels=65536))
     assert "discretized_logistic" in str(error.value)
+
+
+def test_crops_of_deep_pictures_are_as_deep(tmp_path: Path) -> None:
+    for number in range(6):
+        image = np.full((7 + number, 9), 1000 * number + 30_001, np.uint16)
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    data = opened(tmp_path, tmp_path / "cache", augment=("crop",), image_size=4)
+    assert data.pictures is not None
+    assert data.pictures.pixels.dtype == np.uint16
+    assert {*everything(data).ravel()} <= {*range(30_001, 36_001, 1000)}
