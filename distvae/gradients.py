@@ -27,8 +27,8 @@ def modulated(features: Tensor, found: Tensor) -> Tensor:
         features: h.
         found: scales, then shifts ``[B, 2 F]``.
     """
-    if features.dim() == 4:
-        found = found[:, :, None, None]
+    if features.dim() > 2:
+        found = found[(..., *[None] * (features.dim() - 2))]
     if _plain():
         scale, shift = found.chunk(2, dim=1)
         return torch.addcmul(features + shift, features, scale)
@@ -99,8 +99,9 @@ class _Modulated(torch.autograd.Function):
 
             return formulas.modulated_backward(gradient, features, found)
         of_both = [gradient * features, gradient]
-        if gradient.dim() == 4:
-            of_both = [one.sum((2, 3), keepdim=True) for one in of_both]
+        if gradient.dim() > 2:
+            sides = tuple(range(2, gradient.dim()))
+            of_both = [one.sum(sides, keepdim=True) for one in of_both]
         scale, _ = found.chunk(2, dim=1)
         return torch.addcmul(gradient, gradient, scale), torch.cat(of_both, dim=1)
 

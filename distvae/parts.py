@@ -70,6 +70,7 @@ CRITIC = (
 """Of a critic."""
 PICTURES = Need("domain", Trait("pictures"), "it looks at pictures")
 SIDES = Need("domain", Trait("sides"), "convolutions go along height and width")
+GRID = Need("domain", Trait("grid"), "convolutions go along sides")
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ NAMES: dict[str, Any] = {
     "CRITIC": CRITIC,
     "EVEN_LEVELS": EVEN_LEVELS,
     "GREY": GREY,
+    "GRID": GRID,
     "INDEPENDENT": INDEPENDENT,
     "MOMENTS": MOMENTS,
     "ONE_LEVEL": ONE_LEVEL,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from distvae.asking import parse_asked, usual_rows
 from distvae.attribute_values import Given
 from distvae.attributes import Attribute
-from distvae.domains import DOMAINS, Domain, told_endings
+from distvae.domains import DOMAINS, Domain, ending_among, told_endings
 from distvae.drawings import Drawing, Examples
 from distvae.errors import DistvaeError, shown
 from distvae.fields import Field
@@ -96,13 +96,14 @@ def write_samples(config: SampleConfig) -> None:
     domain, drawing = (_from_onnx if source.onnx else _from_weights)(config, source.weights)
     what = domain.examples
     output = _output(config, source.folder, next(iter(domain.writers)))
-    if output.suffix not in domain.writers:
+    ending = ending_among(output, domain.writers)
+    if ending not in domain.writers:
         raise DistvaeError(
             f"--output {output} does not fit {what}",
             f"expected {told_endings(type(domain))}",
         )
     with reporting_disk_errors(f"the {what} cannot be written to {output}", output.parent):
-        domain.writer(output.suffix)(output, drawing)
+        domain.writer(ending)(output, drawing)
     if config.run is None:
         say(f"newest run: {source.folder}")
     if source.remark:
@@ -172,7 +173,7 @@ def _check_numbers(config: SampleConfig) -> None:
     if not 0 <= config.temperature < math.inf:
         raise DistvaeError(f"--temperature is {config.temperature}", "expected 0 or more")
     known = {ending for domain in DOMAINS.values() for ending in domain.writers}
-    if config.output is not None and Path(config.output).suffix not in known:
+    if config.output is not None and ending_among(Path(config.output), known) not in known:
         raise DistvaeError(
             f"--output {config.output} has an unknown ending",
             f"expected {told_endings(*DOMAINS.values())}",

@@ -182,8 +182,8 @@ class ImageData:
 
     @property
     def side(self) -> int:
-        """The shorter one of examples with height and width; 0 of others."""
-        return min(self.shape[-2:]) if self.has("sides") else 0
+        """The shortest of examples that have some; 0 of others."""
+        return min(self.shape[1:]) if self.has("grid") else 0
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -37,7 +37,8 @@ def write_examples(
         DistvaeError: no room is left.
     """
     first, name = next(iter(splits.values())), domain.field_name
-    field = Field(name, np.asarray(first.fetch(first.rows[:1])).shape[1:], domain.dtype)
+    sample = np.asarray(first.fetch(first.rows[:1]))
+    field = Field(name, sample.shape[1:], sample.dtype.name)
     check_space(folder, sum(len(split.rows) for split in splits.values()), [field], name)
     digests: dict[str, str] = {}
     for part, split in splits.items():

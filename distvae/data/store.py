@@ -58,7 +58,7 @@ __all__ = ["CONTENT_SETTINGS", "ImageData", "Progress", "Split", "cache_folder",
 FORMAT = 4
 META, MEMORY = "meta.json", "verified.json"
 CONTENT_SETTINGS = (
-    *("image_column", "label_column", "image_size", "channels", "white", "bits"),
+    *("image_column", "label_column", "image_size", "channels", "white", "bits", "patch"),
     *("split_train", "split_test", "split_validation", "split_seed"),
 )
 """Settings that decide which pixels and labels a store holds."""
@@ -297,7 +297,7 @@ def _build(
         "domain": raw.domain,
         "columns": list(raw.columns),
         "attributes": [dataclasses.asdict(each) for each in attributes],
-        "facts": dict(written.facts),
+        "facts": {**raw.facts, **written.facts},
         "arrays": written.digests,
     }
     write_json(folder / META, meta)

@@ -3,7 +3,8 @@
 No torch: see :mod:`distvae.domains.base`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from distvae.declarations import registry
@@ -23,6 +24,7 @@ __all__ = [
     "Vectors",
     "View",
     "domain_of",
+    "ending_among",
     "images_of",
     "in_unit_range",
     "read_domain",
@@ -74,6 +76,12 @@ def read_domain(facts: Mapping[str, Any], origin: str) -> Domain:
         )
     domain: Domain = coerce("domain", dict(facts), DOMAINS[name], origin)
     return domain
+
+
+def ending_among(path: Path, endings: Collection[str]) -> str:
+    """The longest of these endings that a path has; else its own, empty without."""
+    found = [ending for ending in endings if ending and path.name.lower().endswith(ending)]
+    return max(found, key=len, default=path.suffix)
 
 
 def told_endings(*domains: type[Domain]) -> str:

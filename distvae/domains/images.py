@@ -47,7 +47,7 @@ class ImagesPart(DomainPart):
 
     name = "images"
     builds = "Images"
-    traits = ("levels", "sides", "pictures")
+    traits = ("levels", "grid", "sides", "pictures")
     usual = True
     examples = "images"
     material = "pictures"

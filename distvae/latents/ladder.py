@@ -98,12 +98,9 @@ class Ladder(LatentSpace):
         """Which of the encoder's features each level sees."""
         self.levels = (
             Level("z1", self.top.levels[0].shape),
-            *(
-                Level(f"z{number}", (maps, size.height, size.width))
-                for number, size in enumerate(places, 2)
-            ),
+            *(Level(f"z{number}", (maps, *size.sides)) for number, size in enumerate(places, 2)),
         )
-        self.end = tuple(places[-1])
+        self.end = places[-1].shape
 
     @property
     def state_shape(self) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """How many levels of a ladder there are, and at which resolutions of an image they lie."""
 
+import math
 from collections.abc import Sequence
 
 from distvae.config import ModelConfig
@@ -46,7 +47,7 @@ def levels_of(asked: int | None, sizes: Sequence[pyramid.Level], config: ModelCo
             f"expected from {least} to {MOST}",
         )
     if levels < least:
-        told = ", ".join(f"{size.height} x {size.width}" for size in sizes)
+        told = ", ".join(" x ".join(map(str, size.sides)) for size in sizes)
         raise DistvaeError(
             f"--levels {levels} does not fit these images",
             f"--network {config.network} takes them through {len(sizes)} resolutions ({told}), "
@@ -54,10 +55,10 @@ def levels_of(asked: int | None, sizes: Sequence[pyramid.Level], config: ModelCo
             f"Take --levels from {least} to {MOST}, or an --image-size of at most "
             f"{pyramid.largest_side(levels - 1)}.",
         )
-    if spread(levels, sizes)[0] > sizes[0].height * sizes[0].width:
+    if spread(levels, sizes)[0] > math.prod(sizes[0].sides):
         raise DistvaeError(
             f"--levels {levels} does not fit these images",
-            f"they are {sizes[0].height} x {sizes[0].width} places where --network "
+            f"they are {' x '.join(map(str, sizes[0].sides))} places where --network "
             f"{config.network} takes them, fewer than levels",
             f"Take images of at least {pyramid.smallest_side(levels - 1)} pixels a side, or "
             "--latents gaussian.",
@@ -77,4 +78,4 @@ def size_of(shape: tuple[int, ...], config: ModelConfig) -> pyramid.Level:
             "the levels of --latents ladder take some",
             "Take --network conv or resnet.",
         )
-    return pyramid.Level(*shape)
+    return pyramid.Level(shape[0], shape[1:])

@@ -79,7 +79,7 @@ class Ascent(nn.Module):
 
     def __init__(self, below: Level, above: Level) -> None:
         super().__init__()
-        self.sides = above.height, above.width
+        self.sides = above.sides
         self.conv = nn.Conv2d(below.channels, 4 * above.channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -58,9 +58,10 @@ class DiscretizedLogisticMixture(Likelihood):
 
     def parameters_of(self, mean: Tensor) -> Tensor:
         """Locations of that mean for every logistic, all alike in weight and scale."""
-        zeros = torch.zeros_like(mean).repeat(self.components, 1, 1)
+        ones = [1] * (mean.dim() - 1)
+        zeros = torch.zeros_like(mean).repeat(self.components, *ones)
         return torch.cat(
-            [zeros, location_of(mean, self.levels).repeat(self.components, 1, 1), zeros]
+            [zeros, location_of(mean, self.levels).repeat(self.components, *ones), zeros]
         )
 
     def mean(self, parameters: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Plain convolutional encoder and decoder, without normalization: the fast ones.
 
+The same of images and, along three sides, of volumes.
+
 Legend: B batch, C channels, H height, W width, Z axes of the latents, P parameter maps.
 """
 
@@ -19,13 +21,18 @@ from distvae.networks.layers import (
 )
 from distvae.networks.pyramid import fold, pyramid, sides_of, unfold, upwards
 from distvae.networks.stems import build_stem
-from distvae.parts import SIDES, Part
+from distvae.parts import GRID, Part
+
+Convolution = nn.Conv2d | nn.Conv3d
+CONVOLUTIONS: dict[int, type[Convolution]] = {2: nn.Conv2d, 3: nn.Conv3d}
+"""By how many sides an example has."""
+AXES = (2, 3)
 
 
 class ConvLayer(nn.Module):
     """Convolution, norm, label modulation, nonlinearity."""
 
-    def __init__(self, conv: nn.Conv2d, config: ModelConfig, given: ContextShape) -> None:
+    def __init__(self, conv: Convolution, config: ModelConfig, given: ContextShape) -> None:
         super().__init__()
         self.conv = conv
         self.norm = ImageNorm() if config.norm == "layer" else nn.Identity()
@@ -43,7 +50,7 @@ class ConvPart(Part):
 
     name = "conv"
     builds = ("ConvEncoder", "ConvDecoder")
-    needs = (SIDES,)
+    needs = (GRID,)
     traits = ("maps",)
     usual = True
 
@@ -54,12 +61,12 @@ class ConvEncoder(Encoder):
     def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
         super().__init__()
         _, modulated = concatenated_or_modulated(config, given)
-        channels, height, width = sides_of(shape)
-        levels = pyramid(config, height, width)
-        self.shapes = tuple(tuple(level) for level in levels)
-        stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
+        channels, *sides = sides_of(shape, AXES)
+        levels, conv = pyramid(config, *sides), CONVOLUTIONS[len(sides)]
+        self.shapes = tuple(level.shape for level in levels)
+        stem = conv(2 ** len(sides) * channels, levels[0].channels, 3, padding=1)
         halvings = [
-            nn.Conv2d(a.channels, b.channels, 3, stride=2, padding=1)
+            conv(a.channels, b.channels, 3, stride=2, padding=1)
             for a, b in itertools.pairwise(levels)
         ]
         self.layers = nn.ModuleList(
@@ -88,19 +95,19 @@ class ConvDecoder(Decoder):
     ) -> None:
         super().__init__()
         _, modulated = concatenated_or_modulated(config, given)
-        channels, self.height, self.width = sides_of(shape)
-        levels = upwards(pyramid(config, self.height, self.width), latents)
+        channels, *sides = sides_of(shape, AXES)
+        self.sides, cell, conv = tuple(sides), 2 ** len(sides), CONVOLUTIONS[len(sides)]
+        levels = upwards(pyramid(config, *sides), latents)
         self.levels = levels[::-1]
         activation = ACTIVATIONS[config.activation]()
         self.stem = build_stem(config, latents, levels[0], given, activation)
         self.layers = nn.ModuleList(
-            ConvLayer(nn.Conv2d(a.channels, 4 * b.channels, 3, padding=1), config, modulated)
+            ConvLayer(conv(a.channels, cell * b.channels, 3, padding=1), config, modulated)
             for a, b in itertools.pairwise(levels)
         )
-        self.out = nn.Conv2d(
-            levels[-1].channels, 4 * channels * maps_per_channel, 3, padding=1, bias=False
-        )
-        self.offset = nn.Parameter(zeros(channels * maps_per_channel, self.height, self.width))
+        maps = channels * maps_per_channel
+        self.out = conv(levels[-1].channels, cell * maps, 3, padding=1, bias=False)
+        self.offset = nn.Parameter(zeros(maps, *sides))
 
     @no_grad()
     def initialize_output(self, parameters: Tensor) -> None:
@@ -111,16 +118,15 @@ class ConvDecoder(Decoder):
         """``z [B, *Z]`` to ``[B, P, H, W]``."""
         features = self.folded_features(z, context)
         if len(self.layers):
-            features = unfold(features, self.levels[0].height, self.levels[0].width)
-        return unfold(self.out(features), self.height, self.width) + self.offset
+            features = unfold(features, *self.levels[0].sides)
+        return unfold(self.out(features), *self.sides) + self.offset
 
     def folded_features(self, z: Tensor, context: Context | None) -> Tensor:
         """What the last convolution sees, still folded if there are levels below it."""
         features: Tensor = self.stem(z, context)
         for number, layer in enumerate(self.layers):
             if number:
-                level = self.levels[-1 - number]
-                features = unfold(features, level.height, level.width)
+                features = unfold(features, *self.levels[-1 - number].sides)
             features = layer(features, context)
         return features
 
@@ -130,11 +136,11 @@ class ConvDecoder(Decoder):
         if not len(self.layers):
             return False
         above, below = self.levels[:2]
-        return (above.height, above.width) == (2 * below.height, 2 * below.width)
+        return above.sides == tuple(2 * side for side in below.sides)
 
     def simplified(self) -> nn.Module:
         """With a last convolution on folded features, where nothing was cut off."""
-        return FoldedConvDecoder(self) if self.unfolds_evenly else self
+        return FoldedConvDecoder(self) if self.unfolds_evenly and len(self.sides) == 2 else self
 
 
 class FoldedConvDecoder(nn.Module):
@@ -159,5 +165,5 @@ class FoldedConvDecoder(nn.Module):
     def forward(self, z: Tensor, context: Context | None) -> Tensor:
         """``z [B, *Z]`` to ``[B, P, H, W]``."""
         maps = F.conv2d(self.trained.folded_features(z, context), self.weight, padding=1)
-        maps = unfold(maps, *self.trained.levels[0][1:])
-        return unfold(maps, self.trained.height, self.trained.width) + self.trained.offset
+        maps = unfold(maps, *self.trained.levels[0].sides)
+        return unfold(maps, *self.trained.sides) + self.trained.offset

@@ -35,8 +35,7 @@ def downscaled(config: ModelConfig, height: int, width: int, factor: int | None)
     return [
         Level(
             scaled(min(BASE_CHANNELS * 2**number, MOST_CHANNELS), config.width),
-            height >> (number + 1),
-            width >> (number + 1),
+            (height >> (number + 1), width >> (number + 1)),
         )
         for number in range(halvings)
     ]

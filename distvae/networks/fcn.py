@@ -60,7 +60,7 @@ class FcnEncoder(Encoder):
         _, modulated = concatenated_or_modulated(config, given)
         channels, height, width = sides_of(shape)
         levels = downscaled(config, height, width, own.downscale)
-        self.shapes = tuple(tuple(level) for level in levels)
+        self.shapes = tuple(level.shape for level in levels)
         stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
         halvings = [
             nn.Conv2d(a.channels, b.channels, 3, stride=2, padding=1)

@@ -75,8 +75,9 @@ class FixedModulation(nn.Module):
         """``features [B, F]`` or ``[B, F, H, W]``."""
         label = context.label
         factor, shift = F.embedding(label, self.factor), F.embedding(label, self.shift)
-        if features.dim() == 4:
-            factor, shift = factor[:, :, None, None], shift[:, :, None, None]
+        if features.dim() > 2:
+            sides = (..., *[None] * (features.dim() - 2))
+            factor, shift = factor[sides], shift[sides]
         return features * factor + shift
 
 
@@ -106,10 +107,11 @@ class ConvolvedNorm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """``features [B, C, H, W]``."""
-        channels = features.shape[1]
-        average = torch.full((1, channels, 1, 1), 1.0 / channels)
-        centred = features - F.conv2d(features, average)
-        return centred * torch.rsqrt(F.conv2d(centred * centred, average) + 1e-5)
+        channels, sides = features.shape[1], features.dim() - 2
+        average = torch.full((1, channels, *[1] * sides), 1.0 / channels)
+        conv = F.conv2d if sides == 2 else F.conv3d
+        centred = features - conv(features, average)
+        return centred * torch.rsqrt(conv(centred * centred, average) + 1e-5)
 
 
 def concatenated_or_modulated(
@@ -124,8 +126,9 @@ def joined(features: Tensor, context: Context | None, shape: ContextShape) -> Te
     if not shape.width:
         return features
     columns = written_out(context, shape, features)
-    if features.dim() == 4:
-        columns = columns[:, :, None, None].expand(-1, -1, *features.shape[2:])
+    if features.dim() > 2:
+        sides = features.shape[2:]
+        columns = columns[(..., *[None] * len(sides))].expand(-1, -1, *sides)
     return torch.cat([features, columns], dim=1)
 
 

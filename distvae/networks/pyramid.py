@@ -24,22 +24,27 @@ class Level(NamedTuple):
     """One resolution of the pyramid."""
 
     channels: int
-    height: int
-    width: int
+    sides: tuple[int, ...]
+    """Height and width; of volumes depth, height and width."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the maps, without the batch."""
+        return (self.channels, *self.sides)
 
 
-def pyramid(config: ModelConfig, height: int, width: int) -> list[Level]:
-    """Levels from the folded image down to the coarsest.
+def pyramid(config: ModelConfig, *sides: int) -> list[Level]:
+    """Levels from the folded example down to the coarsest.
 
     >>> pyramid(ModelConfig(), 28, 28)
-    [Level(channels=32, height=14, width=14), Level(channels=64, height=7, width=7)]
+    [Level(channels=32, sides=(14, 14)), Level(channels=64, sides=(7, 7))]
     """
     levels: list[Level] = []
     channels = BASE_CHANNELS
     while True:
-        height, width = -(-height // 2), -(-width // 2)
-        levels.append(Level(scaled(min(channels, MOST_CHANNELS), config.width), height, width))
-        if max(height, width) <= COARSEST:
+        sides = tuple(-(-side // 2) for side in sides)
+        levels.append(Level(scaled(min(channels, MOST_CHANNELS), config.width), sides))
+        if max(sides) <= COARSEST:
             return levels
         channels *= 2
 
@@ -68,40 +73,62 @@ def upwards(levels: list[Level], latents: tuple[int, ...]) -> list[Level]:
     if len(latents) == 1:
         return levels[::-1]
     sides = latents[1:]
-    sizes = [(level.height, level.width) for level in levels]
+    sizes = [level.sides for level in levels]
     if sides not in sizes:
-        told = ", ".join(f"{height} x {width}" for height, width in sizes)
+        told = ", ".join(" x ".join(map(str, size)) for size in sizes)
         raise DistvaeError(
-            f"latents of {sides[0]} x {sides[1]} do not fit this network",
+            f"latents of {' x '.join(map(str, sides))} do not fit this network",
             f"its maps are {told}",
         )
     return levels[sizes.index(sides) :: -1]
 
 
-def fold(images: Tensor) -> Tensor:
-    """2x2 pixels into channels, odd sides padded: ``[B, C, H, W]`` to ``[B, 4C, H/2, W/2]``."""
-    height, width = images.shape[-2:]
-    if height % 2 or width % 2:
-        images = F.pad(images, (0, width % 2, 0, height % 2))
-    return F.pixel_unshuffle(images, 2)
+def fold(examples: Tensor) -> Tensor:
+    """Blocks of 2 a side into channels, odd sides padded.
+
+    ``[B, C, H, W]`` to ``[B, 4C, H/2, W/2]``, and ``[B, C, D, H, W]`` to
+    ``[B, 8C, D/2, H/2, W/2]``.
+    """
+    sides = examples.shape[2:]
+    if any(side % 2 for side in sides):
+        examples = F.pad(examples, [n for side in reversed(sides) for n in (0, side % 2)])
+    if len(sides) == 2:
+        return F.pixel_unshuffle(examples, 2)
+    batch, channels, *even = examples.shape
+    blocks = examples.reshape(batch, channels, *(n for side in even for n in (side // 2, 2)))
+    inner = [3 + 2 * axis for axis in range(len(even))]
+    order = [0, 1, *inner, *(place - 1 for place in inner)]
+    return blocks.permute(order).reshape(batch, -1, *(side // 2 for side in even))
 
 
-def unfold(features: Tensor, height: int, width: int) -> Tensor:
-    """The reverse of :func:`fold`, cut to ``height`` and ``width``."""
-    return F.pixel_shuffle(features, 2)[:, :, :height, :width]
+def unfold(features: Tensor, *sides: int) -> Tensor:
+    """The reverse of :func:`fold`, cut to ``sides``."""
+    if len(sides) == 2:
+        return F.pixel_shuffle(features, 2)[:, :, : sides[0], : sides[1]]
+    axes = len(sides)
+    batch, channels, *coarse = features.shape
+    blocks = features.reshape(batch, channels // 2**axes, *[2] * axes, *coarse)
+    order = [0, 1, *(2 + axis + part * axes for axis in range(axes) for part in (1, 0))]
+    whole = blocks.permute(order).reshape(batch, -1, *(2 * side for side in coarse))
+    for axis, side in enumerate(sides, 2):
+        whole = whole.narrow(axis, 0, side)
+    return whole
 
 
-def sides_of(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Channels, height and width.
+def sides_of(shape: tuple[int, ...], axes: tuple[int, ...] = (2,)) -> tuple[int, ...]:
+    """Channels, then the sides: height and width, or depth, height and width.
+
+    Args:
+        shape: of an example.
+        axes: how many sides fit.
 
     Raises:
-        DistvaeError: the examples have no sides to go along.
+        DistvaeError: the examples have no sides to go along, or more than fit.
     """
-    if len(shape) != 3:
+    if len(shape) - 1 not in axes:
         raise DistvaeError(
-            f"convolutions do not fit examples of the shape {list(shape)}",
-            "expected channels, height and width",
-            "Take --network mlp.",
+            f"these convolutions do not fit examples of the shape {list(shape)}",
+            f"expected channels and {' or '.join(map(str, axes))} sides",
+            "Take --network mlp, or conv for volumes.",
         )
-    channels, height, width = shape
-    return channels, height, width
+    return shape

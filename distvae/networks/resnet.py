@@ -81,7 +81,7 @@ class ResNetEncoder(Encoder):
         _, modulated = concatenated_or_modulated(config, given)
         channels, height, width = sides_of(shape)
         levels = pyramid(config, height, width)
-        self.shapes = tuple(tuple(level) for level in levels)
+        self.shapes = tuple(level.shape for level in levels)
         stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
         halvings = [
             nn.Conv2d(a.channels, b.channels, 3, stride=2, padding=1)
@@ -140,6 +140,6 @@ class ResNetDecoder(Decoder):
         """``z [B, *Z]`` to ``[B, P, H, W]``."""
         features = self.stages[0](self.stem(z, context), context)
         for up, stage, level in zip(self.up, self.stages[1:], self.levels[1:], strict=True):
-            features = stage(unfold(up(features), level.height, level.width), context)
+            features = stage(unfold(up(features), *level.sides), context)
         out: Tensor = self.out(self.activation(self.norm(features)))
         return unfold(out, self.height, self.width) + self.offset

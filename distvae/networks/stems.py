@@ -28,12 +28,12 @@ class FlatStem(nn.Module):
     ) -> None:
         super().__init__()
         self.concatenated, modulated = concatenated_or_modulated(config, given)
-        self.shape = tuple(level)
+        self.shape = level.shape
         features = scaled(DENSE_FEATURES, config.width)
         self.dense = nn.Linear(size + self.concatenated.width, features)
         self.modulation = Modulation(modulated, features)
         self.activation = ACTIVATIONS[config.activation]()
-        self.expand = nn.Linear(features, math.prod(level))
+        self.expand = nn.Linear(features, math.prod(level.shape))
         self.end = end
 
     def forward(self, z: Tensor, context: Context | None) -> Tensor:
@@ -53,7 +53,8 @@ class MapStem(nn.Module):
         super().__init__()
         self.concatenated, modulated = concatenated_or_modulated(config, given)
         seen = channels + self.concatenated.width
-        self.conv = nn.Conv2d(seen, level.channels, 3, padding=1)
+        conv = nn.Conv2d if len(level.sides) == 2 else nn.Conv3d
+        self.conv = conv(seen, level.channels, 3, padding=1)
         self.modulation = Modulation(modulated, level.channels)
         self.end = end
 

@@ -4,12 +4,14 @@ Finding a source is cheap and, for bundled and local data, never imports ``datas
 finds columns and labels but decodes no image.
 """
 
+import dataclasses
 import re
 from functools import partial
 from pathlib import Path
 
 from distvae.config import DataConfig
-from distvae.data.identity import Progress, check_regular
+from distvae.data.cache import cache_folder
+from distvae.data.identity import Progress, check_regular, files_identity
 from distvae.data.sources.coloured import NAME as COLOURED
 from distvae.data.sources.coloured import read_coloured
 from distvae.data.sources.hub import load_hub
@@ -22,6 +24,8 @@ from distvae.data.sources.refused import ending
 from distvae.data.sources.rows import read_rows, recognized_rows, rows_in
 from distvae.data.sources.sprites import GRIDS, read_sprites
 from distvae.data.sources.tables import read_tables
+from distvae.data.sources.trees import visible_files
+from distvae.data.sources.volumes import VOLUMES, holds_volumes, read_volumes
 from distvae.errors import DistvaeError, NotImagesError, nearest
 
 __all__ = ["RawData", "RawSplit", "Source", "load_source"]
@@ -42,6 +46,9 @@ def load_source(config: DataConfig, progress: Progress | None = None) -> Source:
     """
     if is_name(config.data):
         return held_source(config)
+    path = Path(config.data).expanduser()
+    if config.domain == VOLUMES or (config.domain is None and holds_volumes(path)):
+        return _load_volumes(config, progress)
     if config.domain in domains_of_numbers():
         return _load_rows(config, progress)
     if config.data in GRIDS:
@@ -93,6 +100,22 @@ def _is_id(data: str) -> bool:
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", data) is None:
         return False
     return ending(Path(data).name) not in FILES and not Path(data).parent.exists()
+
+
+def _load_volumes(config: DataConfig, progress: Progress | None) -> Source:
+    path = Path(config.data).expanduser()
+    if not path.exists():
+        raise DistvaeError(
+            f"there are no volumes called {config.data!r}",
+            "expected a file or folder that exists",
+            _suggest(config.data),
+        )
+    path = _checked(path)
+    files = [path] if path.is_file() else list(visible_files(path))
+    root = path if path.is_dir() else path.parent
+    identity = files_identity(root, files, cache_folder(config), False, progress)
+    config = dataclasses.replace(config, domain=VOLUMES)
+    return Source(_name_of(path), str(path), identity, lambda: read_volumes(path, config))
 
 
 def _load_rows(config: DataConfig, progress: Progress | None) -> Source:

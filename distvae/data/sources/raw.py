@@ -1,7 +1,7 @@
 """What every source of images gives: both splits, encoded, with checked labels."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,6 +87,8 @@ class RawData:
     """Names of the numbers of an example, where they have some; those of images have none."""
     attributes: tuple[Attribute, ...] = ()
     """What examples are given, where that is something else than one label."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What a domain is told of the examples besides, by the names of its fields."""
 
     @property
     def splits(self) -> dict[str, RawSplit]:
