@@ -106,6 +106,7 @@ DATA_FLOORS = [
     ["crops"],
     ["streaming", "validation", "decoding", "numeric"],
     ["image_data"],
+    ["store_record"],
     ["store", "batches", "hiding"],
     ["ahead", "augmented"],
     ["loaded", "streamed"],

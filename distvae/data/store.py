@@ -8,7 +8,6 @@ arrays have digests, by which a damaged one is noticed and which are the identit
 import dataclasses
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.attributes import Attribute
 from distvae.config import DataConfig
 from distvae.data import crops
 from distvae.data.cache import building, cache_folder
 from distvae.data.decoding import write_arrays
 from distvae.data.encoded import AVIF, HEIF, pictures
-from distvae.data.factors import Factor
 from distvae.data.identity import (
     Progress,
     combined,
@@ -40,6 +37,7 @@ from distvae.data.sources import RawData, Source, load_source
 from distvae.data.sources.attributes import labels_of, measured, missing_values
 from distvae.data.sources.labels import missing_labels
 from distvae.data.sources.only import only_labels
+from distvae.data.store_record import StoreRecord
 from distvae.data.streaming import SAMPLE, Stream, open_stream, resident_part
 from distvae.data.validation import with_validation
 from distvae.data.views import CROP
@@ -49,7 +47,6 @@ from distvae.draws.philox import CHANCE
 from distvae.errors import DistvaeError
 from distvae.files import reporting_disk_errors, write_json
 from distvae.reading import read_record
-from distvae.records import Names
 from distvae.terminal import make_console, progress_bar
 from distvae.text import printable
 
@@ -62,37 +59,6 @@ CONTENT_SETTINGS = (
     *("split_train", "split_test", "split_validation", "split_seed"),
 )
 """Settings that decide which pixels and labels a store holds."""
-
-
-@dataclass(frozen=True)
-class StoreRecord:
-    """meta.json of a folder of decoded images."""
-
-    name: str
-    source: str
-    test_origin: str
-    label_names: Names
-    factors: tuple[Factor, ...]
-    notes: tuple[str, ...]
-    seen: tuple[bool, int, tuple[int, int] | None, tuple[float, float, bool] | None]
-    """As :class:`Seen` has it."""
-    splits: tuple[str, ...]
-    arrays: dict[str, str]
-    """Digest of every array."""
-    validation_origin: str = ""
-    fields: tuple[str, ...] = (IMAGES,)
-    """What is stored of an example, by name; before it was written, images."""
-    domain: str = ""
-    """What an example is; empty where an earlier version wrote it."""
-    columns: Names = ()
-    attributes: tuple[Attribute, ...] = ()
-    """What examples are given, where that is something else than one label."""
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def known_domain(self) -> str:
-        """What an example is, whichever version wrote it; earlier ones knew two domains."""
-        return self.domain or ("vectors" if self.columns else "images")
 
 
 def open_data(config: DataConfig, progress: Progress | None = None) -> ImageData:

@@ -52,13 +52,13 @@ def reconstruction_metrics(
         decoded = model.domain.to_stored(model.domain.cut(model.render(means, context)))
         return stored, decoded, model.terms(block.batch).rate.double().sum(1)
 
-    places = math.prod(model.domain.shape[-2:])
+    places, white = math.prod(model.domain.shape[-2:]), float((model.domain.levels or 256) - 1)
     for stored, decoded, rate in through(
         compute, Pass(model, images, seed, rows=rows), size=size, advance=advance
     ):
         pair = stored.cpu().numpy(), decoded.cpu().numpy()
-        found["psnr"].append(psnr(*pair))
-        found["ssim"].append(ssim(*pair))
+        found["psnr"].append(psnr(*pair, white))
+        found["ssim"].append(ssim(*pair, white))
         found["rate_bits_per_pixel"].append((rate / (places * math.log(2.0))).cpu().numpy())
     for name, parts in found.items():
         yield from estimate_metrics(name, mean_of(torch.from_numpy(np.concatenate(parts))))

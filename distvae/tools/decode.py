@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.attribute_values import Values
+from distvae.domains import Images, images_of
 from distvae.errors import DistvaeError
 from distvae.files import replacing_file
 from distvae.flags import Positional
@@ -73,7 +74,7 @@ def decode(
     *,
     tile: int | None = None,
     overlap: int | None = None,
-) -> NDArray[np.uint8]:
+) -> NDArray[Any]:
     """Images of latents of any size.
 
     Args:
@@ -102,7 +103,8 @@ def decode(
     given = rows_of_labels(labels, trained.attributes)
     channels, factor = large.model.image_shape[0], large.factor
     images = np.empty(
-        (len(maps), channels, factor * maps.shape[2], factor * maps.shape[3]), np.uint8
+        (len(maps), channels, factor * maps.shape[2], factor * maps.shape[3]),
+        large.model.domain.dtype,
     )
     for number, one in enumerate(maps):
         context = _context(large, given, number, len(maps))
@@ -194,7 +196,7 @@ def _source(
 
 def _of_picture(path: Path, large: "Large", context: "Context | None") -> _Source:
     """Latents of a picture; where its sides are no multiples its last pixels are repeated."""
-    pixels = read_picture(path, large.model.image_shape[0])
+    pixels = read_picture(path, images_of(large.model.domain))
     _, height, width = pixels.shape
     more = [(0, 0), *((0, -side % large.factor) for side in (height, width))]
     if any(after for _, after in more):
@@ -209,15 +211,16 @@ def _of_picture(path: Path, large: "Large", context: "Context | None") -> _Sourc
     return _Source([mean.shape], lambda _: mean, (height, width))
 
 
-def read_picture(path: Path, channels: int) -> NDArray[np.uint8]:
-    """A picture at its own size, uint8 ``[C, H, W]``.
+def read_picture(path: Path, domain: Images) -> NDArray[Any]:
+    """A picture at its own size, in the levels of a model ``[C, H, W]``.
 
     Raises:
         DistvaeError: there is none, or it cannot be read.
     """
     from distvae.config import DataConfig
     from distvae.data.encoded import decode_image
-    from distvae.data.pixels import NOTHING, Reading, Seen, to_pixels
+    from distvae.data.pixels import Reading, to_pixels
+    from distvae.data.seen import NOTHING, Seen
 
     try:
         image = decode_image({"bytes": None, "path": str(path)})
@@ -226,11 +229,11 @@ def read_picture(path: Path, channels: int) -> NDArray[np.uint8]:
             f"{path} cannot be read", f"{error}", "Name a picture, or a file of latents."
         ) from error
     seen = Seen.of(image, NOTHING)
-    reading = Reading.of(seen, DataConfig(channels=1 if channels == 1 else 3))
+    reading = Reading.of(seen, DataConfig(channels=1 if domain.shape[0] == 1 else 3), domain.levels)
     return np.array(to_pixels(image, reading))
 
 
-def _images(source: _Source, large: "Large", given: Values | None) -> Iterator[NDArray[np.uint8]]:
+def _images(source: _Source, large: "Large", given: Values | None) -> Iterator[NDArray[Any]]:
     """One after the other."""
     factor, channels, number = large.factor, large.model.image_shape[0], 0
     with progress_bar("decoding", source.tiles(large)) as advance:
@@ -238,7 +241,7 @@ def _images(source: _Source, large: "Large", given: Values | None) -> Iterator[N
             shape = channels, factor * height, factor * width
             check_memory(math.prod(shape), f"an image of {shape[1]} x {shape[2]}")
             for one in source.read(file):
-                image = np.empty(shape, np.uint8)
+                image = np.empty(shape, large.model.domain.dtype)
                 context = _context(large, given, number, source.count)
                 large.image(one, context, image, advance)
                 high, wide = source.sides or shape[1:]
@@ -247,7 +250,7 @@ def _images(source: _Source, large: "Large", given: Values | None) -> Iterator[N
 
 
 def _write_array(
-    path: Path, images: Iterator[NDArray[np.uint8]], source: _Source, large: "Large"
+    path: Path, images: Iterator[NDArray[Any]], source: _Source, large: "Large"
 ) -> None:
     """All images as one array, which is never in memory as a whole."""
     sides = {shape[2:] for shape in source.shapes}
@@ -260,7 +263,9 @@ def _write_array(
     high, wide = source.sides or (large.factor * height, large.factor * width)
     shape = source.count, large.model.image_shape[0], high, wide
     with replacing_file(path) as temporary:
-        array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        array = np.lib.format.open_memmap(
+            temporary, "w+", np.dtype(large.model.domain.dtype), shape
+        )
         for number, image in enumerate(images):
             array[number] = image
         array.flush()

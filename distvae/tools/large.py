@@ -6,7 +6,7 @@ Legend: B batch, C channels of an image, Z of the latents, H height, W width.
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -120,7 +120,7 @@ class Large:
     @torch.no_grad()
     def decode(
         self, latents: Floats, context: Context | None, advance: Advance = _unwatched
-    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Strips of the image of latents ``[Z, H, W]``: first row, and pixels ``[C, rows, F * W]``.
 
         Args:
@@ -140,7 +140,7 @@ class Large:
             yield top, self.model.domain.to_stored(torch.from_numpy(strip)).numpy()
 
     def encode_stored(
-        self, stored: NDArray[np.uint8], context: Context | None, advance: Advance = _unwatched
+        self, stored: NDArray[Any], context: Context | None, advance: Advance = _unwatched
     ) -> tuple[Floats, Floats]:
         """:meth:`encode` of images as they are stored ``[B, C, F * H, F * W]``."""
         inputs = self.model.domain.to_expected_input(torch.from_numpy(stored))
@@ -150,7 +150,7 @@ class Large:
         self,
         latents: Floats,
         context: Context | None,
-        into: NDArray[np.uint8],
+        into: NDArray[Any],
         advance: Advance = _unwatched,
     ) -> None:
         """Write the image of latents ``[Z, H, W]`` into an array ``[C, F * H, F * W]``."""

@@ -1,0 +1,113 @@
+"""Volumes: files, levels, patches, convolutions along three sides, a run and what it draws."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from distvae.cli import main
+from distvae.config import DataConfig
+from distvae.data.examples import domain_of_data
+from distvae.data.sources.volumes import corners
+from distvae.data.store import ImageData, open_data
+from distvae.domains.volume_files import Grid, write_volume
+from distvae.domains.volumes import Volumes
+from distvae.errors import DistvaeError
+from distvae.networks.pyramid import fold, unfold
+
+SPACING = (2.0, 1.0, 1.5)
+
+
+def scans(count: int, kind: str = "int16") -> list[NDArray[Any]]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(-300, 2000, (6, 7, 9)).astype(kind) for _ in range(count)]
+
+
+def opened(path: Path, **settings: Any) -> ImageData:
+    config = DataConfig(data=str(path), cache_dir=str(path.parent / "cache"))
+    return open_data(dataclasses.replace(config, **settings))
+
+
+def nifti(folder: Path, values: list[NDArray[Any]], spacing: Any = SPACING) -> Path:
+    pytest.importorskip("nibabel")
+    folder.mkdir()
+    for number, each in enumerate(values):
+        grid = Grid(0.0, 1.0, each.dtype.name, spacing)
+        write_volume(folder / f"{number}.nii.gz", each, grid)
+    return folder
+
+
+def test_folds_of_three_sides_are_undone_and_hold_blocks_as_those_of_two_do() -> None:
+    example = torch.arange(2.0 * 3 * 5 * 6 * 7).reshape(2, 3, 5, 6, 7)
+    folded = fold(example)
+    assert folded.shape == (2, 24, 3, 3, 4)
+    assert torch.equal(unfold(folded, 5, 6, 7), example)
+    assert torch.equal(folded[0, 8:16, 1, 1, 1], example[0, 1, 2:4, 2:4, 2:4].flatten())
+    flat = torch.arange(2.0 * 3 * 4 * 6).reshape(2, 3, 4, 6)
+    assert torch.equal(fold(flat), F.pixel_unshuffle(flat, 2))
+
+
+def test_patches_cover_a_volume() -> None:
+    seen = np.zeros((9, 10, 11), int)
+    for z, y, x in corners(seen.shape, 4, 4):
+        seen[z : z + 4, y : y + 4, x : x + 4] += 1
+    assert seen.min() >= 1
+    assert corners((4, 4, 4), 4, 4) == [(0, 0, 0)]
+    assert len(corners((8, 8, 8), 4, 4)) == 8
+
+
+def test_niftis_are_kept_as_they_are_and_written_with_their_spacing(tmp_path: Path) -> None:
+    values = scans(3)
+    data = opened(nifti(tmp_path / "scans", values), patch=4)
+    domain = domain_of_data(data)
+    assert isinstance(domain, Volumes)
+    assert (domain.kind, domain.spacing, domain.step) == ("int16", SPACING, 1.0)
+    assert len(data.test) == 2 * 2 * 3  # of one volume, which is held out
+    found = domain.grid.values(data.test.stored[:, 0])
+    assert found.dtype == np.int16
+    assert any(np.array_equal(found[0], each[:4, :4, :4]) for each in values)
+
+
+def test_arrays_are_volumes_where_they_are_asked_for(tmp_path: Path) -> None:
+    values = np.stack(scans(3, "float32")) / 7
+    np.save(tmp_path / "volumes.npy", values)
+    data = opened(tmp_path / "volumes.npy", domain="volumes", patch=5)
+    domain = domain_of_data(data)
+    assert isinstance(domain, Volumes)
+    assert (domain.levels, domain.kind) == (65536, "float32")
+    found = domain.grid.values(data.test.stored[0, 0])
+    held = [each[:5, :5, :5] for each in values]
+    assert min(abs(found - each).max() for each in held) <= 0.51 * domain.step
+    with pytest.raises(DistvaeError, match="--patch 8 does not fit"):
+        opened(tmp_path / "volumes.npy", domain="volumes", patch=8)
+
+
+def test_mixed_spacings_are_refused(tmp_path: Path) -> None:
+    folder = nifti(tmp_path / "scans", scans(1))
+    write_volume(folder / "other.nii.gz", scans(1)[0], Grid(0.0, 1.0, "int16", (1.0, 1.0, 1.0)))
+    with pytest.raises(DistvaeError, match=r"other.nii.gz has voxels of 1 x 1 x 1 mm"):
+        opened(folder)
+
+
+def test_a_run_on_volumes_draws_volumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    folder, run = nifti(tmp_path / "scans", scans(3)), tmp_path / "run"
+    flags = ["--patch", "5", "--model", "vae", "--network", "conv", "--width", "0.2"]
+    flags += ["--likelihood", "discretized_logistic", "--max-steps", "3", "--threads", "1"]
+    assert main(["train", "--data", str(folder), "--output", str(run), *flags]) == 0
+    assert (run / "samples" / "epoch-0001.png").is_file()
+    one = tmp_path / "one.nii.gz"
+    assert main(["sample", str(run), "--count", "1", "--output", str(one)]) == 0
+    image = nibabel.load(one)
+    assert (image.shape, image.get_data_dtype()) == ((5, 5, 5), np.dtype(np.int16))
+    assert image.header.get_zooms() == SPACING[::-1]
+    assert main(["sample", str(run), "--count", "2", "--output", str(tmp_path / "two.npy")]) == 0
+    both = np.load(tmp_path / "two.npy")
+    assert np.array_equal(both[0], np.asarray(image.dataobj).transpose(2, 1, 0))
+    assert main(["sample", str(run), "--count", "2", "--output", str(one)]) == 2
+    assert "holds one volume" in capsys.readouterr().err
