@@ -19,6 +19,7 @@ from distvae.domains.volume_files import Grid, write_volume
 from distvae.domains.volumes import Volumes
 from distvae.errors import DistvaeError
 from distvae.networks.pyramid import fold, unfold
+from distvae.tools.whole_volumes import blended
 
 SPACING = (2.0, 1.0, 1.5)
 
@@ -59,6 +60,14 @@ def test_patches_cover_a_volume() -> None:
     assert seen.min() >= 1
     assert corners((4, 4, 4), 4, 4) == [(0, 0, 0)]
     assert len(corners((8, 8, 8), 4, 4)) == 8
+
+
+def test_blending_gives_a_volume_back_that_patches_give_back() -> None:
+    levels = np.random.default_rng(0).integers(0, 4096, (9, 11, 8)).astype(np.uint16)
+    found = blended(levels, 4, lambda patches: patches.astype(float), lambda count: None)
+    assert np.allclose(found, levels)
+    ramp = blended(levels, 4, lambda patches: 0.0 * patches + 7.0, lambda count: None)
+    assert np.allclose(ramp, 7.0)
 
 
 def test_niftis_are_kept_as_they_are_and_written_with_their_spacing(tmp_path: Path) -> None:
@@ -109,5 +118,13 @@ def test_a_run_on_volumes_draws_volumes(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["sample", str(run), "--count", "2", "--output", str(tmp_path / "two.npy")]) == 0
     both = np.load(tmp_path / "two.npy")
     assert np.array_equal(both[0], np.asarray(image.dataobj).transpose(2, 1, 0))
+    again = tmp_path / "again.nii.gz"
+    asked = ["reconstruct", str(run), "--data", str(folder / "0.nii.gz"), "--output", str(again)]
+    assert main(asked) == 0
+    image, original = nibabel.load(again), nibabel.load(folder / "0.nii.gz")
+    assert (image.shape, image.get_data_dtype()) == (original.shape, np.dtype(np.int16))
+    assert np.array_equal(image.affine, original.affine)
+    assert main(["traverse", str(run)]) == 2
+    assert "does not fit volumes" in capsys.readouterr().err
     assert main(["sample", str(run), "--count", "2", "--output", str(one)]) == 2
     assert "holds one volume" in capsys.readouterr().err

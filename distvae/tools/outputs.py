@@ -4,11 +4,14 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from distvae.domains.volumes import Volumes
 from distvae.errors import DistvaeError
 from distvae.files import TEMPORARY, replacing_file, write_text
 from distvae.terminal import say
 from distvae.tools.trained import Trained
 
+OF_VOLUMES = ("embed", "score")
+"""Tools that look at volumes too."""
 OWNER = ".distvae-tool"
 """Lies in a folder that a tool wrote."""
 
@@ -29,6 +32,12 @@ class Outputs:
     def __init__(
         self, trained: Trained, tool: str, output: str | None, endings: Sequence[str]
     ) -> None:
+        if isinstance(trained.domain, Volumes) and tool not in OF_VOLUMES:
+            raise DistvaeError(
+                f"distvae {tool} does not fit {trained.domain.told}",
+                "it shows images, or writes rows of a table",
+                "Take distvae reconstruct or sample.",
+            )
         path = trained.folder / tool if output is None else Path(output)
         self.only = path if path.suffix else None
         """The one file that was asked for."""

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from distvae.data.identity import combined
 from distvae.domains import Images
+from distvae.domains.volumes import Volumes
 from distvae.drawings import write_rows
+from distvae.errors import DistvaeError
 from distvae.files import replacing_file
 from distvae.flags import Positional
 from distvae.labels import Labels
@@ -31,6 +33,7 @@ from distvae.tools.reconstruction import (
     reconstructed_whole,
 )
 from distvae.tools.trained import ENCODER, Trained, open_trained, weights_of
+from distvae.tools.whole_volumes import write_whole
 from distvae.values import Count, DataName, LabelNames, Name, PathName, RunName
 
 PART_ROWS = 20_000
@@ -46,6 +49,9 @@ class ReconstructConfig:
     Of pictures PSNR and SSIM say how near they come, of rows the error of each column in its
     deviations; nats are those of `distvae evaluate`, with one draw of the posterior. ONNX files
     tell no nats.
+
+    Volumes are reconstructed whole, by patches that overlap by half and are blended, and written
+    with the type of numbers and the spacing of their files.
     """
 
     EXAMPLES = (
@@ -53,6 +59,7 @@ class ReconstructConfig:
         "distvae reconstruct runs/photos --data photos --count 100",
         "distvae reconstruct --data a.png --label 7 --output pair.png",
         "distvae reconstruct runs/photos/onnx --data photos",
+        "distvae reconstruct runs/scans --data scan.nii.gz --output again.nii.gz",
     )
 
     run: Annotated[RunName | None, Positional] = None
@@ -103,6 +110,14 @@ def write_reconstructions(config: ReconstructConfig) -> None:
     """
     check_seed(config.seed)
     trained = open_trained(config.run, onnx=ENCODER)
+    if isinstance(trained.domain, Volumes):
+        if config.data is None:
+            raise DistvaeError(
+                f"{trained.name} is a model of volumes",
+                "whole ones are reconstructed, patch by patch",
+                "Name a file or folder of them by --data.",
+            )
+        return write_whole(trained, config.data, config.output)
     outputs = Outputs(trained, "reconstruct", config.output, (".png", ".csv", ".npz"))
     examples = open_examples(
         trained, config.data, config.split, config.label, label_column=config.label_column

@@ -21,6 +21,7 @@ from distvae.data.sources.raw import domains_of_numbers
 from distvae.data.sources.refused import ending
 from distvae.data.validation import with_validation
 from distvae.domains import Domain, Images, images_of
+from distvae.domains.volumes import Volumes
 from distvae.errors import DistvaeError, UndividedError
 from distvae.terminal import progress_bar
 from distvae.text import some
@@ -62,6 +63,12 @@ def raw_pieces(trained: Trained, asked: Asked) -> Found:
     Raises:
         DistvaeError: there are no such data, or they do not fit the model.
     """
+    if isinstance(trained.domain, Volumes):
+        raise DistvaeError(
+            f"{asked.name} is other data than that of {trained.name}, a model of volumes",
+            "only distvae reconstruct takes other volumes",
+            "Leave --data out: the run's own patches.",
+        )
     config = _config(trained, asked)
     raw, config, identity = _read(trained, asked, config)
     splits = _in_order(raw)
