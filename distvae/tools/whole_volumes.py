@@ -30,7 +30,8 @@ def window(sides: Sequence[int]) -> NDArray[np.float64]:
     """Weights of a patch ``[D, H, W]``: 1 in the middle, falling to every face, nowhere 0."""
     axes = [np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)) for side in sides]
     ramps = [axis / axis.max() for axis in axes]
-    return np.einsum("i,j,k->ijk", *ramps)
+    weights: NDArray[np.float64] = np.einsum("i,j,k->ijk", *ramps)
+    return weights
 
 
 def blended(
