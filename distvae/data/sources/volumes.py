@@ -6,7 +6,8 @@ Legend: N patches, D depth, H height, W width.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,51 +68,71 @@ def read_volumes(path: Path, config: DataConfig) -> RawData:
     facts = _look(scans)
     patch = _patch(config.of(VolumesPart).patch, facts, scans)
     grid, levels = _grid(facts, config)
-    load = functools.lru_cache(KEPT)(
-        lambda number: grid.levels(scans[number].read().values, levels)
-    )
+    cut = _Patches(scans, grid, levels, patch)
     notes: Notes = [_told(scans, facts, grid, levels, patch)]
     parts = _divided(scans, path, config)
-
-    def split(name: str, chosen: Sequence[int], step: int) -> RawSplit:
-        places, blank = [], 0
-        for number in chosen:
-            volume = load(number)
-            for corner in corners(volume.shape, patch, step):
-                cut = volume[tuple(slice(at, at + patch) for at in corner)]
-                if cut.min() == cut.max():
-                    blank += 1
-                else:
-                    places.append((number, *corner))
-        if blank:
-            notes.append(f"left out: {counted(blank, 'patches')} of {name} of one value all over")
-        if not places:
-            raise DistvaeError(
-                f"all patches of {name} of {path} are of one value", "expected some with content"
-            )
-        table = np.array(places, np.int64)
-
-        def fetch(rows: NDArray[np.int64]) -> Any:
-            found = [
-                load(number)[z : z + patch, y : y + patch, x : x + patch]
-                for number, z, y, x in table[rows].tolist()
-            ]
-            return np.stack(found)[:, None]
-
-        def names(rows: NDArray[np.int64]) -> list[str]:
-            return [f"{scans[n].name} at {z},{y},{x}" for n, z, y, x in table[rows].tolist()]
-
-        return RawSplit(name, np.arange(len(table)), None, fetch, lambda row, _: row, names=names)
-
     with progress_bar("cutting patches", len(scans)) as advance:
         train, *others = (
-            split(name, chosen, max(1, patch // 2) if name == "train" and len(parts) > 1 else patch)
+            cut.split(
+                name,
+                chosen,
+                notes,
+                max(1, patch // 2) if name == "train" and len(parts) > 1 else patch,
+            )
             for name, chosen in parts.items()
         )
         advance(len(scans))
     raw = finish(config, train, others[0] if others else None, (), notes)
     known = {"levels": levels, **grid._asdict()}
     return dataclasses.replace(raw, domain=VOLUMES, facts=known)
+
+
+@dataclass(frozen=True, eq=False)
+class _Patches:
+    """Patches of volumes, of which the last few are kept in memory."""
+
+    scans: Sequence[ScanFile]
+    grid: Grid
+    levels: int
+    side: int
+
+    @functools.cached_property
+    def volume(self) -> Callable[[int], NDArray[Any]]:
+        """The levels of a volume by its number ``[D, H, W]``."""
+
+        @functools.lru_cache(KEPT)
+        def load(number: int) -> NDArray[Any]:
+            return self.grid.levels(self.scans[number].read().values, self.levels)
+
+        return load
+
+    def at(self, number: int, corner: Sequence[int]) -> NDArray[Any]:
+        """One of a volume ``[side, side, side]``."""
+        return self.volume(number)[tuple(slice(at, at + self.side) for at in corner)]
+
+    def split(self, name: str, chosen: Sequence[int], notes: Notes, step: int) -> RawSplit:
+        """Those of some volumes, so many voxels apart, but for what is of one value all over."""
+        places, blank = [], 0
+        for number in chosen:
+            for corner in corners(self.volume(number).shape, self.side, step):
+                patch = self.at(number, corner)
+                if patch.min() == patch.max():
+                    blank += 1
+                else:
+                    places.append((number, *corner))
+        if blank:
+            notes.append(f"left out: {counted(blank, 'patches')} of {name} of one value all over")
+        if not places:
+            raise DistvaeError(f"all patches of {name} are of one value", "expected some content")
+        table = np.array(places, np.int64)
+
+        def fetch(rows: NDArray[np.int64]) -> Any:
+            return np.stack([self.at(n, corner) for n, *corner in table[rows].tolist()])[:, None]
+
+        def names(rows: NDArray[np.int64]) -> list[str]:
+            return [f"{self.scans[n].name} at {z},{y},{x}" for n, z, y, x in table[rows].tolist()]
+
+        return RawSplit(name, np.arange(len(table)), None, fetch, lambda row, _: row, names=names)
 
 
 def holds_volumes(path: Path) -> bool:
