@@ -61,6 +61,17 @@ PARTS = {
         *(30, "--config mnist-vae-conv-flow", "--metrics elbo,likelihood --draws 500"), LIKELIHOOD
     ),
 }
+RECONSTRUCTION = ("psnr", "ssim", "rate_bits_per_pixel", "bits_per_dim")
+WIDE = "--config photos-f8 --image-size 128 --width 1"
+CRITIC = "--critic patch --perceptual efficientnet_lite0"
+PARTS |= {
+    "photos-cpu": Part(10, "--config photos-f8", "--metrics elbo,reconstruction", RECONSTRUCTION),
+    "photos-gpu": Part(15, WIDE, "--metrics elbo,reconstruction", RECONSTRUCTION),
+    "photos-gpu-critic": Part(
+        *(15, f"{WIDE} {CRITIC}", "--metrics elbo,reconstruction"), RECONSTRUCTION
+    ),
+}
+"""Photographs lie in ``photographs``, see ``photographs.py``."""
 SMALL = "--width 0.1 --batch-size 64"
 """Settings, with which a part takes a minute and its figures mean nothing."""
 
