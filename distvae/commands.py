@@ -128,6 +128,12 @@ COMMANDS = {
         "export_run",
         "write a run as verified ONNX files: `distvae export --onnx`",
     ),
+    "import": Command(
+        "distvae.export.adopt",
+        "ImportConfig",
+        "import_model",
+        "take over the autoencoder of a diffusion model, as the library diffusers keeps it",
+    ),
     "inspect": Command(
         "distvae.inspection",
         "InspectConfig",

@@ -26,7 +26,11 @@ from distvae.training.planning import make_plan
 from tests.conftest import TRAIN_IMAGES
 
 STEPS, BATCH = 20, 12
-OF_NETWORKS: dict[str, dict[str, Any]] = {"mlp": {"width": 1.0}, "fcn": {"downscale": 4}}
+OF_NETWORKS: dict[str, dict[str, Any]] = {
+    "mlp": {"width": 1.0},
+    "fcn": {"downscale": 4},
+    "sd": {"block_channels": [4, 8, 8]},
+}
 """Settings that a network takes beside those of all."""
 TINY: dict[str, Any] = {
     "hidden": [12], "latent_dim": 3, "flow_layers": 2, "flow_width": 8, "batch_size": BATCH,

@@ -146,6 +146,8 @@ def test_sides_that_do_not_fit_are_refused_with_those_that_do(
         ({"latent_space": "gaussian", "latent_channels": 4}, r"--latent-channels 4.*spatial"),
         ({"latent_space": "fsq", "latent_channels": 4}, r"--latent-channels 4.*spatial"),
         ({"network": "conv", "latent_space": "fsq", "downscale": 8}, r"--downscale 8.*fcn"),
+        ({"network": "sd", "conditioning": "concat"}, r"--network sd.*--conditioning concat"),
+        ({"network": "sd", "latent_space": "fsq"}, r"--network sd.*--latent-space fsq"),
         ({"downscale": 5}, r"downscale is 5.*4, 8, 16"),
         ({"domain": "vectors"}, r"--domain vectors"),
     ],

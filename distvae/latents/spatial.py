@@ -14,12 +14,11 @@ from distvae.config import ModelConfig
 from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, log_normal, wide
 from distvae.gradients import held
 from distvae.latents.base import Draw, Features, Latents, LatentSpace, Level
+from distvae.networks.downscaling import USUAL_CHANNELS
 from distvae.parts import SIDES, Need, Part, Trait
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
 from distvae.values import Within
-
-USUAL_CHANNELS = 4
 
 
 @dataclass(frozen=True)

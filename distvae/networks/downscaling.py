@@ -15,6 +15,8 @@ from distvae.networks.layers import scaled
 from distvae.networks.pyramid import BASE_CHANNELS, MOST_CHANNELS, Level
 
 USUAL_FACTOR = 8
+USUAL_CHANNELS = 4
+"""Of the latents at every place."""
 
 
 def downscaled(config: ModelConfig, height: int, width: int, factor: int | None) -> list[Level]:

@@ -46,7 +46,7 @@ class Tiling:
             return ""
         blended = f"tiles of {self.tile} pixels that overlap by {self.overlap} are blended: "
         if self.needed is None:
-            return f"{blended}the network's attention sees a tile and not the whole image"
+            return f"{blended}the network's norms or attention see a tile and not the whole image"
         return f"{blended}they are exactly what the whole gives from --overlap {self.needed} on"
 
 

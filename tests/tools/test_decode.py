@@ -123,7 +123,7 @@ def test_tiles_that_do_not_fit_are_refused(tile: int, overlap: int | None, messa
 def test_what_is_not_the_whole_is_told() -> None:
     assert tiling_of(None, None, 34, FACTOR).told == ""
     assert "from --overlap 72 on" in tiling_of(64, 16, 34, FACTOR).told
-    assert "attention sees a tile" in tiling_of(256, None, None, FACTOR).told
+    assert "attention see a tile" in tiling_of(256, None, None, FACTOR).told
     assert tiling_of(None, 400, 34, FACTOR).tile == 800
 
 
