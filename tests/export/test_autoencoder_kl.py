@@ -51,7 +51,8 @@ class Second:
         return F.conv2d(x, weight, bias, stride, padding)
 
     def dense(self, x: Tensor, name: str) -> Tensor:
-        return F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+        found: Tensor = F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+        return found
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         groups = x.unflatten(1, (self.facts["norm_num_groups"], -1)).flatten(2)
