@@ -51,14 +51,13 @@ class Second:
         return F.conv2d(x, weight, bias, stride, padding)
 
     def dense(self, x: Tensor, name: str) -> Tensor:
-        found: Tensor = F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
-        return found
+        return F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         groups = x.unflatten(1, (self.facts["norm_num_groups"], -1)).flatten(2)
         centred = groups - groups.mean(2, keepdim=True)
         scale = (centred.square().mean(2, keepdim=True) + 1e-6).sqrt()
-        whole = (centred / scale).reshape(x.shape)
+        whole: Tensor = (centred / scale).reshape(x.shape)
         weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
         return whole * weight[:, None, None] + bias[:, None, None]
 
