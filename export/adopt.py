@@ -1,15 +1,22 @@
-"""`distvae import`: the autoencoder under a diffusion model as a model of ours."""
+"""`distvae import` and `distvae export --diffusers`: the autoencoder under a diffusion model."""
 
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from distvae.errors import DistvaeError
 from distvae.files import new_folder, reporting_disk_errors
 from distvae.flags import Positional
+from distvae.reading import read_json
+from distvae.runs import Run
 from distvae.terminal import say
 from distvae.values import FolderName
+
+DIFFUSERS = "diffusers"
+"""Folder of a run that the library diffusers reads."""
+FACTS = Path("latents", "latents.json")
+"""What `distvae latents` measured of a run."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +61,26 @@ def import_model(config: ImportConfig) -> None:
     sides = " x ".join(map(str, model.latents.levels[0].shape))
     say(f"{output}: {model.domain.told}, latents of {sides}")
     say(f"next: distvae latents {shlex.quote(str(output))} --data PICTURES")
+
+
+def write_diffusers(run: Run, output: str | None) -> None:
+    """Write what the library diffusers reads, with the scale of latents that were written.
+
+    Raises:
+        DistvaeError: the model has no place in that layout, or the output holds something else.
+    """
+    from distvae.export.autoencoder_kl import is_layout, write_folder
+    from distvae.models import VAE
+
+    folder = Path(output) if output is not None else run.folder / DIFFUSERS
+    if folder.exists() and not is_layout(folder):
+        raise DistvaeError(
+            f"{folder} holds something else", "expected a new folder", "Choose another --output."
+        )
+    facts: Any = read_json(run.folder / FACTS) if (run.folder / FACTS).is_file() else {}
+    factor = facts.get("scaling_factor") if isinstance(facts, dict) else None
+    with reporting_disk_errors(f"the export cannot be written to {folder}", folder.parent):
+        write_folder(VAE.from_pretrained(run.model), folder, factor)
+    if factor is None:
+        say("scaling_factor is 1: `distvae latents` measures it, and an export after it has it")
+    say(f"written to {folder}: AutoencoderKL.from_pretrained reads it")

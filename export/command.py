@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "fp16", "int8"]
 WEB = "web"
-DIFFUSERS = "diffusers"
-"""Folder of what the library diffusers reads."""
 SCORE = "score.onnx"
 NOT_RECORDED = "not recorded"
 """Stands for the data of a model that no run says anything of."""
@@ -88,35 +86,14 @@ def export_run(config: ExportConfig) -> None:
     if config.run is None:
         make_console().print(f"newest run: {run.folder}")
     if config.diffusers:
-        _write_diffusers(run, config)
+        from distvae.export.adopt import write_diffusers
+
+        write_diffusers(run, config.output)
         return
     output = Path(config.output) if config.output is not None else run.folder / ONNX
     _may_replace(output)
     rows = _write(run, output, config)
     _tell(run, output, config.web, rows)
-
-
-def _write_diffusers(run: Run, config: ExportConfig) -> None:
-    """Write what the library diffusers reads, with the scale of latents that were written."""
-    from distvae.export.autoencoder_kl import is_layout, write_folder
-    from distvae.models import VAE
-    from distvae.tools.latent_maps import FACTS, scaling
-
-    output = Path(config.output) if config.output is not None else run.folder / DIFFUSERS
-    if output.exists() and not is_layout(output):
-        raise DistvaeError(
-            f"{output} holds something else", "expected a new folder", "Choose another --output."
-        )
-    facts = run.folder / "latents" / FACTS
-    factor = scaling(facts)[0] if facts.is_file() else None
-    with reporting_disk_errors(f"the export cannot be written to {output}", output.parent):
-        write_folder(VAE.from_pretrained(run.model), output, factor)
-    console = make_console()
-    if factor is None:
-        console.print(
-            "scaling_factor is 1: `distvae latents` measures it, and an export after it has it"
-        )
-    console.print(f"written to {output}: AutoencoderKL.from_pretrained reads it")
 
 
 def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:

@@ -25,7 +25,7 @@ from distvae.priors import Prior
 TOP = 2
 OTHER_SPACES: dict[str, dict[str, Any]] = {
     "ladder": {"network": "conv", "levels": 4, "width": 0.1},
-    "spatial": {"latent_channels": 2, "downscale": 4, "width": 0.25},
+    "spatial": {"latent_channels": 2, "downscale": 4, "width": 0.25, "attention": True},
 }
 """By the name of a space that is not one vector, settings of a model with it."""
 

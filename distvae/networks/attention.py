@@ -11,8 +11,9 @@ from distvae.networks.layers import ImageNorm
 
 def attended(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """What each place takes of all, by one head: maps ``[B, C, H, W]`` to the same shape."""
-    q, k, v = (each.flatten(2).transpose(1, 2) for each in (queries, keys, values))
-    found = F.scaled_dot_product_attention(q, k, v)
+    # the exporter to ONNX asks for an axis of heads
+    q, k, v = (each.flatten(2).transpose(1, 2).unsqueeze(1) for each in (queries, keys, values))
+    found = F.scaled_dot_product_attention(q, k, v).squeeze(1)
     return found.transpose(1, 2).unflatten(2, queries.shape[2:])  # type: ignore[no-untyped-call, no-any-return]
 
 
