@@ -100,8 +100,8 @@ KINDS = {
     "uint8": (TRAIN, TRAIN),
     "bool": (TRAIN > 99, 255 * (TRAIN > 99)),
     "binary": ((TRAIN > 99).astype(np.uint8), 255 * (TRAIN > 99)),
-    "sixteen bits": (TRAIN.astype(np.uint16) * 257, TRAIN),
-    "twelve bits": (TRAIN.astype(np.uint16) << 4, TRAIN),
+    "sixteen bits": (TRAIN.astype(np.uint16) * 257,) * 2,
+    "twelve bits": (TRAIN.astype(np.uint16) << 4,) * 2,
     "unit floats": (TRAIN.astype(np.float32) / 255, TRAIN),
     "float16": ((TRAIN > 99).astype(np.float16), 255 * (TRAIN > 99)),
     "symmetric floats": (TRAIN / 127.5 - 1, TRAIN),
@@ -112,7 +112,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("values", "expected"), KINDS.values(), ids=KINDS)
-def test_values_of_any_kind_become_bytes(
+def test_values_of_any_kind_become_levels(
     tmp_path: Path, values: NDArray[Any], expected: NDArray[Any]
 ) -> None:
     np.savez(tmp_path / "own.npz", train_images=values, test_images=values[:2])
@@ -124,7 +124,8 @@ def test_values_of_any_kind_become_bytes(
 def test_white_is_what_it_is_said_to_be(tmp_path: Path) -> None:
     values = np.full((4, 2, 2), 500, np.uint16)
     np.savez(tmp_path / "own.npz", images=values)
-    assert opened(tmp_path / "own.npz", white=1000).train.images[0, 0, 0, 0] == 127
+    assert opened(tmp_path / "own.npz", white=1000).train.images[0, 0, 0, 0] == 500
+    assert opened(tmp_path / "own.npz", white=1000, bits=8).train.images[0, 0, 0, 0] == 127
 
 
 @pytest.mark.parametrize(

@@ -488,6 +488,7 @@ def test_odd_pictures(tmp_path: Path, mode: str) -> None:
     found = data.train.images[0]
     expected = {
         "1": np.asarray(grey.convert("1")) * np.uint8(255),
+        "I;16": np.asarray(grey).astype(np.uint16) * 257,
         "RGB": np.asarray(picture(1)),
         "CMYK": np.asarray(picture(1).convert("CMYK").convert("RGB")),
         "turned": np.rot90(np.asarray(picture(1)), -1),
@@ -603,9 +604,12 @@ def test_deep_images_take_their_own_depth(tmp_path: Path, bits: int, ending: str
     for number, image in enumerate(values):
         Image.fromarray(image).save(root / f"{number:03}.{ending}")
     data = opened(root, split_test="train")
-    np.testing.assert_array_equal(data.train.images[:, 0], values >> (bits - 8))
-    assert told(data, f"{2**bits - 1} is white", "--white")
-    half = opened(root, split_test="train", white=2 ** (bits - 1) - 1)
+    np.testing.assert_array_equal(data.train.images[:, 0], values)
+    assert told(data, f"{2**bits - 1} is white", "--white", f"kept in {2**bits:,} levels")
+    fewer = opened(root, split_test="train", bits=8)
+    np.testing.assert_array_equal(fewer.train.images[:, 0], values >> (bits - 8))
+    assert told(fewer, f"{2**bits - 1} is white", "their lower bits are lost")
+    half = opened(root, split_test="train", white=2 ** (bits - 1) - 1, bits=8)
     expected = np.minimum(values >> (bits - 9), 255)
     np.testing.assert_array_equal(half.train.images[:, 0], expected)
 
