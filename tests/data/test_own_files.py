@@ -486,7 +486,7 @@ def test_odd_pictures(tmp_path: Path, mode: str) -> None:
             grey.convert(mode).save(path)
     data = opened(root)
     found = data.train.images[0]
-    expected = {
+    expected: Any = {
         "1": np.asarray(grey.convert("1")) * np.uint8(255),
         "I;16": np.asarray(grey).astype(np.uint16) * 257,
         "RGB": np.asarray(picture(1)),

@@ -136,7 +136,7 @@ def clear_palette() -> Image.Image:
         (solid("1", 1), [255]),
         (solid("L", 7), [7]),
         (solid("LA", (200, 0)), [0]),
-        (Image.fromarray(np.full((4, 4), 0x9234, np.uint16)), [0x92]),
+        (Image.fromarray(np.full((4, 4), 0x9234, np.uint16)), [0x9234]),
         (solid("RGBA", (10, 20, 30, 255)), [10, 20, 30]),
         (solid("RGBA", (10, 20, 30, 0)), [0, 0, 0]),
         (clear_palette(), [10, 20, 30]),
