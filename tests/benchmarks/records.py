@@ -102,7 +102,8 @@ def steps_of(name: str, part: Part, folder: Path, extra: str, left: float) -> in
     words += f" --overwrite --output {shlex.quote(str(probe))}"
     if command(words, left) != 0:
         raise SystemExit("the probe did not end well")
-    batch = json.loads((probe / "config.json").read_text(encoding="utf-8"))["batch_size"]
+    settings = json.loads((probe / "config.json").read_text(encoding="utf-8"))
+    batch = settings["settings"]["batch_size"]
     (*_, last) = [row for row in rows_of(probe) if row["split"] == "train"]
     return max(PROBE, int(last["images_per_second"] * 60 * part.minutes / batch))
 
