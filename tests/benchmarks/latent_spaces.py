@@ -92,7 +92,7 @@ def train(name: str, row: Row, folder: Path, seconds: float, flags: str) -> None
     run, steps = folder / name, int(seconds * speed(name, row, folder) / 128)
     at = shlex.quote(str(run))
     if not (run / "evaluation.json").exists():
-        words = f"train {row.words} {flags} --mixed-precision no --resume auto"
+        words = f"train {row.words} {flags} --mixed-precision no --resume auto --epochs 1000"
         words += f" --max-steps {steps} --warmup-epochs 0.2 --eval-every 1000"
         words += f" --sample-every 1000 --output {at}"
         if command(words, LONG) or command(f"evaluate {at} --metrics elbo,judge", LONG):
