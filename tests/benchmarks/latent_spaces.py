@@ -107,7 +107,8 @@ def line(name: str, row: Row, folder: Path) -> list[str]:
     if not (folder / f"{name}-speed.json").exists():
         return [*cells, *["not measured"] * 8]
     cells.append(f"{speed(name, row, folder):,.0f}")
-    if not (run / "onnx" / "decoder.onnx").exists():
+    needed = (run / "evaluation.json", run / "onnx" / "decoder.onnx")
+    if not all(path.exists() for path in needed):
         return [*cells, *["not done"] * 7]
     found: dict[str, Any] = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     found = found.get("metrics", found)
