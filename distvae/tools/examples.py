@@ -17,6 +17,7 @@ from distvae.attributes import is_label, main_label
 from distvae.errors import DistvaeError, nearest
 from distvae.labels import label_flag, label_indices
 from distvae.terminal import progress_bar, say
+from distvae.text import counted
 from distvae.tools.given import rows_of_text
 from distvae.tools.memory import divided
 from distvae.tools.pieces import stored_piece
@@ -28,7 +29,7 @@ __all__ = ["Examples", "Part", "open_examples"]
 
 SPLITS = ("train", "validation", "test")
 ALL = "all"
-LARGEST = "they are given the one under which their bound is largest"
+LARGEST = "the one under which the bound is largest is given"
 
 
 def open_examples(
@@ -181,7 +182,8 @@ def _told_of_labels(
         unknown = int(np.isnan(given[:, place]).sum())
         if not unknown:
             continue
-        lack = f"{unknown:,} of {len(given):,} {what} have no {each.name} that the model knows"
+        some = f"{unknown:,} of {counted(len(given), what)} {'has' if unknown == 1 else 'have'}"
+        lack = f"{some} no {each.name} that the model knows"
         if each.missing:
             yield f"{lack}: it is taken as not known"
         elif (place == main or (summed and each.labels)) and trained.onnx is None:

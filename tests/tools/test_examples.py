@@ -54,7 +54,7 @@ def test_pictures_of_any_size_become_those_of_the_model(trained: Trained, tmp_pa
     told = " ".join(found.notes)
     assert "images of 31 x 20 pixels are shrunk to the model's 8 x 8, their middle cut out" in told
     assert "colour ones become grey" in told
-    assert "1 of 3 images have no label that the model knows" in told
+    assert "1 of 3 images has no label that the model knows" in told
     given = found.given()
     assert given is not None
     by_name = [SHAPES.index(name) if name in SHAPES else np.nan for name in sorted(pictures)]
