@@ -42,7 +42,7 @@ class Part:
 
 LIKELIHOOD = ("elbo", "log_likelihood", "log_likelihood_standard_error", "log_likelihood_draws")
 BY_LABEL = (*LIKELIHOOD, "judge_accuracy", "diversity", "recall", "fid_judge")
-LARGE = "--levels 12 --network resnet --batch-size 256 --learning-rate 1e-3"
+LARGE = "--levels 12 --network resnet --batch-size 256 --learning-rate 1e-3 --skip-above 20"
 PARTS = {
     "ladder": Part(
         *(15, f"--config mnist-ladder {LARGE}", "--metrics elbo,likelihood --draws 1000"),
@@ -50,15 +50,27 @@ PARTS = {
     ),
     "ladder-labels": Part(
         15,
-        f"--config mnist-ladder --model cvae --prior label {LARGE}",
+        f"--config mnist-ladder --model cvae {LARGE}",
         "--metrics elbo,likelihood,judge --draws 1000",
         BY_LABEL,
     ),
     "ladder-cpu": Part(
-        *(30, "--config mnist-ladder", "--metrics elbo,likelihood --draws 500"), LIKELIHOOD
+        30,
+        "--config mnist-ladder --compile on",
+        "--metrics elbo,likelihood --draws 100",
+        LIKELIHOOD,
+    ),
+    "ladder-labels-cpu": Part(
+        30,
+        "--config mnist-ladder --model cvae --compile on",
+        "--metrics elbo,likelihood,judge --draws 100",
+        BY_LABEL,
     ),
     "flow-cpu": Part(
-        *(30, "--config mnist-vae-conv-flow", "--metrics elbo,likelihood --draws 500"), LIKELIHOOD
+        30,
+        "--config mnist-vae-conv-flow --compile on",
+        "--metrics elbo,likelihood --draws 500",
+        LIKELIHOOD,
     ),
 }
 RECONSTRUCTION = ("psnr", "ssim", "rate_bits_per_pixel", "bits_per_dim")
