@@ -89,7 +89,8 @@ def test_an_exported_file_is_drawn_from(tmp_path: Path) -> None:
 def test_a_store_is_opened(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     np.savez(tmp_path / "rows.npz", data=random.normal(size=(60, 3)))
-    config = DataConfig(data=str(tmp_path / "rows.npz"), domain="vectors")
+    cache = str(tmp_path / "cache")
+    config = DataConfig(data=str(tmp_path / "rows.npz"), domain="vectors", cache_dir=cache)
     data = open_data(config)
     [meta] = cache_folder(config).glob(f"rows-*/{META}")
     record = json.loads(meta.read_text())
