@@ -68,6 +68,7 @@ TABLE = [
     Row("mlp", "vae", "mixture", "continuous_bernoulli", (1, 8, 8)),
     Row("mlp", "cvae", "mixture", "categorical", (3, 4, 5), "concat", posterior="flow"),
     Row("mlp", "vae", "vamp", "bernoulli", (1, 4, 5)),
+    Row("mlp", "vae", "normal", "laplace", (3, 4, 5)),
     Row("conv", "cvae", "vamp", "discretized_logistic_mixture", (3, 9, 13)),
     Row("conv", "vae", "flow", "gaussian", (1, 8, 8), norm="layer"),
     Row("resnet", "cvae", "flow", "continuous_bernoulli", (3, 8, 8), posterior="flow"),

@@ -23,8 +23,8 @@ def bounded(kind: Any) -> tuple[Any, Within] | None:
 
 BOUNDED = {name: found for name, kind in ranges().items() if (found := bounded(kind))}
 NUMBERS = {name: bound for name, (plain, bound) in BOUNDED.items() if plain in (int, float)}
-WIDTHS = ("hidden", "discriminator")
-DECAYS = ("discriminator_betas",)
+WIDTHS = ("hidden", "discriminator", "block_channels")
+DECAYS = ("discriminator_betas", "critic_betas")
 LEVELS = ("fsq_levels",)
 
 
@@ -99,7 +99,7 @@ def test_a_refusal_says_what_was_expected(settings: dict[str, Any], message: str
 @pytest.mark.parametrize("value", [(2**21,), (8,) * 2000, (), (64, 0)])
 def test_widths_are_bounded(name: str, value: tuple[int, ...]) -> None:
     message = told({name: value})
-    assert f"--{name} is " in message
+    assert f"--{name.replace('_', '-')} is " in message
     assert "of them" in message
     assert len(message) < 400
 

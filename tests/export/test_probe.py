@@ -80,7 +80,7 @@ def test_integers_without_a_probe_are_compared_with_their_own_graph(tmp_path: Pa
     images = tiny.images(inputs["noise"], inputs["label"])
     probe.check_outputs(path, manifest, {"image": images}, None)
     wrong = {"image": (images // 2).astype(np.uint8)}
-    with pytest.raises(DistvaeError, match=r"differs by .* grey levels, at most"):
+    with pytest.raises(DistvaeError, match=r"differs by .* grey levels of 256, at most"):
         probe.check_outputs(path, manifest, wrong, None)
     probe.check_outputs(path, Tiny().manifest("decoder"), wrong, None)  # floats have no such past
 
@@ -98,7 +98,7 @@ def test_the_limit_in_a_file_is_the_one_that_holds(tmp_path: Path) -> None:
     assert base64.b64decode(earlier["image"]) == values["image"].tobytes()
     probe.check_outputs(path, manifest, off, wide)
     probe.check_outputs(path, manifest, off, json.dumps(earlier))
-    with pytest.raises(DistvaeError, match=r"differs by 4 grey levels, at most 3\.9"):
+    with pytest.raises(DistvaeError, match=r"differs by 4 grey levels of 256, at most 3\.9"):
         probe.check_outputs(path, manifest, off, narrow)
 
 
