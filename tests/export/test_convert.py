@@ -98,9 +98,7 @@ def test_a_decoder_draws_what_the_model_draws(row: Row, tmp_path: Path) -> None:
 
 
 def test_every_part_has_a_row_that_is_exported() -> None:
-    of_any_size = {
-        *with_trait("network", "any_size")
-    }  # see test_spatial.py
+    of_any_size = {*with_trait("network", "any_size")}
     assert {row.network for row in TABLE} == NETWORKS.keys() - of_any_size
     assert {row.prior for row in TABLE} == PRIORS.keys() - {"codes"}  # see test_codes.py
     assert {row.likelihood for row in TABLE} == LIKELIHOODS.keys()
