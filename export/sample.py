@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+ENDINGS = {"images": "png", "volumes": "npy", "rows": "csv"}
+
 
 def check(right: object, message: object) -> None:
     """Where something is not right, say so in one line and end with exit code 2."""
@@ -78,8 +80,9 @@ def standard_normal(seed: int, count: int, dim: int) -> Any:
 
 
 def what_of(manifest: Any) -> str:
-    """What examples are: images, or rows of a table."""
-    return "images" if manifest["domain"]["name"] == "images" else "rows"
+    """What examples are: images, volumes, or rows of a table."""
+    name = manifest["domain"]["name"]
+    return name if name in ENDINGS else "rows"
 
 
 def labels_of(text: str, names: list[str]) -> Any:
@@ -155,7 +158,7 @@ def sheet_of(images: Any, count: int) -> Any:
 
 
 def write(examples: Any, words: Any, manifest: Any, count: int, output: str) -> None:
-    """Images as a PNG sheet, rows as a csv with the name of the label, or attributes, last."""
+    """A PNG sheet, numbers of volumes, or a csv with the label's name, or attributes, last."""
     if what_of(manifest) == "images":
         from PIL import Image
 
@@ -163,7 +166,12 @@ def write(examples: Any, words: Any, manifest: Any, count: int, output: str) -> 
         examples = np.rint(examples * (255 / white)).astype(np.uint8)
         Image.fromarray(sheet_of(examples, count)).save(output)
         return
-    check(output.endswith(".csv"), f"--output {output}: rows are written to a .csv")
+    kind, domain = what_of(manifest), manifest["domain"]
+    check(output.endswith(f".{ENDINGS[kind]}"), f"{kind} are not written to {output}")
+    if kind == "volumes":
+        values = domain["lowest"] + domain["step"] * examples[:, 0].astype(float)
+        np.save(output, values.astype(domain["kind"]))
+        return
     columns, names = manifest["domain"]["columns"], manifest["label_names"]
     label = [] if not names else [next(it for it in ("label", "class", "") if it not in columns)]
     label = [it["name"] for it in manifest.get("attributes", [])] or label
@@ -187,7 +195,7 @@ def read_flags() -> argparse.Namespace:
     add("--count", type=int, default=10, help="images for each label (default: 10)")
     add("--seed", type=int, default=0, help="the same seed gives the same images (default: 0)")
     add("--temperature", type=float, default=1.0, help="below 1: more typical, less diverse")
-    add("--output", help="PNG sheet of images, or .csv of rows (default: samples.png or .csv)")
+    add("--output", help=".png sheet of images, .npy of volumes, .csv of rows (default: samples)")
     add("--model", default=str(model), help="ONNX file (default: decoder.onnx beside this script)")
     return parser.parse_args()
 
@@ -226,7 +234,7 @@ def main() -> None:
         inputs[name] = whole.astype(np.int64) if it["labels"] else column.astype(np.float32)
     parts = [{name: it[i : i + 256] for name, it in inputs.items()} for i in range(0, total, 256)]
     drawn = np.concatenate([session.run(None, part)[0] for part in parts])
-    output = given.output or ("samples.png" if what_of(manifest) == "images" else "samples.csv")
+    output = given.output or f"samples.{ENDINGS[what_of(manifest)]}"
     words = words_of(values[:, : len(attributes)], attributes)
     write(drawn, words, manifest, given.count, output)
     print(f"{total} {what_of(manifest)} in {output}")

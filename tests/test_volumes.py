@@ -1,6 +1,9 @@
 """Volumes: files, levels, patches, convolutions along three sides, a run and what it draws."""
 
 import dataclasses
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,11 @@ from distvae.data.store import ImageData, open_data
 from distvae.domains.volume_files import Grid, write_volume
 from distvae.domains.volumes import Volumes
 from distvae.errors import DistvaeError
+from distvae.export.convert import Origin, decoder_graph, write_graph
+from distvae.models import VAE
 from distvae.networks.pyramid import fold, unfold
 from distvae.tools.whole_volumes import blended
+from tests.conftest import CHECKOUT
 
 SPACING = (2.0, 1.0, 1.5)
 
@@ -128,3 +134,11 @@ def test_a_run_on_volumes_draws_volumes(tmp_path: Path, capsys: pytest.CaptureFi
     assert "does not fit volumes" in capsys.readouterr().err
     assert main(["sample", str(run), "--count", "2", "--output", str(one)]) == 2
     assert "holds one volume" in capsys.readouterr().err
+
+    graph = decoder_graph(VAE.from_pretrained(run), Origin({"beta": 1.0}, {"source": "scans"}))
+    write_graph(graph, tmp_path / "decoder.onnx")
+    script = shutil.copy(CHECKOUT / "export" / "sample.py", tmp_path)
+    subprocess.run([sys.executable, script, "--count", "2"], cwd=tmp_path, check=True)
+    drawn = np.load(tmp_path / "samples.npy")
+    assert drawn.dtype == both.dtype
+    assert abs(drawn.astype(int) - both).max() <= 1
