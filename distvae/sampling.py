@@ -24,6 +24,7 @@ from distvae.ranges import check_seed
 from distvae.runs import ONNX, RUNS, SAMPLES, find_run, is_run
 from distvae.terminal import say
 from distvae.text import file_name
+from distvae.told_settings import recorded_settings, warn_of_prior
 from distvae.values import Aliases, LabelNames, PathName, RunName
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ def _from_onnx(config: SampleConfig, path: Path) -> tuple[Domain, Drawing]:
     if sampler.spared:
         say(f"{path} is large: not compared with its checksum; --verify on does")
     domain = sampler.manifest.domain
+    warn_of_prior(sampler.manifest.settings)
     if sampler.attributes:
         return domain, _of_attributes(
             config,
@@ -234,6 +236,7 @@ def _from_weights(config: SampleConfig, path: Path) -> tuple[Domain, Drawing]:
     prepare(None)
     model = VAE.from_pretrained(path.parent)
     domain = model.domain
+    warn_of_prior(recorded_settings(path.parent))
 
     def stored(total: int, parts: "Iterator[Tensor]") -> Iterator[Examples]:
         if total >= MANY:

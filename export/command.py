@@ -20,6 +20,7 @@ from distvae.flags import Positional
 from distvae.labels import label_flag
 from distvae.runs import ONNX, Run, find_run, without_folders
 from distvae.terminal import make_console, progress_bar, warn
+from distvae.told_settings import warn_of_prior
 from distvae.values import DataName, FileName, FolderName, RunName, Within
 
 if TYPE_CHECKING:
@@ -126,6 +127,10 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
         rows += _scorer(run, model, origin, config, folder)
         if config.precision != "fp32" and model.conditional:
             rows = _judged(run, config.data, folder, rows)
+        from distvae.export.any_size import has_any_size, write_any_size
+
+        if has_any_size(model):
+            write_any_size(model, folder)
         write_bundle(folder, rows, run.folder, config.web)
         if config.web:
             from distvae.export.web import write_page
@@ -168,6 +173,7 @@ def _tell(run: Run, output: Path, page: bool, rows: list["Row"]) -> None:
         warn(remark)
     decoder = output / "decoder.onnx"
     manifest = read_manifest(decoder)
+    warn_of_prior(manifest.settings)
     names = manifest.label_names
     label = f" {label_flag(names[-1])}" if names else ""
     label = f" {example_flag(manifest.attributes)}" if manifest.attributes else label

@@ -21,8 +21,9 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from distvae.export.convert import clean, described, manifest_of
+from distvae.export.convert import described, manifest_of
 from distvae.export.manifest import DECODER
+from distvae.export.tracing import clean
 
 Feed = Mapping[str, NDArray[Any]]
 """Inputs of one run, by name."""

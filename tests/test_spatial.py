@@ -19,6 +19,7 @@ from distvae.errors import DistvaeError
 from distvae.latents.spatial import Spatial
 from distvae.models import VAE, build_model
 from distvae.networks.layers import ImageNorm
+from distvae.told_settings import prior_remark
 from distvae.training.run import run_training
 from tests.training.conftest import Settings, lines, settings, trained
 
@@ -206,3 +207,10 @@ def test_a_run_with_places_goes_on_byte_for_byte(settings: Settings, here: Path)
     assert expected.keys() == found.keys()
     for one, other in itertools.zip_longest(expected.values(), found.values()):
         assert torch.equal(one, other)
+
+
+def test_samples_of_a_tiny_kl_weight_are_told_to_be_noise() -> None:
+    settings = {"latent_space": "spatial", "beta": 1e-6}
+    assert "KL weight of this model is 1e-06" in prior_remark(settings)
+    for changes in ({"beta": 1.0}, {"beta": None}, {"latent_space": "gaussian"}):
+        assert prior_remark({**settings, **changes}) == ""

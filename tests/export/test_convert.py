@@ -18,9 +18,7 @@ from onnx.reference import ReferenceEvaluator
 from distvae.conditions import Context
 from distvae.declarations import with_trait
 from distvae.export.convert import (
-    IR_VERSION,
     MEAN,
-    OPSET,
     Origin,
     decoder_graph,
     encoder_graph,
@@ -29,6 +27,7 @@ from distvae.export.convert import (
 from distvae.export.manifest import KEY, parse_manifest
 from distvae.export.parity import TOLERANCE
 from distvae.export.sampler import Sampler
+from distvae.export.tracing import IR_VERSION, OPSET
 from distvae.export.turns import NOISES, rounds
 from distvae.export.verify import verify
 from distvae.latents import LATENTS as SPACES
