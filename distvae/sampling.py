@@ -20,11 +20,11 @@ from distvae.fields import Field
 from distvae.files import reporting_disk_errors
 from distvae.flags import Positional
 from distvae.labels import numbers_of, parse_labels
+from distvae.prior_remark import recorded_settings, warn_of_prior
 from distvae.ranges import check_seed
 from distvae.runs import ONNX, RUNS, SAMPLES, find_run, is_run
 from distvae.terminal import say
 from distvae.text import file_name
-from distvae.told_settings import recorded_settings, warn_of_prior
 from distvae.values import Aliases, LabelNames, PathName, RunName
 
 if TYPE_CHECKING:

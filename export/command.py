@@ -18,9 +18,9 @@ from distvae.export.refused import (
 from distvae.files import new_folder, reporting_disk_errors
 from distvae.flags import Positional
 from distvae.labels import label_flag
+from distvae.prior_remark import warn_of_prior
 from distvae.runs import ONNX, Run, find_run, without_folders
 from distvae.terminal import make_console, progress_bar, warn
-from distvae.told_settings import warn_of_prior
 from distvae.values import DataName, FileName, FolderName, RunName, Within
 
 if TYPE_CHECKING:

@@ -167,7 +167,8 @@ def write(examples: Any, words: Any, manifest: Any, count: int, output: str) -> 
         Image.fromarray(sheet_of(examples, count)).save(output)
         return
     kind, domain = what_of(manifest), manifest["domain"]
-    check(output.endswith(f".{ENDINGS[kind]}"), f"{kind} are not written to {output}")
+    ending = f".{ENDINGS[kind]}"
+    check(output.endswith(ending), f"--output {output}: {kind} are written to a {ending}")
     if kind == "volumes":
         values = domain["lowest"] + domain["step"] * examples[:, 0].astype(float)
         np.save(output, values.astype(domain["kind"]))

@@ -64,7 +64,7 @@ FLOORS = [
     ["runs"],
     ["curves", "front_matter"],
     ["card", "hub"],
-    ["run_facts", "told_settings"],
+    ["run_facts", "told_settings", "prior_remark"],
     ["data"],
     ["distributions", "spreading"],
     ["networks", "checks", "inference"],

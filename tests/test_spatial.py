@@ -19,7 +19,7 @@ from distvae.errors import DistvaeError
 from distvae.latents.spatial import Spatial
 from distvae.models import VAE, build_model
 from distvae.networks.layers import ImageNorm
-from distvae.told_settings import prior_remark
+from distvae.prior_remark import prior_remark
 from distvae.training.run import run_training
 from tests.training.conftest import Settings, lines, settings, trained
 
