@@ -79,7 +79,13 @@ class Piece:
 
 
 def stored_piece(name: str, split: Split, raw: RawSplit | None = None) -> Piece:
-    """Examples that lie in memory maps; ``raw`` names them where it is known."""
+    """Examples that lie in memory maps.
+
+    ``raw`` names them where it is known; crops, of which there are several of a picture, are called
+    by their numbers.
+    """
+    if raw is not None and len(raw.rows) != len(split):
+        raw = None
 
     def read(rows: NDArray[np.int64]) -> Read:
         return Read(split.stored[rows], rows)
