@@ -171,6 +171,7 @@ LIGHT += [
     "drawings",
     "domains",
     "domains.tables",
+    "domains.levelled",
     "sampling",
     "fitting",
     "inspection",

@@ -4,7 +4,7 @@ Legend: B batch, N images, C channels, H height, W width.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.domains.base import EACH, Domain, View, is_traced, refuse_other_types, sum_of
+from distvae.domains.base import EACH, View, refuse_other_types
+from distvae.domains.levelled import ROUNDING, Levelled
 from distvae.domains.levels import (
     LEVELS,
     MOST_LEVELS,
     bytes_of,
-    in_unit_range,
-    kind_of_levels,
-    noise_of_levels,
-    to_levels,
 )
 from distvae.domains.picture_files import write_pictures, write_sheet
 from distvae.drawings import Drawing, write_array, write_arrays
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 
 IMAGES = "images"
 """What is stored of an image."""
-ROUNDING = 1e-4
-"""By which a pixel may lie outside [0, 1]: whoever resizes an image rounds."""
 LOOKED_AT, CHUNK = 10_000, 512
 """Images whose values are summed up at most, and at once."""
 Side = Annotated[int, Within(1, 2**16)]
@@ -56,7 +51,7 @@ class ImagesPart(DomainPart):
 
 
 @dataclass(frozen=True)
-class Images(Domain):
+class Images(Levelled):
     """Images of one size, and what a model sees of them: float32 in [0, 1]."""
 
     shape: tuple[Annotated[int, Within(1, 1024)], Side, Side]
@@ -89,11 +84,6 @@ class Images(Domain):
     def white(self) -> int:
         """The last level."""
         return self.levels - 1
-
-    @property
-    def dtype(self) -> str:  # type: ignore[override]
-        """Of 8 bits where levels fit into them, else of 16."""
-        return kind_of_levels(self.levels)
 
     @property
     def told(self) -> str:
@@ -137,19 +127,6 @@ class Images(Domain):
         """The mean of the input ``[B, C, H, W]``: where it is drawn, the level itself."""
         return self.to_values(stored) if self.uniforms_shape else self.to_input(stored, None)
 
-    def to_values(self, stored: "Tensor") -> "Tensor":
-        """Levels as float32 in [0, 1], in the same shape."""
-        return in_unit_range(stored, self.levels)
-
-    def mean_values(self, parts: "Iterable[Tensor]", count: int) -> "Tensor":
-        """The mean image ``[C, H, W]`` in [0, 1]; levels are summed up exactly."""
-        mean = sum_of(part.double().sum(0) for part in parts).div(count)
-        return self.to_values(mean).float()
-
-    def to_stored(self, values: "Tensor") -> "Tensor":
-        """Values in [0, 1] as levels, rounded, in the same shape."""
-        return to_levels(values, self.levels)
-
     def checked_input(self, inputs: "Tensor") -> "Tensor":
         """Images ``[B, C, H, W]``, floating point in [0, 1], as they are."""
         way = f"Divide grey levels by {self.white}: images / {self.white}"
@@ -161,35 +138,16 @@ class Images(Domain):
                 f"expected [B, {', '.join(map(str, self.shape))}] for this model",
                 "Give one image as a batch of one: images.unsqueeze(0)" if missing else "",
             )
-        if is_traced() or not inputs.numel():
-            return inputs
-        low, high = (float(end) for end in inputs.detach().aminmax())
-        if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):  # nor is NaN
-            raise DistvaeError(
-                f"images are between {low:.5g} and {high:.5g}",
-                "expected values between 0 and 1, none of them NaN",
-                _way_into_range(low, high),
-            )
+        self.refuse_out_of_range(inputs)
         return inputs
 
-    def cut(self, values: "Tensor") -> "Tensor":
-        """Values cut to [0, 1]."""
-        return values.clamp(0.0, 1.0)
-
-    @property
-    def scale(self) -> NDArray[np.float64]:
-        """One level."""
-        return np.ones(self.shape)
-
-    def slack(
-        self, values: NDArray[np.float32], stored: NDArray[Any], tolerance: float
-    ) -> NDArray[np.float64]:
-        """One level: a value may lie next to the border between two."""
-        return np.ones(stored.shape)
-
-    def made_up(self, seed: int, count: int) -> NDArray[Any]:
-        """Even noise."""
-        return noise_of_levels(seed, (count, *self.shape), self.levels)
+    def way_into_range(self, low: float, high: float) -> str:
+        """For images of levels, and of values from -1."""
+        if low >= 0.0 and high > 1.5:
+            return f"Divide by the largest: images / {255 if high <= 255 else 65535}"
+        if low >= -1.0 - ROUNDING and high <= 1.0 + ROUNDING:
+            return "From [-1, 1] take (images + 1) / 2"
+        return ""
 
     def place(self, index: Sequence[int]) -> str:
         """``pixel (c, y, x)``."""
@@ -251,11 +209,3 @@ class Images(Domain):
 def images_field(shape: tuple[int, int, int], levels: int = LEVELS) -> Field:
     """What is stored of images ``(C, H, W)``."""
     return Images(shape, levels=levels).field
-
-
-def _way_into_range(low: float, high: float) -> str:
-    if low >= 0.0 and high > 1.5:
-        return f"Divide by the largest: images / {255 if high <= 255 else 65535}"
-    if low >= -1.0 - ROUNDING and high <= 1.0 + ROUNDING:
-        return "From [-1, 1] take (images + 1) / 2"
-    return ""

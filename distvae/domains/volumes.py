@@ -4,7 +4,7 @@ Legend: B batch, N volumes, C channels, D depth, H height, W width.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.domains.base import EACH, Domain, View, is_traced, refuse_other_types, sum_of
+from distvae.domains.base import EACH, View, refuse_other_types
+from distvae.domains.levelled import Levelled
 from distvae.domains.levels import (
     LEVELS,
     MOST_LEVELS,
     bytes_of,
-    in_unit_range,
-    kind_of_levels,
-    noise_of_levels,
-    to_levels,
 )
 from distvae.domains.volume_files import Grid, write_volumes
 from distvae.drawings import Drawing, write_arrays
@@ -32,8 +29,6 @@ from distvae.values import Within
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROUNDING = 1e-4
-"""By which a number may lie outside [0, 1]."""
 Side = Annotated[int, Within(1, 2**12)]
 Real = Annotated[float, Within(-1e300, 1e300)]
 Positive = Annotated[float, Within(0.0, 1e300, open=True)]
@@ -63,7 +58,7 @@ class VolumesPart(DomainPart):
 
 
 @dataclass(frozen=True)
-class Volumes(Domain):
+class Volumes(Levelled):
     """Patches of volumes, of which a model sees float32 in [0, 1]."""
 
     shape: tuple[Annotated[int, Within(1, 1)], Side, Side, Side]
@@ -113,11 +108,6 @@ class Volumes(Domain):
         return Grid(self.lowest, self.step, self.kind, self.spacing)
 
     @property
-    def dtype(self) -> str:  # type: ignore[override]
-        """Of 8 bits where levels fit into them, else of 16."""
-        return kind_of_levels(self.levels)
-
-    @property
     def told(self) -> str:
         """``volumes 1xDxHxW``, and their levels where these are not 256."""
         levels = "" if self.levels == LEVELS else f" of {self.levels:,} levels"
@@ -143,19 +133,6 @@ class Volumes(Domain):
         """Levels ``[B, 1, D, H, W]`` as float32 in [0, 1]."""
         return self.to_values(stored)
 
-    def to_values(self, stored: "Tensor") -> "Tensor":
-        """The same."""
-        return in_unit_range(stored, self.levels)
-
-    def to_stored(self, values: "Tensor") -> "Tensor":
-        """Values in [0, 1] as levels, rounded."""
-        return to_levels(values, self.levels)
-
-    def mean_values(self, parts: "Iterable[Tensor]", count: int) -> "Tensor":
-        """The mean volume ``[1, D, H, W]`` in [0, 1]; levels are summed up exactly."""
-        mean = sum_of(part.double().sum(0) for part in parts).div(count)
-        return self.to_values(mean).float()
-
     def checked_input(self, inputs: "Tensor") -> "Tensor":
         """Volumes ``[B, 1, D, H, W]``, floating point in [0, 1], as they are."""
         refuse_other_types(inputs, "volumes", f"Divide levels by {self.levels - 1}")
@@ -164,34 +141,8 @@ class Volumes(Domain):
                 f"volumes have shape {list(inputs.shape)}",
                 f"expected [B, {', '.join(map(str, self.shape))}] for this model",
             )
-        if is_traced() or not inputs.numel():
-            return inputs
-        low, high = (float(end) for end in inputs.detach().aminmax())
-        if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):  # nor is NaN
-            raise DistvaeError(
-                f"volumes are between {low:.5g} and {high:.5g}",
-                "expected values between 0 and 1, none of them NaN",
-            )
+        self.refuse_out_of_range(inputs)
         return inputs
-
-    def cut(self, values: "Tensor") -> "Tensor":
-        """Values cut to [0, 1]."""
-        return values.clamp(0.0, 1.0)
-
-    @property
-    def scale(self) -> NDArray[np.float64]:
-        """One level."""
-        return np.ones(self.shape)
-
-    def slack(
-        self, values: NDArray[np.float32], stored: NDArray[Any], tolerance: float
-    ) -> NDArray[np.float64]:
-        """One level: a value may lie next to the border between two."""
-        return np.ones(stored.shape)
-
-    def made_up(self, seed: int, count: int) -> NDArray[Any]:
-        """Even noise."""
-        return noise_of_levels(seed, (count, *self.shape), self.levels)
 
     def place(self, index: Sequence[int]) -> str:
         """``voxel (c, z, y, x)``."""

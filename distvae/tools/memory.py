@@ -21,7 +21,7 @@ from distvae.data.sources.given_values import Pictures, images_of, is_array, num
 from distvae.data.sources.handed_over import is_frame, is_pair, recognized
 from distvae.data.sources.raw import Notes, RawData, RawSplit
 from distvae.domains import Domain, Images
-from distvae.domains.images import ROUNDING
+from distvae.domains.levelled import ROUNDING
 from distvae.errors import DistvaeError, UndividedError
 from distvae.labels import Labels, is_one
 from distvae.terminal import progress_bar
