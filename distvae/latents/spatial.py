@@ -7,7 +7,7 @@ and W width of the latents.
 from dataclasses import dataclass
 from typing import Annotated
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
@@ -15,7 +15,8 @@ from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, l
 from distvae.gradients import held
 from distvae.latents.base import Draw, Features, Latents, LatentSpace, Level
 from distvae.networks.downscaling import USUAL_CHANNELS
-from distvae.parts import SIDES, Need, Part, Trait
+from distvae.networks.layers import convolution_along
+from distvae.parts import GRID, Need, Part, Trait
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
 from distvae.values import Within
@@ -28,7 +29,7 @@ class SpatialPart(Part):
     name = "spatial"
     builds = "Spatial"
     needs = (
-        SIDES,
+        GRID,
         Need("network", Trait("any_size"), "its latents lie where the network's maps do"),
         Need("prior", (None, "normal"), "its prior is N(0, I) at every place"),
         Need("posterior", ("gaussian",), "its latents are Gaussian at every place"),
@@ -65,7 +66,7 @@ class Spatial(LatentSpace):
         channels, *sides = shapes[-1]
         maps = config.of(SpatialPart).latent_channels or USUAL_CHANNELS
         self.levels = (Level("z", (maps, *sides)),)
-        self.to_posterior = nn.Conv2d(channels, 2 * maps, 1)
+        self.to_posterior = convolution_along(sides)(channels, 2 * maps, 1)
 
     @property
     def noise_dim(self) -> int:
@@ -102,10 +103,11 @@ class Spatial(LatentSpace):
         rows = z if draws is None else z.flatten(0, 1)
         log_p = log_q = None
         with full_precision(z.device.type):
-            rate = posterior.kl_to_standard_normal().sum((2, 3))
+            rate = posterior.kl_to_standard_normal().flatten(2).sum(2)
             if densities:
-                log_p = _summed(log_normal(z, 0.0, 0.0))
-                log_q = _summed(log_normal(z, *each))
+                log_p, log_q = (
+                    log_normal(z, *of).flatten(-len(shape)).sum(-1) for of in ((0.0, 0.0), each)
+                )
         return (Draw("z", z, rows, rate, posterior, log_p, log_q),)
 
     def draw(self, noise: Tensor, context: Context | None) -> Latents:
@@ -115,8 +117,3 @@ class Spatial(LatentSpace):
     def whiten(self, latents: Latents, context: Context | None) -> Tensor:
         """The latents themselves ``[R, Z * H * W]``."""
         return latents[0].flatten(1)
-
-
-def _summed(density: Tensor) -> Tensor:
-    """Over channels and places: ``[..., Z, H, W]`` to ``[...]``."""
-    return density.flatten(-3).sum(-1)

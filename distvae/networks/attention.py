@@ -6,7 +6,8 @@ Legend: B batch, C channels, H height, W width.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distvae.networks.layers import ImageNorm
+from distvae.networks.layers import ImageNorm, convolution_along
+from distvae.networks.pyramid import Level
 
 
 def attended(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -20,11 +21,12 @@ def attended(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 class PlaceAttention(nn.Module):
     """``h + out(attention(norm(h)))`` of one head; the last convolution begins at zero."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, level: Level) -> None:
         super().__init__()
+        channels, conv = level.channels, convolution_along(level.sides)
         self.norm = ImageNorm()
-        self.to_three = nn.Conv2d(channels, 3 * channels, 1)
-        self.out = nn.Conv2d(channels, channels, 1)
+        self.to_three = conv(channels, 3 * channels, 1)
+        self.out = conv(channels, channels, 1)
         nn.init.zeros_(self.out.weight)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -15,18 +15,15 @@ from distvae.config import ModelConfig
 from distvae.networks.base import Decoder, Encoder
 from distvae.networks.layers import (
     ACTIVATIONS,
+    Convolution,
     ImageNorm,
     Modulation,
     concatenated_or_modulated,
+    convolution_along,
 )
 from distvae.networks.pyramid import fold, pyramid, sides_of, unfold, upwards
 from distvae.networks.stems import build_stem
 from distvae.parts import GRID, Part
-
-Convolution = nn.Conv2d | nn.Conv3d
-CONVOLUTIONS: dict[int, type[Convolution]] = {2: nn.Conv2d, 3: nn.Conv3d}
-"""By how many sides an example has."""
-AXES = (2, 3)
 
 
 class ConvLayer(nn.Module):
@@ -61,8 +58,8 @@ class ConvEncoder(Encoder):
     def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
         super().__init__()
         _, modulated = concatenated_or_modulated(config, given)
-        channels, *sides = sides_of(shape, AXES)
-        levels, conv = pyramid(config, *sides), CONVOLUTIONS[len(sides)]
+        channels, *sides = sides_of(shape)
+        levels, conv = pyramid(config, *sides), convolution_along(sides)
         self.shapes = tuple(level.shape for level in levels)
         stem = conv(2 ** len(sides) * channels, levels[0].channels, 3, padding=1)
         halvings = [
@@ -95,8 +92,8 @@ class ConvDecoder(Decoder):
     ) -> None:
         super().__init__()
         _, modulated = concatenated_or_modulated(config, given)
-        channels, *sides = sides_of(shape, AXES)
-        self.sides, cell, conv = tuple(sides), 2 ** len(sides), CONVOLUTIONS[len(sides)]
+        channels, *sides = sides_of(shape)
+        self.sides, cell, conv = tuple(sides), 2 ** len(sides), convolution_along(sides)
         levels = upwards(pyramid(config, *sides), latents)
         self.levels = levels[::-1]
         activation = ACTIVATIONS[config.activation]()

@@ -4,6 +4,7 @@ Legend: B batch, C channels, H height, W width.
 """
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor, is_grad_enabled, nn
 from torch.utils.checkpoint import checkpoint
@@ -19,44 +20,43 @@ USUAL_CHANNELS = 4
 """Of the latents at every place."""
 
 
-def downscaled(config: ModelConfig, height: int, width: int, factor: int | None) -> list[Level]:
+def downscaled(config: ModelConfig, sides: Sequence[int], factor: int | None) -> list[Level]:
     """Levels from the folded image down to one ``factor`` times smaller than the image.
 
     Args:
         config: of the model.
-        height: of the images.
-        width: of the images.
+        sides: of the images or volumes.
         factor: a power of two; None: 8.
 
     Raises:
         DistvaeError: the sides of the images are not multiples of it.
     """
     factor = factor or USUAL_FACTOR
-    refuse_odd_sides(height, width, factor)
+    refuse_odd_sides(sides, factor)
     halvings = int(math.log2(factor))
     return [
         Level(
             scaled(min(BASE_CHANNELS * 2**number, MOST_CHANNELS), config.width),
-            (height >> (number + 1), width >> (number + 1)),
+            tuple(side >> (number + 1) for side in sides),
         )
         for number in range(halvings)
     ]
 
 
-def refuse_odd_sides(height: int, width: int, factor: int) -> None:
-    """Refuse sides of images that are not multiples of the factor.
+def refuse_odd_sides(sides: Sequence[int], factor: int) -> None:
+    """Refuse sides of images or volumes that are not multiples of the factor.
 
     Raises:
         DistvaeError: it names sides that fit.
     """
-    if height % factor or width % factor:
-        least = min(height, width)
+    if any(side % factor for side in sides):
+        least, flag = min(sides), "--image-size" if len(sides) == 2 else "--patch"
         below, above = least // factor * factor, -(-least // factor) * factor
         sizes = " or ".join(str(side) for side in dict.fromkeys((below, above)) if side)
         raise DistvaeError(
-            f"images of {height} x {width} do not fit --downscale {factor}",
+            f"sides of {' x '.join(map(str, sides))} do not fit --downscale {factor}",
             f"expected sides that are multiples of {factor}",
-            f"Take --image-size {sizes}, or another --downscale.",
+            f"Take {flag} {sizes}, or another --downscale.",
         )
 
 

@@ -1,4 +1,4 @@
-"""A residual network of convolutions alone, for images of any size.
+"""A residual network of convolutions alone, for images and volumes of any size.
 
 No norm and no parameter goes over space: what a place becomes depends on the places within the
 receptive field, and on nothing else, so that a large image may be taken in tiles.
@@ -18,11 +18,16 @@ from distvae.config import ModelConfig
 from distvae.networks.attention import PlaceAttention
 from distvae.networks.base import Decoder, Encoder
 from distvae.networks.downscaling import again, downscaled
-from distvae.networks.layers import ACTIVATIONS, ImageNorm, concatenated_or_modulated
-from distvae.networks.pyramid import Level, sides_of, upwards
+from distvae.networks.layers import (
+    ACTIVATIONS,
+    ImageNorm,
+    concatenated_or_modulated,
+    convolution_along,
+)
+from distvae.networks.pyramid import Level, fold_even, sides_of, unfold_even, upwards
 from distvae.networks.resnet import BLOCKS_PER_LEVEL, Stage
 from distvae.networks.stems import build_stem
-from distvae.parts import SIDES, Need, Part, Trait
+from distvae.parts import GRID, Need, Part, Trait
 
 CONVOLUTIONS = 2 * BLOCKS_PER_LEVEL
 """Of 3x3 in a stage, each of which sees one place further on either side."""
@@ -35,13 +40,13 @@ class FcnPart(Part):
     name = "fcn"
     builds = ("FcnEncoder", "FcnDecoder")
     needs = (
-        SIDES,
+        GRID,
         Need("latent_space", Trait("places"), "its maps have no end to make a vector of"),
     )
     traits = ("any_size",)
     usual = True
 
-    downscale: Literal[4, 8, 16] | None = None
+    downscale: Literal[2, 4, 8, 16] | None = None
     """How many times smaller than the image the maps are that become latents; left out: 8."""
     attention: bool = False
     """Let every place of the smallest maps see all others, after which tiles of an image are no
@@ -58,17 +63,17 @@ class FcnEncoder(Encoder):
         super().__init__()
         own = config.of(FcnPart)
         _, modulated = concatenated_or_modulated(config, given)
-        channels, height, width = sides_of(shape)
-        levels = downscaled(config, height, width, own.downscale)
+        channels, *sides = sides_of(shape)
+        levels, conv = downscaled(config, sides, own.downscale), convolution_along(sides)
         self.shapes = tuple(level.shape for level in levels)
-        stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
+        stem = conv(2 ** len(sides) * channels, levels[0].channels, 3, padding=1)
         halvings = [
-            nn.Conv2d(a.channels, b.channels, 3, stride=2, padding=1)
+            conv(a.channels, b.channels, 3, stride=2, padding=1)
             for a, b in itertools.pairwise(levels)
         ]
         self.down = nn.ModuleList([stem, *halvings])
         self.stages = nn.ModuleList(Stage(level, config, modulated) for level in levels)
-        self.attention = PlaceAttention(levels[-1].channels) if own.attention else None
+        self.attention = PlaceAttention(levels[-1]) if own.attention else None
         self.norm = ImageNorm()
         self.activation = ACTIVATIONS[config.activation]()
         self.checkpointing = own.gradient_checkpointing
@@ -78,7 +83,7 @@ class FcnEncoder(Encoder):
 
     def forward(self, inputs: Tensor, context: Context | None) -> tuple[Tensor, ...]:
         """``inputs [B, C, H, W]`` to maps ``[B, *shape]`` of each resolution, the finest first."""
-        features, maps = nn.functional.pixel_unshuffle(inputs, 2), []
+        features, maps = fold_even(inputs), []
         for down, stage in zip(self.down, self.stages, strict=True):
             features = again(self.checkpointing, stage, down(features), context)
             maps.append(features)
@@ -101,18 +106,19 @@ class FcnDecoder(Decoder):
         super().__init__()
         own = config.of(FcnPart)
         _, modulated = concatenated_or_modulated(config, given)
-        channels, height, width = sides_of(shape)
-        levels = upwards(downscaled(config, height, width, own.downscale), latents)
+        channels, *sides = sides_of(shape)
+        levels = upwards(downscaled(config, sides, own.downscale), latents)
+        cell, conv = 2 ** len(sides), convolution_along(sides)
         self.stem = build_stem(config, latents, levels[0], given, nn.Identity())
-        self.attention = PlaceAttention(levels[0].channels) if own.attention else None
+        self.attention = PlaceAttention(levels[0]) if own.attention else None
         self.activation = ACTIVATIONS[config.activation]()
         self.stages = nn.ModuleList(Stage(level, config, modulated) for level in levels)
         self.up = nn.ModuleList(
-            nn.Conv2d(a.channels, 4 * b.channels, 3, padding=1)
-            for a, b in itertools.pairwise(levels)
+            conv(a.channels, cell * b.channels, 3, padding=1) for a, b in itertools.pairwise(levels)
         )
         self.norm = ImageNorm()
-        self.out = nn.Conv2d(levels[-1].channels, 4 * channels * maps_per_channel, 3, padding=1)
+        maps = cell * channels * maps_per_channel
+        self.out = conv(levels[-1].channels, maps, 3, padding=1)
         self.checkpointing = own.gradient_checkpointing
         jumps = _jumps(levels)
         reach = jumps[0] + sum(jumps[1:]) + jumps[-1] + CONVOLUTIONS * sum(jumps)
@@ -122,7 +128,8 @@ class FcnDecoder(Decoder):
     def initialize_output(self, parameters: Tensor) -> None:
         """Let every output begin near the mean over the places of ``parameters [P, H, W]``."""
         assert self.out.bias is not None
-        self.out.bias.copy_(parameters.mean((1, 2)).repeat_interleave(4))  # a fold of 2x2 pixels
+        means = parameters.flatten(1).mean(1)
+        self.out.bias.copy_(means.repeat_interleave(len(self.out.bias) // len(means)))
 
     def forward(self, z: Tensor, context: Context | None) -> Tensor:
         """``z [B, *Z]`` to ``[B, P, F * H, F * W]``."""
@@ -131,10 +138,10 @@ class FcnDecoder(Decoder):
             features = self.attention(features)
         features = again(self.checkpointing, self.stages[0], features, context)
         for up, stage in zip(self.up, self.stages[1:], strict=True):
-            features = nn.functional.pixel_shuffle(up(features), 2)
+            features = unfold_even(up(features))
             features = again(self.checkpointing, stage, features, context)
         out: Tensor = self.out(self.activation(self.norm(features)))
-        return nn.functional.pixel_shuffle(out, 2)
+        return unfold_even(out)
 
 
 def _jumps(levels: list[Level]) -> list[int]:

@@ -3,6 +3,8 @@
 Legend: B batch, F features, C channels, H height, W width.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "tanh": nn.Tanh,
 }
+
+Convolution = nn.Conv2d | nn.Conv3d
 
 DENSE_FEATURES = 256
 """Between the maps of a network and its latents."""
@@ -112,6 +116,11 @@ class ConvolvedNorm(nn.Module):
         conv = F.conv2d if sides == 2 else F.conv3d
         centred = features - conv(features, average)
         return centred * torch.rsqrt(conv(centred * centred, average) + 1e-5)
+
+
+def convolution_along(sides: Sequence[int]) -> type[Convolution]:
+    """The convolution of maps of two sides, or of three."""
+    return nn.Conv2d if len(sides) == 2 else nn.Conv3d
 
 
 def concatenated_or_modulated(

@@ -84,15 +84,20 @@ def upwards(levels: list[Level], latents: tuple[int, ...]) -> list[Level]:
 
 
 def fold(examples: Tensor) -> Tensor:
-    """Blocks of 2 a side into channels, odd sides padded.
+    """:func:`fold_even` of examples whose odd sides are padded."""
+    sides = examples.shape[2:]
+    if any(side % 2 for side in sides):
+        examples = F.pad(examples, [n for side in reversed(sides) for n in (0, side % 2)])
+    return fold_even(examples)
+
+
+def fold_even(examples: Tensor) -> Tensor:
+    """Blocks of 2 a side into channels.
 
     ``[B, C, H, W]`` to ``[B, 4C, H/2, W/2]``, and ``[B, C, D, H, W]`` to
     ``[B, 8C, D/2, H/2, W/2]``.
     """
-    sides = examples.shape[2:]
-    if any(side % 2 for side in sides):
-        examples = F.pad(examples, [n for side in reversed(sides) for n in (0, side % 2)])
-    if len(sides) == 2:
+    if examples.dim() == 4:
         return F.pixel_unshuffle(examples, 2)
     batch, channels, *even = examples.shape
     blocks = examples.reshape(batch, channels, *(n for side in even for n in (side // 2, 2)))
@@ -103,19 +108,26 @@ def fold(examples: Tensor) -> Tensor:
 
 def unfold(features: Tensor, *sides: int) -> Tensor:
     """The reverse of :func:`fold`, cut to ``sides``."""
+    whole = unfold_even(features)
     if len(sides) == 2:
-        return F.pixel_shuffle(features, 2)[:, :, : sides[0], : sides[1]]
-    axes = len(sides)
-    batch, channels, *coarse = features.shape
-    blocks = features.reshape(batch, channels // 2**axes, *[2] * axes, *coarse)
-    order = [0, 1, *(2 + axis + part * axes for axis in range(axes) for part in (1, 0))]
-    whole = blocks.permute(order).reshape(batch, -1, *(2 * side for side in coarse))
+        return whole[:, :, : sides[0], : sides[1]]
     for axis, side in enumerate(sides, 2):
         whole = whole.narrow(axis, 0, side)
     return whole
 
 
-def sides_of(shape: tuple[int, ...], axes: tuple[int, ...] = (2,)) -> tuple[int, ...]:
+def unfold_even(features: Tensor) -> Tensor:
+    """The reverse of :func:`fold_even`."""
+    if features.dim() == 4:
+        return F.pixel_shuffle(features, 2)
+    batch, channels, *coarse = features.shape
+    axes = len(coarse)
+    blocks = features.reshape(batch, channels // 2**axes, *[2] * axes, *coarse)
+    order = [0, 1, *(2 + axis + part * axes for axis in range(axes) for part in (1, 0))]
+    return blocks.permute(order).reshape(batch, -1, *(2 * side for side in coarse))
+
+
+def sides_of(shape: tuple[int, ...], axes: tuple[int, ...] = (2, 3)) -> tuple[int, ...]:
     """Channels, then the sides: height and width, or depth, height and width.
 
     Args:
@@ -129,6 +141,6 @@ def sides_of(shape: tuple[int, ...], axes: tuple[int, ...] = (2,)) -> tuple[int,
         raise DistvaeError(
             f"these convolutions do not fit examples of the shape {list(shape)}",
             f"expected channels and {' or '.join(map(str, axes))} sides",
-            "Take --network mlp, or conv for volumes.",
+            "Take --network mlp.",
         )
     return shape

@@ -1,4 +1,4 @@
-"""Residual convolutional encoder and decoder.
+"""Residual convolutional encoder and decoder, of images and, along three sides, of volumes.
 
 Legend: B batch, C channels, H height, W width, Z axes of the latents, P parameter maps.
 """
@@ -15,10 +15,11 @@ from distvae.networks.layers import (
     ImageNorm,
     Modulation,
     concatenated_or_modulated,
+    convolution_along,
 )
 from distvae.networks.pyramid import Level, fold, pyramid, sides_of, unfold, upwards
 from distvae.networks.stems import build_stem
-from distvae.parts import SIDES, Part
+from distvae.parts import GRID, Part
 
 BLOCKS_PER_LEVEL = 2
 
@@ -31,12 +32,13 @@ class ResidualBlock(nn.Module):
     in every batch and on every number of processes.
     """
 
-    def __init__(self, channels: int, config: ModelConfig, given: ContextShape) -> None:
+    def __init__(self, level: Level, config: ModelConfig, given: ContextShape) -> None:
         super().__init__()
+        channels, conv = level.channels, convolution_along(level.sides)
         self.norm = ImageNorm()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = conv(channels, channels, 3, padding=1)
         self.modulation = Modulation(given, channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = conv(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
         self.activation = ACTIVATIONS[config.activation]()
 
@@ -54,7 +56,7 @@ class Stage(nn.Module):
     def __init__(self, level: Level, config: ModelConfig, given: ContextShape) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            ResidualBlock(level.channels, config, given) for _ in range(BLOCKS_PER_LEVEL)
+            ResidualBlock(level, config, given) for _ in range(BLOCKS_PER_LEVEL)
         )
 
     def forward(self, features: Tensor, context: Context | None) -> Tensor:
@@ -69,7 +71,7 @@ class ResNetPart(Part):
 
     name = "resnet"
     builds = ("ResNetEncoder", "ResNetDecoder")
-    needs = (SIDES,)
+    needs = (GRID,)
     traits = ("maps",)
 
 
@@ -79,12 +81,12 @@ class ResNetEncoder(Encoder):
     def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
         super().__init__()
         _, modulated = concatenated_or_modulated(config, given)
-        channels, height, width = sides_of(shape)
-        levels = pyramid(config, height, width)
+        channels, *sides = sides_of(shape)
+        levels, conv = pyramid(config, *sides), convolution_along(sides)
         self.shapes = tuple(level.shape for level in levels)
-        stem = nn.Conv2d(4 * channels, levels[0].channels, 3, padding=1)
+        stem = conv(2 ** len(sides) * channels, levels[0].channels, 3, padding=1)
         halvings = [
-            nn.Conv2d(a.channels, b.channels, 3, stride=2, padding=1)
+            conv(a.channels, b.channels, 3, stride=2, padding=1)
             for a, b in itertools.pairwise(levels)
         ]
         self.down = nn.ModuleList([stem, *halvings])
@@ -117,19 +119,20 @@ class ResNetDecoder(Decoder):
     ) -> None:
         super().__init__()
         _, modulated = concatenated_or_modulated(config, given)
-        channels, self.height, self.width = sides_of(shape)
-        self.levels = upwards(pyramid(config, self.height, self.width), latents)
+        channels, *sides = sides_of(shape)
+        self.sides, cell, conv = tuple(sides), 2 ** len(sides), convolution_along(sides)
+        self.levels = upwards(pyramid(config, *sides), latents)
         self.stem = build_stem(config, latents, self.levels[0], given, nn.Identity())
         self.activation = ACTIVATIONS[config.activation]()
         self.stages = nn.ModuleList(Stage(level, config, modulated) for level in self.levels)
         self.up = nn.ModuleList(
-            nn.Conv2d(a.channels, 4 * b.channels, 3, padding=1)
+            conv(a.channels, cell * b.channels, 3, padding=1)
             for a, b in itertools.pairwise(self.levels)
         )
         self.norm = ImageNorm()
-        maps = 4 * channels * maps_per_channel
-        self.out = nn.Conv2d(self.levels[-1].channels, maps, 3, padding=1, bias=False)
-        self.offset = nn.Parameter(zeros(channels * maps_per_channel, self.height, self.width))
+        maps = channels * maps_per_channel
+        self.out = conv(self.levels[-1].channels, cell * maps, 3, padding=1, bias=False)
+        self.offset = nn.Parameter(zeros(maps, *sides))
 
     @no_grad()
     def initialize_output(self, parameters: Tensor) -> None:
@@ -142,4 +145,4 @@ class ResNetDecoder(Decoder):
         for up, stage, level in zip(self.up, self.stages[1:], self.levels[1:], strict=True):
             features = stage(unfold(up(features), *level.sides), context)
         out: Tensor = self.out(self.activation(self.norm(features)))
-        return unfold(out, self.height, self.width) + self.offset
+        return unfold(out, *self.sides) + self.offset

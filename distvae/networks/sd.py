@@ -28,7 +28,7 @@ from distvae.parts import SIDES, Need, Part
 from distvae.values import Widths, Within
 
 BASE = 128
-MULTIPLES = {4: (1, 2, 4), 8: (1, 2, 4, 4), 16: (1, 1, 2, 2, 4)}
+MULTIPLES = {2: (1, 2), 4: (1, 2, 4), 8: (1, 2, 4, 4), 16: (1, 1, 2, 2, 4)}
 """Of the channels of each resolution, the finest first, by factor."""
 MOST_GROUPS = 32
 EPS = 1e-6
@@ -47,7 +47,7 @@ class SdPart(Part):
     )
     traits = ("any_size",)
 
-    downscale: Literal[4, 8, 16] | None = None
+    downscale: Literal[2, 4, 8, 16] | None = None
     """How many times smaller than the image the maps are that become latents; left out: 8."""
     latent_channels: Annotated[int, Within(1, 2**10)] | None = None
     """Latents at every place; left out: 4."""
@@ -218,10 +218,10 @@ class SdEncoder(Encoder):
     def __init__(self, config: ModelConfig, shape: tuple[int, ...], given: ContextShape) -> None:
         super().__init__()
         sizes = Sizes(config)
-        colours, height, width = sides_of(shape)
-        refuse_odd_sides(height, width, sizes.factor)
+        colours, *sides = sides_of(shape)
+        refuse_odd_sides(sides, sizes.factor)
         channels = sizes.channels
-        self.shapes = ((2 * sizes.latents, height // sizes.factor, width // sizes.factor),)
+        self.shapes = ((2 * sizes.latents, *(side // sizes.factor for side in sides)),)
         self.conv_in = nn.Conv2d(colours, channels[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(
             Blocks(

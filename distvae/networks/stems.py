@@ -14,6 +14,7 @@ from distvae.networks.layers import (
     DENSE_FEATURES,
     Modulation,
     concatenated_or_modulated,
+    convolution_along,
     joined,
     scaled,
 )
@@ -53,8 +54,7 @@ class MapStem(nn.Module):
         super().__init__()
         self.concatenated, modulated = concatenated_or_modulated(config, given)
         seen = channels + self.concatenated.width
-        conv = nn.Conv2d if len(level.sides) == 2 else nn.Conv3d
-        self.conv = conv(seen, level.channels, 3, padding=1)
+        self.conv = convolution_along(level.sides)(seen, level.channels, 3, padding=1)
         self.modulation = Modulation(modulated, level.channels)
         self.end = end
 

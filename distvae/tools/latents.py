@@ -153,7 +153,7 @@ def _large(trained: Trained, config: LatentsConfig) -> "Large":
 
     large = Large.of(trained.model, config.tile, config.overlap, "distvae latents")
     _, height, width = trained.domain.shape
-    refuse_odd_sides(height, width, large.factor)
+    refuse_odd_sides((height, width), large.factor)
     sides = height // large.factor, width // large.factor
     if large.tiles(large.encoding, sides) > 1 and large.encoding.told:
         say(large.encoding.told)
