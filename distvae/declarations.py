@@ -1,14 +1,15 @@
 """The declarations of all parts, read without the libraries that the parts compute with.
 
-The declaration of a part (:mod:`distvae.parts`) uses the names in ``NAMES`` alone: it is run here
-without the rest of its file, which imports torch, so that ``--help`` need not wait for it.
+The declaration of a part (:mod:`distvae.parts`) uses the names in ``NAMES``, and may extend another
+declaration of its package: it is run here without the rest of its file, which imports torch, so
+that ``--help`` need not wait for it.
 """
 
 import ast
 import functools
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,23 +31,36 @@ TERMS = "perceptual", "critic"
 PACKAGES = {**KINDS, "metric": "evaluation.metrics"}
 """Of all kinds; metrics are named by a flag of `distvae evaluate`."""
 DECLARATION = re.compile(
-    r"^(?:@dataclass.*\n)?class \w+\((?:Metric|Domain)?Part\):\n(?:(?:[ \t].*)?\n)+", re.MULTILINE
+    r"^(?:@dataclass.*\n)?class \w+\(\w*Part\):\n(?:(?:[ \t].*)?\n)+", re.MULTILINE
 )
 
 
 class Declared(NamedTuple):
-    """A part as its file declares it."""
+    """A part as its file declares it, or what several parts share."""
 
     part: type[Part]
     module: str
     """The full name of the module."""
     helps: dict[str, str]
-    """Of its settings, by name."""
+    """Of its settings, by name; also of those that it shares."""
 
     @property
     def help(self) -> str:
         """What it is."""
         return _one_line(self.part.__doc__ or "")
+
+
+class _Statement(NamedTuple):
+    """The class statement of a declaration."""
+
+    path: Path
+    module: str
+    tree: ast.ClassDef
+
+    @property
+    def base(self) -> str:
+        """The name of the class that it extends."""
+        return ast.unparse(self.tree.bases[0])
 
 
 @functools.cache
@@ -59,10 +73,9 @@ def declared(kind: str) -> dict[str, Declared]:
     package = PACKAGES[kind]
     folder = Path(__file__).parent.joinpath(*package.split("."))
     found: dict[str, Declared] = {}
-    for path in folder.glob("*.py"):
-        for one in declared_in(path, f"distvae.{package}.{path.stem}"):
-            assert one.part.name not in found, f"two parts have the name {one.part.name}"
-            found[one.part.name] = one
+    for one in declared_in(folder.glob("*.py"), f"distvae.{package}"):
+        assert one.part.name not in found, f"two parts have the name {one.part.name}"
+        found[one.part.name] = one
     if not found:
         raise ImportError(
             f"{folder} holds no Python files: distvae reads what its parts declare from their "
@@ -71,21 +84,43 @@ def declared(kind: str) -> dict[str, Declared]:
     return dict(sorted(found.items()))
 
 
-def declared_in(path: Path, module: str) -> Iterator[Declared]:
-    """The parts that a file declares, without importing it."""
-    for text in DECLARATION.findall(path.read_text(encoding="utf-8")):
-        tree = ast.parse(text)
-        names = {**NAMES, "__name__": module}
-        try:
-            exec(compile(tree, str(path), "exec"), names)
-        except NameError as error:
-            known = (
-                f"the declaration of a part is run without its file and knows {', '.join(NAMES)}"
-            )
-            raise NameError(f"{path}: {error}: {known}") from None
-        (statement,) = tree.body
-        assert isinstance(statement, ast.ClassDef)
-        yield Declared(names[statement.name], module, helps_below(statement))
+def declared_in(paths: Iterable[Path], package: str) -> list[Declared]:
+    """The parts that files of a package declare, without importing them.
+
+    A declaration without a name of a part is what those share that extend it.
+    """
+    statements: dict[str, _Statement] = {}
+    for path in paths:
+        for text in DECLARATION.findall(path.read_text(encoding="utf-8")):
+            (tree,) = ast.parse(text).body
+            assert isinstance(tree, ast.ClassDef)
+            assert tree.name not in statements, f"two declarations have the name {tree.name}"
+            statements[tree.name] = _Statement(path, f"{package}.{path.stem}", tree)
+    read: dict[str, Declared] = {}
+    for name in statements:
+        _read(name, statements, read)
+    return [one for one in read.values() if hasattr(one.part, "name")]
+
+
+def _read(name: str, statements: Mapping[str, _Statement], read: dict[str, Declared]) -> Declared:
+    """The declaration of a name, after that which it extends, where it is not read yet."""
+    if name in read:
+        return read[name]
+    one = statements[name]
+    names, helps = {**NAMES, "__name__": one.module}, {}
+    if one.base in statements:
+        above = _read(one.base, statements, read)
+        names[one.base], helps = above.part, above.helps
+    try:
+        exec(compile(ast.Module([one.tree], []), str(one.path), "exec"), names)
+    except NameError as error:
+        known = (
+            "the declaration of a part is run without its file and knows other declarations of its "
+            f"package, and {', '.join(NAMES)}"
+        )
+        raise NameError(f"{one.path}: {error}: {known}") from None
+    read[name] = Declared(names[name], one.module, {**helps, **helps_below(one.tree)})
+    return read[name]
 
 
 def helps_below(statement: ast.ClassDef) -> dict[str, str]:

@@ -50,24 +50,11 @@ MOMENTS = Need(
 ONE_LEVEL = Need("latent_space", Trait("one_level"), "it is for latents of one level")
 WEIGHS = Need("reduction", ("sum",), "it weighs draws by whole images")
 GREY = Need("binarize", (None, "none"), "it describes grey levels, not black and white")
-CODES = (
-    Need("prior", (None, "codes"), "it has codes, of which other priors know nothing"),
-    Need("objective", ("elbo",), "a code is no draw: there is one, and no density around it"),
-    Need("posterior", ("gaussian",), "a code has no posterior to carry further"),
-    Need("importance_samples", (1, None), "all draws of a code are the same"),
-    Need("early_stopping", (None,), "the prior is trained when the rest of the run is done"),
-)
-"""Of a latent space of codes."""
 EVEN_LEVELS = Need("domain", Trait("levels"), "it describes even levels from 0 to 1")
 TAKES_TERMS = Need(
     "objective", Trait("takes_terms"), "it decodes an example once, and weighs it by itself"
 )
 """Of a term that is added to an objective."""
-CRITIC = (
-    Need("compile", ("off", "auto"), "its weight is made of gradients within a step"),
-    Need("mixed_precision", ("auto", "no", "bf16"), "norms of gradients may be beyond fp16"),
-)
-"""Of a critic."""
 PICTURES = Need("domain", Trait("pictures"), "it looks at pictures")
 SIDES = Need("domain", Trait("sides"), "convolutions go along height and width")
 GRID = Need("domain", Trait("grid"), "convolutions go along sides")
@@ -78,7 +65,8 @@ class Part:
     """A part of a model: its name, its help, which is the docstring, and what it needs.
 
     The fields of a subclass are the settings that it reads; the string below one is its help.
-    Parts of a kind may share a setting, each with a help of its own.
+    Parts of a package extend one declaration, which has no name, where they share settings or
+    needs; parts may also share a setting with a help of its own for each.
     """
 
     name: ClassVar[str]
@@ -135,8 +123,6 @@ NAMES: dict[str, Any] = {
     "Positive": Positive,
     "Widths": Widths,
     "Within": Within,
-    "CODES": CODES,
-    "CRITIC": CRITIC,
     "EVEN_LEVELS": EVEN_LEVELS,
     "GREY": GREY,
     "GRID": GRID,

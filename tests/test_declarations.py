@@ -109,9 +109,26 @@ class Narrow(no_such_library.Thing):
 '''
 
 
+SHARED = '''
+@dataclass(frozen=True)
+class NarrowerPart(NarrowPart):
+    """And softer."""
+
+    name = "narrower"
+    builds = "Narrower"
+    needs = (*NarrowPart.needs, GREY)
+
+    softness: Positive = 1.0
+    """How soft."""
+
+    def left_out(self) -> dict[str, Any]:
+        return {**super().left_out(), "clip": self.softness}
+'''
+
+
 def read(path: Path, **words: str) -> list[Declared]:
     path.write_text(DECLARATION.format(**words), encoding="utf-8")
-    return list(declared_in(path, "distvae.narrow"))
+    return declared_in([path], "distvae")
 
 
 def test_a_declaration_needs_nothing_of_its_file(tmp_path: Path) -> None:
@@ -125,3 +142,20 @@ def test_a_declaration_needs_nothing_of_its_file(tmp_path: Path) -> None:
 def test_a_declaration_that_needs_its_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NameError, match=r"narrow\.py: .*'OURS'.* run without its file and knows"):
         read(tmp_path / "narrow.py", fitting="OURS")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_declaration_extends_one_of_another_file(tmp_path: Path, named: bool) -> None:
+    (tmp_path / "b.py").write_text(SHARED, encoding="utf-8")
+    text = DECLARATION.format(fitting="(None,)")
+    text = text if named else text.replace('    name = "narrow"\n    builds = "Narrow"\n', "")
+    (tmp_path / "c.py").write_text(text, encoding="utf-8")
+    for order in ("bc", "cb"):
+        paths = [tmp_path / f"{letter}.py" for letter in order]
+        found = {one.part.name: one for one in declared_in(paths, "distvae")}
+        assert set(found) == {"narrow", "narrower"} if named else {"narrower"}
+        one = found["narrower"]
+        assert (one.module, one.help) == ("distvae.b", "And softer.")
+        assert one.helps == {"narrowness": "How narrow, in all.", "softness": "How soft."}
+        assert [each.setting for each in one.part.needs] == ["prior", "binarize"]
+        assert one.part().left_out() == {"beta": 2.0, "clip": 1.0}

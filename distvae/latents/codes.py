@@ -10,6 +10,7 @@ code, R rows: B, or B * K of several draws; S the axes of the values of all code
 
 import math
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -22,11 +23,29 @@ from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, w
 from distvae.errors import DistvaeError
 from distvae.latents.base import Draw, Features, Latents, LatentSpace, Level, SecondStage
 from distvae.latents.heads import FlatHead, MapHead
+from distvae.parts import Need, Part
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
 from distvae.priors.codes import CodesPrior
 
-Layout = Literal["map", "vector"]
+
+@dataclass(frozen=True)
+class CodesPart(Part):
+    """What spaces of codes share."""
+
+    needs = (
+        Need("prior", (None, "codes"), "it has codes, of which other priors know nothing"),
+        Need("objective", ("elbo",), "a code is no draw: there is one, and no density around it"),
+        Need("posterior", ("gaussian",), "a code has no posterior to carry further"),
+        Need("importance_samples", (1, None), "all draws of a code are the same"),
+        Need("early_stopping", (None,), "the prior is trained when the rest of the run is done"),
+    )
+    traits = ("codes", "one_level", "places")
+
+    code_layout: Literal["map", "vector"] | None = None
+    """A `map` of codes, one for each place of the network's coarsest maps, or a `vector` of
+    --latent-dim codes that each see the whole example; left out: a map where the network gives
+    maps."""
 
 
 class Quantized(NamedTuple):
@@ -50,7 +69,6 @@ class CodeSpace(LatentSpace):
         prior: of codes.
         codes: C.
         width: D.
-        layout: of the codes; None: a map where the features are maps.
 
     Raises:
         DistvaeError: a map of codes is asked for of a network that gives none, or the prior does
@@ -67,11 +85,11 @@ class CodeSpace(LatentSpace):
         prior: Prior,
         codes: int,
         width: int,
-        layout: Layout | None,
     ) -> None:
         super().__init__()
         assert isinstance(prior, CodesPrior)
         shape, self.codes, self.width = shapes[-1], codes, width
+        layout = config.of(CodesPart).code_layout
         self.as_map = len(shape) > 1 if layout is None else layout == "map"
         if self.as_map and len(shape) == 1:
             raise DistvaeError(

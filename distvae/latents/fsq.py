@@ -5,15 +5,14 @@ Legend: B batch, T codes of an example, D numbers of a code.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from distvae.conditions import ContextShape
 from distvae.config import ModelConfig
-from distvae.latents.codes import CodeSpace, Quantized
-from distvae.parts import CODES, Part
+from distvae.latents.codes import CodeSpace, CodesPart, Quantized
 from distvae.priors import Prior
 from distvae.values import Within
 
@@ -24,21 +23,15 @@ The paper writes 2 sigmoid(1.6 x) - 1 in place of a tanh."""
 
 
 @dataclass(frozen=True)
-class FsqPart(Part):
+class FsqPart(CodesPart):
     """Codes of a few numbers, each rounded to one of a few levels; the book is not learned."""
 
     name = "fsq"
     builds = "Fsq"
-    needs = CODES
-    traits = ("codes", "one_level", "places")
 
     fsq_levels: Annotated[tuple[Annotated[int, Within(2, 2**16)], ...], Within(1, 64)] | None = None
     """Levels of each number of a code, whose product is the size of the code book; left out:
     `8,6,5`."""
-    code_layout: Literal["map", "vector"] | None = None
-    """A `map` of codes, one for each place of the network's coarsest maps, or a `vector` of
-    --latent-dim codes that each see the whole example; left out: a map where the network gives
-    maps."""
 
 
 class Fsq(CodeSpace):
@@ -60,9 +53,7 @@ class Fsq(CodeSpace):
     ) -> None:
         own = config.of(FsqPart)
         levels = own.fsq_levels or LEVELS
-        super().__init__(
-            config, shapes, given, prior, math.prod(levels), len(levels), own.code_layout
-        )
+        super().__init__(config, shapes, given, prior, math.prod(levels), len(levels))
         strides = [math.prod(levels[:number]) for number in range(len(levels))]
         for name, numbers in (("sizes", levels), ("strides", strides)):
             self.register_buffer(name, torch.tensor(numbers), persistent=False)

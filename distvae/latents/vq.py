@@ -5,7 +5,7 @@ book, D numbers of a code, M vectors of the global batch.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -13,24 +13,23 @@ from torch import Tensor
 
 from distvae.conditions import ContextShape
 from distvae.config import ModelConfig
-from distvae.latents.codes import CodeSpace, Quantized
-from distvae.parts import CODES, Need, Part
+from distvae.latents.codes import CodeSpace, CodesPart, Quantized
+from distvae.parts import Need
 from distvae.priors import Prior
 from distvae.values import Decay, NotNegative, Within
 
 
 @dataclass(frozen=True)
-class VqPart(Part):
+class VqPart(CodesPart):
     """Codes of a learned book of vectors, each the mean of the vectors that are nearest to it."""
 
     name = "vq"
     builds = "Vq"
     needs = (
-        *CODES,
+        *CodesPart.needs,
         Need("accumulate", (1,), "the book follows the vectors of a whole batch"),
         Need("compile", ("off", "auto"), "the book changes within a step"),
     )
-    traits = ("codes", "one_level", "places")
 
     vq_codes: Annotated[int, Within(2, 2**16)] | None = None
     """Codes of the book; left out: 256."""
@@ -44,10 +43,6 @@ class VqPart(Part):
     """Share of even use below which a code is replaced by a vector of the batch; left out: 0.05."""
     vq_commitment: NotNegative | None = None
     """Weight of the squared distance of vectors to their codes, in nats; left out: 0.25."""
-    code_layout: Literal["map", "vector"] | None = None
-    """A `map` of codes, one for each place of the network's coarsest maps, or a `vector` of
-    --latent-dim codes that each see the whole example; left out: a map where the network gives
-    maps."""
 
 
 class Vq(CodeSpace):
@@ -72,7 +67,7 @@ class Vq(CodeSpace):
     ) -> None:
         own = config.of(VqPart)
         codes, width = own.vq_codes or 256, own.vq_width or 8
-        super().__init__(config, shapes, given, prior, codes, width, own.code_layout)
+        super().__init__(config, shapes, given, prior, codes, width)
         self.normed = own.vq_norm
         self.decay = 0.99 if own.vq_decay is None else own.vq_decay
         self.expiry = 0.05 if own.vq_expiry is None else own.vq_expiry

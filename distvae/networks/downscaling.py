@@ -5,6 +5,8 @@ Legend: B batch, C channels, H height, W width.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from torch import Tensor, is_grad_enabled, nn
 from torch.utils.checkpoint import checkpoint
@@ -14,10 +16,24 @@ from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
 from distvae.networks.layers import scaled
 from distvae.networks.pyramid import BASE_CHANNELS, MOST_CHANNELS, Level
+from distvae.parts import Part
 
 USUAL_FACTOR = 8
 USUAL_CHANNELS = 4
 """Of the latents at every place."""
+
+
+@dataclass(frozen=True)
+class AnySizePart(Part):
+    """What networks for images of any size share."""
+
+    traits: ClassVar[tuple[str, ...]] = ("any_size",)
+
+    downscale: Literal[2, 4, 8, 16] | None = None
+    """How many times smaller than the image the maps are that become latents; left out: 8."""
+    gradient_checkpointing: bool = False
+    """Compute the maps of each block or resolution again for their gradients instead of keeping
+    them: a quarter more time, and memory for larger images. The numbers are the same."""
 
 
 def downscaled(config: ModelConfig, sides: Sequence[int], factor: int | None) -> list[Level]:

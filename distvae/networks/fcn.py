@@ -9,7 +9,6 @@ factor by which maps are smaller than the image.
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor, nn, no_grad
 
@@ -17,7 +16,7 @@ from distvae.conditions import Context, ContextShape
 from distvae.config import ModelConfig
 from distvae.networks.attention import PlaceAttention
 from distvae.networks.base import Decoder, Encoder
-from distvae.networks.downscaling import again, downscaled
+from distvae.networks.downscaling import AnySizePart, again, downscaled
 from distvae.networks.layers import (
     ACTIVATIONS,
     ImageNorm,
@@ -27,14 +26,14 @@ from distvae.networks.layers import (
 from distvae.networks.pyramid import Level, fold_even, sides_of, unfold_even, upwards
 from distvae.networks.resnet import BLOCKS_PER_LEVEL, Stage
 from distvae.networks.stems import build_stem
-from distvae.parts import GRID, Need, Part, Trait
+from distvae.parts import GRID, Need, Trait
 
 CONVOLUTIONS = 2 * BLOCKS_PER_LEVEL
 """Of 3x3 in a stage, each of which sees one place further on either side."""
 
 
 @dataclass(frozen=True)
-class FcnPart(Part):
+class FcnPart(AnySizePart):
     """Residual convolutions, for images of any size: nothing in them goes over a whole image."""
 
     name = "fcn"
@@ -43,17 +42,11 @@ class FcnPart(Part):
         GRID,
         Need("latent_space", Trait("places"), "its maps have no end to make a vector of"),
     )
-    traits = ("any_size",)
     usual = True
 
-    downscale: Literal[2, 4, 8, 16] | None = None
-    """How many times smaller than the image the maps are that become latents; left out: 8."""
     attention: bool = False
     """Let every place of the smallest maps see all others, after which tiles of an image are no
     longer exactly what they are in the whole."""
-    gradient_checkpointing: bool = False
-    """Compute the maps of each resolution again for their gradients instead of keeping them: a
-    quarter more time, and memory for larger images. The numbers are the same."""
 
 
 class FcnEncoder(Encoder):

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from torch import Tensor, nn, no_grad
 
@@ -21,10 +21,16 @@ from distvae.distributions import full_precision, wide
 from distvae.errors import DistvaeError
 from distvae.networks.attention import attended
 from distvae.networks.base import Decoder, Encoder
-from distvae.networks.downscaling import USUAL_CHANNELS, USUAL_FACTOR, again, refuse_odd_sides
+from distvae.networks.downscaling import (
+    USUAL_CHANNELS,
+    USUAL_FACTOR,
+    AnySizePart,
+    again,
+    refuse_odd_sides,
+)
 from distvae.networks.layers import ACTIVATIONS, Modulation, scaled
 from distvae.networks.pyramid import sides_of
-from distvae.parts import SIDES, Need, Part
+from distvae.parts import SIDES, Need
 from distvae.values import Widths, Within
 
 BASE = 128
@@ -35,7 +41,7 @@ EPS = 1e-6
 
 
 @dataclass(frozen=True)
-class SdPart(Part):
+class SdPart(AnySizePart):
     """The autoencoder under Stable Diffusion, in the layout of the library diffusers."""
 
     name = "sd"
@@ -45,10 +51,7 @@ class SdPart(Part):
         Need("latent_space", ("spatial",), "its latents lie at every place"),
         Need("conditioning", ("modulate",), "its blocks are modulated by what is given"),
     )
-    traits = ("any_size",)
 
-    downscale: Literal[2, 4, 8, 16] | None = None
-    """How many times smaller than the image the maps are that become latents; left out: 8."""
     latent_channels: Annotated[int, Within(1, 2**10)] | None = None
     """Latents at every place; left out: 4."""
     block_channels: Widths | None = None
@@ -56,9 +59,6 @@ class SdPart(Part):
     left out: what --width and --downscale make of these."""
     block_layers: Annotated[int, Within(1, 2**6)] = 2
     """Residual blocks of a resolution; the decoder has one more."""
-    gradient_checkpointing: bool = False
-    """Compute the maps inside each block again for their gradients instead of keeping them: a
-    quarter more time, and memory for larger images. The numbers are the same."""
 
 
 class Sizes:

@@ -9,51 +9,28 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from distvae.parts import CRITIC, PICTURES, Need, Part, Trait
+from distvae.parts import Need, Trait
 from distvae.players import RunFacts
 from distvae.terms.base import View
 from distvae.terms.critics.discriminator import Judged
-from distvae.terms.critics.patch import PatchCritic, handed_on
-from distvae.values import LARGEST, Decay, NotNegative, Positive, Within
+from distvae.terms.critics.patch import PatchCritic, PatchPart, handed_on
+from distvae.values import NotNegative, Within
 
 
 @dataclass(frozen=True)
-class FeaturesPart(Part):
+class FeaturesPart(PatchPart):
     """The same, and the distance of its features of an image and its drawing (VAE/GAN)."""
 
     name = "features"
     builds = "FeatureCritic"
     needs = (
-        PICTURES,
         Need(
             "objective",
             Trait("adds_distortion"),
             "what its features find stands beside the distortion, or for it",
         ),
-        *CRITIC,
+        *PatchPart.needs,
     )
-
-    critic_weight: NotNegative | None = None
-    """How hard it pulls at the last layer of the decoder, as a share of what the reconstruction
-    does; left out: 0.5."""
-    critic_start: Annotated[int, Within(0, LARGEST)] | None = None
-    """Steps of the run before the first in which the model hears it; until then it is trained
-    as without. Left out: a quarter of the run. The best weights and --early-stopping are judged
-    from there on."""
-    critic_lead: Annotated[int, Within(0, LARGEST)] | None = None
-    """Steps for which it is trained before the model hears it; left out: 500, or all before
-    --critic-start."""
-    critic_learning_rate: Positive | None = None
-    """Its peak learning rate; left out: --learning-rate."""
-    critic_betas: Annotated[tuple[Decay, ...], Within(2, 2)] | None = None
-    """Decays of its first and second moment in Adam; left out: `0.5,0.9`."""
-    critic_layers: Annotated[int, Within(1, 16)] | None = None
-    """Its layers that halve the sides, on which the size of a part depends: 26 pixels with two,
-    54 with three; left out: 3, fewer for images of less than 32 pixels."""
-    critic_width: Annotated[int, Within(1, 2**12)] | None = None
-    """Channels of its first layer; left out: 64."""
-    critic_cap: Positive | None = None
-    """Most by which its word is multiplied to pull so hard; left out: 10,000."""
 
     feature_weight: NotNegative | None = None
     """Nats for each pixel and channel of images whose features are apart by 1, squared, on
@@ -63,15 +40,8 @@ class FeaturesPart(Part):
     critic; left out: 1. The paper has 0, where the nats of a model are no longer pressed."""
 
     def left_out(self) -> dict[str, Any]:
-        """Weights, moments, width and cap."""
-        return {
-            "critic_weight": 0.5,
-            "critic_betas": (0.5, 0.9),
-            "critic_width": 64,
-            "critic_cap": 1e4,
-            "feature_weight": 1.0,
-            "pixel_weight": 1.0,
-        }
+        """Also its own weights."""
+        return {**super().left_out(), "feature_weight": 1.0, "pixel_weight": 1.0}
 
 
 class FeatureCritic(PatchCritic):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distvae.errors import DistvaeError
-from distvae.parts import CRITIC, PICTURES, TAKES_TERMS, Part
+from distvae.parts import PICTURES, TAKES_TERMS, Need, Part
 from distvae.players import Player, RunFacts
 from distvae.terms.base import Added, Term, View
 from distvae.terms.critics.discriminator import Judged, PatchDiscriminator, fitting_layers
@@ -27,7 +27,12 @@ class PatchPart(Part):
 
     name = "patch"
     builds = "PatchCritic"
-    needs = (PICTURES, TAKES_TERMS, *CRITIC)
+    needs = (
+        PICTURES,
+        TAKES_TERMS,
+        Need("compile", ("off", "auto"), "its weight is made of gradients within a step"),
+        Need("mixed_precision", ("auto", "no", "bf16"), "norms of gradients may be beyond fp16"),
+    )
 
     critic_weight: NotNegative | None = None
     """How hard it pulls at the last layer of the decoder, as a share of what the reconstruction
