@@ -11,7 +11,7 @@ code, R rows: B, or B * K of several draws; S the axes of the values of all code
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,14 +33,14 @@ from distvae.priors.codes import CodesPrior
 class CodesPart(Part):
     """What spaces of codes share."""
 
-    needs = (
+    needs: ClassVar[tuple[Need, ...]] = (
         Need("prior", (None, "codes"), "it has codes, of which other priors know nothing"),
         Need("objective", ("elbo",), "a code is no draw: there is one, and no density around it"),
         Need("posterior", ("gaussian",), "a code has no posterior to carry further"),
         Need("importance_samples", (1, None), "all draws of a code are the same"),
         Need("early_stopping", (None,), "the prior is trained when the rest of the run is done"),
     )
-    traits = ("codes", "one_level", "places")
+    traits: ClassVar[tuple[str, ...]] = ("codes", "one_level", "places")
 
     code_layout: Literal["map", "vector"] | None = None
     """A `map` of codes, one for each place of the network's coarsest maps, or a `vector` of

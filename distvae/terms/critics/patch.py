@@ -4,7 +4,7 @@ Legend: R rows, C channels, H height, W width.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ class PatchPart(Part):
 
     name = "patch"
     builds = "PatchCritic"
-    needs = (
+    needs: ClassVar[tuple[Need, ...]] = (
         PICTURES,
         TAKES_TERMS,
         Need("compile", ("off", "auto"), "its weight is made of gradients within a step"),
