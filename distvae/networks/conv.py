@@ -19,9 +19,17 @@ from distvae.networks.layers import (
     ImageNorm,
     Modulation,
     concatenated_or_modulated,
-    convolution_along,
 )
-from distvae.networks.pyramid import fold, pyramid, sides_of, unfold, upwards
+from distvae.networks.pyramid import (
+    downward,
+    fold,
+    pyramid,
+    sides_of,
+    unfold,
+    unfolding,
+    upward,
+    upwards,
+)
 from distvae.networks.stems import build_stem
 from distvae.parts import GRID, Part
 
@@ -59,16 +67,10 @@ class ConvEncoder(Encoder):
         super().__init__()
         _, modulated = concatenated_or_modulated(config, given)
         channels, *sides = sides_of(shape)
-        levels, conv = pyramid(config, *sides), convolution_along(sides)
+        levels = pyramid(config, *sides)
         self.shapes = tuple(level.shape for level in levels)
-        stem = conv(2 ** len(sides) * channels, levels[0].channels, 3, padding=1)
-        halvings = [
-            conv(a.channels, b.channels, 3, stride=2, padding=1)
-            for a, b in itertools.pairwise(levels)
-        ]
-        self.layers = nn.ModuleList(
-            ConvLayer(conv, config, modulated) for conv in [stem, *halvings]
-        )
+        convolutions = [*downward(channels, levels)]  # their weights are drawn before the others
+        self.layers = nn.ModuleList(ConvLayer(conv, config, modulated) for conv in convolutions)
 
     def forward(self, inputs: Tensor, context: Context | None) -> tuple[Tensor, ...]:
         """``inputs [B, C, H, W]`` to maps ``[B, *shape]`` of each level, the finest first."""
@@ -93,17 +95,14 @@ class ConvDecoder(Decoder):
         super().__init__()
         _, modulated = concatenated_or_modulated(config, given)
         channels, *sides = sides_of(shape)
-        self.sides, cell, conv = tuple(sides), 2 ** len(sides), convolution_along(sides)
+        self.sides = tuple(sides)
         levels = upwards(pyramid(config, *sides), latents)
         self.levels = levels[::-1]
         activation = ACTIVATIONS[config.activation]()
         self.stem = build_stem(config, latents, levels[0], given, activation)
-        self.layers = nn.ModuleList(
-            ConvLayer(conv(a.channels, cell * b.channels, 3, padding=1), config, modulated)
-            for a, b in itertools.pairwise(levels)
-        )
+        self.layers = nn.ModuleList(ConvLayer(conv, config, modulated) for conv in upward(levels))
         maps = channels * maps_per_channel
-        self.out = conv(levels[-1].channels, cell * maps, 3, padding=1, bias=False)
+        self.out = unfolding(levels[-1], maps, bias=False)
         self.offset = nn.Parameter(zeros(maps, *sides))
 
     @no_grad()

@@ -5,7 +5,9 @@ The encoder folds 2x2 pixels into channels, then halves until the longer side is
 rounding added, so encoder and decoder agree for every height and width.
 """
 
+import itertools
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 
 from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
-from distvae.networks.layers import scaled
+from distvae.networks.layers import Convolution, convolution_along, scaled
 
 COARSEST = 7
 BASE_CHANNELS = 32
@@ -81,6 +83,31 @@ def upwards(levels: list[Level], latents: tuple[int, ...]) -> list[Level]:
             f"its maps are {told}",
         )
     return levels[sizes.index(sides) :: -1]
+
+
+def downward(channels: int, levels: Sequence[Level]) -> Iterator[Convolution]:
+    """3x3 convolutions of a folded example, then of stride 2 to each further level.
+
+    Args:
+        channels: of an example.
+        levels: the finest first.
+    """
+    first, conv = levels[0], convolution_along(levels[0].sides)
+    yield conv(2 ** len(first.sides) * channels, first.channels, 3, padding=1)
+    for above, below in itertools.pairwise(levels):
+        yield conv(above.channels, below.channels, 3, stride=2, padding=1)
+
+
+def upward(levels: Sequence[Level]) -> Iterator[Convolution]:
+    """3x3 convolutions of each level, the coarsest first, to the folded maps of the next."""
+    for below, above in itertools.pairwise(levels):
+        yield unfolding(below, above.channels)
+
+
+def unfolding(level: Level, channels: int, bias: bool = True) -> Convolution:
+    """A 3x3 convolution of a level to so many channels, folded, of sides twice as long."""
+    folded = 2 ** len(level.sides) * channels
+    return convolution_along(level.sides)(level.channels, folded, 3, padding=1, bias=bias)
 
 
 def fold(examples: Tensor) -> Tensor:
