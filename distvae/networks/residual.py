@@ -169,7 +169,7 @@ class ResidualDecoder(Decoder):
 
     def forward(self, z: Tensor, context: Context | None) -> Tensor:
         """``z [B, *Z]`` to ``[B, P, H, W]``."""
-        features = self.stem(z, context)
+        features: Tensor = self.stem(z, context)
         if self.attention is not None:
             features = self.attention(features)
         for stage, up, sides in zip(self.stages, [*self.up, None], self.sides, strict=True):
