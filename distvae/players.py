@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from distvae.conditions import NOTHING, ContextShape
 from distvae.config import LearningRateScheduleName, ObjectiveConfig
 from distvae.latents import Level
 
@@ -111,3 +112,5 @@ class RunFacts:
     """The mean over processes, without gradients; of one shape on all."""
     shape: tuple[int, ...] = ()
     """Of an example."""
+    given: ContextShape = NOTHING
+    """What the model's contexts hold."""

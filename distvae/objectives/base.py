@@ -154,11 +154,12 @@ class Objective(nn.Module):
         if self.facts.config.reduction == "mean":
             reconstruction = reconstruction / self.facts.dims
         images = model.domain.to_expected_input(batch.stored)
+        given = model.conditioner(batch.conditions)
         with full_precision(images.device.type):
             means = model.likelihood.mean(parameters)
         total, extras, others = loss.loss, dict(loss.extras), dict(loss.others)
         for name, term in self.terms.items():
-            view = View(images, means, reconstruction, model.decoder.last, pressure)
+            view = View(images, means, reconstruction, model.decoder.last, pressure, given)
             added = term(view)
             reconstruction = reconstruction + added.loss
             total = total + added.loss

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from distvae.conditions import Context
 from distvae.players import Player, Pressure, RunFacts
 
 
@@ -28,12 +29,25 @@ class View(NamedTuple):
     """The weight of the decoder's last layer."""
     pressure: Pressure
     """What the schedules say of the step."""
+    given: Context | None = None
+    """What the images are given; None of a model without."""
+
+    @property
+    def draws(self) -> int:
+        """Of each image."""
+        return len(self.means) // len(self.images)
 
     @property
     def targets(self) -> Tensor:
         """The image of each row ``[R, C, H, W]``."""
-        draws = len(self.means) // len(self.images)
-        return self.images if draws == 1 else self.images.repeat_interleave(draws, 0)
+        return self.images if self.draws == 1 else self.images.repeat_interleave(self.draws, 0)
+
+    @property
+    def given_of_rows(self) -> Context | None:
+        """What each row is given."""
+        if self.given is None or self.draws == 1:
+            return self.given
+        return self.given.repeated(self.draws)
 
 
 @dataclass(frozen=True)

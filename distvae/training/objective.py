@@ -28,6 +28,7 @@ def build_objective(
             gather=gather_rows(accelerator),
             average=average_of(accelerator),
             shape=tuple(data.shape),
+            given=model.conditioner.shape,
         )
     )
     second = model.latents.second_stage

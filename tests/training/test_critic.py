@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from distvae.batch import Batch
+from distvae.conditions import Context, ContextShape
 from distvae.config import TrainConfig
 from distvae.data.store import open_data
 from distvae.errors import DistvaeError
@@ -26,6 +27,7 @@ from distvae.terms.critics.patch import PatchCritic
 from distvae.training.accelerator import build_accelerator
 from distvae.training.engine import Engine, build_engine
 from distvae.training.run import run_training
+from tests.conftest import TRAIN_IMAGES
 from tests.training.conftest import Settings, lines, trained
 
 SIDE = 8
@@ -63,8 +65,8 @@ def critic_of(engine: Engine) -> PatchCritic:
     return critic
 
 
-def loss_at(engine: Engine, step: int) -> tuple[Batch, Loss]:
-    (batch,) = engine.batches(0, torch.arange(12))
+def loss_at(engine: Engine, step: int, apart: int = 1) -> tuple[Batch, Loss]:
+    (batch,) = engine.batches(0, torch.arange(12) * apart)
     return batch, engine.training(batch, Pressure(1.0, 0.0, step))
 
 
@@ -145,6 +147,44 @@ def test_an_image_is_judged_whoever_else_is_in_the_batch() -> None:
     network, images = PatchDiscriminator((3, 20, 16), 2, 16), torch.rand(5, 3, 20, 16)
     torch.testing.assert_close(network(images).logits[1:2], network(images[1:2]).logits)
     assert network(images).logits.shape == (5, 1, 5, 4)
+
+
+def test_what_an_image_is_given_is_told_by_projection() -> None:
+    torch.manual_seed(0)
+    shape = ContextShape(rows=3, numbers=2)
+    network = PatchDiscriminator((1, 8, 8), 1, 4, shape)
+    images, rows, numbers = torch.rand(2, 1, 8, 8), torch.tensor([2, 0]), torch.randn(2, 2)
+    plain = network(images, Context(rows, numbers))
+    alone = network.out(plain.maps[-1])
+    torch.testing.assert_close(plain.logits, alone)  # at first it expects nothing
+    assert network.table is not None
+    assert network.linear is not None
+    nn.init.normal_(network.table)
+    nn.init.normal_(network.linear)
+    told = network(images, Context(rows, numbers)).logits
+    expected = network.table[rows] + numbers @ network.linear.T
+    product = torch.einsum("rchw,rc->rhw", plain.maps[-1], expected)[:, None]
+    torch.testing.assert_close(told, alone + product)
+
+
+def test_a_critic_is_told_the_label_of_each_image_and_draw(settings: Settings, here: Path) -> None:
+    given = {**CRITIC, "model": "cvae", "critic_conditional": True, "importance_samples": 2}
+    engine = built(settings(**given), here)
+    term, seen = critic_of(engine), []
+    assert term.network.table is not None
+    term.network.register_forward_hook(lambda _, inputs, __: seen.append(inputs))
+    batch, loss = loss_at(engine, 6, TRAIN_IMAGES // 12)
+    ((images, real), (drawn, made)) = seen
+    assert batch.conditions is not None
+    labels = batch.conditions.values[:, 0]
+    assert len(labels.unique()) > 1
+    assert torch.equal(real.label, labels)
+    assert torch.equal(made.label, labels.repeat_interleave(2))
+    assert (len(images), len(drawn)) == (12, 24)
+    (found,) = torch.autograd.grad(loss.others["critic"], term.network.table)
+    assert found[labels.unique()].any(1).all()
+    with pytest.raises(DistvaeError, match=r"--critic-conditional.*--model vae.*given nothing"):
+        built(settings(**CRITIC, critic_conditional=True), here)
 
 
 def test_small_images_have_fewer_layers_and_smaller_ones_none() -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from distvae.conditions import NOTHING, Context, ContextShape, summed
 from distvae.distributions import wide
 from distvae.errors import DistvaeError
 
@@ -43,9 +44,14 @@ class PatchDiscriminator(nn.Module):
         shape: of images ``(C, H, W)``.
         layers: that halve the sides.
         width: channels of the first layer; each further one has twice as many, up to 8 times.
+        given: what it is told of an image, by projection (Miyato and Koyama 2018,
+            arXiv:1802.05637, eq. 3): what a label has learned to expect of the last features at a
+            place is added to the logit there; it begins at zero.
     """
 
-    def __init__(self, shape: tuple[int, ...], layers: int, width: int) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], layers: int, width: int, given: ContextShape = NOTHING
+    ) -> None:
         super().__init__()
         widths = [min(2**number, WIDEST) * width for number in range(layers + 1)]
         steps: list[nn.Module] = [_layer(nn.Conv2d(shape[0], width, 4, 2, 1), normed=False)]
@@ -54,15 +60,22 @@ class PatchDiscriminator(nn.Module):
         steps.append(_layer(nn.Conv2d(widths[-2], widths[-1], 3, 1, 1)))
         self.layers = nn.ModuleList(steps)
         self.out = nn.Conv2d(widths[-1], 1, 3, 1, 1)
+        rows, numbers, last = given.rows, given.numbers, widths[-1]
+        self.table = nn.Parameter(torch.zeros(rows, last)) if rows else None
+        self.linear = nn.Parameter(torch.zeros(last, numbers)) if numbers else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor) -> Judged:
-        """``images [R, C, H, W]`` in [0, 1]."""
+    def forward(self, images: Tensor, context: Context | None = None) -> Judged:
+        """``images [R, C, H, W]`` in [0, 1], and what they are given, where it is told."""
         features, maps = 2.0 * images - 1.0, []
         for layer in self.layers:
             features = layer(features)
             maps.append(features)
-        return Judged(wide(self.out(features)), maps)
+        logits = wide(self.out(features))
+        if self.table is not None or self.linear is not None:
+            expected = summed(context, self.table, self.linear)[:, :, None, None]
+            logits = logits + (wide(features) * expected).sum(1, keepdim=True)
+        return Judged(logits, maps)
 
 
 def _layer(conv: nn.Conv2d, normed: bool = True) -> nn.Sequential:

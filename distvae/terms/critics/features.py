@@ -65,10 +65,9 @@ class FeatureCritic(PatchCritic):
         feature_weight, pixel_weight = self.weights.feature_weight, self.weights.pixel_weight
         assert feature_weight is not None
         assert pixel_weight is not None
-        draws = len(drawn) // len(view.images)
         pairs = zip(real.maps, made.maps, strict=True)
         each = [
-            (found.repeat_interleave(draws, 0).detach().float() - own.float()).square().mean()
+            (found.repeat_interleave(view.draws, 0).detach().float() - own.float()).square().mean()
             for found, own in pairs
         ]
         apart = handed_on(torch.stack(each).mean(), drawn, view.means)

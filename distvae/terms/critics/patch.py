@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distvae.conditions import NOTHING, ContextShape
 from distvae.errors import DistvaeError
 from distvae.parts import PICTURES, TAKES_TERMS, Need, Part
 from distvae.players import Player, RunFacts
@@ -55,6 +56,8 @@ class PatchPart(Part):
     """Channels of its first layer; left out: 64."""
     critic_cap: Positive | None = None
     """Most by which its word is multiplied to pull so hard; left out: 10,000."""
+    critic_conditional: bool = False
+    """Tell it what the model is given of an image, such as its label, by projection."""
 
     def left_out(self) -> dict[str, Any]:
         """Weight, moments, width and cap."""
@@ -100,14 +103,17 @@ class PatchCritic(Term):
         )
         layers = fitting_layers(facts.shape, self.own.critic_layers)
         assert self.own.critic_width is not None
-        self.network = PatchDiscriminator(facts.shape, layers, self.own.critic_width)
+        self.network = PatchDiscriminator(
+            facts.shape, layers, self.own.critic_width, self._told_of(facts)
+        )
 
     def forward(self, view: View) -> Added:
         """The word that the model hears, and the hinge loss that the critic minimizes."""
         if not self.moves:
             return self._silent(view)
         drawn = view.means.detach().requires_grad_()
-        real, made = self.network(view.images), self.network(drawn)
+        real = self.network(view.images, view.given)
+        made = self.network(drawn, view.given_of_rows)
         own = 0.5 * (F.relu(1.0 - real.logits).mean() + F.relu(1.0 + made.logits).mean())
         heard = view.pressure.since(self.heard)
         likeness, extras = self.likeness(view, drawn, real, made)
@@ -123,6 +129,18 @@ class PatchCritic(Term):
             **extras,
         }
         return Added(heard * said, {name: value.detach() for name, value in told.items()}, own)
+
+    def _told_of(self, facts: RunFacts) -> ContextShape:
+        """What the critic is told of images."""
+        if not self.own.critic_conditional:
+            return NOTHING
+        if not facts.given.width:
+            raise DistvaeError(
+                "--critic-conditional does not fit --model vae",
+                "it tells the critic what the model is given, and this one is given nothing",
+                "Leave it out, or take --model cvae.",
+            )
+        return facts.given
 
     def likeness(
         self, view: View, drawn: Tensor, real: Judged, made: Judged
