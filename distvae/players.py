@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from distvae.conditions import NOTHING, ContextShape
 from distvae.config import LearningRateScheduleName, ObjectiveConfig
@@ -114,3 +114,6 @@ class RunFacts:
     """Of an example."""
     given: ContextShape = NOTHING
     """What the model's contexts hold."""
+    classifier: Callable[[], nn.Module] | None = None
+    """Trains a classifier of the labelled training images, or reads it: its maps of images, the
+    same on all processes, as :class:`distvae.terms.maps.Convolutions`."""

@@ -21,7 +21,8 @@ from distvae.models import VAE, build_model
 from distvae.networks import NETWORKS
 from distvae.networks.base import LAYERS
 from distvae.objectives import OBJECTIVES, Loss, Pressure, RunFacts
-from distvae.terms.fixed import Fixed, distance_of_maps
+from distvae.terms.fixed import Fixed
+from distvae.terms.maps import distance_of_maps
 from distvae.terms.perceptual.ms_ssim import ms_ssim, scales_of
 
 SIDE = 26

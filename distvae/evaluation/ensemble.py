@@ -94,28 +94,47 @@ def get_judges(
     device = torch.device(device)
     if result := known_judges(data, cache_dir, device):
         return result
-    identity = _identity(data, device)
+    identity = identity_of(data, device)
     path = _path(data, cache_dir, identity)
+    return train_ensemble(path, data, identity, range(JUDGES), device, "the judges", progress)
+
+
+def train_ensemble(
+    path: Path,
+    data: ImageData,
+    identity: Mapping[str, object],
+    seeds: Sequence[int],
+    device: torch.device,
+    name: str,
+    progress: Progress | None = None,
+) -> Ensemble:
+    """Train classifiers and keep them in a folder.
+
+    Args:
+        path: of the folder; what is there is replaced.
+        data: images of at least two labels.
+        identity: what they are made of and by, which is looked at where they are loaded.
+        seeds: of each.
+        device: where they are trained and left.
+        name: what they are called while they are trained.
+        progress: as :func:`get_judges` takes it.
+
+    Raises:
+        DistvaeError: the folder cannot be written.
+    """
     steps = steps_for(data)
-    watch = progress("training the judges", JUDGES * steps * BATCH) if progress else None
+    watch = progress(f"training {name}", len(seeds) * steps * BATCH) if progress else None
     try:
         with new_folder(path) as folder:
             images = ResidentImages.from_split(data.train).to(device)
             train = train_networks if device.type == "cpu" else train_stacked
+            domain, labels = domain_of_data(data), data.num_labels
             with watch or nullcontext(unwatched) as advance:
-                networks = train(
-                    images,
-                    domain_of_data(data),
-                    data.num_labels,
-                    steps,
-                    BATCH,
-                    range(JUDGES),
-                    advance,
-                )
+                networks = train(images, domain, labels, steps, BATCH, seeds, advance)
             write_ensemble(folder, networks, data, identity)
     except OSError as error:
         raise DistvaeError(
-            f"cannot write the judges to {path}",
+            f"cannot write {name} to {path}",
             f"{type(error).__name__}: {error}",
             "Choose another folder by --cache-dir.",
         ) from error
@@ -126,13 +145,19 @@ def get_judges(
 
 def known_judges(data: ImageData, cache_dir: Path, device: torch.device) -> Ensemble | None:
     """Those of :func:`get_judges`, where none need be trained; else None."""
-    identity = _identity(data, device)
+    identity = identity_of(data, device)
     kept = _path(data, cache_dir, identity)
     return _shipped(data, device) or load_ensemble(kept, identity, device)
 
 
 def _path(data: ImageData, cache_dir: Path, identity: Mapping[str, object]) -> Path:
-    return cache_dir / f"judges-v{VERSION}-{data.fingerprint}-{_digest(str(identity))[:8]}"
+    return cache_dir / folder_name("judges", data, identity)
+
+
+def folder_name(kind: str, data: ImageData, identity: Mapping[str, object]) -> str:
+    """Under which classifiers of a kind are kept."""
+    digest = hashlib.sha256(str(identity).encode()).hexdigest()
+    return f"{kind}-v{VERSION}-{data.fingerprint}-{digest[:8]}"
 
 
 def steps_for(data: ImageData) -> int:
@@ -220,7 +245,7 @@ def _shape(data: ImageData) -> dict[str, object]:
     }
 
 
-def _identity(data: ImageData, device: torch.device) -> dict[str, object]:
+def identity_of(data: ImageData, device: torch.device) -> dict[str, object]:
     """What cached judges must have been made of and by."""
     made_by = [processor(), torch.backends.cpu.get_cpu_capability(), torch.__version__]
     if device.type == "cuda":
@@ -251,7 +276,3 @@ def _test(judges: Sequence[Judge], data: ImageData) -> tuple[Tensor, Tensor]:
 
     hits, own = gathered(in_blocks(found, range(len(rows)), BLOCK, device))
     return hits, own
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -67,7 +67,8 @@ class Term(nn.Module, ABC):
     """The contract of this part.
 
     One that has a network to train is that network: all its parameters are those of its player.
-    A network that is not trained is held by :class:`Fixed`.
+    A network that is not trained is held by :class:`Fixed`; where it belongs to the run, it has
+    buffers alone, which are in its checkpoints.
 
     Args:
         facts: of the run.
@@ -81,6 +82,8 @@ class Term(nn.Module, ABC):
     """Steps of the run before the first in which the model hears of its network."""
     moves: bool = True
     """Whether its network is trained in the coming steps."""
+    told: str = ""
+    """What to say of it at the start of a run."""
 
     def __init__(self, facts: RunFacts) -> None:
         super().__init__()

@@ -95,13 +95,14 @@ class Engine:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to say of its images, and of stages, before the first step."""
+        """What to say of its images, terms and stages, before the first step."""
+        terms = (term.told for term in self.training.objective.terms.values())
         second = self.training.objective.players.get(PRIOR)
         if second is None or second.stage is None:
-            return (self.train_images.note,)
+            return self.train_images.note, *terms
         first, end = second.stage
         told = f"steps {first + 1:,} to {end:,} train the prior alone, what comes before all else"
-        return self.train_images.note, told
+        return self.train_images.note, *terms, told
 
     @property
     def host_bound(self) -> bool:

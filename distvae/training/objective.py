@@ -10,6 +10,7 @@ from distvae.errors import DistvaeError
 from distvae.models import VAE
 from distvae.objectives import MODEL, OBJECTIVES, Objective, Player, RunFacts, in_two_stages
 from distvae.schedules import steps_of
+from distvae.training.classifier import classifier_maps
 from distvae.training.world import average_of, gather_rows
 
 
@@ -29,6 +30,7 @@ def build_objective(
             average=average_of(accelerator),
             shape=tuple(data.shape),
             given=model.conditioner.shape,
+            classifier=lambda: classifier_maps(data, config.data, accelerator),
         )
     )
     second = model.latents.second_stage

@@ -123,10 +123,13 @@ def wrap(
 def _forward(training: Training, averaged: VAE | None, accelerator: Accelerator) -> nn.Module:
     """Model and objective as they are called in a step, sharded where that was asked for.
 
-    Of gradients, DDP averages those of the player of the model alone.
+    Of gradients, DDP averages those of the player of the model alone. What is fixed in terms does
+    not travel.
     """
     own = {id(one) for each in training.parameters_of(MODEL).values() for one in each}
     others = [name for name, one in training.named_parameters() if id(one) not in own]
+    fixed = {id(one) for term in training.objective.terms.values() for one in term.buffers()}
+    others += [name for name, one in training.named_buffers() if id(one) in fixed]
     if others:
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(training, others)  # type: ignore[no-untyped-call]
     sharded = shards_model(accelerator.num_processes)

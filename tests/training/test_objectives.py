@@ -47,6 +47,7 @@ CASES: dict[str, dict[str, Any]] = {
         "critic_lead": 2,
         "prior": "label",
     },
+    "elbo by a classifier": {"objective": "elbo", "perceptual": "classifier", "prior": "label"},
     "m2": {"objective": "m2", "keep_labels": 60, "prior": "label"},
 }
 PARTS: list[dict[str, Any]] = [

@@ -1,18 +1,14 @@
-"""Likeness to a network that was trained on photographs.
-
-Legend: R rows, C channels, H height, W width.
-"""
+"""Likeness to a network that was trained on photographs."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from distvae.distributions import full_precision
 from distvae.errors import DistvaeError
 from distvae.parts import PICTURES, TAKES_TERMS, Part
 from distvae.players import RunFacts
-from distvae.terms.base import Added, Term, View
-from distvae.terms.fixed import Fixed, distance_of_maps
+from distvae.terms.fixed import Fixed
 from distvae.terms.lite0 import pretrained
+from distvae.terms.maps import LikenessOfMaps
 from distvae.values import NotNegative
 
 LEAST = 16
@@ -36,7 +32,7 @@ class EfficientnetLite0Part(Part):
         return {"perceptual_weight": 1.0}
 
 
-class EfficientnetLite0(Term):
+class EfficientnetLite0(LikenessOfMaps):
     """``perceptual_weight`` times the distance of maps of a fixed network.
 
     It is neither LPIPS, whose network and weights of channels are others, nor anything that was
@@ -44,8 +40,6 @@ class EfficientnetLite0(Term):
     """
 
     def __init__(self, facts: RunFacts) -> None:
-        super().__init__(facts)
-        self.own = facts.config.of(EfficientnetLite0Part)
         channels, *sides = facts.shape
         if min(sides) < LEAST or channels not in (1, 3):
             raise DistvaeError(
@@ -54,12 +48,5 @@ class EfficientnetLite0(Term):
                 f"it looks at grey or coloured images of at least {LEAST} pixels a side",
                 "Leave it out, or take other --channels or --image-size.",
             )
-        self.network = Fixed(pretrained())
-
-    def forward(self, view: View) -> Added:
-        """The term, and the distance itself."""
-        weight = self.own.perceptual_weight
-        assert weight is not None
-        with full_precision(view.means.device.type):
-            distance = distance_of_maps(self.network, view.means.float(), view.targets.float())
-        return Added(weight * self.numbers * distance, {"perceptual_distance": distance})
+        weight = facts.config.of(EfficientnetLite0Part).perceptual_weight
+        super().__init__(facts, Fixed(pretrained()), weight)
