@@ -41,9 +41,12 @@ class Within:
         return self._above(size) and (size < self.most if self.below else size <= self.most)
 
     def __str__(self) -> str:
+        lower = f"{'more than' if self.open else 'at least'} {self.least}"
         if self.most == math.inf:
-            return f"at least {self.least}"
-        return f"from {self.least} to {self.most}"
+            return lower
+        if not self.open and not self.below:
+            return f"from {self.least} to {self.most}"
+        return f"{lower} and {'less than' if self.below else 'at most'} {self.most}"
 
     def missed(self, value: Any) -> str | None:
         """What a value, or its size, should be, where it lies beyond a bound."""

@@ -219,8 +219,10 @@ def test_levels_are_balanced_while_the_kl_weight_rises() -> None:
     torch.testing.assert_close(whole, distortion + rates.sum())
     for changes in ({"latent_space": "gaussian"}, {"kl_warmup_epochs": 0.0}, {"accumulate": 2}):
         settings = {"latent_space": "ladder", "kl_balance": True, "kl_warmup_epochs": 1.0}
-        with pytest.raises(DistvaeError, match="--kl-balance"):
+        with pytest.raises(DistvaeError, match="--kl-balance") as refused:
             TrainConfig().updated({**settings, **changes}, "the test")
+        if "kl_warmup_epochs" in changes:
+            assert "take --kl-warmup-epochs of more than 0 or leave" in str(refused.value)
 
 
 @pytest.mark.slow
