@@ -30,7 +30,7 @@ from distvae.models import VAE, build_model, load_model
 from distvae.networks.conv import ConvDecoder
 from distvae.objectives import OBJECTIVES, Pressure, RunFacts
 from distvae.parts import ONE_LEVEL
-from distvae.training.judging import collapsed_levels
+from distvae.training.judging import collapse
 from distvae.training.run import run_training
 from tests.spaces import TOP, Maps, TwoLevels
 from tests.training.conftest import Settings, lines, settings, trained
@@ -122,11 +122,12 @@ def test_an_evaluation_speaks_of_levels() -> None:
     assert found["active_units_level_z2"] == active[:TOP].sum()
     rows = dict(rows_of(found))
     assert rows["active latents, level z2"] == f"{found['active_units_level_z2']:g}"
-    flat = {f"{name}{end}": 0.0 for name in ("active_units",) for end in ("", "_level_z2")}
-    dead = {**flat, "active_units_level_z1": 3.0, "latent_dim": 5.0}
-    sizes = {"latent_dim_level_z2": 2.0, "latent_dim_level_z1": 3.0}
-    assert list(collapsed_levels({**dead, **sizes})) == ["0 of 2 latents of level z2"]
-    assert list(collapsed_levels({"active_units": 1.0, "latent_dim": 5.0})) == ["1 of 5 latents"]
+    assert "nats: z1 0.01. Remedies" in str(
+        collapse({**found, "rate_level_z2": 1.0, "rate_level_z1": 0.01})
+    )
+    assert collapse({**found, "rate_level_z2": 0.2, "rate_level_z1": 0.2}) is None
+    assert "only 2 of 5 latents" in str(collapse({"active_units": 2.0, "latent_dim": 5.0}))
+    assert collapse({"active_units": 3.0, "latent_dim": 5.0}) is None
 
 
 def test_noise_is_drawn_and_found_again() -> None:

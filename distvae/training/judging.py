@@ -1,7 +1,6 @@
 """What is measured and drawn between two epochs."""
 
 import math
-from collections.abc import Iterator
 
 from distvae.checkpoint import Progress
 from distvae.curves import write_curves
@@ -24,6 +23,9 @@ MOST_DEAD = 0.5
 TIME_TO_WAKE = 0.25
 """Share of a run before which dead latents are not yet a collapse."""
 REMEDIES = "a KL warm-up (--kl-warmup-epochs), --free-bits, a smaller --beta or --latent-dim"
+LEAST_RATE = 0.1
+"""Nats that a level of several carries at least, where it is of use."""
+REMEDIES_OF_LEVELS = "a KL warm-up (--kl-warmup-epochs), --free-bits, or fewer --levels"
 
 
 def draw(session: Session, model: VAE, epoch: int) -> None:
@@ -85,28 +87,37 @@ def _loss(engine: Engine, values: dict[str, float]) -> float:
 
 
 def _tell_collapse(session: Session, values: dict[str, float]) -> None:
-    """Say once that most latents are dead, when they have had time to wake."""
+    """Say once what of the latents carries nothing, when they have had time to wake."""
     early = session.progress.step < session.engine.total_steps * TIME_TO_WAKE
-    collapsed = list(collapsed_levels(values))
-    if early or not collapsed or session.warned:
+    told = collapse(values)
+    if early or not told or session.warned:
         return
     session.warned = True
-    session.console.say(
-        f"only {' and '.join(collapsed)} are active: the others carry nothing. "
-        f"Remedies: {REMEDIES}",
-        style="yellow",
+    session.console.say(told, style="yellow")
+
+
+def collapse(values: dict[str, float]) -> str | None:
+    """What of the latents carries nothing, and what helps; None where enough is carried.
+
+    Of one level it is told by how many latents are active. A level of several is told by its rate:
+    where its prior follows the levels before, its means vary even if it carries nothing.
+    """
+    rates = {key: rate for key, rate in values.items() if key.startswith(f"rate{OF_LEVEL}")}
+    idle = [
+        f"{key.partition(OF_LEVEL)[2]} {rate:.2f}"
+        for key, rate in rates.items()
+        if rate < LEAST_RATE
+    ]
+    if idle:
+        told = ", ".join(idle)
+        return f"levels that carry almost nothing, nats: {told}. Remedies: {REMEDIES_OF_LEVELS}"
+    active, size = values.get("active_units", 0.0), values.get("latent_dim", 0.0)
+    if rates or active >= MOST_DEAD * size:
+        return None
+    return (
+        f"only {active:.0f} of {size:.0f} latents are active: the others carry nothing. "
+        f"Remedies: {REMEDIES}"
     )
-
-
-def collapsed_levels(values: dict[str, float]) -> Iterator[str]:
-    """How many latents are active where too few are, level by level if there are several."""
-    several = [key.partition(OF_LEVEL) for key in values if OF_LEVEL in key]
-    levels = [level for figure, _, level in several if figure == "active_units"]
-    for level in levels or [""] * ("active_units" in values):
-        end = OF_LEVEL + level if level else ""
-        active, size = values["active_units" + end], values["latent_dim" + end]
-        if active < MOST_DEAD * size:
-            yield f"{active:.0f} of {size:.0f} latents" + (f" of level {level}" if level else "")
 
 
 def evaluate(engine: Engine, images: ResidentImages, model: VAE | None = None) -> dict[str, float]:
