@@ -90,10 +90,13 @@ def _of_shared() -> Iterator[Rule]:
     cropped = Rule("epoch_images", None, "augment", CROPPING, whole)
     streamed = Rule("epoch_images", None, "streaming", (True,), whole)
     yield streamed._replace(unless=(cropped,))
-    yield Rule("augment", CROPPING, "image_size", Within(1), "it is the side of a crop")
+    side = Rule("augment", CROPPING, "image_size", Within(1), "it is the side of a crop")
+    patches = Rule("augment", CROPPING, "domain", ("volumes",), side.why)
+    patched = Rule("augment", CROPPING, "patch", Within(4), side.why)
+    yield side._replace(unless=(patches, patched))
     yield Rule("shorter_side", None, "augment", CROPPING, "else --image-size scales images")
-    seen = "only images are seen from the side"
-    yield Rule("augment", (*CROPPING, ("flip",)), "domain", (None, "images"), seen)
+    seen = "others have no sides to be seen from"
+    yield Rule("augment", (*CROPPING, ("flip",)), "domain", (None, "images", "volumes"), seen)
     apart = "what is read anew in every epoch is not sorted by label"
     yield Rule("only_label", None, "streaming", OFF, apart)
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from distvae.cli import main
 from distvae.config import DataConfig
 from distvae.data.examples import domain_of_data
-from distvae.data.sources.volumes import corners
+from distvae.data.patches import corners
 from distvae.data.store import ImageData, open_data
 from distvae.domains.volume_files import Grid, write_volume
 from distvae.domains.volumes import Volumes

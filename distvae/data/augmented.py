@@ -1,6 +1,6 @@
-"""Training examples that are views of pictures, cut anew in each epoch.
+"""Training examples that are views of pictures or volumes, cut anew in each epoch.
 
-Legend: P pictures, B batch, C channels, h and w the sides of a view.
+Legend: P pictures, B batch, C channels, S the sides of a picture, s those of a view.
 """
 
 from dataclasses import dataclass
@@ -27,33 +27,38 @@ class OnDevice(NamedTuple):
     starts: "Tensor"
     """``[P]``."""
     sizes: "Tensor"
-    """``[P, 2]``."""
+    """``[P, S]``."""
     labels: "Tensor | None"
     """``[P]``."""
     attributes: "Tensor | None"
     """``[P, A]``."""
 
-    def gather(self, codes: "Tensor", view: tuple[int, int, int]) -> Gathered:
+    def gather(self, codes: "Tensor", view: tuple[int, ...]) -> Gathered:
         """The views of some codes ``[B]``, by one look-up of all pixels."""
-        pictures, places = decode(codes)
+        pictures, places = decode(codes, len(view) - 1)
         known = (
             None if each is None else each.index_select(0, pictures)
             for each in (self.labels, self.attributes)
         )
         return Gathered(self.pixels[self._where(pictures, places, view)], *known)
 
-    def _where(self, pictures: "Tensor", places: Places, view: tuple[int, int, int]) -> "Tensor":
-        """Among the flat pixels, int64 ``[B, C, h, w]``."""
+    def _where(self, pictures: "Tensor", places: Places, view: tuple[int, ...]) -> "Tensor":
+        """Among the flat pixels, int64 ``[B, C, *s]``."""
         import torch
 
-        tops, lefts, flipped = map(torch.as_tensor, places)
-        channels, down, across = (torch.arange(side, device=pictures.device) for side in view)
-        heights, widths = self.sizes.index_select(0, pictures).unbind(1)
-        columns = torch.where(flipped[:, None] > 0, view[2] - 1 - across, across) + lefts[:, None]
-        rows = (tops[:, None] + down) * widths[:, None]
-        starts = self.starts.index_select(0, pictures)
-        planes = starts[:, None] + (heights * widths)[:, None] * channels
-        return planes[:, :, None, None] + rows[:, None, :, None] + columns[:, None, None, :]
+        channels, *along = (torch.arange(side, device=pictures.device) for side in view)
+        sides = self.sizes.index_select(0, pictures).unbind(1)
+        step, found = torch.ones_like(pictures), torch.zeros_like(pictures)
+        flipped = places.flipped[:, None] > 0
+        columns = torch.where(flipped, view[-1] - 1 - along[-1], along[-1])
+        for start, each, side in zip(
+            reversed(places.starts), [columns, *along[-2::-1]], reversed(sides), strict=True
+        ):
+            lines = (start[:, None] + each) * step[:, None]
+            found = lines[(..., *[None] * (found.dim() - 1))] + found[:, None]
+            step = step * side
+        planes = self.starts.index_select(0, pictures)[:, None] + step[:, None] * channels
+        return planes[(..., *[None] * len(along))] + found[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +131,7 @@ class AugmentedImages:
         """The examples of the codes ``[B]`` in memory of the host."""
         import torch
 
-        pictures, chosen = self.pictures, decode(rows).pictures
+        pictures, chosen = self.pictures, self.pictures.decode(rows).pictures
         views = buffer((len(rows), *pictures.view), getattr(torch, pictures.pixels.dtype.name))
         pictures.fill(rows, views.numpy())
         known = (

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from distvae.config import DataConfig
-from distvae.data.crops import write_crops
+from distvae.data.crops import Cutting, write_crops
 from distvae.data.identity import Progress
 from distvae.data.levels import LEVELS
 from distvae.data.pixels import (
@@ -21,8 +21,10 @@ from distvae.data.pixels import (
     read_picture,
 )
 from distvae.data.sources import RawSplit
+from distvae.data.views import CROP
 from distvae.data.writing import Written, check_space, write_fields, write_numbers
 from distvae.domains.images import IMAGES, images_field
+from distvae.errors import DistvaeError
 from distvae.fields import Field
 from distvae.places import evenly
 from distvae.text import counted
@@ -50,17 +52,30 @@ def write_arrays(
         DistvaeError: an image cannot be read, or is not as large as the others, or no room is left.
     """
     first = next(iter(splits.values()))
+    if CROP in config.augment and config.image_size is None:
+        raise DistvaeError(
+            "--augment crop does not fit leaving --image-size out",
+            "it is the side of a crop of images",
+            "Take --image-size of the side of a crop.",
+        )
     reading = _first_reading(first, config)
     while True:
-        write = _write if reading.least is None else write_crops
         try:
-            digests, remarks = write(folder, splits, rows, reading, progress)
+            digests, remarks = _written(folder, splits, rows, reading, progress)
         except OtherwiseError as otherwise:
             reading = otherwise.reading
         else:
             notes = [*(reading.notes() if first.levels is None else ()), *remarks]
             facts = {"levels": reading.levels} if reading.levels != LEVELS else {}
             return Written(digests, notes, (IMAGES,), reading.seen, facts)
+
+
+def _written(
+    folder: Path, splits: Mapping[str, RawSplit], rows: bool, reading: Reading, progress: Progress
+) -> tuple[dict[str, str], list[str]]:
+    if reading.least is None:
+        return _write(folder, splits, rows, reading, progress)
+    return write_crops(folder, splits, rows, Cutting.of_pictures(reading), progress)
 
 
 def _write(

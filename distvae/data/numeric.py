@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from distvae.config import DataConfig
 from distvae.data.identity import Progress
+from distvae.data.patches import write_views
 from distvae.data.sources import RawSplit
+from distvae.data.views import CROP
 from distvae.data.writing import Written, check_space, write_fields, write_numbers
 from distvae.domains import Domain
 from distvae.fields import Field
@@ -28,7 +30,8 @@ def write_examples(
     Args:
         domain: what an example is.
         folder: an empty one.
-        splits: by name, the training split first; each gives examples ``[n, *S]`` as stored.
+        splits: by name, the training split first; each gives examples ``[n, *S]`` as stored, or
+            whole ones of which views are taken.
         rows: whether their rows are kept.
         config: of the data.
         progress: called with the name of a split and the number of its examples.
@@ -37,8 +40,13 @@ def write_examples(
         DistvaeError: no room is left.
     """
     first, name = next(iter(splits.values())), domain.field_name
-    sample = np.asarray(first.fetch(first.rows[:1]))
-    field = Field(name, sample.shape[1:], sample.dtype.name)
+    sample = np.asarray(first.fetch(first.rows[:1])[0])
+    if first.view is not None:
+        field = Field(name, first.view, sample.dtype.name)
+        cropping, what = CROP in config.augment, domain.part.examples
+        found = write_views(folder, splits, rows, field, what, cropping, progress)
+        return Written(*found, fields=(name,))
+    field = Field(name, sample.shape, sample.dtype.name)
     check_space(folder, sum(len(split.rows) for split in splits.values()), [field], name)
     digests: dict[str, str] = {}
     for part, split in splits.items():

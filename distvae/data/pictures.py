@@ -1,10 +1,12 @@
-"""Whole pictures, each of its own size, of which a run sees views. No torch.
+"""Whole pictures or volumes, each of its own size, of which a run sees views. No torch.
 
-Legend: P pictures, N views of an epoch, B batch, C channels, h and w the sides of a view.
+Legend: P pictures, N views of an epoch, B batch, C channels, S the sides: height and width, or
+depth before these; s those of a view.
 """
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.data.sources.raw import UNLABELLED
-from distvae.data.views import Augmentation, Places, decode, encode
+from distvae.data.views import Augmentation, Codes, Places, decode, encode
 from distvae.draws.order import permutation
 from distvae.draws.philox import Source, Stream
 
@@ -23,11 +25,11 @@ class Pictures:
     """Pictures one after the other in memory or a memory map."""
 
     pixels: NDArray[Any]
-    """``[C, H, W]`` of each, flat; perhaps more than these."""
+    """``[C, *S]`` of each, flat; perhaps more than these."""
     sizes: NDArray[np.int64]
-    """Height and width of each ``[P, 2]``."""
-    view: tuple[int, int, int]
-    """``(C, h, w)``."""
+    """The sides of each ``[P, S]``."""
+    view: tuple[int, ...]
+    """``(C, *s)``."""
     counts: NDArray[np.int64]
     """How many views of each an epoch has ``[P]``, where it has as many as it likes."""
     labels: NDArray[np.int64] | None
@@ -42,7 +44,7 @@ class Pictures:
         cls,
         pixels: NDArray[Any],
         sizes: NDArray[np.int64],
-        view: tuple[int, int, int],
+        view: tuple[int, ...],
         labels: NDArray[np.int64] | None,
         attributes: NDArray[np.float32] | None,
     ) -> "Pictures":
@@ -52,11 +54,10 @@ class Pictures:
 
     @classmethod
     def alike(cls, stored: NDArray[Any], *known: Any) -> "Pictures":
-        """Images ``[N, C, H, W]``, each seen once an epoch; then labels and attributes."""
-        count, channels, height, width = stored.shape
-        sizes = np.tile(np.array([height, width], np.int64), (count, 1))
-        view = (channels, height, width)
-        return cls(stored.reshape(-1), sizes, view, np.ones(count, np.int64), *known)
+        """Examples ``[N, C, *S]``, each seen once an epoch; then labels and attributes."""
+        count, *view = stored.shape
+        sizes = np.tile(np.array(view[1:], np.int64), (count, 1))
+        return cls(stored.reshape(-1), sizes, tuple(view), np.ones(count, np.int64), *known)
 
     def __len__(self) -> int:
         """N."""
@@ -100,41 +101,45 @@ class Pictures:
         return order
 
     def fill(self, codes: NDArray[np.int64], views: NDArray[Any]) -> None:
-        """Write the views of some codes ``[B]`` into ``views [B, C, h, w]``."""
-        pictures, places = decode(codes)
-        starts = self.starts
+        """Write the views of some codes ``[B]`` into ``views [B, C, *s]``."""
+        pictures, places = self.decode(codes)
         for index, picture in enumerate(pictures.tolist()):
-            height, width = self.sizes[picture].tolist()
-            start, size = int(starts[picture]), self.view[0] * height * width
-            pixels = self.pixels[start : start + size].reshape(-1, height, width)
+            sides, start = self.sizes[picture].tolist(), int(self.starts[picture])
+            size = self.view[0] * math.prod(sides)
+            pixels = self.pixels[start : start + size].reshape(-1, *sides)
             views[index] = view_of(pixels, self.view[1:], places, index)
+
+    def decode(self, codes: Any) -> Codes:
+        """What the codes of some views say, of an array or a tensor."""
+        return decode(codes, self.sizes.shape[1])
 
 
 def view_of(
     pixels: NDArray[Any], sides: tuple[int, ...], places: Places, index: int
 ) -> NDArray[Any]:
-    """One of some views, of a picture ``[C, H, W]``: ``[C, h, w]``."""
-    top, left, flipped = (int(each[index]) for each in places)
-    view = pixels[:, top : top + sides[0], left : left + sides[1]]
-    return view[:, :, ::-1] if flipped else view
+    """One of some views, of a picture ``[C, *S]``: ``[C, *s]``."""
+    starts = (int(each[index]) for each in places.starts)
+    parts = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    view = pixels[(slice(None), *parts)]
+    return view[..., ::-1] if places.flipped[index] else view
 
 
 def grid(sizes: NDArray[np.int64], sides: tuple[int, ...]) -> NDArray[np.int64]:
     """Views that lie beside each other, as many as fit, in the middle of each picture: codes.
 
     Args:
-        sizes: height and width of each picture ``[P, 2]``, none below ``sides``.
-        sides: h and w.
+        sizes: the sides of each picture ``[P, S]``, none below ``sides``.
+        sides: s.
     """
     return np.concatenate([np.zeros(0, np.int64), *_grids(sizes, sides)])
 
 
 def _grids(sizes: NDArray[np.int64], sides: tuple[int, ...]) -> Iterator[NDArray[np.int64]]:
-    for picture, (height, width) in enumerate(sizes.tolist()):
-        tops, lefts = (
+    for picture, size in enumerate(sizes.tolist()):
+        along = [
             (whole - whole // side * side) // 2 + side * np.arange(whole // side)
-            for whole, side in zip((height, width), sides, strict=True)
-        )
-        down, across = (each.ravel() for each in np.meshgrid(tops, lefts, indexing="ij"))
-        unflipped = np.zeros(len(down), np.int64)
-        yield encode(np.full(len(down), picture), Places(down, across, unflipped))
+            for whole, side in zip(size, sides, strict=True)
+        ]
+        starts = tuple(each.ravel() for each in np.meshgrid(*along, indexing="ij"))
+        unflipped = np.zeros(len(starts[0]), np.int64)
+        yield encode(np.full(len(unflipped), picture), Places(starts, unflipped))

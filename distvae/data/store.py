@@ -206,7 +206,7 @@ def _opened(meta: StoreRecord, arrays: Mapping[str, NDArray[Any]]) -> ImageData:
         factors=meta.factors,
         notes=meta.notes,
         seen=Seen(*meta.seen),
-        pictures=crops.opened(arrays),
+        pictures=crops.opened(arrays, meta.fields[0]),
         domain=meta.known_domain,
         columns=meta.columns,
         attributes=meta.attributes,

@@ -1,9 +1,9 @@
-"""Random views of pictures: where a crop lies, and whether it is flipped. No torch.
+"""Random views of pictures and volumes: where a crop lies, and whether it is flipped. No torch.
 
 A view is a function of the seed, the epoch and the number of the example in it alone. One word of
 chance for each side and one for the flip make it, of a stream of their own.
 
-Legend: N views, H and W the sides of a picture, h and w those of a view.
+Legend: N views, S the sides of what they are taken of: height and width, or depth before these.
 """
 
 from typing import Any, NamedTuple
@@ -15,25 +15,16 @@ from distvae.concerns import DataConfig
 from distvae.draws.philox import Source, Stream
 
 CROP, FLIP = "crop", "flip"
-SIDE_BITS = 16
-"""Of a place in a picture, whose sides are less than 2 to so many."""
-LONGEST = 2**SIDE_BITS - 1
-"""Side of a picture that views are taken of."""
-MOST_PICTURES = 2**30
-TOP, LEFT, FLIPPED = range(3)
-"""Parts of the stream."""
-_PICTURE, _TOP, _LEFT = 2 * SIDE_BITS + 1, SIDE_BITS + 1, 1
-"""By how many bits each lies above the flip in a code."""
+SIDE_BITS = {2: 16, 3: 12}
+"""Of a place along a side, which is shorter than 2 to so many, by the number of sides."""
 
 
 class Places(NamedTuple):
     """Where some views lie."""
 
-    tops: NDArray[np.int64]
-    """``[N]``, of the first row."""
-    lefts: NDArray[np.int64]
-    """``[N]``, of the first column."""
-    flipped: NDArray[np.int64]
+    starts: tuple[Any, ...]
+    """``[N]`` of each side: of the first row and the first column, for volumes after the slice."""
+    flipped: Any
     """``[N]``, 1 where left and right are exchanged."""
 
 
@@ -66,22 +57,22 @@ class Augmentation(NamedTuple):
         """The views that follow each other in an epoch.
 
         Args:
-            rooms: by how much each picture is higher and wider than a view ``[N, 2]``.
+            rooms: by how much each picture is longer than a view along each side ``[N, S]``.
             seed: of the run.
             epoch: its number.
             first: number of the first example.
         """
-        source = Source(seed, Stream.VIEWS)
+        source, sides = Source(seed, Stream.VIEWS), rooms.shape[1]
 
         def words(part: int) -> NDArray[np.uint64]:
             return source.words(len(rooms), epoch, part, first)
 
-        tops, lefts = (
-            below(words(part), rooms[:, part] + 1) if self.crop else np.zeros(len(rooms), np.int64)
-            for part in (TOP, LEFT)
+        starts = tuple(
+            below(words(side), rooms[:, side] + 1) if self.crop else np.zeros(len(rooms), np.int64)
+            for side in range(sides)
         )
-        flips = words(FLIPPED) >> np.uint64(63) if self.flip else np.zeros(len(rooms))
-        return Places(tops, lefts, flips.astype(np.int64))
+        flips = words(sides) >> np.uint64(63) if self.flip else np.zeros(len(rooms))
+        return Places(starts, flips.astype(np.int64))
 
 
 def below(words: NDArray[np.uint64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -92,11 +83,20 @@ def below(words: NDArray[np.uint64], counts: NDArray[np.int64]) -> NDArray[np.in
 
 def encode(pictures: NDArray[np.int64], places: Places) -> NDArray[np.int64]:
     """Views as one whole number each ``[N]``, which goes where the number of a row goes."""
-    tops, lefts, flipped = places
-    return pictures << _PICTURE | tops << _TOP | lefts << _LEFT | flipped
+    bits, codes = SIDE_BITS[len(places.starts)], pictures
+    for starts in places.starts:
+        codes = codes << bits | starts
+    result: NDArray[np.int64] = codes << 1 | places.flipped
+    return result
 
 
-def decode(codes: Any) -> Codes:
+def decode(codes: Any, sides: int) -> Codes:
     """What :func:`encode` was given, of an array or a tensor."""
-    tops, lefts = codes >> _TOP & LONGEST, codes >> _LEFT & LONGEST
-    return Codes(codes >> _PICTURE, Places(tops, lefts, codes & 1))
+    bits, above = SIDE_BITS[sides], codes >> 1
+    starts = tuple(above >> bits * side & longest(sides) for side in reversed(range(sides)))
+    return Codes(above >> bits * sides, Places(starts, codes & 1))
+
+
+def longest(sides: int) -> int:
+    """The side of what views are taken of can have so many pixels."""
+    return int(2 ** SIDE_BITS[sides] - 1)

@@ -50,7 +50,6 @@ class VolumesPart(DomainPart):
     needs = (
         Need("binarize", (None, "none"), "voxels have levels"),
         Need("streaming", (False,), "volumes are read at once"),
-        Need("augment", ((),), "views are taken of images"),
     )
 
     patch: Annotated[int, Within(4, 512)] | None = None

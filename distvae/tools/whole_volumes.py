@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.data.patches import corners
 from distvae.data.sources.volume_files import Scan, scans_in
-from distvae.data.sources.volumes import ALIKE, corners
+from distvae.data.sources.volumes import ALIKE
 from distvae.domains.volume_files import is_nifti, write_volume
 from distvae.domains.volumes import Volumes
 from distvae.errors import DistvaeError

@@ -48,5 +48,5 @@ def _views(data: ImageData, config: TrainConfig) -> AugmentedImages | None:
     if not augmentation:
         return None
     train = data.train
-    pictures = data.pictures or Pictures.alike(train.images, train.labels, train.attributes)
+    pictures = data.pictures or Pictures.alike(train.stored, train.labels, train.attributes)
     return AugmentedImages(pictures, augmentation, torch.device("cpu"))

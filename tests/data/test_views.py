@@ -294,7 +294,7 @@ def test_a_stream_is_cut_by_the_place_of_each_picture_in_the_epoch(photos: Path)
         found = views[4 * epoch : 4 * epoch + 4]
         assert sorted(number for number, *_ in found) == [0, 1, 2, 3]
         rooms = np.array([TRAIN[number] for number, *_ in found]) - SIDE
-        tops, lefts, flips = Augmentation(True, True).places(rooms, SEED, epoch)
+        (tops, lefts), flips = Augmentation(True, True).places(rooms, SEED, epoch)
         assert [view[1:] for view in found] == list(
             zip(tops.tolist(), lefts.tolist(), map(bool, flips), strict=True)
         )

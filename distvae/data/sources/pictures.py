@@ -1,7 +1,7 @@
 """A folder of images, or a zip of one: classes and splits by where the files lie."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -90,23 +90,44 @@ def arrange(
 ) -> tuple[dict[str, PictureSplit], tuple[str, ...], Notes]:
     """The images by split, the names of their classes, and what there is to say.
 
-    Subfolders are splits where all of them bear the name of one, or the training split has
-    subfolders of its own; the first folder below the split is the class. A folder that holds
-    nothing but another one is looked into.
-
     Raises:
         DistvaeError: there are no images, or some lie beside the class folders.
     """
-    images = [Entry(place, place) for place in tree.places if ending(place[-1]) in pictures()]
+    images = [place for place in tree.places if ending(place[-1]) in pictures()]
     if not images:
         raise DistvaeError(
             f"{tree.address} holds no images",
             *instead(tree.places, packed=ending(tree.address) == ".zip"),
         )
     notes: Notes = []
+    found, names = by_folder(images, tree.address, config, notes)
+    _tell_skipped(tree, names, notes)
+    return found, names, notes
+
+
+def by_folder(
+    places: Iterable[Place], address: str, config: DataConfig, notes: Notes, what: str = "images"
+) -> tuple[dict[str, PictureSplit], tuple[str, ...]]:
+    """Examples by split, and the names of their classes.
+
+    Subfolders are splits where all of them bear the name of one, or the training split has
+    subfolders of its own; the first folder below the split is the class. A folder that holds
+    nothing but another one is looked into.
+
+    Args:
+        places: of the examples, at least one.
+        address: of the folder, for messages.
+        config: of the data.
+        notes: is told what was recognized.
+        what: the examples are called.
+
+    Raises:
+        DistvaeError: some lie beside the class folders.
+    """
+    entries = _unwrapped([Entry(place, place) for place in places], ())
     splits = {
-        name: _without_masks(entries, notes)
-        for name, entries in _splits(_unwrapped(images, ()), config, notes).items()
+        name: _without_masks(inside, notes, what)
+        for name, inside in _splits(entries, config, notes, what).items()
     }
     train = choose_splits(config, list(splits), [])[0]
     splits[train] = _unwrapped(splits[train], ())
@@ -114,9 +135,9 @@ def arrange(
         {entry.below[0] for entry in splits[train] if len(entry.below) > 1}, key=natural_order
     )
     if len(folders) == 1:
-        notes.append(f"all images lie in one folder, {folders[0]}: they have no labels")
+        notes.append(f"all {what} lie in one folder, {folders[0]}: they have no labels")
     folders = folders if len(folders) > 1 else []
-    names = clean_names(folders, tree.address)
+    names = clean_names(folders, address)
     found = {
         name: _labelled(_unwrapped(entries, folders), name, names)
         for name, entries in splits.items()
@@ -126,11 +147,10 @@ def arrange(
         notes.append(
             f"classes are the outer folders; within them no label is {some(sorted(inner))}"
         )
-    _tell_skipped(tree, names, notes)
-    return found, names, notes
+    return found, names
 
 
-def _without_masks(entries: list[Entry], notes: Notes) -> list[Entry]:
+def _without_masks(entries: list[Entry], notes: Notes, what: str) -> list[Entry]:
     """The images alone where they lie in a folder called so, beside one of their masks."""
     folders = {entry.below[0]: entry.below[0].casefold() for entry in entries}
     masks = [folder for folder, name in folders.items() if name.rstrip("s") in MASKS]
@@ -138,7 +158,7 @@ def _without_masks(entries: list[Entry], notes: Notes) -> list[Entry]:
         return entries
     if not (kept := [entry for entry in entries if entry.below[0] not in masks]):
         return entries
-    notes.append(f"left out: {len(entries) - len(kept):,} images in {some(masks)}: no classes")
+    notes.append(f"left out: {len(entries) - len(kept):,} {what} in {some(masks)}: no classes")
     return kept
 
 
@@ -151,7 +171,9 @@ def _unwrapped(entries: list[Entry], classes: Collection[str]) -> list[Entry]:
     return entries
 
 
-def _splits(entries: list[Entry], config: DataConfig, notes: Notes) -> dict[str, list[Entry]]:
+def _splits(
+    entries: list[Entry], config: DataConfig, notes: Notes, what: str
+) -> dict[str, list[Entry]]:
     folders = sorted({entry.below[0] for entry in entries if len(entry.below) > 1})
     wanted = {config.split_train, config.split_test or "test", "train"}
     named = {name for name in folders if name in wanted} | roles(folders).keys()
@@ -164,9 +186,7 @@ def _splits(entries: list[Entry], config: DataConfig, notes: Notes) -> dict[str,
     if outside := len(entries) - len(inside):
         lost = sorted(set(folders) - named)
         where = f" (folders {some(lost)})" if lost else ""
-        notes.append(
-            f"left out: {counted(outside, 'images')} beside the folders of the splits{where}"
-        )
+        notes.append(f"left out: {counted(outside, what)} beside the folders of the splits{where}")
     return {
         name: [entry.enter() for entry in inside if entry.below[0] == name]
         for name in folders
@@ -185,7 +205,7 @@ def _labelled(entries: list[Entry], split: str, names: tuple[str, ...]) -> Pictu
         if len(entry.below) == 1:
             raise DistvaeError(
                 f"{'/'.join(entry.place)} lies beside the class folders {some(names)}",
-                "expected every image inside one of them",
+                "expected each inside one of them",
                 "Move or remove it.",
             )
         if folder not in index:

@@ -47,6 +47,9 @@ class RawSplit:
     not known; ``labels`` are then those of the first attribute that has some."""
     names: Callable[[NDArray[np.int64]], Sequence[str]] | None = None
     """The files of some ``rows``, as the source names them; None where there are none."""
+    view: tuple[int, ...] | None = None
+    """Where examples are whole volumes, of which a model sees views ``[C, *S]``: the shape of a
+    view. None: examples are as large as what a model sees."""
     beside: Callable[[NDArray[np.int64]], Mapping[str, Sequence[Any]]] | None = None
     """Cells of other columns of some ``rows``, by name; None where there are none."""
 

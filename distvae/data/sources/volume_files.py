@@ -3,6 +3,7 @@
 Legend: D depth, H height, W width.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class ScanFile:
     path: Path
     """Of the file, or of the first one of a series."""
     read: Callable[[], Scan]
+    series: bool = False
+    """Whether it is a folder of slices, or a part of one."""
 
 
 def is_volume(path: Path) -> bool:
@@ -100,13 +103,16 @@ def _series(files: Sequence[Path]) -> list[ScanFile]:
             by_series.setdefault(str(head.get("SeriesInstanceUID", "")), []).append(
                 (_along(head), file)
             )
-    found = []
+    counts = Counter(slices[0][1].parent for slices in by_series.values())
+    found: list[ScanFile] = []
     for slices in by_series.values():
         slices.sort(key=lambda one: (one[0], natural_order(str(one[1]))))
         paths = [file for _, file in slices]
-        name = f"{paths[0].parent.name} ({len(paths)} slices)"
+        together = counts[paths[0].parent]
+        which = f", series {sum(one.path.parent == paths[0].parent for one in found) + 1}"
+        name = f"{paths[0].parent.name}{which if together > 1 else ''} ({len(paths)} slices)"
         places = [place for place, _ in slices]
-        found.append(ScanFile(name, paths[0], partial(_dicom, paths, places)))
+        found.append(ScanFile(name, paths[0], partial(_dicom, paths, places), series=True))
     return found
 
 

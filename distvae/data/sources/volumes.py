@@ -1,12 +1,11 @@
-"""Patches of volumes by split: which lie where, and which levels their values become.
+"""Volumes by split and label, and which levels their values become.
 
-Legend: N patches, D depth, H height, W width.
+Legend: D depth, H height, W width.
 """
 
 import dataclasses
 import functools
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,23 +15,22 @@ from numpy.typing import NDArray
 
 from distvae.config import DataConfig
 from distvae.data.levels import depth_white
+from distvae.data.sources.pictures import by_folder
 from distvae.data.sources.raw import Notes, RawData, RawSplit
-from distvae.data.sources.splits import finish, roles
-from distvae.data.sources.trees import visible_files
+from distvae.data.sources.splits import choose_splits, finish
+from distvae.data.sources.trees import Place, visible_files
 from distvae.data.sources.volume_files import Scan, ScanFile, is_volume, scans_in
 from distvae.domains.levels import LEVELS, MOST_LEVELS
 from distvae.domains.volume_files import Grid
 from distvae.domains.volumes import VolumesPart
-from distvae.draws.order import permutation
-from distvae.draws.philox import Stream
 from distvae.errors import DistvaeError
 from distvae.terminal import progress_bar
 from distvae.text import counted
 
-VOLUMES = "volumes"
+VOLUMES, SIDES = "volumes", ("slices", "rows", "columns")
 PATCH = 32
 SHARE = 10
-"""A tenth of the volumes is held out."""
+"""A tenth of the only volume is held out."""
 ALIKE = 0.01
 """By how much spacings may differ, of themselves."""
 KEPT = 4
@@ -51,50 +49,54 @@ class Facts(NamedTuple):
 
 
 def read_volumes(path: Path, config: DataConfig) -> RawData:
-    """Both splits of patches of the volumes in a file or folder.
-
-    Patches of the training split overlap by half; those of the others do not.
+    """Both splits of the volumes in a file or folder, of which a model sees patches.
 
     Raises:
         DistvaeError: there are none, or they do not fit each other.
     """
-    scans = scans_in(path)
-    if not scans:
+    found = {_place(scan, path): scan for scan in scans_in(path)}
+    if not found:
         raise DistvaeError(
             f"{path} holds no volumes",
             "expected .nii, .nii.gz, .dcm, .tif or .npy files",
             "A folder of pictures is trained on without --domain.",
         )
+    notes: Notes = []
+    splits, names = by_folder(found, str(path), config, notes, VOLUMES)
+    train, test = choose_splits(config, list(splits), notes)
+    chosen = {name: splits[name] for name in (train, test) if name is not None}
+    scans = [found[place] for split in chosen.values() for place in split.places]
     facts = _look(scans)
     patch = _patch(config.of(VolumesPart).patch, facts, scans)
     grid, levels = _grid(facts, config)
-    cut = _Patches(scans, grid, levels, patch)
-    notes: Notes = [_told(scans, facts, grid, levels, patch)]
-    parts = _divided(scans, path, config)
-    with progress_bar("cutting patches", len(scans)) as advance:
-        train, *others = (
-            cut.split(
-                name,
-                chosen,
-                notes,
-                max(1, patch // 2) if name == "train" and len(parts) > 1 else patch,
-            )
-            for name, chosen in parts.items()
-        )
-        advance(len(scans))
-    raw = finish(config, train, others[0] if others else None, (), notes)
+    notes.insert(0, _told(scans, facts, grid, levels, patch))
+    cut = Wholes(scans, grid, levels, patch)
+    first, *others = (
+        cut.split(name, [scans.index(found[place]) for place in split.places], split.labels)
+        for name, split in chosen.items()
+    )
+    if len(scans) == 1:
+        first, *others = cut.parted(facts.shapes[0], notes)
+    raw = finish(config, first, others[0] if others else None, names, notes)
     known = {"levels": levels, **grid._asdict()}
     return dataclasses.replace(raw, domain=VOLUMES, facts=known)
 
 
+def _place(scan: ScanFile, path: Path) -> Place:
+    """Where a volume lies: the folders above it, of a series above its own, and a name."""
+    above = scan.path.parent.relative_to(path).parts if path.is_dir() else ()
+    return (*(above[:-1] if scan.series else above), scan.name)
+
+
 @dataclass(frozen=True, eq=False)
-class _Patches:
-    """Patches of volumes, of which the last few are kept in memory."""
+class Wholes:
+    """Volumes as levels, of which the last few are kept in memory."""
 
     scans: Sequence[ScanFile]
     grid: Grid
     levels: int
     side: int
+    """Of a patch."""
 
     @functools.cached_property
     def volume(self) -> Callable[[int], NDArray[Any]]:
@@ -106,33 +108,63 @@ class _Patches:
 
         return load
 
-    def at(self, number: int, corner: Sequence[int]) -> NDArray[Any]:
-        """One of a volume ``[side, side, side]``."""
-        return self.volume(number)[tuple(slice(at, at + self.side) for at in corner)]
+    def split(
+        self,
+        name: str,
+        numbers: Iterable[int],
+        labels: NDArray[np.int64] | None = None,
+        cut: tuple[slice, ...] = (),
+    ) -> RawSplit:
+        """That of some volumes, or of a part of each.
 
-    def split(self, name: str, chosen: Sequence[int], notes: Notes, step: int) -> RawSplit:
-        """Those of some volumes, so many voxels apart, but for what is of one value all over."""
-        places, blank = [], 0
-        for number in chosen:
-            for corner in corners(self.volume(number).shape, self.side, step):
-                patch = self.at(number, corner)
-                if patch.min() == patch.max():
-                    blank += 1
-                else:
-                    places.append((number, *corner))
-        if blank:
-            notes.append(f"left out: {counted(blank, 'patches')} of {name} of one value all over")
-        if not places:
-            raise DistvaeError(f"all patches of {name} are of one value", "expected some content")
-        table = np.array(places, np.int64)
+        Args:
+            name: of the split.
+            numbers: of the volumes.
+            labels: of the volumes, where they have some.
+            cut: the part.
+        """
 
-        def fetch(rows: NDArray[np.int64]) -> Any:
-            return np.stack([self.at(n, corner) for n, *corner in table[rows].tolist()])[:, None]
+        def fetch(rows: NDArray[np.int64]) -> list[NDArray[Any]]:
+            return [self.volume(number)[cut][None] for number in rows.tolist()]
 
         def names(rows: NDArray[np.int64]) -> list[str]:
-            return [f"{self.scans[n].name} at {z},{y},{x}" for n, z, y, x in table[rows].tolist()]
+            return [self.scans[number].name for number in rows.tolist()]
 
-        return RawSplit(name, np.arange(len(table)), None, fetch, lambda row, _: row, names=names)
+        rows, view = np.array([*numbers], np.int64), (1, self.side, self.side, self.side)
+        return RawSplit(name, rows, labels, fetch, lambda row, _: row, names=names, view=view)
+
+    def parted(self, shape: tuple[int, ...], notes: Notes) -> tuple[RawSplit, RawSplit]:
+        """Both splits of the only volume: its last tenth along its longest side is tested on.
+
+        Args:
+            shape: of the volume.
+            notes: is told so.
+
+        Raises:
+            DistvaeError: it is too small for two patches.
+        """
+        axis = int(np.argmax(shape))
+        held = max(self.side, shape[axis] // SHARE)
+        if shape[axis] < self.side + held:
+            sides = " x ".join(map(str, shape))
+            raise DistvaeError(
+                f"{self.scans[0].name} is the only volume, of {sides} voxels",
+                f"it has no room for a patch of {self.side} to train on and one to test on",
+                f"Take --patch {max(shape) // 2} or less, or add a volume.",
+            )
+        end = shape[axis] - held
+        parts = [
+            (*[slice(None)] * axis, slice(start, stop)) for start, stop in ((0, end), (end, None))
+        ]
+        notes.append(
+            f"no test split: the last {held} of {shape[axis]} {SIDES[axis]} of the only volume are "
+            "held out for it"
+        )
+        train, test = (
+            self.split(name, [0], cut=part)
+            for name, part in zip(("train", "held-out part"), parts, strict=True)
+        )
+        return train, test
 
 
 def holds_volumes(path: Path) -> bool:
@@ -140,16 +172,6 @@ def holds_volumes(path: Path) -> bool:
     if path.is_dir():
         return any(is_volume(file) for file in visible_files(path))
     return path.is_file() and is_volume(path)
-
-
-def corners(shape: Sequence[int], patch: int, step: int) -> list[tuple[int, ...]]:
-    """Where patches begin that cover a volume evenly, so many voxels apart at most."""
-    axes = []
-    for side in shape:
-        last = side - patch
-        count = 1 + -(-last // step)
-        axes.append([round(at) for at in np.linspace(0, last, count).tolist()])
-    return list(itertools.product(*axes))
 
 
 def _look(scans: Sequence[ScanFile]) -> Facts:
@@ -198,8 +220,7 @@ def _patch(asked: int | None, facts: Facts, scans: Sequence[ScanFile]) -> int:
 
 def _grid(facts: Facts, config: DataConfig) -> tuple[Grid, int]:
     """How levels become values, and how many there are."""
-    (kind, *others) = facts.kinds
-    kind = "float32" if others else kind
+    kind = np.result_type(*sorted(facts.kinds)).name
     most = LEVELS if config.bits == 8 else MOST_LEVELS
     lowest = min(0.0, facts.lowest) if facts.whole else facts.lowest
     spread = facts.highest - lowest
@@ -218,26 +239,3 @@ def _told(scans: Sequence[ScanFile], facts: Facts, grid: Grid, levels: int, patc
         f"voxels of {spacing} mm, are kept in {levels:,} levels, {exact}; a model sees patches of "
         f"{patch} voxels a side (--patch)"
     )
-
-
-def _divided(scans: Sequence[ScanFile], path: Path, config: DataConfig) -> dict[str, list[int]]:
-    """Numbers of volumes by split: by folders that bear the names of some, else a tenth apart."""
-    tops = [
-        scan.path.relative_to(path).parts[0] if path.is_dir() and scan.path != path else ""
-        for scan in scans
-    ]
-    known = roles(tops)
-    named = {known.get(top, "") for top in tops}
-    if {"train", "test"} <= named:
-        return {
-            role: [n for n, top in enumerate(tops) if known.get(top) == role]
-            for role in ("train", "test")
-        }
-    if len(scans) == 1:
-        return {"train": [0]}
-    order = permutation(len(scans), config.split_seed, Stream.HELD_OUT)
-    held = {*order[: max(1, len(scans) // SHARE)].tolist()}
-    return {
-        "train": [number for number in range(len(scans)) if number not in held],
-        "volumes held out": sorted(held),
-    }
