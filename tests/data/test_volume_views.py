@@ -28,7 +28,8 @@ SHAPE, PATCH, SEED = (6, 7, 9), 3, 5
 def telling(number: int) -> NDArray[np.int16]:
     """Voxels of which the digits are volume, slice, row and column."""
     z, y, x = np.indices(SHAPE)
-    return (1000 * number + 100 * z + 10 * y + x).astype(np.int16)
+    found: NDArray[np.int16] = (1000 * number + 100 * z + 10 * y + x).astype(np.int16)
+    return found
 
 
 @pytest.fixture
@@ -83,8 +84,10 @@ def test_patches_are_a_function_of_seed_epoch_and_example(scans: Path) -> None:
     assert views.labels is not None
     assert views.labels.tolist() == [number % 2 for number, *_ in found]
     pictures = data.pictures
-    parts = (pictures.pixels, pictures.starts, pictures.sizes, pictures.labels)
-    there = OnDevice(*(tensor_of(part) for part in parts if part is not None), None)
+    assert pictures.labels is not None
+    pixels, starts, sizes = map(tensor_of, (pictures.pixels, pictures.starts, pictures.sizes))
+    labels = torch.from_numpy(pictures.labels)
+    there = OnDevice(pixels, starts, sizes, labels, None)
     assert torch.equal(there.gather(codes, pictures.view).stored, views.stored)
 
 
