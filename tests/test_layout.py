@@ -104,6 +104,7 @@ DATA_FLOORS = [
     ["sources"],
     ["pictures"],
     ["crops"],
+    ["patches"],
     ["streaming", "validation", "decoding", "numeric"],
     ["image_data"],
     ["store_record"],
