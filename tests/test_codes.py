@@ -24,7 +24,9 @@ from distvae.evaluation.elbo import elbo_metrics
 from distvae.latents.codes import CodeSpace
 from distvae.models import VAE, build_model
 from distvae.objectives import MODEL, PRIOR
+from distvae.priors.causal import Causal
 from distvae.priors.gumbel import gumbels
+from distvae.priors.parallel import Parallel, counts_of, spread
 from distvae.priors.transformer import Transformer
 from distvae.training.accelerator import build_accelerator
 from distvae.training.advance import advance
@@ -40,13 +42,28 @@ LABELS, LENGTH, CODES = 3, 4, 5
 TINY: dict[str, Any] = {"prior_width": 8, "prior_blocks": 1, "beta": 1.0, "latent_dim": 3}
 
 
-def transformer(labels: int = LABELS) -> Transformer:
+KINDS = ["causal", "parallel"]
+IN_PASSES = {"fsq": {}, "vq": {"prior_passes": 2}}
+"""Of each space one way to draw codes."""
+
+
+def transformer(kind: str, labels: int = LABELS) -> Transformer:
     torch.manual_seed(0)
-    network = Transformer(ContextShape(labels), LENGTH, CODES, 8, 2)
+    given = ContextShape(labels)
+    network: Transformer = (
+        Causal(given, LENGTH, CODES, 8, 2)
+        if kind == "causal"
+        else Parallel(given, (2, 2), CODES, 8, 2, 2)
+    )
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
     return network.double()
+
+
+def passes_of(kind: str) -> list[list[int]]:
+    """The places of 2 x 2 that are drawn in each pass."""
+    return [[0], [1], [2], [3]] if kind == "causal" else [[3, 0], [1, 2]]
 
 
 def a_model(**changes: Any) -> VAE:
@@ -66,38 +83,71 @@ def test_normal_numbers_become_gumbel_ones() -> None:
     torch.testing.assert_close(gumbels(noise), -torch.log(-below), rtol=0.0, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("labels", [0, LABELS])
-def test_a_prior_over_codes_is_a_distribution_and_sees_what_came_before(labels: int) -> None:
-    network = transformer(labels)
+def test_a_prior_over_codes_is_a_distribution_and_sees_what_came_before(
+    labels: int, kind: str
+) -> None:
+    network = transformer(kind, labels)
     every = torch.tensor([*itertools.product(range(CODES), repeat=LENGTH)])
     for label in range(max(1, labels)):
         context = Context.of_label(torch.full((len(every),), label)) if labels else None
         shares = torch.log_softmax(network(every, context), 2).gather(2, every.unsqueeze(2))
         assert shares.sum((1, 2)).exp().sum().item() == pytest.approx(1.0)
-    changed = every[:1].clone()
-    changed[0, 2] += 1
     here = Context.of_label(torch.zeros(1, dtype=torch.int64)) if labels else None
-    same = network(every[:1], here) == network(changed, here)
-    assert same.all(2).tolist() == [[True, True, True, False]]
+    passes = passes_of(kind)
+    for number, places in enumerate(passes):
+        later = {place for after in passes[number + 1 :] for place in after}
+        for place in places:
+            changed = every[:1].clone()
+            changed[0, place] += 1
+            same = (network(every[:1], here) == network(changed, here)).all(2)[0].tolist()
+            assert {each for each in range(LENGTH) if not same[each]} == later
 
 
-def test_codes_are_drawn_by_the_largest_noisy_logit() -> None:
-    network, rows = transformer(), 6
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_are_drawn_by_the_largest_noisy_logit(kind: str) -> None:
+    network, rows = transformer(kind), 6
     noise = gumbels(torch.randn(rows, LENGTH, CODES))
     context = Context.of_label(torch.arange(rows) % LABELS)
     codes = torch.zeros(rows, LENGTH, dtype=torch.int64)
-    for place in range(LENGTH):  # all anew for each code, without a cache
-        codes[:, place] = (network(codes, context)[:, place] + noise[:, place]).argmax(1)
+    for places in passes_of(kind):  # all anew for each pass, without a cache
+        codes[:, places] = (network(codes, context) + noise).argmax(2)[:, places]
     assert torch.equal(network.draw(noise, context), codes)
     assert len(codes.unique(dim=0)) > 1
-    # the shares of many draws of the first code are those of the prior
+    # the shares of many draws are those of the prior
     many = 20_000
     same = Context.of_label(torch.zeros(many, dtype=torch.int64))
-    drawn = network.draw(gumbels(torch.randn(many, LENGTH, CODES)), same)[:, 0]
-    found = torch.bincount(drawn, minlength=CODES) / many
-    first = Context.of_label(torch.zeros(1, dtype=torch.int64))
-    expected = torch.softmax(network(codes[:1], first)[0, 0], 0)
-    assert (found - expected).abs().max() < 5 * math.sqrt(0.25 / many)
+    drawn = network.draw(gumbels(torch.randn(many, LENGTH, CODES)), same)
+    every = torch.tensor([*itertools.product(range(CODES), repeat=LENGTH)])
+    counts = torch.bincount(drawn @ torch.tensor([125, 25, 5, 1]), minlength=len(every))
+    here = Context.of_label(torch.zeros(len(every), dtype=torch.int64))
+    shares = torch.log_softmax(network(every, here), 2).gather(2, every.unsqueeze(2))
+    expected = many * shares.sum((1, 2)).exp()
+    # chi-squared: as much as there are cells, but for 5 deviations
+    excess = ((counts - expected).square() / expected).sum().item() - len(every)
+    assert abs(excess) < 5 * math.sqrt(2 * len(every))
+
+
+def test_passes_take_few_codes_at_first_and_places_that_lie_apart() -> None:
+    for length, passes in ((49, 8), (16, 8), (8, 8), (5, 1), (4096, 16)):
+        counts = counts_of(length, passes)
+        assert (len(counts), sum(counts)) == (passes, length)
+        assert min(counts) >= 1
+        if length > 3 * passes:
+            left = length - np.cumsum(counts)
+            cosine = length * np.cos(0.5 * np.pi * np.arange(1, passes + 1) / passes)
+            assert np.abs(left - cosine).max() <= 1.0
+    for grid in ((8, 8), (4, 4, 4), (16,), (3, 5)):
+        order = spread(grid)
+        assert sorted(order) == [*range(math.prod(grid))]
+        places = np.stack(np.unravel_index(order, grid), 1)
+        step = 2  # of a lattice, which the first places fill
+        while all(side % step == 0 for side in grid) and step < max(grid):
+            assert (places[: len(order) // step ** len(grid)] % step == 0).all()
+            step *= 2
+    with pytest.raises(DistvaeError, match=r"--prior-passes 4.*an example has 3.*fewer"):
+        a_model(prior="codes", prior_passes=4)
 
 
 def test_fsq_rounds_to_the_nearest_middle_and_passes_gradients() -> None:
@@ -123,7 +173,8 @@ def test_fsq_rounds_to_the_nearest_middle_and_passes_gradients() -> None:
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize(("network", "layout"), [("mlp", None), ("conv", None), ("conv", "vector")])
 def test_the_bound_has_two_parts(name: str, network: str, layout: Any) -> None:
-    model = a_model(latent_space=name, network=network, width=0.25, code_layout=layout)
+    own = IN_PASSES[name]
+    model = a_model(latent_space=name, network=network, width=0.25, code_layout=layout, **own)
     with torch.no_grad():
         for weight in space(model).prior.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
@@ -194,7 +245,8 @@ def test_each_stage_trains_its_own(settings: Settings, here: Path, name: str) ->
 @pytest.mark.parametrize("kind", SPACES)
 def test_a_run_resumes_in_either_stage(settings: Settings, here: Path, kind: str) -> None:
     quick = {"max_steps": 40, "checkpoint_every": 10, "keep": 4, "learning_rate": 0.01}
-    config = settings(**TINY, **quick, latent_space=kind, warmup_epochs=0.0, start="zeros")
+    own = {**TINY, **quick, **IN_PASSES[kind]}
+    config = settings(**own, latent_space=kind, warmup_epochs=0.0, start="zeros")
     whole = trained(config, here / "whole")
     first, *_, last = lines(whole, "test")
     assert last["elbo"] > first["elbo"] + 1.0

@@ -40,6 +40,7 @@ PARTS: list[dict[str, Any]] = [
     *({"prior": name} for name in PRIORS if name != "codes"),
     *(
         {"latent_space": name, "prior": "codes", "max_steps": 20, "prior_width": 8}
+        | ({"prior_passes": 2} if name == "vq" else {})
         for name in with_trait("latent_space", "codes")
     ),
     {"posterior": "flow"},

@@ -109,7 +109,7 @@ class CodeSpace(LatentSpace):
             values = (self.length * width,)
         self.levels = (Level("z", values, "code", codes),)
         self.prior = prior
-        prior.over(self.length, codes)
+        prior.over(self.grid, codes)
 
     @abstractmethod
     def quantize(self, vectors: Tensor, noise: Tensor | None = None) -> Quantized:

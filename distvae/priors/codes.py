@@ -15,7 +15,9 @@ from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
 from distvae.parts import Need, Part, Trait
 from distvae.priors.base import Prior
+from distvae.priors.causal import Causal
 from distvae.priors.gumbel import gumbels
+from distvae.priors.parallel import Parallel
 from distvae.priors.transformer import Transformer
 from distvae.values import Positive, Within
 
@@ -25,7 +27,7 @@ MOST_NOISE = 2**24
 
 @dataclass(frozen=True)
 class CodesPart(Part):
-    """A causal transformer over codes, the label its first token, trained after all else."""
+    """A transformer over codes, the label its first token, trained after all else."""
 
     name = "codes"
     builds = "CodesPrior"
@@ -42,10 +44,13 @@ class CodesPart(Part):
     """Blocks of the transformer; left out: 3."""
     prior_learning_rate: Positive | None = None
     """Its peak learning rate; left out: 0.001."""
+    prior_passes: Annotated[int, Within(1, 2**8)] | None = None
+    """Passes in which the codes of an example are drawn, those of a pass at once, few at first: 8
+    are usual for a map of codes. Left out: one code after another, as they are read."""
 
 
 class CodesPrior(Prior):
-    """p(codes) = product of p(code | codes before), the codes of an example one after another.
+    """p(codes) = product of p(code | codes before), one after another or several in a pass.
 
     ``noise`` are T times K normal numbers, of which Gumbel noise is made: each code is the largest
     of its noisy logits. Until it is trained all codes are as likely.
@@ -60,16 +65,22 @@ class CodesPrior(Prior):
         self.share = own.prior_share or 0.5
         self.learning_rate = own.prior_learning_rate or 1e-3
         self.width, self.blocks = own.prior_width or 128, own.prior_blocks or 3
+        self.passes = own.prior_passes
         self.given = given
         self.idle = False
         """Whether it is as it began, while the rest is trained."""
 
-    def over(self, length: int, codes: int) -> None:
+    def over(self, grid: tuple[int, ...], codes: int) -> None:
         """Make room for sequences ``[B, T]`` of K codes.
 
+        Args:
+            grid: how the T codes of an example lie, such as height and width.
+            codes: K.
+
         Raises:
-            DistvaeError: one draw would take too many random numbers.
+            DistvaeError: one draw would take too many random numbers, or more passes than codes.
         """
+        length = math.prod(grid)
         self.noise_dim = length * codes
         if self.noise_dim > MOST_NOISE:
             raise DistvaeError(
@@ -77,7 +88,11 @@ class CodesPrior(Prior):
                 f"at most {MOST_NOISE:,}: one for each code at each place",
                 "Take a smaller code book, or fewer codes.",
             )
-        self.network = Transformer(self.given, length, codes, self.width, self.blocks)
+        self.network = (
+            Causal(self.given, length, codes, self.width, self.blocks)
+            if self.passes is None
+            else Parallel(self.given, grid, codes, self.width, self.blocks, self.passes)
+        )
 
     def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
         """Of codes int64 ``[B, T]``, nats ``[B]``."""

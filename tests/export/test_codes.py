@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from distvae.attributes import Attribute
 from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
-from distvae.export.convert import Origin, encoder_graph, write_graph
+from distvae.export.convert import Origin, decoder_graph, encoder_graph, write_graph
 from distvae.export.encoder import Encoder
 from distvae.export.parity import TOLERANCE
 from distvae.export.quantize import half, integer
+from distvae.export.sampler import Sampler
 from distvae.export.ties import Ties
 from distvae.export.verify import verify
 from distvae.latents.codes import CodeSpace
@@ -76,6 +77,27 @@ def test_an_encoder_tells_the_codes_of_examples(
         coarse = Encoder(path)
         np.testing.assert_allclose(coarse.book, encoder.book, atol=2e-3)
         assert (coarse.codes(images, asked) == found).mean() > 0.8
+
+
+@pytest.mark.slow
+def test_codes_of_a_few_passes_are_drawn_in_one_graph(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    own = {"hidden": (16,), "latent_dim": 6, "prior_width": 8, "prior_blocks": 2, "model": "cvae"}
+    book = {"latent_space": "fsq", "fsq_levels": (3, 2), "prior_passes": 3}
+    model = build_model(ModelConfig(**own, **book), SHAPE, SHAPES).eval()
+    space = model.latents
+    assert isinstance(space, CodeSpace)
+    with torch.no_grad():
+        for parameter in space.prior.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    path = tmp_path / "decoder.onnx"
+    write_graph(decoder_graph(model, ORIGIN), path)
+    assert verify(path, model).error <= TOLERANCE
+    for temperature in (1.0, 0.0):
+        asked = SHAPES[1], 50, 3, temperature
+        drawn = model.domain.to_stored(model.sample(*asked)).numpy().astype(int)
+        assert np.abs(Sampler(path).sample(*asked).astype(int) - drawn).max() <= 1
+        assert (len(np.unique(drawn, axis=0)) > 5) == (temperature == 1.0)
 
 
 def test_an_encoder_of_other_latents_tells_none(tmp_path: Path) -> None:
