@@ -46,7 +46,7 @@ class SampleConfig:
     )
 
     run: Annotated[RunName | None, Positional] = None
-    """Run folder, one of its checkpoints, or an ONNX file, which needs no PyTorch; left out: the newest run."""
+    """Run folder, one of its checkpoints, an ONNX file or a folder of them, which need no PyTorch; left out: the newest run."""
     label: Annotated[LabelNames | None, Aliases(("--labels",))] = None
     """Labels by number, name, range or list: `7`, `shirt`, `0-9`, `3,1,4`; left out: every label. Of several attributes by name, `digit=7,colour=red` or `digit=0-9,colour=red,blue,angle=30.5`: every combination is drawn, and an attribute that is left out is not known. Where all names are whole numbers, a number is a name. In a list, a name with a comma, a dash or spaces around it may stand in double quotes: `'"red, dark",blue'`."""
     count: int = 10
@@ -125,7 +125,7 @@ def _source_asked(config: SampleConfig) -> Source:
 
 
 def find_source(name: str | None, fitted: bool = False) -> Source:
-    """What a command draws from, given a run, a checkpoint, an ONNX file or None.
+    """What a command draws from, given a run, a checkpoint, an ONNX file, a folder of exported files or None.
 
     The exported file of a run is taken where it was made from the run's present weights, unless the
     latents come from a fitted prior, which only the weights take.
@@ -133,14 +133,14 @@ def find_source(name: str | None, fitted: bool = False) -> Source:
     Raises:
         DistvaeError: there is no such run, or an ONNX file was given for a fitted prior.
     """
-    if name is not None and (Path(name).suffix == ".onnx" or Path(name).is_file()):
+    path = None if name is None else _exported(Path(name))
+    if path is not None:
         if fitted:
             raise DistvaeError(
                 f"--prior fitted does not fit {name}",
                 "an ONNX file draws from the prior that it was exported with",
                 "Name the run folder.",
             )
-        path = Path(name)
         above = Path(os.path.realpath(path)).parent.parent
         return Source(above if is_run(above) else path.parent, path, onnx=True)
     run = find_run(name)
@@ -152,6 +152,14 @@ def find_source(name: str | None, fitted: bool = False) -> Source:
         return Source(run.folder, decoder, onnx=True)
     remark = f"{ONNX}/{decoder.name} is {reason}: sampled from {weights.name}"
     return Source(run.folder, weights, onnx=False, remark=remark)
+
+
+def _exported(path: Path) -> Path | None:
+    """The ONNX file that a path stands for: itself, or the decoder of a folder of exported files."""
+    if path.suffix == ".onnx" or path.is_file():
+        return path
+    decoder = path / "decoder.onnx"
+    return decoder if decoder.is_file() and not is_run(path) else None
 
 
 def _unfit(decoder: Path, weights: Path) -> str:

@@ -186,7 +186,7 @@ def test_sample_of_an_onnx_file_puts_a_sheet_into_its_run_or_beside_it(
     run: Path, command: Command, here: Path
 ) -> None:
     export_by_hand(run)
-    assert command("sample", run / "onnx" / "decoder.onnx").code == 0
+    assert command("sample", run / "onnx").code == 0
     alone = shutil.copy(run / "onnx" / "decoder.onnx", here / "moved.onnx")
     assert command("sample", alone).code == 0
     sheets = (run / "samples" / "seed-0.png", here / "samples" / "seed-0.png")
