@@ -12,6 +12,7 @@ end of each call.
 
 import argparse
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -41,7 +42,11 @@ class Part:
 
 
 LIKELIHOOD = ("elbo", "log_likelihood", "log_likelihood_standard_error", "log_likelihood_draws")
-BY_LABEL = (*LIKELIHOOD, "judge_accuracy", "diversity", "recall", "fid_judge")
+BY_LABEL = (
+    *LIKELIHOOD,
+    *("judge_accuracy", "judge_test_accuracy", "diversity"),
+    *("recall_judge", "recall_judge_real", "fid_judge", "fid_judge_real"),
+)
 LARGE = "--levels 12 --network resnet --batch-size 256 --learning-rate 1e-3 --skip-above 20"
 PARTS = {
     "ladder": Part(
@@ -51,7 +56,7 @@ PARTS = {
     "ladder-labels": Part(
         15,
         f"--config mnist-ladder --model cvae {LARGE}",
-        "--metrics elbo,likelihood,judge --draws 1000",
+        "--metrics elbo,likelihood,judge,distances --draws 1000",
         BY_LABEL,
     ),
     "ladder-cpu": Part(
@@ -63,7 +68,7 @@ PARTS = {
     "ladder-labels-cpu": Part(
         30,
         "--config mnist-ladder --model cvae --compile on",
-        "--metrics elbo,likelihood,judge --draws 100",
+        "--metrics elbo,likelihood,judge,distances --draws 100",
         BY_LABEL,
     ),
     "flow-cpu": Part(
@@ -140,7 +145,7 @@ def work(name: str, part: Part, folder: Path, small: bool, seconds: float) -> bo
         return False
     if code:
         raise SystemExit(f"training ended with {code}")
-    flags = "--metrics elbo,likelihood --draws 5" if small else part.evaluate
+    flags = re.sub(r"(--draws) \d+", r"\1 5", part.evaluate) if small else part.evaluate
     code = command(f"evaluate {shlex.quote(str(run))} {flags}", end - time.monotonic())
     if code:
         raise SystemExit(f"evaluation ended with {code}")
@@ -157,7 +162,7 @@ def table(folder: Path, names: Sequence[str]) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
         found = found.get("metrics", found)
         trained = [row for row in rows_of(folder / name) if row["split"] == "train"]
-        parts = [f"{key} {found[key]:.4g}" for key in PARTS[name].figures if key in found]
+        parts = [f"{key} {found[key]:.4g}" for key in PARTS[name].figures]
         print(f"{name}: step {trained[-1]['step']}, {', '.join(parts)}")
 
 
