@@ -88,11 +88,12 @@ class Ascent(nn.Module):
 
 
 class Rung(nn.Module):
-    """One level: prior and posterior of its latents given the way down, and the way on from them.
+    """A top-down block: prior and posterior of a level given the way down, and the way on.
 
     Posterior and prior share the features of the way down (Sonderby et al. 2016, arXiv:1602.02282);
     these are a residual stream (Child 2021, arXiv:2011.10650). What is added to the stream is
-    scaled by the root of the number of levels, so that many add no more than one.
+    divided by the root of the number of levels, so that the variances of many add up to that of
+    one.
 
     Args:
         config: of the model.
