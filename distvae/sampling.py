@@ -133,8 +133,10 @@ def find_source(name: str | None, fitted: bool = False) -> Source:
     Raises:
         DistvaeError: there is no such run, or an ONNX file was given for a fitted prior.
     """
-    path = None if name is None else _exported(Path(name))
-    if path is not None:
+    named = Path(name or "")
+    inside = named / "decoder.onnx"
+    path = inside if inside.is_file() and not is_run(named) else named
+    if name is not None and (path.suffix == ".onnx" or path.is_file()):
         if fitted:
             raise DistvaeError(
                 f"--prior fitted does not fit {name}",
@@ -152,14 +154,6 @@ def find_source(name: str | None, fitted: bool = False) -> Source:
         return Source(run.folder, decoder, onnx=True)
     remark = f"{ONNX}/{decoder.name} is {reason}: sampled from {weights.name}"
     return Source(run.folder, weights, onnx=False, remark=remark)
-
-
-def _exported(path: Path) -> Path | None:
-    """The ONNX file that a path stands for: itself, or the decoder of a folder of exported files."""
-    if path.suffix == ".onnx" or path.is_file():
-        return path
-    decoder = path / "decoder.onnx"
-    return decoder if decoder.is_file() and not is_run(path) else None
 
 
 def _unfit(decoder: Path, weights: Path) -> str:
