@@ -125,7 +125,7 @@ def _source_asked(config: SampleConfig) -> Source:
 
 
 def find_source(name: str | None, fitted: bool = False) -> Source:
-    """What a command draws from, given a run, a checkpoint, an ONNX file, a folder of exported files or None.
+    """What a command draws from, given a run, a checkpoint, an ONNX file or a folder of them.
 
     The exported file of a run is taken where it was made from the run's present weights, unless the
     latents come from a fitted prior, which only the weights take.
