@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from distvae.errors import DistvaeError
-from distvae.files import new_folder, reporting_disk_errors
+from distvae.files import new_folder, reporting_disk_errors, write_json
 from distvae.flags import Positional
 from distvae.reading import read_json
 from distvae.runs import Run
@@ -16,7 +16,7 @@ from distvae.values import FolderName
 DIFFUSERS = "diffusers"
 """Folder of a run that the library diffusers reads."""
 FACTS = Path("latents", "latents.json")
-"""What `distvae latents` measured of a run."""
+"""What `distvae latents` measured of a run, or a folder said that was taken over."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class ImportConfig:
     EXAMPLES = ("distvae import stable-diffusion/vae --output runs/sd-vae",)
 
     folder: Annotated[FolderName | None, Positional] = None
-    """A folder with config.json and diffusion_pytorch_model.safetensors."""
+    """A folder with config.json and diffusion_pytorch_model.safetensors, or with a part `vae` that
+    has them; the weights may be of half precision, or in shards."""
     output: FolderName | None = None
     """A new folder; needed."""
 
@@ -52,14 +53,20 @@ def import_model(config: ImportConfig) -> None:
     output = Path(config.output)
     if output.exists():
         raise DistvaeError(f"{output} exists", "expected a new folder", "Choose another --output.")
-    model = read_folder(Path(config.folder))
+    adopted = read_folder(Path(config.folder))
+    model = adopted.model
     with (
         reporting_disk_errors(f"the model cannot be written to {output}", output.parent),
         new_folder(output) as folder,
     ):
         model.save_pretrained(folder)
+        (folder / FACTS).parent.mkdir()
+        write_json(folder / FACTS, adopted.scale)
+    for note in adopted.notes:
+        say(note)
     sides = " x ".join(map(str, model.latents.levels[0].shape))
-    say(f"{output}: {model.domain.told}, latents of {sides}")
+    factor = adopted.scale["scaling_factor"]
+    say(f"{output}: {model.domain.told}, latents of {sides}, scaling_factor {factor:.6g}")
     say(f"next: distvae latents {shlex.quote(str(output))} --data PICTURES")
 
 
@@ -69,7 +76,8 @@ def write_diffusers(run: Run, output: str | None) -> None:
     Raises:
         DistvaeError: the model has no place in that layout, or the output holds something else.
     """
-    from distvae.export.autoencoder_kl import is_layout, write_folder
+    from distvae.export.autoencoder_kl import write_folder
+    from distvae.export.library_files import is_layout
     from distvae.models import VAE
 
     folder = Path(output) if output is not None else run.folder / DIFFUSERS
@@ -78,9 +86,10 @@ def write_diffusers(run: Run, output: str | None) -> None:
             f"{folder} holds something else", "expected a new folder", "Choose another --output."
         )
     facts: Any = read_json(run.folder / FACTS) if (run.folder / FACTS).is_file() else {}
-    factor = facts.get("scaling_factor") if isinstance(facts, dict) else None
+    facts = facts if isinstance(facts, dict) else {}
+    factor, shift = facts.get("scaling_factor"), facts.get("shift_factor")
     with reporting_disk_errors(f"the export cannot be written to {folder}", folder.parent):
-        write_folder(VAE.from_pretrained(run.model), folder, factor)
+        write_folder(VAE.from_pretrained(run.model), folder, factor, shift)
     if factor is None:
         say("scaling_factor is 1: `distvae latents` measures it, and an export after it has it")
     say(f"written to {folder}: AutoencoderKL.from_pretrained reads it")

@@ -7,37 +7,36 @@ there and in [0, 1] here, which the networks see to.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from distvae.config import ModelConfig
 from distvae.errors import DistvaeError
+from distvae.export.library_config import FIXED, scale_of, settings_of
+from distvae.export.library_files import CLASS, CONFIG, WEIGHTS, Weights, layout_in, read_weights
 from distvae.files import new_folder
-from distvae.headers import read_header
 from distvae.models import VAE
 from distvae.networks.sd import Sizes
 from distvae.reading import read_json
-from distvae.tensors import read_tensors, write_tensors
+from distvae.tensors import write_tensors
 
-CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
-CLASS = "AutoencoderKL"
 NAMES = {"to_posterior.": "quant_conv.", "decoder.post_quant_conv.": "post_quant_conv."}
 """Beginnings of names in our files, and there; the others are the same."""
 EARLIER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names of earlier versions of the library, in attention."""
-FIXED: dict[str, Any] = {"act_fn": "silu", "mid_block_add_attention": True}
-"""What the library lets a model choose and our network does not."""
 
 
-def write_folder(model: VAE, folder: Path, scaling_factor: float | None = None) -> None:
+def write_folder(
+    model: VAE, folder: Path, scaling_factor: float | None = None, shift_factor: float | None = None
+) -> None:
     """Write a model as `AutoencoderKL` has it, whole or not at all.
 
     Args:
         model: of --network sd, without labels.
         folder: a new one.
         scaling_factor: of its latents; None where it was not measured: 1.
+        shift_factor: what is taken off them before; None and 0: nothing.
 
     Raises:
         DistvaeError: the model has another network, likelihood or labels, or the folder cannot be
@@ -58,6 +57,7 @@ def write_folder(model: VAE, folder: Path, scaling_factor: float | None = None) 
         "norm_num_groups": sizes.groups,
         "sample_size": model.image_shape[1],
         "scaling_factor": scaling_factor or 1.0,
+        "shift_factor": shift_factor or None,
         "force_upcast": True,
         **FIXED,
     }
@@ -78,40 +78,41 @@ def named_there(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def is_layout(folder: Path) -> bool:
-    """Whether a folder holds an `AutoencoderKL`."""
-    if not (folder / CONFIG).is_file():
-        return False
-    content: Any = read_json(folder / CONFIG)
-    return isinstance(content, dict) and content.get("_class_name") == CLASS
+class Adopted(NamedTuple):
+    """A model of the library as ours."""
+
+    model: VAE
+    """In evaluation mode."""
+    scale: dict[str, float]
+    """`scaling_factor` and `shift_factor` of its latents: (latents - shift) * factor is what its
+    diffusion model sees."""
+    notes: list[str]
+    """What to say of it."""
 
 
-def read_folder(folder: Path) -> VAE:
-    """The model in a folder of the library, as one of --network sd, in evaluation mode.
+def read_folder(folder: Path) -> Adopted:
+    """The model in a folder of the library, or of a pipeline, as one of --network sd.
 
     Its likelihood is `laplace`, whose scale is not in such a folder and stays as it begins.
 
     Raises:
         DistvaeError: the folder holds something else, or its layers are not those of our network.
     """
-    if not is_layout(folder):
-        raise DistvaeError(
-            f"{folder} holds no {CLASS}",
-            f"expected a {CONFIG} that says so, and {WEIGHTS} beside it",
-        )
-    facts: dict[str, Any] = read_json(folder / CONFIG)
-    config, shape = _config(facts, folder)
+    there = layout_in(folder)
+    notes = [] if there == folder else [f"{folder} is a pipeline: {there} is its autoencoder"]
+    facts: dict[str, Any] = read_json(there / CONFIG)
+    config, shape = settings_of(facts, there)
     model = VAE(config, shape)
     sizes = Sizes(model.config)
     groups = facts.get("norm_num_groups", 32)
     if groups != sizes.groups:
         raise DistvaeError(
-            f"{folder} has norms over {groups} groups",
+            f"{there} has norms over {groups} groups",
             f"--network sd has {sizes.groups} of such channels",
         )
-    weights = _weights(folder, model)
-    model.load_state_dict({**weights, **_of_likelihood(model)})
-    return model.eval()
+    found = read_weights(there)
+    model.load_state_dict({**_by_our_names(found, model), **_of_likelihood(model)})
+    return Adopted(model.eval(), scale_of(facts, there), [*notes, *filter(None, [found.note])])
 
 
 def _refuse_others(model: VAE) -> None:
@@ -139,38 +140,8 @@ def _refuse_others(model: VAE) -> None:
         )
 
 
-def _config(facts: dict[str, Any], folder: Path) -> tuple[ModelConfig, tuple[int, int, int]]:
-    """What a folder says of its layers, as settings of ours and the shape of an image.
-
-    Raises:
-        DistvaeError: they are others than those of our network.
-    """
-    channels = facts.get("block_out_channels", [64])
-    blocks = {*facts.get("down_block_types", []), *facts.get("up_block_types", [])}
-    others = blocks - {"DownEncoderBlock2D", "UpDecoderBlock2D"}
-    if others or any(
-        facts.get(name, usual) != usual for name, usual in FIXED.items() if name != "force_upcast"
-    ):
-        raise DistvaeError(
-            f"{folder} has other layers than --network sd",
-            f"expected {', '.join(f'{name} {usual}' for name, usual in FIXED.items())} and plain "
-            f"blocks, found {', '.join(sorted(others)) or 'others'}",
-        )
-    colours, factor = facts.get("in_channels", 3), 2 ** (len(channels) - 1)
-    side = facts.get("sample_size", 256)
-    side = side if isinstance(side, int) else min(side)
-    settings: dict[str, Any] = {
-        "model": "vae", "network": "sd", "latent_space": "spatial", "likelihood": "laplace",
-        "prior": "normal", "block_channels": tuple(channels),
-        "block_layers": facts.get("layers_per_block", 1),
-        "latent_channels": facts.get("latent_channels", 4), "activation": "silu",
-    }  # fmt: skip
-    side = max(factor, side // factor * factor)
-    return ModelConfig(**settings), (colours, side, side)
-
-
-def _weights(folder: Path, model: VAE) -> dict[str, Tensor]:
-    """By our names.
+def _by_our_names(weights: Weights, model: VAE) -> dict[str, Tensor]:
+    """The same weights in float32.
 
     Where the library's model has no convolution beside its latents, one that changes nothing stands
     there.
@@ -178,10 +149,8 @@ def _weights(folder: Path, model: VAE) -> dict[str, Tensor]:
     Raises:
         DistvaeError: a tensor is missing, too many, or of another shape.
     """
-    path = folder / WEIGHTS
-    read_header(path)
     found: dict[str, Tensor] = {}
-    for name, value in read_tensors(path).items():
+    for name, value in weights.tensors.items():
         for there, ours in EARLIER.items():
             name = name.replace(f".attentions.0.{there}.", f".attentions.0.{ours}.")
         for ours, there in NAMES.items():
@@ -200,7 +169,7 @@ def _weights(folder: Path, model: VAE) -> dict[str, Tensor]:
         shapes = [list(each[name].shape) if name in each else "absent" for each in (found, own)]
         if shapes[0] != shapes[1]:
             raise DistvaeError(
-                f"{path} is of other layers than --network sd",
+                f"{weights.path} is of other layers than --network sd",
                 f"{name} is {shapes[0]} there and {shapes[1]} here",
             )
     return found

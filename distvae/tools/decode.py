@@ -58,7 +58,7 @@ class DecodeConfig:
     label: LabelNames | None = None
     """What a conditional model is given, for all images or for each; left out: the first label."""
     scaled: bool = False
-    """The latents are as a diffusion model has them: shifted and scaled by what latents.json beside them says."""
+    """The latents are as a diffusion model has them: shifted and scaled by what latents.json beside them says, or that of the run."""
     tile: Count | None = None
     """Longest side of a tile, in pixels; left out: 512, or more where the network sees further."""
     overlap: Count | None = None
@@ -186,7 +186,8 @@ def _source(
     if config.data is not None and not is_latents(data):
         return _of_picture(data, large, _context(large, given, 0, 1))
     files = files_of(data)
-    factor, shift = scaling(data) if config.scaled else (1.0, 0.0)
+    own = trained.folder / LATENTS
+    factor, shift = scaling(data, own) if config.scaled else (1.0, 0.0)
 
     def read(number: int) -> Floats:
         return read_maps(files[number], large.channels) / np.float32(factor) + np.float32(shift)

@@ -69,13 +69,14 @@ def read_maps(path: Path, channels: int) -> Floats:
     return values.astype(np.float32, copy=False)
 
 
-def scaling(path: Path) -> tuple[float, float]:
-    """Factor and shift that lie beside latents.
+def scaling(path: Path, other: Path) -> tuple[float, float]:
+    """Factor and shift that lie beside latents, else in another folder.
 
     Raises:
         DistvaeError: there are none.
     """
-    facts = (path if path.is_dir() else path.parent) / FACTS
+    beside = (path if path.is_dir() else path.parent) / FACTS
+    facts = next((each for each in (beside, other / FACTS) if each.is_file()), beside)
     if not facts.is_file():
         raise DistvaeError(
             f"there is no {facts}",

@@ -3,6 +3,7 @@
     python tests/benchmarks/records.py --part ladder          again until it says that it is done
     python tests/benchmarks/records.py --part ladder-cpu      the same on two CPU cores
     python tests/benchmarks/records.py --part ladder --small  that every step runs, in a minute
+    python tests/benchmarks/records.py --part photos-gpu      of photographs: photographs.py
 
 A part trains for as many steps as fit into its minutes, by the speed of a probe, and evaluates.
 Each call works for ``--seconds`` at most: a training that is not done is stopped, leaves a
@@ -23,6 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from distvae.packages import is_installed
+from distvae.terms.lite0 import PACKAGE
+
 PROBE = 150
 """Steps by which the speed is told; the last line of the log is of the last 50."""
 LEAST = 30.0
@@ -39,6 +46,10 @@ class Part:
     evaluate: str
     figures: tuple[str, ...]
     """Of evaluation.json."""
+    small: str = "--width 0.1 --batch-size 64"
+    """Settings with which it takes a minute and its figures mean nothing."""
+    photographs: bool = False
+    """Whether it is trained on them."""
 
 
 LIKELIHOOD = ("elbo", "log_likelihood", "log_likelihood_standard_error", "log_likelihood_draws")
@@ -79,18 +90,27 @@ PARTS = {
     ),
 }
 RECONSTRUCTION = ("psnr", "ssim", "rate_bits_per_pixel", "bits_per_dim")
+TINY = "--width 0.1 --batch-size 4 --image-size 64"
+
+
+def photos(minutes: float, train: str, tiny: str = "") -> Part:
+    """One of photographs."""
+    small = f"{TINY} {tiny}".rstrip()
+    evaluate = "--metrics elbo,reconstruction"
+    return Part(minutes, train, evaluate, RECONSTRUCTION, small, photographs=True)
+
+
 WIDE = "--config photos-f8 --image-size 128 --width 1"
-CRITIC = "--critic patch --perceptual efficientnet_lite0"
+PERCEPTUAL = "efficientnet_lite0" if is_installed(PACKAGE) else "ms_ssim"
 PARTS |= {
-    "photos-cpu": Part(10, "--config photos-f8", "--metrics elbo,reconstruction", RECONSTRUCTION),
-    "photos-gpu": Part(15, WIDE, "--metrics elbo,reconstruction", RECONSTRUCTION),
-    "photos-gpu-critic": Part(
-        *(15, f"{WIDE} {CRITIC}", "--metrics elbo,reconstruction"), RECONSTRUCTION
+    "photos-cpu": photos(10, "--config photos-f8"),
+    "photos-gpu": photos(15, WIDE),
+    "photos-gpu-critic": photos(
+        15, f"{WIDE} --critic patch --perceptual {PERCEPTUAL}", "--critic-width 4"
     ),
 }
-"""Photographs lie in ``photographs``, see ``photographs.py``."""
-SMALL = "--width 0.1 --batch-size 64"
-"""Settings, with which a part takes a minute and its figures mean nothing."""
+DRAWN = 6
+"""Pictures that stand for photographs where only the steps are looked at."""
 
 
 def command(words: str, seconds: float) -> int | None:
@@ -112,6 +132,27 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+def photographs_in(given: Path, folder: Path, small: bool) -> Path:
+    """The folder of photographs; of ``small`` parts pictures are drawn where there is none."""
+    if (given / "train").is_dir():
+        return given
+    if not small:
+        raise SystemExit(
+            f"{given / 'train'} is not there: this part is trained on photographs. Where Debian's "
+            "packages can be fetched, run\n  python tests/benchmarks/photographs.py photographs\n"
+            "copy that folder here, and name it by --photographs."
+        )
+    drawn, generator = folder / "drawn", np.random.default_rng(0)
+    print(f"{given / 'train'} is not there: {DRAWN} pictures are drawn into {drawn}", flush=True)
+    for split in ("train", "test"):
+        (drawn / split).mkdir(parents=True, exist_ok=True)
+        for number in range(DRAWN):
+            coarse = generator.integers(0, 256, (12, 16, 3), np.uint8)
+            picture = Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC)
+            picture.save(drawn / split / f"{number}.png")
+    return drawn
+
+
 def steps_of(name: str, part: Part, folder: Path, extra: str, left: float) -> int:
     """How many steps fit into the minutes of a part, by a run of a few."""
     probe = folder / f"{name}-probe"
@@ -125,14 +166,18 @@ def steps_of(name: str, part: Part, folder: Path, extra: str, left: float) -> in
     return max(PROBE, int(last["images_per_second"] * 60 * part.minutes / batch))
 
 
-def work(name: str, part: Part, folder: Path, small: bool, seconds: float) -> bool:
+def work(
+    name: str, part: Part, folder: Path, small: bool, seconds: float, photographs: Path
+) -> bool:
     """Do what can be done of a part in so many seconds; whether it is done."""
     end = time.monotonic() + seconds
     run, known = folder / name, folder / f"{name}.json"
-    extra = SMALL if small else ""
+    extra = part.small if small else ""
     evaluation = run / "evaluation.json"
     if evaluation.exists():
         return True
+    if part.photographs:
+        extra += f" --data {shlex.quote(str(photographs_in(photographs, folder, small)))}"
     if not known.exists():
         steps = 40 if small else steps_of(name, part, folder, extra, end - time.monotonic())
         known.write_text(json.dumps({"steps": steps}), encoding="utf-8")
@@ -175,9 +220,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/records"))
     parser.add_argument("--seconds", type=float, default=400.0, help="that a call takes at most")
     parser.add_argument("--small", action="store_true", help="tiny models, figures without meaning")
+    parser.add_argument("--photographs", type=Path, default=Path("photographs"))
     flags = parser.parse_args()
     flags.folder.mkdir(parents=True, exist_ok=True)
-    done = work(flags.part, PARTS[flags.part], flags.folder, flags.small, flags.seconds)
+    part = PARTS[flags.part]
+    done = work(flags.part, part, flags.folder, flags.small, flags.seconds, flags.photographs)
     table(flags.folder, [flags.part])
     print("done" if done else "not done: call it again")
 
