@@ -31,11 +31,14 @@ class Grid(NamedTuple):
 
     def values(self, levels: NDArray[Any]) -> NDArray[Any]:
         """Levels, or numbers between them, in the units of the files and of their type."""
-        exact = self.lowest + self.step * levels.astype(np.float64)
         kind = np.dtype(self.kind)
-        if kind.kind in "iu":
-            exact = np.rint(exact).clip(np.iinfo(kind).min, np.iinfo(kind).max)
-        return exact.astype(kind)
+        found = np.empty(levels.shape, kind)
+        for part, place in zip(levels, found, strict=True):  # slice by slice: memory for one
+            exact = self.lowest + self.step * part.astype(np.float64)
+            if kind.kind in "iu":
+                exact = np.rint(exact).clip(np.iinfo(kind).min, np.iinfo(kind).max)
+            place[...] = exact
+        return found
 
     def levels(self, values: NDArray[Any], count: int) -> NDArray[Any]:
         """Numbers of a file as levels, cut to those that there are.
@@ -43,11 +46,13 @@ class Grid(NamedTuple):
         Raises:
             DistvaeError: one is not finite.
         """
-        exact = (values.astype(np.float64) - self.lowest) / self.step
-        if not np.isfinite(exact).all():
-            raise DistvaeError("some voxels are not finite", "expected a number for each")
-        kind = np.uint8 if count <= 256 else np.uint16
-        return np.rint(exact).clip(0, count - 1).astype(kind)
+        found = np.empty(values.shape, np.uint8 if count <= 256 else np.uint16)
+        for part, place in zip(values, found, strict=True):  # slice by slice: memory for one
+            exact = (part.astype(np.float64) - self.lowest) / self.step
+            if not np.isfinite(exact).all():
+                raise DistvaeError("some voxels are not finite", "expected a number for each")
+            place[...] = np.rint(exact).clip(0, count - 1)
+        return found
 
 
 def package(name: str, what: str) -> Any:
@@ -92,7 +97,9 @@ def write_volume(
     nibabel = package("nibabel", str(path))
     if affine is None:
         affine = np.diag([*reversed(grid.spacing), 1.0])
-    image = nibabel.Nifti1Image(np.ascontiguousarray(values.transpose(2, 1, 0)), affine)
+    image = nibabel.Nifti1Image(
+        np.ascontiguousarray(values.transpose(2, 1, 0)), affine, dtype=values.dtype
+    )
     image.header.set_xyzt_units("mm")
     with replacing_file(path) as temporary:
         content = image.to_bytes()

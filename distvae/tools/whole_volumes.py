@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.data.patches import corners
-from distvae.data.sources.volume_files import Scan, scans_in
+from distvae.data.sources.raw import Notes
+from distvae.data.sources.scans import Scan
+from distvae.data.sources.volume_files import scans_in
 from distvae.data.sources.volumes import ALIKE
 from distvae.domains.volume_files import is_nifti, write_volume
 from distvae.domains.volumes import Volumes
@@ -71,7 +73,10 @@ def write_whole(trained: Trained, data: str, output: str | None) -> None:
     assert isinstance(domain, Volumes)
     if not path.exists():
         raise DistvaeError(f"there are no volumes {data}", "expected a file or folder")
-    scans = scans_in(path)
+    notes: Notes = []
+    scans = scans_in(path, notes)
+    for note in notes:
+        say(f"data: {note}")
     target = trained.folder / "reconstruct" if output is None else Path(output)
     one_file = is_nifti(target) or target.suffix == ".npy"
     if not scans or (one_file and len(scans) > 1):

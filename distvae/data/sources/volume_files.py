@@ -4,159 +4,115 @@ Legend: D depth, H height, W width.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.data.sources.dicom import ENDINGS, is_dicom, series_of
+from distvae.data.sources.raw import Notes
 from distvae.data.sources.refused import ending
+from distvae.data.sources.scans import Scan, ScanFile, naming, rescaled
 from distvae.data.sources.trees import visible_files
 from distvae.domains.volume_files import is_nifti, package
 from distvae.errors import DistvaeError
 from distvae.labels import natural_order
 
-DICOM, TIFF, NPY = (".dcm", ".dicom"), (".tif", ".tiff"), (".npy",)
-
-
-class Scan(NamedTuple):
-    """A volume as its file has it."""
-
-    values: NDArray[Any]
-    """``[D, H, W]``."""
-    spacing: tuple[float, float, float]
-    """Millimetres along D, H and W."""
-    affine: NDArray[np.float64] | None
-    """From voxels (W, H, D) to millimetres; None where the file does not say."""
-
-
-@dataclass(frozen=True, eq=False)
-class ScanFile:
-    """A file, or the files of a series, and how they are read."""
-
-    name: str
-    """For people."""
-    path: Path
-    """Of the file, or of the first one of a series."""
-    read: Callable[[], Scan]
-    series: bool = False
-    """Whether it is a folder of slices, or a part of one."""
+TIFF, NPY = (".tif", ".tiff"), (".npy",)
+MILLIMETRES = {"meter": 1e3, "micron": 1e-3}
+"""Of the unit that a header names; any other is a millimetre."""
+LEAST = 4
+"""Voxels of a side."""
+STORED = {"?": "uint8", "e": "float32"}
+"""Types of numbers that no format of volumes has, by NumPy's letter, and what they are taken as."""
 
 
 def is_volume(path: Path) -> bool:
     """Whether a file is a volume, or a slice of one, and nothing else."""
-    return is_nifti(path) or ending(path.name) in DICOM
+    return is_nifti(path) or ending(path.name) in ENDINGS
 
 
-def scans_in(path: Path, asked: bool = True) -> list[ScanFile]:
+def scans_in(path: Path, notes: Notes) -> list[ScanFile]:
     """The volumes of a file or folder, in a fixed order.
 
     Args:
         path: of the file or folder.
-        asked: whether TIFF and npy files, which may be images, are volumes too.
+        notes: is told which files are no volumes.
 
     Raises:
         DistvaeError: a package is missing, or a file cannot be read.
     """
     files = [path] if path.is_file() else list(visible_files(path))
     files = sorted(files, key=lambda file: natural_order(str(file)))
-    found = [ScanFile(file.name, file, partial(_nifti, file)) for file in files if is_nifti(file)]
-    slices = [file for file in files if ending(file.name) in DICOM]
+    found, slices, others = list[ScanFile](), list[Path](), Counter[str]()
+    for file in files:
+        if is_nifti(file):
+            found.append(ScanFile(file.name, file, partial(_nifti, file)))
+        elif is_dicom(file):
+            slices.append(file)
+        elif ending(file.name) in TIFF:
+            found.append(ScanFile(file.name, file, partial(_tiff, file)))
+        elif ending(file.name) in NPY:
+            found += _arrays(file)
+        else:
+            others[ending(file.name) or "endless"] += 1
     if slices:
-        found += _series(slices)
-    if asked:
-        for file in files:
-            if ending(file.name) in TIFF:
-                found.append(ScanFile(file.name, file, partial(_tiff, file)))
-            elif ending(file.name) in NPY:
-                found += _arrays(file)
-    return found
+        found += series_of(slices, notes)
+    if others:
+        told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(others.items()))
+        notes.append(f"skipped: {told} {'file' if others.total() == 1 else 'files'}")
+    return [replace(one, read=partial(_checked, one)) for one in found]
+
+
+def _checked(file: ScanFile) -> Scan:
+    """A scan of numbers with some voxels along each side."""
+    scan = file.read()
+    kind, shape = scan.values.dtype, scan.values.shape
+    if kind.kind not in "iufb":
+        raise DistvaeError(f"the voxels of {file.name} are {kind}", "expected one number for each")
+    if min(shape) < LEAST:
+        raise DistvaeError(
+            f"{file.name} is {' x '.join(map(str, shape))} voxels",
+            f"expected at least {LEAST} along each side of a volume",
+            "Single slices are images: write them as PNG or TIFF, and leave --domain out."
+            if 1 in shape
+            else "",
+        )
+    stored = np.dtype(STORED.get(kind.char, kind))
+    return scan._replace(values=scan.values.astype(stored, copy=False))
 
 
 def _nifti(path: Path) -> Scan:
+    """Axes in the order and direction of the body, right, front and up, as near as may be."""
     nibabel = package("nibabel", str(path))
-    with _naming(path):
-        image = nibabel.as_closest_canonical(nibabel.load(path))
-        slope, inter = image.dataobj.slope, image.dataobj.inter
-        raw = np.asarray(image.dataobj.get_unscaled())
-    values = raw if (slope, inter) == (1.0, 0.0) else (raw * slope + inter).astype(np.float32)
-    values = values[..., 0] if values.ndim == 4 and values.shape[3] == 1 else values
+    with naming(path):
+        image = nibabel.load(path)
+        order = nibabel.io_orientation(image.affine)
+        turned = nibabel.orientations.apply_orientation(image.dataobj.get_unscaled(), order)
+        values = rescaled(np.asarray(turned), image.dataobj.slope, image.dataobj.inter)
+        back = nibabel.orientations.inv_ornt_aff(order, image.shape[:3])
+        unit = MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+        zooms = np.array(image.header.get_zooms()[:3], float)
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
     if values.ndim != 3:
         raise DistvaeError(
             f"{path} has {values.ndim} axes", "expected 3", "Write each volume of it to a file."
         )
-    across, down, deep = (float(each) for each in image.header.get_zooms()[:3])
-    return Scan(values.transpose(2, 1, 0), (deep, down, across), np.asarray(image.affine))
-
-
-def _series(files: Sequence[Path]) -> list[ScanFile]:
-    """Slices of DICOM by the series that they say they are of."""
-    pydicom = package("pydicom", str(files[0]))
-    by_series: dict[str, list[tuple[float, Path]]] = {}
-    for file in files:
-        with _naming(file):
-            head = pydicom.dcmread(file, stop_before_pixels=True)
-            by_series.setdefault(str(head.get("SeriesInstanceUID", "")), []).append(
-                (_along(head), file)
-            )
-    counts = Counter(slices[0][1].parent for slices in by_series.values())
-    found: list[ScanFile] = []
-    for slices in by_series.values():
-        slices.sort(key=lambda one: (one[0], natural_order(str(one[1]))))
-        paths = [file for _, file in slices]
-        together = counts[paths[0].parent]
-        which = f", series {sum(one.path.parent == paths[0].parent for one in found) + 1}"
-        name = f"{paths[0].parent.name}{which if together > 1 else ''} ({len(paths)} slices)"
-        places = [place for place, _ in slices]
-        found.append(ScanFile(name, paths[0], partial(_dicom, paths, places), series=True))
-    return found
-
-
-def _along(head: Any) -> float:
-    """Where a slice lies along the normal of its series, in millimetres."""
-    position, axes = head.get("ImagePositionPatient"), head.get("ImageOrientationPatient")
-    if position is None or axes is None:
-        return float(head.get("InstanceNumber") or 0)
-    normal = np.cross(np.array(axes[:3], float), np.array(axes[3:], float))
-    return float(normal @ np.array(position, float))
-
-
-def _dicom(paths: Sequence[Path], places: Sequence[float]) -> Scan:
-    pydicom = package("pydicom", str(paths[0]))
-    slices, scales = [], set()
-    for path in paths:
-        with _naming(path):
-            one = pydicom.dcmread(path)
-            slices.append(np.asarray(one.pixel_array))
-            scales.add((float(one.get("RescaleSlope", 1)), float(one.get("RescaleIntercept", 0))))
-    shapes = {each.shape for each in slices}
-    if len(shapes) > 1 or len(scales) > 1:
-        raise DistvaeError(
-            f"slices of {paths[0].parent} differ in size or scale",
-            "expected one series of equal ones",
-        )
-    values = slices[0] if slices[0].ndim == 3 else np.stack(slices)
-    (slope, inter), down_across = scales.pop(), one.get("PixelSpacing", (1.0, 1.0))
-    if (slope, inter) != (1.0, 0.0):
-        whole = slope == int(slope) and inter == int(inter)
-        values = (values * slope + inter).astype(np.int32 if whole else np.float32)
-        if whole and values.min() >= -(2**15) and values.max() < 2**15:
-            values = values.astype(np.int16)
-    gaps = np.diff(places)
-    deep = float(np.median(gaps)) if len(gaps) and np.median(gaps) > 0 else 0.0
-    deep = deep or float(one.get("SliceThickness") or 1.0)
-    return Scan(values, (deep, float(down_across[0]), float(down_across[1])), None)
+    across, down, deep = np.where(zooms > 0, zooms * unit, 1.0)[np.argsort(order[:, 0])].tolist()
+    affine = np.diag([unit, unit, unit, 1.0]) @ image.affine @ back
+    return Scan(values.transpose(2, 1, 0), (deep, down, across), affine)
 
 
 def _tiff(path: Path) -> Scan:
     """Pages as slices; by Pillow, which reads grey of 8 and 16 bits, and floats."""
     from PIL import Image, ImageSequence
 
-    with _naming(path), Image.open(path) as image:
+    with naming(path), Image.open(path) as image:
         if image.mode not in ("L", "F", "I") and not image.mode.startswith("I;16"):
             raise ValueError(f"its pages are {image.mode}, and grey ones were expected")
         values = np.stack([np.asarray(page) for page in ImageSequence.Iterator(image)])
@@ -165,7 +121,7 @@ def _tiff(path: Path) -> Scan:
 
 def _arrays(path: Path) -> Iterator[ScanFile]:
     """An array of one volume ``[D, H, W]``, or of several ``[N, D, H, W]``."""
-    with _naming(path):
+    with naming(path):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     array = array[:, 0] if array.ndim == 5 and array.shape[1] == 1 else array
     if array.ndim not in (3, 4) or array.dtype.kind not in "iufb":
@@ -182,18 +138,3 @@ def _arrays(path: Path) -> Iterator[ScanFile]:
 
 def _given(values: NDArray[Any]) -> Scan:
     return Scan(np.asarray(values), (1.0, 1.0, 1.0), None)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Any failure as one of a file."""
-    try:
-        yield
-    except DistvaeError:
-        raise
-    except Exception as error:  # the packages raise whatever a broken file leads them to
-        raise DistvaeError(
-            f"cannot read {path}",
-            f"{type(error).__name__}: {error}",
-            "Repair or remove that file.",
-        ) from error

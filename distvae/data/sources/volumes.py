@@ -17,9 +17,10 @@ from distvae.config import DataConfig
 from distvae.data.levels import depth_white
 from distvae.data.sources.pictures import by_folder
 from distvae.data.sources.raw import Notes, RawData, RawSplit
+from distvae.data.sources.scans import Scan, ScanFile
 from distvae.data.sources.splits import choose_splits, finish
 from distvae.data.sources.trees import Place, visible_files
-from distvae.data.sources.volume_files import Scan, ScanFile, is_volume, scans_in
+from distvae.data.sources.volume_files import is_volume, scans_in
 from distvae.domains.levels import LEVELS, MOST_LEVELS
 from distvae.domains.volume_files import Grid
 from distvae.domains.volumes import VolumesPart
@@ -54,14 +55,14 @@ def read_volumes(path: Path, config: DataConfig) -> RawData:
     Raises:
         DistvaeError: there are none, or they do not fit each other.
     """
-    found = {_place(scan, path): scan for scan in scans_in(path)}
+    notes: Notes = []
+    found = {_place(scan, path): scan for scan in scans_in(path, notes)}
     if not found:
         raise DistvaeError(
             f"{path} holds no volumes",
             "expected .nii, .nii.gz, .dcm, .tif or .npy files",
             "A folder of pictures is trained on without --domain.",
         )
-    notes: Notes = []
     splits, names = by_folder(found, str(path), config, notes, VOLUMES)
     train, test = choose_splits(config, list(splits), notes)
     chosen = {name: splits[name] for name in (train, test) if name is not None}
