@@ -75,7 +75,9 @@ def test_slices_of_dicom_are_ordered_by_their_place(tmp_path: Path) -> None:
     scan = read(series(tmp_path / "b", planes, **by_number))
     assert np.array_equal(scan.values, planes)
     assert scan.spacing == (3.0, 0.5, 0.75)
-    bare: dict[str, Any] = dict.fromkeys((*by_number, "PixelSpacing", "SliceThickness", "SeriesInstanceUID"))
+    bare: dict[str, Any] = dict.fromkeys(
+        (*by_number, "PixelSpacing", "SliceThickness", "SeriesInstanceUID")
+    )
     for name in ("c", "d"):
         series(tmp_path / "bare" / name, planes, **bare)
     one, other = scans_in(tmp_path / "bare", [])  # nothing says what belongs together but folders
