@@ -3,6 +3,7 @@
 Legend: R images, C channels, H height, W width.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +140,32 @@ def test_without_the_package_it_is_said_what_to_install() -> None:
         efficientnet_lite0.EfficientnetLite0(facts((3, 32, 32)))
 
 
+@pytest.mark.parametrize("content", [b"", b"none", b"\x80\x02."])
+def test_a_damaged_package_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    package = tmp_path / lite0.PACKAGE
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / lite0.FILE).write_bytes(content)
+    monkeypatch.setenv("DISTVAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for _ in range(2):
+        with pytest.raises(DistvaeError, match=r"missing or damaged.*digest.*Install the package"):
+            lite0.pretrained()
+        (package / lite0.FILE).unlink(missing_ok=True)
+    assert not (tmp_path / "cache").exists()
+
+
 @pytest.mark.skipif(not is_installed(lite0.PACKAGE), reason="the package is not installed")
 def test_weights_lie_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTVAE_CACHE", str(tmp_path))
     first = lite0.pretrained().state_dict()
+    (cached,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    content = cached.read_bytes()
+    cached.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    lite0.pretrained()
+    assert cached.read_bytes() == content
     monkeypatch.setattr(lite0, "_file", None)  # it is not looked at again
     again = lite0.pretrained().state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)

@@ -9,6 +9,7 @@ Legend: B batch, C channels, H height, W width.
 import hashlib
 import importlib.util
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,8 +165,8 @@ def pretrained() -> Lite0:
 def _weights() -> dict[str, Tensor]:
     cached = cache_folder(DataConfig()) / "features" / f"{PACKAGE}-{DIGEST}.safetensors"
     expected = {name: value.shape for name, value in Lite0().state_dict().items()}
-    if cached.is_file():
-        found = read_safetensors(cached)
+    with suppress(DistvaeError):  # it is damaged, and made anew
+        found = read_safetensors(cached) if cached.is_file() else {}
         if {name: value.shape for name, value in found.items()} == expected:
             return found
     found = folded(read_tensors(_file()))
@@ -182,8 +183,11 @@ def _file() -> Path:
             "Install: pip install 'distvae[perceptual]', or take --perceptual ms_ssim.",
         )
     path = Path(spec.origin).parent / FILE
-    if not hashlib.sha256(read_bytes(path, LARGEST)).hexdigest().startswith(DIGEST):
+    content = read_bytes(path, LARGEST) if path.is_file() else b""
+    if not hashlib.sha256(content).hexdigest().startswith(DIGEST):
         raise DistvaeError(
-            f"{path} is damaged", "its digest is not that of its name", "Install the package anew."
+            f"{path} is missing or damaged",
+            "its digest is not that of its name",
+            "Install the package anew.",
         )
     return path

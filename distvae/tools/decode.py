@@ -95,7 +95,8 @@ def decode(
     trained = Trained.of(model)
     large = Large.of(trained.model, tile, overlap, "decode")
     maps = np.asarray(latents)
-    if maps.ndim != 4 or maps.shape[1] != large.channels or maps.dtype.kind != "f":
+    fits = maps.ndim == 4 and maps.shape[1] == large.channels and 0 not in maps.shape[2:]
+    if not fits or maps.dtype.kind != "f":
         raise DistvaeError(
             f"latents are {maps.dtype} of the shape {list(maps.shape)}",
             f"expected floating point numbers [N, {large.channels}, H, W]",
@@ -213,25 +214,32 @@ def _of_picture(path: Path, large: "Large", context: "Context | None") -> _Sourc
 
 
 def read_picture(path: Path, domain: Images) -> NDArray[Any]:
-    """A picture at its own size, in the levels of a model ``[C, H, W]``.
+    """A picture at its own size, in the levels of a model ``[C, H, W]``; what changed is said.
 
     Raises:
         DistvaeError: there is none, or it cannot be read.
     """
     from distvae.config import DataConfig
     from distvae.data.encoded import decode_image
-    from distvae.data.pixels import Reading, to_pixels
-    from distvae.data.seen import NOTHING, Seen
+    from distvae.data.pixels import Reading
+    from distvae.data.pixels import read_picture as read
+    from distvae.data.seen import NOTHING, Seen, count_channels
+    from distvae.tools.pieces import colours_told
 
+    encoded, channels = {"bytes": None, "path": str(path)}, domain.shape[0]
     try:
-        image = decode_image({"bytes": None, "path": str(path)})
+        image = decode_image(encoded)
     except OSError as error:
         raise DistvaeError(
             f"{path} cannot be read", f"{error}", "Name a picture, or a file of latents."
         ) from error
     seen = Seen.of(image, NOTHING)
-    reading = Reading.of(seen, DataConfig(channels=1 if domain.shape[0] == 1 else 3), domain.levels)
-    return np.array(to_pixels(image, reading))
+    reading = Reading.of(seen, DataConfig(channels=1 if channels == 1 else 3), domain.levels)
+    found = read(lambda _, size: image, encoded, str(path), reading, settled=True)
+    told = *reading.notes(), *colours_told({count_channels(image)}, channels)
+    for note in (*found.remarks, *told):
+        say(f"{path}: {note}")
+    return np.array(found.pixels)
 
 
 def _images(source: _Source, large: "Large", given: Values | None) -> Iterator[NDArray[Any]]:

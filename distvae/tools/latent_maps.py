@@ -139,4 +139,8 @@ def _shape(
             f"expected floating point numbers [N, {channels}, H, W]: this model has {channels} "
             "latents at every place",
         )
+    if not all(found):
+        raise DistvaeError(
+            f"{path} holds no numbers", f"its shape is {list(shape)}", "Use another copy."
+        )
     return found[0], found[1], found[2], found[3]

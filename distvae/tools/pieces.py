@@ -245,7 +245,7 @@ def look(split: RawSplit, domain: Images, config: DataConfig) -> Looked:
 
 
 def _changes(sizes: set[tuple[int, int]], channels: set[int], shape: tuple[int, ...]) -> list[str]:
-    count, height, width = shape
+    channels_there, height, width = shape
     others = sorted(sizes - {(width, height)})
     notes = []
     if others:
@@ -257,8 +257,13 @@ def _changes(sizes: set[tuple[int, int]], channels: set[int], shape: tuple[int, 
             f"{'enlarged' if bigger else 'shrunk'} to the model's {width} x {height}"
             + (", their middle cut out" if cut else "")
         )
+    return [*notes, *colours_told(channels, channels_there)]
+
+
+def colours_told(channels: set[int], count: int) -> list[str]:
+    """What becomes of images of these channels where a model has so many: a line or none."""
     if count == 1 and 3 in channels:
-        notes.append("the model is of grey images: colour ones become grey")
+        return ["the model is of grey images: colour ones become grey"]
     if count == 3 and 1 in channels:
-        notes.append("the model is of colour images: grey ones stay grey in all channels")
-    return notes
+        return ["the model is of colour images: grey ones stay grey in all channels"]
+    return []

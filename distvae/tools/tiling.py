@@ -77,11 +77,12 @@ def tiling_of(tile: int | None, overlap: int | None, reach: int | None, factor: 
         tile = max(USUAL_TILE, factor * math.ceil(2 * asked / factor))
     if overlap is None and needed is not None and tile <= needed:
         blended = tile // BLENDED_SHARE // factor * factor
+        other = f", or --overlap {blended}, by which tiles are blended" if blended else ""
         raise DistvaeError(
             f"--tile {tile} is too small for what the network sees",
             f"a tile of which something is the same as in the whole has more than {needed} pixels, "
             f"as it sees {reach} on either side",
-            f"Take --tile {2 * needed}, or --overlap {blended}, by which tiles are blended.",
+            f"Take --tile {2 * needed}{other}.",
         )
     if overlap is None:
         overlap = needed if needed is not None else tile // BLENDED_SHARE // factor * factor

@@ -102,6 +102,7 @@ def photos(minutes: float, train: str, tiny: str = "") -> Part:
 
 WIDE = "--config photos-f8 --image-size 128 --width 1"
 PERCEPTUAL = "efficientnet_lite0" if is_installed(PACKAGE) else "ms_ssim"
+"""The second needs no weights, which may not be there."""
 PARTS |= {
     "photos-cpu": photos(10, "--config photos-f8"),
     "photos-gpu": photos(15, WIDE),

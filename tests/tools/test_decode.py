@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from distvae.config import ModelConfig
+from distvae.domains.images import Images
 from distvae.errors import DistvaeError
-from distvae.models import VAE
+from distvae.models import VAE, build_model
 from distvae.tools.decode import DecodeConfig, decode, write_decoded
 from distvae.tools.large import Large
 from distvae.tools.latents import LatentsConfig, write_latents
@@ -112,6 +114,7 @@ def test_labels_go_into_every_tile() -> None:
         (30, None, r"--tile is 30.*multiple of 4.*Take 28"),
         (64, 6, r"--overlap is 6.*multiple of 4.*Take 4"),
         (64, None, r"--tile 64 is too small.*more than 72 pixels.*34 on either side.*--tile 144"),
+        (8, None, r"--tile 8 is too small.*34 on either side. Take --tile 144\.$"),
         (64, 64, r"--overlap 64 is not below --tile 64"),
     ],
 )
@@ -136,10 +139,14 @@ def test_other_models_and_latents_are_refused(model: VAE, tmp_path: Path) -> Non
         decode(other, latents[:, :MAPS])
     np.save(tmp_path / "a.npy", latents)
     np.save(tmp_path / "b.npy", np.full((MAPS, 4, 4), np.nan, np.float32))
+    np.save(tmp_path / "z.npy", latents[:, :MAPS, :0])
+    with pytest.raises(DistvaeError, match=r"of the shape \[1, 2, 0, 4\]"):
+        decode(model, latents[:, :MAPS, :0])
     (tmp_path / "c.png").write_text("none")
     (tmp_path / "d").mkdir()
     for name, message in (
         ("a.npy", r"a.npy holds float of the shape \[1, 3, 4, 4\].*\[N, 2, H, W\]"),
+        ("z.npy", r"z.npy holds no numbers: its shape is \[1, 2, 0, 4\]"),
         ("b.npy", r"b.npy has numbers that are NaN"),
         ("c.png", r"c.png cannot be read"),
         ("d", r"holds no latents.*distvae latents"),
@@ -222,6 +229,29 @@ def test_a_command_that_was_stopped_goes_on(
     assert latents.shape[1:] == (MAPS, 40, 40)
 
 
+def test_images_of_16_bits_are_decoded(tmp_path: Path) -> None:
+    """A picture of 16 bits goes through, and what is written has all of its levels."""
+    torch.manual_seed(0)
+    parts = {"latent_space": "spatial", "latent_channels": MAPS, "downscale": 4, "width": 0.1}
+    config = ModelConfig(model="vae", likelihood="gaussian", **parts)
+    model = build_model(config, Images((1, SIDE, SIDE), levels=65_536), ()).eval()
+    model.save_pretrained(tmp_path / "model")
+    pixels = np.random.default_rng(0).integers(0, 65_536, (20, 28)).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (mean,) = model.requires_grad_(False).means(
+        torch.from_numpy(pixels / 65_535.0)[None, None].float()
+    )
+    expected = 65_535.0 * model.render((mean,))[0, 0].clamp(0.0, 1.0).numpy()
+    for name in ("out.png", "out.npy"):
+        run, data = str(tmp_path / "model"), str(tmp_path / "a.png")
+        write_decoded(DecodeConfig(run=run, data=data, output=str(tmp_path / name)))
+        path = tmp_path / name
+        found = np.asarray(Image.open(path)) if name.endswith("png") else np.load(path)[0, 0]
+        assert found.dtype == np.uint16
+        assert len(np.unique(found)) > 256
+        np.testing.assert_allclose(found, expected, atol=1.0)
+
+
 def test_a_picture_of_any_size_goes_through(
     model: VAE, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +265,9 @@ def test_a_picture_of_any_size_goes_through(
     (mean,) = model.means(torch.from_numpy(padded)[None] / 255.0)
     expected = whole_image(model, mean.detach().numpy())[0][:, :49, :30]
     assert np.abs(again.astype(int) - expected).max() <= 1
+    Image.fromarray(pixels[..., 0]).convert("LA").save(tmp_path / "grey.png")
+    write_decoded(DecodeConfig(run=run, data=str(tmp_path / "grey.png"), output=str(output)))
+    assert "grey.png: the model is of colour images: grey ones" in capsys.readouterr().out
     with pytest.raises(DistvaeError, match=r"--image-size 30.*Name the data by --data"):
         write_latents(LatentsConfig(run=run, image_size=30))
     config = LatentsConfig(run=run, data=str(tmp_path / "a.png"), image_size=30)
