@@ -27,6 +27,7 @@ from distvae.parts import Need, Part
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
 from distvae.priors.codes import CodesPrior
+from distvae.priors.transformer import Book
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class CodeSpace(LatentSpace):
         if self.as_map:
             self.head: MapHead | FlatHead = MapHead(config, shape, given)
             self.length = math.prod(shape[1:])
-            self.to_vectors: nn.Module = nn.Conv2d(self.head.out_channels, width, 1)
+            self.to_vectors: nn.Conv2d | nn.Linear = nn.Conv2d(self.head.out_channels, width, 1)
             values: tuple[int, ...] = (width, *shape[1:])
         else:
             self.head = FlatHead(config, shape, given)
@@ -109,7 +110,7 @@ class CodeSpace(LatentSpace):
             values = (self.length * width,)
         self.levels = (Level("z", values, "code", codes),)
         self.prior = prior
-        prior.over(self.grid, codes)
+        prior.over(self.grid, codes, Book(width, self.book_values))
 
     @abstractmethod
     def quantize(self, vectors: Tensor, noise: Tensor | None = None) -> Quantized:
@@ -142,7 +143,8 @@ class CodeSpace(LatentSpace):
     @property
     def second_stage(self) -> SecondStage:
         """The prior, which is trained when the codes no longer change."""
-        return SecondStage(self.prior, self.prior.share, self.prior.learning_rate)
+        prior = self.prior
+        return SecondStage(prior, prior.share, prior.learning_rate, prior.weight_decay)
 
     def begin(self, second: bool) -> None:
         """In the first stage the prior is as it began, and takes no time."""
@@ -186,10 +188,9 @@ class CodeSpace(LatentSpace):
         """The same of codes int64 ``[B, T]``."""
         return self._points(self.values_of(codes))
 
-    @property
     def book_values(self) -> Tensor:
         """What each code stands for ``[C, D]``."""
-        every = torch.arange(self.codes, device=self.prior.network.first.device)
+        every = torch.arange(self.codes, device=self.to_vectors.weight.device)
         return self.values_of(every.unsqueeze(1)).squeeze(1)
 
     def prepare(self, images: ResidentImages) -> None:

@@ -71,7 +71,7 @@ class Fsq(CodeSpace):
         levels = torch.remainder(
             torch.div(codes.unsqueeze(2), self.strides, rounding_mode="floor"), self.sizes
         )
-        return self._middles(levels, self.prior.network.first)
+        return self._middles(levels, self.to_vectors.weight)
 
     def _middles(self, levels: Tensor, like: Tensor) -> Tensor:
         return (2.0 * levels.to(like.dtype) + 1.0) / self.sizes.to(like.dtype) - 1.0
