@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distvae.errors import DistvaeError
-from distvae.export.graphs import Contexts
+from distvae.export.graphs import Graph
 from distvae.export.parity import REPORT, SEED
 from distvae.export.tracing import exported
 from distvae.files import replacing_file
@@ -37,13 +37,8 @@ TOLERANCE = 1e-4
 """Largest error of a posterior, relative where a value exceeds one."""
 
 
-class LatentDecoder(nn.Module):
+class LatentDecoder(Graph):
     """Latents ``[B, Z, H, W]`` and label ``[B]`` to images uint8 ``[B, C, F H, F W]``."""
-
-    def __init__(self, model: VAE) -> None:
-        super().__init__()
-        self.model = model
-        self.contexts = Contexts(model)
 
     def forward(self, latents: Tensor, *given: Tensor) -> Tensor:
         """The likelihood's mean as it is stored."""
@@ -52,13 +47,8 @@ class LatentDecoder(nn.Module):
         return stored
 
 
-class LatentEncoder(nn.Module):
+class LatentEncoder(Graph):
     """Images uint8 ``[B, C, F H, F W]`` and label ``[B]`` to their posterior."""
-
-    def __init__(self, model: VAE) -> None:
-        super().__init__()
-        self.model = model
-        self.contexts = Contexts(model)
 
     def forward(self, image: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance ``[B, Z, H, W]``."""

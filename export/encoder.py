@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
-from distvae.export.inputs import checked_rows, given_of_rows
+from distvae.export.inputs import of_examples
 from distvae.export.manifest import BOOK, CODES, ENCODER, NOISE
 from distvae.export.session import Opened
 from distvae.labels import Labels
@@ -134,9 +134,6 @@ class Encoder(Opened):
 
     def _run(self, images: NDArray[Any], labels: Labels | None) -> dict[str, NDArray[Any]]:
         """All outputs by name."""
-        name, shape, dtype = self.manifest.example
-        many = self.manifest.domain.field_name
-        inputs = {name: checked_rows(images, many, np.dtype(dtype).type, shape)}
-        inputs |= given_of_rows(labels, len(images), self.manifest)
+        inputs = of_examples(images, labels, self.manifest)
         found = self._graph.run(inputs, len(images))
         return dict(zip(self._graph.outputs, found, strict=True))

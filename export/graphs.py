@@ -85,13 +85,17 @@ class Contexts(nn.Module):
         return context
 
 
-class DecoderGraph(nn.Module):
-    """Noise ``[B, noise_dim]`` and label ``[B]`` to an example, as it is stored and before that."""
+class Graph(nn.Module):
+    """What is exported of a model."""
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
         self.model = model
         self.contexts = Contexts(model)
+
+
+class DecoderGraph(Graph):
+    """Noise ``[B, noise_dim]`` and label ``[B]`` to an example, as it is stored and before that."""
 
     def forward(self, noise: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """The likelihood's mean ``[B, *S]`` as it is stored, and the same as the model sees it."""
@@ -100,7 +104,7 @@ class DecoderGraph(nn.Module):
         return self.model.domain.to_stored(mean), mean
 
 
-class EncoderGraph(nn.Module):
+class EncoderGraph(Graph):
     """An example as it is stored ``[B, *S]`` and label ``[B]`` to its posterior.
 
     Of a flow posterior: where the flow carries the mean of its base, and the base's log-variance.
@@ -113,9 +117,7 @@ class EncoderGraph(nn.Module):
     """
 
     def __init__(self, model: VAE, noise: bool = False) -> None:
-        super().__init__()
-        self.model = model
-        self.contexts = Contexts(model)
+        super().__init__(model)
         self.noise = noise
 
     def forward(self, example: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
@@ -129,14 +131,12 @@ class EncoderGraph(nn.Module):
         return tuple(parts)
 
 
-class CodesGraph(nn.Module):
+class CodesGraph(Graph):
     """An example as it is stored ``[B, *S]`` and label ``[B]`` to its codes."""
 
     def __init__(self, model: VAE, space: CodeSpace) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.space = space
-        self.contexts = Contexts(model)
 
     def forward(self, example: Tensor, *given: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean and log-variance of the level, codes ``[B, *grid]``, and the book ``[C, D]``."""
@@ -148,13 +148,8 @@ class CodesGraph(nn.Module):
         return found.mean, found.log_variance, laid_out, self.space.book_values()
 
 
-class ScoreGraph(nn.Module):
+class ScoreGraph(Graph):
     """An example as it is stored ``[B, *S]`` and label ``[B]`` to how unlike the data it is."""
-
-    def __init__(self, model: VAE) -> None:
-        super().__init__()
-        self.model = model
-        self.contexts = Contexts(model)
 
     def forward(self, example: Tensor, *given: Tensor) -> Scores:
         """The scores ``[B]`` of the posterior's mean."""

@@ -109,6 +109,19 @@ def given_of_rows(labels: Labels | None, rows: int, manifest: Manifest) -> dict[
     return given_inputs(np.broadcast_to(values, (rows, values.shape[1])), manifest)
 
 
+def of_examples(
+    examples: NDArray[Any], labels: Labels | None, manifest: Manifest
+) -> dict[str, NDArray[Any]]:
+    """Examples as they are stored, and what they are given, by name of the input.
+
+    Raises:
+        DistvaeError: they are of another type or shape, or a label is unknown.
+    """
+    name, shape, dtype = manifest.example
+    rows = checked_rows(examples, manifest.domain.field_name, np.dtype(dtype).type, shape)
+    return {name: rows, **given_of_rows(labels, len(examples), manifest)}
+
+
 def mapping_of(labels: Labels | None, manifest: Manifest) -> Mapping[str, Any]:
     """What is asked for of several attributes, by name.
 

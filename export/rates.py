@@ -16,6 +16,7 @@ from distvae.draws.philox import Stream
 from distvae.evaluation.passes import Block, Pass, through
 from distvae.export.turns import NOISES, given_in
 from distvae.models import VAE
+from distvae.places import spaced
 
 IMAGES = 500
 """At most, evenly over the split."""
@@ -49,7 +50,7 @@ def rates(model: VAE, split: Split | None) -> Rates:
         split: test images; None takes images that the model draws.
     """
     images = _own(model) if split is None else ResidentImages.from_split(split)
-    rows = torch.arange(0, len(images), max(1, -(-len(images) // IMAGES)))
+    rows = torch.arange(len(images))[spaced(len(images), IMAGES)]
     dim, space = model.latents.infer_dim, model.latents
     noise = _even(max(DRAWS, 2 * dim), dim)
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distvae.errors import DistvaeError
-from distvae.export.inputs import checked_rows, given_of_rows
+from distvae.export.inputs import of_examples
 from distvae.export.manifest import SCORER, ThresholdRecord
 from distvae.export.session import Opened, read_manifest
 from distvae.labels import Labels
@@ -53,10 +53,7 @@ class Scorer(Opened):
         """
         if labels is None and self.label_names:
             return self._under_any(images)
-        name, shape, dtype = self.manifest.example
-        many = self.manifest.domain.field_name
-        inputs = {name: checked_rows(images, many, np.dtype(dtype).type, shape)}
-        inputs |= given_of_rows(labels, len(images), self.manifest)
+        inputs = of_examples(images, labels, self.manifest)
         return Scores(*self._graph.run(inputs, len(images)))
 
     def _under_any(self, images: NDArray[Any]) -> Scores:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from distvae.config import DataConfig
 from distvae.data.crops import Cutting, write_crops
 from distvae.data.identity import Progress
-from distvae.data.levels import LEVELS
 from distvae.data.pixels import (
     OtherwiseError,
     Reading,
@@ -24,6 +23,7 @@ from distvae.data.sources import RawSplit
 from distvae.data.views import CROP
 from distvae.data.writing import Written, check_space, write_fields, write_numbers
 from distvae.domains.images import IMAGES, images_field
+from distvae.domains.levels import LEVELS
 from distvae.errors import DistvaeError
 from distvae.fields import Field
 from distvae.places import evenly

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.data.levels import LEVELS
+from distvae.domains.levels import LEVELS
 
 MODE = "I;16C"
 LUMA = (0.299, 0.587, 0.114)

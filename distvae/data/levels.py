@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-LEVELS, MOST_LEVELS = 256, 65_536
-"""Of 8 and of 16 bits."""
+from distvae.domains.levels import LEVELS, MOST_LEVELS
+
 DIM = 64
 """Whole numbers that all stay below this one are levels in another unit, not dark images."""
 SLACK = 0.01

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from distvae.config import DataConfig
 from distvae.data import deep
-from distvae.data.levels import DIM, LEVELS, MOST_LEVELS, Levels, real_levels, whole_levels
+from distvae.data.levels import DIM, Levels, real_levels, whole_levels
 from distvae.data.scaling import scaled
 from distvae.data.seen import BYTE_MODES, NOTHING, Seen, count_channels
 from distvae.data.views import CROP
+from distvae.domains.levels import LEVELS, MOST_LEVELS
 from distvae.errors import DistvaeError
 
 if TYPE_CHECKING:

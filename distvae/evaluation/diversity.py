@@ -15,6 +15,7 @@ from distvae.data.batches import ResidentImages
 from distvae.domains import Domain
 from distvae.evaluation.judge import Judge, shrink
 from distvae.evaluation.uncertainty import Estimate, averaged, estimate_metrics, spread_metrics
+from distvae.places import spaced
 
 COMPARED = 500
 """Images of a label among which distances are taken, at most."""
@@ -62,7 +63,8 @@ def _together(ratios: Sequence[Ratio]) -> Estimate:
 def _spreads(images: Tensor, label: int, judge: Judge) -> tuple[Ratio, Ratio]:
     """Mean distance in features and in pixels between images that the judge takes for the label."""
     features = judge.features(images)
-    rows = evenly((judge.label(features) == label).nonzero().flatten(), COMPARED)
+    rows = (judge.label(features) == label).nonzero().flatten()
+    rows = rows[spaced(len(rows), COMPARED)]
     return spread(features[rows]), spread(shrink(images[rows]))
 
 
@@ -114,10 +116,6 @@ def diversity_metrics(
 def _real_images(test: ResidentImages, label: int, domain: Domain) -> Tensor:
     """Some test images of a label as a model would draw them ``[B, *S]``, taken evenly."""
     assert test.labels is not None
-    rows = evenly((test.labels == label).nonzero().flatten(), COMPARED)
+    rows = (test.labels == label).nonzero().flatten()
+    rows = rows[spaced(len(rows), COMPARED)]
     return domain.to_values(test.gather(rows)[0])
-
-
-def evenly(rows: Tensor, most: int) -> Tensor:
-    """At most so many rows, evenly spaced."""
-    return rows[:: max(1, -(-len(rows) // most))]

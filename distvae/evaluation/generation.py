@@ -21,7 +21,7 @@ from distvae.draws.philox import Stream
 from distvae.draws.sequence import Numbers
 from distvae.evaluation.asked import asked_for, of_attribute, with_label
 from distvae.evaluation.confusion import confusion_metrics
-from distvae.evaluation.diversity import diversity, diversity_metrics, evenly
+from distvae.evaluation.diversity import diversity, diversity_metrics
 from distvae.evaluation.ensemble import Ensemble
 from distvae.evaluation.passes import Advance, Pass, Seeing, gathered, unwatched
 from distvae.evaluation.uncertainty import (
@@ -34,6 +34,7 @@ from distvae.evaluation.uncertainty import (
 )
 from distvae.labels import Labels
 from distvae.latents import Latents
+from distvae.places import spaced
 
 IMAGES = 10_000
 """Images generated in all, and test images taken, at most."""
@@ -168,7 +169,7 @@ def _swapped(
     numbers = Numbers(seed, Stream.SWAPS)
     assert labelled.labels is not None
     known = (labelled.labels >= 0).nonzero().squeeze(1).cpu()
-    rows = evenly(known, IMAGES)
+    rows = known[spaced(len(known), IMAGES)]
     turns = torch.from_numpy(numbers.integers(1, num_labels, (len(rows),)))
     others = (labelled.labels[rows.to(labelled.device)] + turns.to(labelled.device)) % num_labels
     way, space = Pass(model, test, seed, rows=rows), model.latents

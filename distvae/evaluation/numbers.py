@@ -28,6 +28,7 @@ from distvae.evaluation.judge_stack import train_stacked
 from distvae.evaluation.judge_training import train_networks
 from distvae.evaluation.passes import Advance, unwatched
 from distvae.evaluation.uncertainty import Estimate, estimate_metrics
+from distvae.places import evenly
 
 READERS = 3
 EXAMPLES = 1000
@@ -94,13 +95,13 @@ def number_metrics(
         test examples, the best to be hoped for.
     """
     values, rows = numbers_in(data.train, place)
-    rows = _evenly(rows)
+    rows = rows[evenly(len(rows), EXAMPLES)]
     assert data.train.attributes is not None
     asked = by_name(data.train.attributes[rows], data.attributes)
     drawn = model.sample(labels=asked, n=1, seed=seed)
     yield from _agreement("number_", values[rows], readers.read(drawn))
     values, rows = numbers_in(data.test, place)
-    rows = _evenly(rows)
+    rows = rows[evenly(len(rows), EXAMPLES)]
     if len(rows) > 1:
         test, domain = ResidentImages.from_split(data.test), domain_of_data(data)
         parts = torch.split(torch.from_numpy(rows), BLOCK)
@@ -119,12 +120,6 @@ def varies(data: ImageData, place: int) -> bool:
     """Whether the training examples have different numbers."""
     values, rows = numbers_in(data.train, place)
     return len(np.unique(values[rows])) > 1
-
-
-def _evenly(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """At most ``EXAMPLES`` of them."""
-    places = np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows)))
-    return rows[places.round().astype(np.int64)]
 
 
 def _agreement(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from distvae.platform import native_bf16
 from distvae.records import PrecisionRecord
 from distvae.training.compilation import COMPILE_SECONDS, compiled
+from distvae.training.decided import Decided
 from distvae.training.engine import Engine
 from distvae.training.probing import TIMED, WARM_UP, step_seconds
 from distvae.training.update import autograd_update, loss_function
@@ -23,22 +24,11 @@ FEWEST_STEPS = int(2 * (WARM_UP + TIMED) / SHARE)
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(Decided):
     """What a run computes in, and why."""
 
-    asked: str
-    taken: str
-    why: str = ""
-    """What ``auto`` found; empty where the precision was asked for by name."""
     warning: str = ""
     """What the precision costs on this machine, where it does more harm than good."""
-
-    def recorded(self) -> dict[str, str]:
-        """As it stands in config.json."""
-        return {"asked": self.asked, "taken": self.taken, "why": self.why}
-
-    def __str__(self) -> str:
-        return f"{self.taken} ({self.asked}: {self.why})" if self.why else self.taken
 
 
 def decided(engine: Engine, earlier: PrecisionRecord | None = None) -> tuple[Engine, Decision]:

@@ -1,11 +1,11 @@
 """Whether the steps of a run are captured, and why not."""
 
 import dataclasses
-from dataclasses import dataclass
 
 import torch
 
 from distvae.training.capture import CudaRecorder, Graphs, Recorder, refusal
+from distvae.training.decided import Decided
 from distvae.training.engine import Engine
 from distvae.training.repeating import OperationRecorder
 from distvae.training.sharding import is_sharded
@@ -18,21 +18,8 @@ FEW_STEPS = 300
 """A recording on a CPU takes as long as some steps and a tenth of a second, which so many save."""
 
 
-@dataclass(frozen=True)
-class Captured:
+class Captured(Decided):
     """Whether steps are captured, and why not."""
-
-    asked: str
-    taken: str
-    why: str = ""
-    """What ``auto`` found in the way."""
-
-    def recorded(self) -> dict[str, str]:
-        """As it stands in config.json."""
-        return {"asked": self.asked, "taken": self.taken, "why": self.why}
-
-    def __str__(self) -> str:
-        return f"{self.taken} ({self.asked}: {self.why})" if self.why else self.taken
 
 
 def recorder_of(device: torch.device) -> Recorder | None:

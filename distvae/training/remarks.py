@@ -46,7 +46,10 @@ def judge_told(data: ImageData, engine: Engine) -> list[str]:
             "are: the run was begun without a validation part"
         )
     if best and first > 1:
-        told.append(f"the best are looked for from step {first:,} on, when the critic is heard")
+        told.append(
+            f"the best are looked for from step {first:,} on, when the critic is heard, and by "
+            "nats, which it makes worse: they may be the first of these"
+        )
     return told
 
 

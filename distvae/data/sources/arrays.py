@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from distvae.config import DataConfig
 from distvae.data.deep import as_picture
 from distvae.data.layout import Layout, find_layout
-from distvae.data.levels import LEVELS, MOST_LEVELS, Levels, real_levels, whole_levels
+from distvae.data.levels import Levels, real_levels, whole_levels
 from distvae.data.sources.array_labels import ArraySplit, Values, given_of, labels_of_arrays
 from distvae.data.sources.attributes import finished
 from distvae.data.sources.labels import Numbers
 from distvae.data.sources.raw import Notes, RawData, RawSplit
 from distvae.data.sources.splits import choose_splits
+from distvae.domains.levels import LEVELS, MOST_LEVELS
 from distvae.errors import DistvaeError, NotImagesError
 from distvae.places import evenly
 
