@@ -147,3 +147,24 @@ def test_a_run_on_random_patches_goes_on_byte_for_byte(
     assert run_training(longer, run, resume=True).finished
     whole = trained(longer, tmp_path / "whole")
     assert (run / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_table_beside_says_what_volumes_are(tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for number in range(6):
+        np.save(folder / f"{number}.npy", telling(number))
+    rows = [f"{number}.npy,{'ab'[number % 2]},{20.5 + number}" for number in range(5)]
+    (folder / "table.csv").write_text("\n".join(["scan,diagnosis,age", *rows]))
+    data = opened(folder, label_column="diagnosis")
+    assert data.label_names == ("a", "b")
+    for split in (data.train, data.test):
+        assert split.labels is not None
+        numbers = np.array([number for number, *_ in told(split.stored)])
+        assert split.labels.tolist() == np.where(numbers < 5, numbers % 2, -1).tolist()
+    assert "column scan of table.csv names volumes" in data.notes
+    both = opened(folder, label_column="diagnosis,age")
+    assert [each.name for each in both.attributes] == ["diagnosis", "age"]
+    assert both.train.attributes is not None
+    (folder / "table.csv").write_text("name,diagnosis\nx,a\ny,b")
+    assert any("no column of table.csv names volumes" in note for note in opened(folder).notes)

@@ -17,6 +17,7 @@ from distvae.data.sources.dicom import ENDINGS, is_dicom, series_of
 from distvae.data.sources.raw import Notes
 from distvae.data.sources.refused import ending
 from distvae.data.sources.scans import Scan, ScanFile, naming, rescaled
+from distvae.data.sources.text import TEXT
 from distvae.data.sources.trees import visible_files
 from distvae.domains.volume_files import is_nifti, package
 from distvae.errors import DistvaeError
@@ -58,7 +59,7 @@ def scans_in(path: Path, notes: Notes) -> list[ScanFile]:
             found.append(ScanFile(file.name, file, partial(_tiff, file)))
         elif ending(file.name) in NPY:
             found += _arrays(file)
-        else:
+        elif not (ending(file.name) in TEXT and file.parent == path):
             others[ending(file.name) or "endless"] += 1
     if slices:
         found += series_of(slices, notes)

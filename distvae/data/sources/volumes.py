@@ -21,6 +21,7 @@ from distvae.data.sources.scans import Scan, ScanFile
 from distvae.data.sources.splits import choose_splits, finish
 from distvae.data.sources.trees import Place, visible_files
 from distvae.data.sources.volume_files import is_volume, scans_in
+from distvae.data.sources.volume_labels import Labels, labels_beside
 from distvae.domains.levels import LEVELS, MOST_LEVELS
 from distvae.domains.volume_files import Grid
 from distvae.domains.volumes import VolumesPart
@@ -72,13 +73,21 @@ def read_volumes(path: Path, config: DataConfig) -> RawData:
     grid, levels = _grid(facts, config)
     notes.insert(0, _told(scans, facts, grid, levels, patch))
     cut = Wholes(scans, grid, levels, patch)
+    by_split = {name: split.labels for name, split in chosen.items() if split.labels is not None}
+    beside = Labels(by_split, names)
+    if not names:
+        of_split = {name: [found[at] for at in split.places] for name, split in chosen.items()}
+        beside = labels_beside(path, of_split, config, notes)
     first, *others = (
-        cut.split(name, [scans.index(found[place]) for place in split.places], split.labels)
+        cut.split(name, [scans.index(found[place]) for place in split.places], beside)
         for name, split in chosen.items()
     )
     if len(scans) == 1:
         first, *others = cut.parted(facts.shapes[0], notes)
-    raw = finish(config, first, others[0] if others else None, names, notes)
+    given = () if beside.given is None or beside.given.is_label else beside.given.attributes
+    raw = finish(
+        config, first, others[0] if others else None, beside.names, notes, attributes=given
+    )
     known = {"levels": levels, **grid._asdict()}
     return dataclasses.replace(raw, domain=VOLUMES, facts=known)
 
@@ -113,7 +122,7 @@ class Wholes:
         self,
         name: str,
         numbers: Iterable[int],
-        labels: NDArray[np.int64] | None = None,
+        beside: Labels | None = None,
         cut: tuple[slice, ...] = (),
     ) -> RawSplit:
         """That of some volumes, or of a part of each.
@@ -121,7 +130,7 @@ class Wholes:
         Args:
             name: of the split.
             numbers: of the volumes.
-            labels: of the volumes, where they have some.
+            beside: what the volumes are given.
             cut: the part.
         """
 
@@ -132,7 +141,10 @@ class Wholes:
             return [self.scans[number].name for number in rows.tolist()]
 
         rows, view = np.array([*numbers], np.int64), (1, self.side, self.side, self.side)
-        return RawSplit(name, rows, labels, fetch, lambda row, _: row, names=names, view=view)
+        labels = None if beside is None else beside.numbers.get(name)
+        split = RawSplit(name, rows, labels, fetch, lambda row, _: row, names=names, view=view)
+        given = None if beside is None else beside.given
+        return split if given is None else given.described(split)
 
     def parted(self, shape: tuple[int, ...], notes: Notes) -> tuple[RawSplit, RawSplit]:
         """Both splits of the only volume: its last tenth along its longest side is tested on.
