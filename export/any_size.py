@@ -1,10 +1,10 @@
-"""Graphs of a model whose latents lie at every place: images of any height and width.
+"""Graphs of a model whose latents lie at every place: images and volumes of any size.
 
 `latent_decoder.onnx` takes latents as a diffusion model gives them, `latent_encoder.onnx` images.
 They are plain ONNX for any runtime; what they are made of stands in their metadata.
 
-Legend: B batch, C channels of an image, Z of the latents, H height and W width of the latents, F
-the factor by which they are smaller than the image.
+Legend: B batch, C channels of an image, Z of the latents, H height and W width of the latents, of
+volumes after a depth, F the factor by which they are smaller than the image.
 """
 
 import json
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from distvae.domains.levels import LEVELS
 from distvae.errors import DistvaeError
 from distvae.export.graphs import Graph
 from distvae.export.parity import REPORT, SEED
@@ -31,8 +32,8 @@ from distvae.tensors import checksum
 KEY = "distvae.any_size"
 """Metadata key; under it a JSON object."""
 DECODER, ENCODER = "latent_decoder.onnx", "latent_encoder.onnx"
-SIDES = ((1, 1), (3, 2), (5, 9))
-"""H and W at which a file is compared with the model."""
+SIDES = {2: ((1, 1), (3, 2), (5, 9)), 3: ((1, 1, 1), (3, 2, 1), (2, 4, 3))}
+"""Sides of latents, by how many there are, at which a file is compared with the model."""
 TOLERANCE = 1e-4
 """Largest error of a posterior, relative where a value exceeds one."""
 
@@ -69,20 +70,22 @@ def write_any_size(model: VAE, folder: Path) -> None:
     Raises:
         DistvaeError: one of them does not do what the model does.
     """
-    maps, rows, _ = model.latents.levels[0].shape
-    factor, whole = model.image_shape[1] // rows, for_inference(model)
+    (maps, *sides), domain = model.latents.levels[0].shape, model.domain
+    channels, factor, whole = domain.shape[0], domain.shape[1] // sides[0], for_inference(model)
     facts = {
         "factor": factor,
         "latent_channels": maps,
-        "image_channels": model.image_shape[0],
+        "image_channels": channels,
         "label_names": list(model.label_names),
         "weights_sha256": checksum(model.state_dict()),
     }
-    latents = torch.zeros(2, maps, 3, 5)
-    image = torch.zeros(2, model.image_shape[0], 3 * factor, 5 * factor, dtype=torch.uint8)
+    traced = (3, 5, 2)[: len(sides)]
+    latents = torch.zeros(2, maps, *traced)
+    kind = getattr(torch, domain.dtype)
+    image = torch.zeros(2, channels, *(side * factor for side in traced), dtype=kind)
     graphs: list[tuple[str, nn.Module, dict[str, Tensor], list[str], int]] = [
-        (DECODER, LatentDecoder(whole), {"latents": latents}, ["image"], 1),
-        (ENCODER, LatentEncoder(whole), {"image": image}, ["mean", "log_variance"], factor),
+        (DECODER, LatentDecoder(whole), {"latents": latents}, [domain.tensor], 1),
+        (ENCODER, LatentEncoder(whole), {domain.tensor: image}, ["mean", "log_variance"], factor),
     ]
     given = _given(model, 2)
     for name, graph, inputs, outputs, step in graphs:
@@ -103,19 +106,21 @@ def _given(model: VAE, count: int) -> dict[str, Tensor]:
 
 def _compare(path: Path, graph: nn.Module, name: str, step: int, model: VAE) -> None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    generator, maps = torch.Generator().manual_seed(SEED), model.latents.levels[0].shape[0]
-    for count, (height, width) in enumerate(SIDES, 1):
+    generator, domain = torch.Generator().manual_seed(SEED), model.domain
+    maps, *own = model.latents.levels[0].shape
+    for count, sides in enumerate(SIDES[len(own)], 1):
         if name == "latents":
-            value = torch.randn(count, maps, height, width, generator=generator)
+            value = torch.randn(count, maps, *sides, generator=generator)
         else:
-            shape = count, model.image_shape[0], step * height, step * width
-            value = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+            shape = count, domain.shape[0], *(step * side for side in sides)
+            levels = torch.randint(0, domain.levels or LEVELS, shape, generator=generator)
+            value = levels.to(getattr(torch, domain.dtype))
         given = _given(model, count)
         with torch.no_grad():
             expected = graph(value, *given.values())
         feeds = {name: value.numpy(), **{key: one.numpy() for key, one in given.items()}}
         found = session.run(None, feeds)
-        for one, other in zip(found, expected if name == "image" else [expected], strict=True):
+        for one, other in zip(found, [expected] if name == "latents" else expected, strict=True):
             if not _alike(one, other.numpy()):
                 raise DistvaeError(
                     f"{path.name} does not give what the model gives for {name} of "
@@ -129,6 +134,6 @@ def _alike(found: NDArray[Any], expected: NDArray[Any]) -> bool:
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return False
     off = np.abs(found.astype(np.float64) - expected)
-    if found.dtype == np.uint8:
-        return bool(off.max() <= 1)
+    if found.dtype.kind == "u":
+        return bool(off.max() <= max(1.0, TOLERANCE * np.iinfo(found.dtype).max))
     return bool((off / np.maximum(1.0, np.abs(expected))).max() <= TOLERANCE)

@@ -31,13 +31,14 @@ def exported(
         graph: takes the inputs in their order.
         inputs: an example of each by name; all but the first are what a batch is given ``[B]``.
         outputs: names of what it gives.
-        step: height and width of the first input are free too, as multiples of this; 0: they are
-            not.
+        step: sides of the first input are free too, as multiples of this; 0: they are not.
     """
     batch = torch.export.Dim("batch", min=1)
     first: dict[int, Any] = {0: batch}
     if step:
-        sides = [torch.export.Dim(name, min=1) for name in ("rows", "columns")]
+        count = next(iter(inputs.values())).dim() - 2
+        names = ("slices", "rows", "columns")[-count:]
+        sides = [torch.export.Dim(name, min=1) for name in names]
         first |= {axis: side if step == 1 else step * side for axis, side in enumerate(sides, 2)}
     others = len(inputs) - 1
     dynamic: tuple[Any, ...] = (first, *([({0: batch},) * others] if others else []))
