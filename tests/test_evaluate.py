@@ -5,7 +5,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from distvae.figures import missing_name
 from distvae.runs import checkpoints
 from distvae.tensors import checksum, read_tensors
 from tests.conftest import HANG, SHAPES, SMALL, Command, assert_refused, draw_shape, listing
+from tests.warm import begin
 
 BOUND = {"elbo", "distortion", "rate", "bits_per_dim", "active_units"}
 JUDGED = {
@@ -130,18 +130,18 @@ def test_distances_and_neighbours(run: Path, command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_measure_what_one_does(run: Path, command: Command) -> None:
+def test_two_processes_measure_what_one_does(
+    run: Path, command: Command, environment: dict[str, str], here: Path
+) -> None:
     words = ["evaluate", str(run), "--metrics", "elbo,likelihood,judge", "--draws", "70"]
     assert command(*words).code == 0
     alone = measured(run)
     (run / "evaluation.json").unlink()
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    ended = subprocess.run(
-        [sys.executable, *launcher, "-m", "distvae.cli", *words],
-        capture_output=True, text=True, check=False, timeout=HANG,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("log-likelihood of an image, given") == 1
+    both = begin([sys.executable, *launcher, "-m", "distvae.cli", *words], here, environment)
+    out, err = both.communicate(timeout=HANG)
+    assert both.wait() == 0, err
+    assert out.count("log-likelihood of an image, given") == 1
     assert measured(run) == pytest.approx(alone, rel=1e-6)
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from distvae.runs import checkpoints
 from tests.conftest import CHECKOUT, HANG
-from tests.training.groups import Starter, starter
+from tests.training.groups import TRAIN, Starter, starter
+from tests.warm import Started, begin
 
 __all__ = ["starter"]
 
@@ -40,28 +41,28 @@ class Hosts:
     names: tuple[str, str]
     here: Path
     environment: dict[str, str]
-    started: list["subprocess.Popen[str]"] = field(default_factory=list)
+    started: list[Started] = field(default_factory=list)
 
-    def start(self, *flags: str) -> list["subprocess.Popen[str]"]:
+    def start(self, *flags: str) -> list[Started]:
         """The same command on each, with its number."""
         settings = {
             **self.environment,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "NNODES": "2",
-            "NPROC_PER_NODE": "2",
-            "MASTER_ADDR": ADDRESSES[0],
             "ACCELERATE_USE_CPU": "1",
             "GLOO_SOCKET_IFNAME": "cable",
         }
-        script = str(CHECKOUT / "launch" / "multi_node.sh")
+        config = str(CHECKOUT / "accelerate_configs" / "multi_node.yaml")
+        launcher = [
+            *(sys.executable, "-m", "accelerate.commands.launch", "--config_file", config),
+            *("--num_machines", "2", "--num_processes", "4", "--main_process_ip", ADDRESSES[0]),
+            *("--main_process_port", "29500"),
+        ]
         begun = [
-            subprocess.Popen(
-                ["ip", "netns", "exec", name, script, *flags],
-                cwd=self.here,
-                env={**settings, "NODE_RANK": str(rank)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
+            begin(
+                [*launcher, "--machine_rank", str(rank), *TRAIN, "--resume", "auto", *flags],
+                self.here,
+                settings,
+                one_output=True,
+                network=name,
             )
             for rank, name in enumerate(self.names)
         ]
@@ -72,10 +73,10 @@ class Hosts:
         ip("-n", self.names[0], "link", "set", "cable", state)
 
 
-def ended(processes: list["subprocess.Popen[str]"]) -> list[tuple[int, str]]:
+def ended(processes: list[Started]) -> list[tuple[int, str]]:
     """Exit codes and what was said."""
     texts = [process.communicate(timeout=HANG)[0] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, texts, strict=True)]
+    return [(process.wait(), text) for process, text in zip(processes, texts, strict=True)]
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from PIL import Image
 import distvae as package
 from distvae.errors import DistvaeError
 from distvae.runs import WEIGHTS, find_run
-from tests.conftest import Command, run_process
+from tests.conftest import HANG, Command, run_process
+from tests.warm import begin
 
 RANDOM = np.random.default_rng(1)
 IMAGES = RANDOM.integers(0, 256, (60, 8, 8), dtype=np.uint8)
@@ -195,8 +196,9 @@ def test_a_launcher_of_notebooks_starts_several(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     (tmp_path / "work.py").write_text(LAUNCHED)
-    words = [sys.executable, "work.py", "2", free_port()]
-    ended = run_process(words, tmp_path, {**environment, "ACCELERATE_USE_CPU": "1"})
-    assert ended.code == 0, ended.err
-    assert ended.out.count("2 4\n") == 4
+    words = [sys.executable, "work.py", "2", str(free_port())]
+    process = begin(words, tmp_path, {**environment, "ACCELERATE_USE_CPU": "1"})
+    out, err = process.communicate(timeout=HANG)
+    assert process.wait() == 0, err
+    assert out.count("2 4\n") == 4
     assert weights(tmp_path / "two") == weights(tmp_path / "more")

@@ -13,8 +13,9 @@ import distvae
 from distvae.config import TrainConfig
 from distvae.draws.philox import Stream
 from distvae.draws.steps import NoiseSource
-from tests.conftest import CHECKOUT, run_process
+from tests.conftest import CHECKOUT, HANG
 from tests.test_readme import blocks
+from tests.warm import begin
 
 SIGNATURES = {
     "open": "(run: str | os.PathLike[str] | None = None) -> 'TrainedRun'",
@@ -105,9 +106,10 @@ def test_the_page_about_python_runs_as_printed(tmp_path: Path, environment: dict
     loop = re.search(r"for step.*?zero_grad\(\)", source, re.DOTALL)
     assert loop is not None
     assert loop[0].count("\n") < 20
-    ended = run_process(
-        [sys.executable, "-c", source], tmp_path, {**environment, "ACCELERATE_USE_CPU": "1"}
-    )
-    assert ended.code == 0, ended.err
+    (tmp_path / "page.py").write_text(source, encoding="utf-8")
+    settings = {**environment, "ACCELERATE_USE_CPU": "1"}
+    process = begin([sys.executable, "page.py"], tmp_path, settings)
+    said = process.communicate(timeout=HANG)
+    assert process.wait() == 0, said
     for name in ("sevens.png", "pairs.png", "own/onnx/decoder.onnx", "runs/two/model.safetensors"):
         assert (tmp_path / name).is_file(), name

@@ -19,6 +19,9 @@ import pytest
 
 from distvae.runs import checkpoints
 from tests.conftest import CHECKOUT, HANG, SMALL, Command, assert_refused
+from tests.training.groups import Starter, starter
+
+__all__ = ["starter"]
 
 JOB = "4242"
 HEARD = ["told", "told"]
@@ -146,7 +149,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
-    slurm: Slurm, shapes: Path, tmp_path: Path, environment: dict[str, str]
+    slurm: Slurm, starter: Starter, shapes: Path, tmp_path: Path
 ) -> None:
     flags = (
         *("--data", str(shapes), "--hidden", "16", "--latent-dim", "3", "--batch-size", "4"),
@@ -154,15 +157,8 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
         *("--sample-every", "50", "--mixed-precision", "no", "--threads", "1"),
     )
     whole, run = tmp_path / "whole", tmp_path / "run"
-    two_processes = ("--config_file", str(CHECKOUT / "accelerate_configs" / "cpu_2proc.yaml"))
-    words = (*two_processes, str(CHECKOUT / "launch" / "train.py"), *flags, "--output", str(whole))
-    subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", *words],
-        env=environment,
-        check=True,
-        capture_output=True,
-        timeout=HANG,
-    )
+    for ended in starter.plain(*flags, "--output", str(whole)).ended():
+        assert ended.code == 0, ended.err
 
     job = slurm.begin(CHECKOUT, *flags, "--output", str(run))
     wait_until(lambda: checkpoints(run), job)

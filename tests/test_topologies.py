@@ -1,13 +1,13 @@
 """Every configuration and every way to start a run: it is what was asked for, or it stops."""
 
+import functools
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from tests.conftest import CHECKOUT, HANG, SMALL, Command, Ended, assert_refused
+from tests.warm import begin
 
 CONFIGS = CHECKOUT / "accelerate_configs"
 NAMES = ("cpu", "cpu_2proc", "deepspeed_zero2", "fsdp", "multi_gpu", "multi_node", "single_gpu")
@@ -83,8 +84,8 @@ class Outcome:
 @pytest.fixture(scope="module")
 def outcome(
     tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], shapes: Path
-) -> Iterator[Callable[[str], Outcome]]:
-    """How a start ended, by its name; as many as there are cores run at the same time."""
+) -> Callable[[str], Outcome]:
+    """How a start ended, by its name."""
     folder = tmp_path_factory.mktemp("starts")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -94,25 +95,19 @@ def outcome(
     bare = {name: told for name, told in environment.items() if not name.startswith("ACCELERATE_")}
     flags = ("--data", str(shapes), *SMALL, "--mixed-precision", "no", "--threads", "1")
 
-    def begin(name: str) -> Outcome:
+    def outcome_of(name: str) -> Outcome:
         run = folder / name.replace(" ", "-")
         words = [word.format(**filled) for word in STARTS[name].words]
         script = str(CHECKOUT / "launch" / "train.py")
-        ended = subprocess.run(
+        started = begin(
             [sys.executable, *words, script, *flags, "--output", str(run)],
-            cwd=folder,
-            env={**bare, **STARTS[name].environment},
-            capture_output=True,
-            text=True,
-            timeout=HANG,
-            check=False,
+            folder,
+            {**bare, **STARTS[name].environment},
         )
-        return Outcome(Ended(ended.returncode, ended.stdout, ended.stderr), run)
+        out, err = started.communicate(timeout=HANG)
+        return Outcome(Ended(started.wait(), out, err), run)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        begun: dict[str, Future[Outcome]] = {name: pool.submit(begin, name) for name in STARTS}
-        yield lambda name: begun[name].result()
-        pool.shutdown(cancel_futures=True)
+    return functools.cache(outcome_of)
 
 
 @pytest.mark.slow

@@ -1,55 +1,54 @@
 """Processes that need not import torch first: they are forked off one that has.
 
 Each is a process of its own, with its own output, environment and folder; it ends, takes
-signals and is killed as any other. Importing torch takes half of the time of a small training.
-
-``python tests/warm.py SOCKET`` is the process they are forked off: it imports, then forks for each
-request on the socket that it inherited.
+signals and is killed as any other. Importing torch takes nine tenths of the time of a small
+training. What is forked off, and what launchers start, is told in :mod:`tests.forked`.
 """
 
 import contextlib
 import ctypes
 import json
 import os
-import runpy
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-OWN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} | {
-    "ACCELERATE_USE_CPU"
-}
-"""What of an environment is read after the imports alone."""
-IMPORTED = ("torch", "accelerate", "distvae.training.run", "distvae.evaluation.evaluate")
+OWN = ("RANK", "LOCAL_", "WORLD_SIZE", "MASTER_", "ACCELERATE_", "FSDP_", "GLOO_")
+"""How names begin of what is read of an environment after the imports alone."""
+ROOM = "." * 4096
+"""Where a process that is forked off has its own command line written."""
 CHILD_SUBREAPER = 36
 """Of prctl(2)."""
 Started: TypeAlias = "Process | subprocess.Popen[str]"
-_environment: Mapping[str, str] | None = None
-_nest: "Nest | None" = None
 
 
 class Process:
-    """As much of subprocess.Popen as the tests take, for a process that was forked off."""
+    """As much of subprocess.Popen as tests and launchers take, for a process forked off."""
 
-    def __init__(self, pid: int, stdout: int, stderr: int | None) -> None:
+    def __init__(self, pid: int, stdout: int | None = None, stderr: int | None = None) -> None:
         self.pid = pid
         self.returncode: int | None = None
-        self.stdout = os.fdopen(stdout, encoding="utf-8", errors="strict")
+        self.stdout = None if stdout is None else os.fdopen(stdout, encoding="utf-8")
         self.stderr = None if stderr is None else os.fdopen(stderr, encoding="utf-8")
 
     def poll(self) -> int | None:
         """Its exit code, None while it runs."""
         return self._ended(os.WNOHANG)
 
-    def wait(self) -> int:
-        """Its exit code, when it has ended."""
-        code = self._ended(0)
-        assert code is not None
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code at its end; it is an error that it takes longer than ``timeout``."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while (code := self._ended(0 if end is None else os.WNOHANG)) is None:
+            if end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+            time.sleep(0.01)
         return code
 
     def _ended(self, options: int) -> int | None:
@@ -92,55 +91,49 @@ class Process:
         return said[0], said[1]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is to be forked off.
+
+    Attributes:
+        words: of its command line, without the Python: ``-m MODULE ...`` or ``SCRIPT ...``.
+        folder: in which it is.
+        environment: its own, like that of the imports but for :data:`OWN`.
+        new_session: whether it has a session of its own.
+        network: the namespace of the network that it sees, if not this one.
+    """
+
+    words: tuple[str, ...]
+    folder: str
+    environment: dict[str, str] = field(repr=False)
+    new_session: bool = False
+    network: str | None = None
+
+
 class Nest:
-    """The process that has imported, and those forked off it."""
+    """A process that has imported, at the other end of a socket, and those forked off it."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.socket, theirs = socket.socketpair()
-        with theirs:
-            self.parent = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )
+    def __init__(self, requests: socket.socket) -> None:
+        self.requests = requests
 
-    def begin(
-        self,
-        words: Sequence[str],
-        folder: Path,
-        environment: Mapping[str, str],
-        one_output: bool,
-        new_session: bool,
-    ) -> Process:
-        """Fork one off.
-
-        Args:
-            words: its command line: this Python, then ``-m MODULE ...`` or ``SCRIPT ...``.
-            folder: in which it is.
-            environment: like that of the imports, but for :data:`OWN`.
-            one_output: whether what it says of errors goes where the rest goes.
-            new_session: whether it has a session of its own.
-        """
-        asked = [[*words[1:]], str(folder), dict(environment), new_session]
-        out, out_end = os.pipe()
-        error, error_end = (None, out_end) if one_output else os.pipe()
+    def fork(self, asked: Asked, ends: Sequence[int]) -> int:
+        """Fork one off that says what it says to these files; gives its number."""
         _adopt(True)
         try:
-            ends = [out_end, error_end]
-            socket.send_fds(self.socket, [json.dumps(asked).encode() + b"\n"], ends)
-            pid = int(self.socket.recv(64))
+            socket.send_fds(self.requests, [json.dumps(vars(asked)).encode() + b"\n"], [*ends])
+            return int(self.requests.recv(64))
         finally:
             _adopt(False)
+
+    def begin(self, asked: Asked, one_output: bool) -> Process:
+        """The same, and what it says is read here."""
+        out, out_end = os.pipe()
+        error, error_end = (None, out_end) if one_output else os.pipe()
+        try:
+            return Process(self.fork(asked, (out_end, error_end)), out, error)
+        finally:
             for end in {out_end, error_end}:
                 os.close(end)
-        return Process(pid, out, error)
-
-    def end(self) -> None:
-        """End the process that has imported."""
-        self.socket.close()
-        self.parent.wait()
 
 
 def _adopt(adopts: bool) -> None:
@@ -148,15 +141,39 @@ def _adopt(adopts: bool) -> None:
     ctypes.CDLL(None).prctl(CHILD_SUBREAPER, int(adopts), 0, 0, 0)
 
 
+class _Warm:
+    """The nest of this process, made when it is first asked for."""
+
+    environment: Mapping[str, str] | None = None
+    nest: Nest | None = None
+    parent: "subprocess.Popen[bytes] | None" = None
+
+
+def _nest() -> Nest:
+    if _Warm.nest is None:
+        assert _Warm.environment is not None
+        ours, theirs = socket.socketpair()
+        with theirs:
+            _Warm.parent = subprocess.Popen(
+                [sys.executable, "-m", "tests.forked", str(theirs.fileno()), ROOM],
+                env=dict(_Warm.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        _Warm.nest = Nest(ours)
+    return _Warm.nest
+
+
 @contextlib.contextmanager
 def nest(environment: Mapping[str, str]) -> Iterator[None]:
     """Meanwhile :func:`begin` forks where it can."""
-    global _environment, _nest
-    _environment = environment if sys.platform == "linux" else None
+    _Warm.environment = environment if sys.platform == "linux" else None
     yield
-    if _nest is not None:
-        _nest.end()
-    _environment = _nest = None
+    if _Warm.nest is not None and _Warm.parent is not None:
+        _Warm.nest.requests.close()
+        _Warm.parent.wait()
+    _Warm.environment = _Warm.nest = _Warm.parent = None
 
 
 def begin(
@@ -165,19 +182,22 @@ def begin(
     environment: Mapping[str, str],
     one_output: bool = False,
     new_session: bool = False,
+    network: str | None = None,
 ) -> Started:
-    """Start a process: the command and scripts that use it are forked off, launchers are not.
+    """Start a process: modules and scripts are forked off if the environment lets them.
 
-    See :meth:`Nest.begin`.
+    Args:
+        words: its command line, which begins with this Python.
+        one_output: whether what it says of errors goes where the rest goes.
+        folder, environment, new_session, network: see :class:`Asked`.
     """
-    global _nest
-    ours = not words[1].startswith("-") or tuple(words[1:3]) == ("-m", "distvae.cli")
-    if ours and _environment is not None and _fixed(environment) == _fixed(_environment):
-        _nest = _nest or Nest(_environment)
-        return _nest.begin(words, folder, environment, one_output, new_session)
+    ours = words[1] == "-m" or not words[1].startswith("-")
+    if ours and _Warm.environment and _fixed(environment) == _fixed(_Warm.environment):
+        asked = Asked(tuple(words[1:]), str(folder), dict(environment), new_session, network)
+        return _nest().begin(asked, one_output)
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a nohup around the tests goes on
     process = subprocess.Popen(
-        words,
+        [*(("ip", "netns", "exec", network) if network else ()), *words],
         cwd=folder,
         env=dict(environment),
         stdout=subprocess.PIPE,
@@ -190,65 +210,4 @@ def begin(
 
 
 def _fixed(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name not in OWN}
-
-
-def serve(requests: socket.socket) -> list[str] | None:
-    """Answer requests; in a process that was forked off, the words of its command line."""
-    while True:
-        message, ends = b"", list[int]()
-        while not message.endswith(b"\n"):
-            part, more, _, _ = socket.recv_fds(requests, 65536, 2)
-            if not part:
-                return None
-            message, ends = message + part, ends + more
-        told, telling = os.pipe()
-        between = os.fork()
-        if between == 0:
-            pid = os.fork()
-            if pid:
-                os.write(telling, str(pid).encode())
-                os._exit(0)
-            requests.close()
-            for end in (told, telling):
-                os.close(end)
-            words, folder, environment, new_session = json.loads(message)
-            return _become(words, folder, environment, new_session, ends)
-        os.waitpid(between, 0)  # only now has its child another parent
-        requests.send(os.read(told, 64))
-        for end in (told, telling, *ends):
-            os.close(end)
-
-
-def _become(
-    words: list[str], folder: str, environment: dict[str, str], new_session: bool, ends: list[int]
-) -> list[str]:
-    for number, end in enumerate(ends, 1):
-        os.dup2(end, number)
-        os.close(end)
-    if new_session:
-        os.setsid()
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    return words
-
-
-def run(words: list[str]) -> None:
-    """Be ``python WORDS``."""
-    if words[0] == "-m":
-        sys.argv, sys.path[0] = words[1:], str(Path.cwd())
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv, sys.path[0] = words, str(Path(words[0]).resolve().parent)
-        runpy.run_path(words[0], run_name="__main__")
-
-
-if __name__ == "__main__":
-    with contextlib.closing(socket.socket(fileno=int(sys.argv[1]))) as inherited:
-        for name in IMPORTED:
-            __import__(name)
-        asked_words = serve(inherited)
-    if asked_words is not None:
-        run(asked_words)
+    return {name: value for name, value in environment.items() if not name.startswith(OWN)}

@@ -18,7 +18,8 @@ from distvae.files import write_json
 from distvae.models import VAE, build_model
 from distvae.reading import read_json
 from distvae.tensors import read_tensors, write_tensors
-from tests.conftest import HANG, SHAPES, SIDE, Command, assert_refused, listing
+from tests.conftest import COMMAND, HANG, SHAPES, SIDE, Command, assert_refused, listing
+from tests.warm import begin
 
 WITHOUT_TORCH = "import sys\nfor name in ('torch', 'distvae'): sys.modules[name] = None\n"
 
@@ -31,16 +32,10 @@ def exported(
     folder = tmp_path_factory.mktemp("exported") / "run"
     shutil.copytree(finished, folder)
     words = ["export", str(folder), "--onnx", "--precision", "int8", "--web"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "distvae.cli", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    (folder / "said.txt").write_text(ended.stdout)
+    process = begin([*COMMAND, *words], folder, environment)
+    said, err = process.communicate(timeout=HANG)
+    assert process.wait() == 0, err
+    (folder / "said.txt").write_text(said)
     return folder
 
 

@@ -39,12 +39,17 @@ from distvae.priors import PRIORS
 from distvae.tensors import checksum
 from tests.conftest import CHECKOUT
 from tests.spaces import OTHER_SPACES, gaussian
-from tests.test_models import TABLE, Row, build, table
+from tests.test_models import TABLE, Row, build
 
 ORIGIN = Origin({"beta": 1.5, "binarize": "none"}, {"source": "x", "fingerprint": "f"})
 ODD = 9
 """A number of images that is no power of two."""
 GRAPHS = {"decoder": decoder_graph, "encoder": encoder_graph}
+
+
+EXPORTED = [TABLE[row] for row in (1, 3, 8, 10, 12, 14, 19, 21, 22, 23, 24)]
+"""Rows in which every part occurs, with every network where the graph depends on both."""
+exported_table = pytest.mark.parametrize("row", EXPORTED, ids=lambda row: "-".join(map(str, row)))
 
 
 @functools.cache
@@ -76,7 +81,7 @@ def tensor(labels: NDArray[np.int64] | None) -> torch.Tensor | None:
 
 
 @pytest.mark.slow
-@table
+@exported_table
 def test_a_decoder_draws_what_the_model_draws(row: Row, tmp_path: Path) -> None:
     model = build(row)
     path = tmp_path / "decoder.onnx"
@@ -98,10 +103,10 @@ def test_a_decoder_draws_what_the_model_draws(row: Row, tmp_path: Path) -> None:
 
 def test_every_part_has_a_row_that_is_exported() -> None:
     of_any_size = {*with_trait("network", "any_size")}
-    assert {row.network for row in TABLE} == NETWORKS.keys() - of_any_size
-    assert {row.prior for row in TABLE} == PRIORS.keys() - {"codes"}  # see test_codes.py
-    assert {row.likelihood for row in TABLE} == LIKELIHOODS.keys()
-    assert {row.posterior for row in TABLE} == {
+    assert {row.network for row in EXPORTED} == NETWORKS.keys() - of_any_size
+    assert {row.prior for row in EXPORTED} == PRIORS.keys() - {"codes"}  # see test_codes.py
+    assert {row.likelihood for row in EXPORTED} == LIKELIHOODS.keys()
+    assert {row.posterior for row in EXPORTED} == {
         *get_args(get_type_hints(GaussianSpacePart)["posterior"])
     }
     codes = with_trait("latent_space", "codes")
@@ -109,7 +114,7 @@ def test_every_part_has_a_row_that_is_exported() -> None:
 
 
 ENCODERS = list(
-    {row._replace(prior="", likelihood="", shape=(0, 0, 0)): row for row in TABLE}.values()
+    {(row.network, row.posterior, row.conditioning): row for row in EXPORTED[::-1]}.values()
 )
 """A row for each encoder, which knows of neither prior nor likelihood."""
 
@@ -132,7 +137,7 @@ def test_an_encoder_encodes_as_the_model_does(row: Row, tmp_path: Path) -> None:
     assert verify(path, model).error <= TOLERANCE
 
 
-CONDITIONAL = [TABLE[1], TABLE[2], TABLE[10], TABLE[15]]
+CONDITIONAL = [TABLE[1], TABLE[10], TABLE[14]]
 
 
 @pytest.mark.slow
@@ -155,7 +160,7 @@ def test_a_label_that_is_none_is_an_error_in_the_runtime(row: Row) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", [TABLE[1], TABLE[2], TABLE[5], TABLE[19], TABLE[22]], ids=str)
+@pytest.mark.parametrize("row", [TABLE[1], TABLE[19], TABLE[22]], ids=str)
 def test_a_second_runtime_agrees(row: Row) -> None:
     proto = exported(row, "decoder")
     noise, labels = inputs(build(row), ODD)
@@ -166,7 +171,7 @@ def test_a_second_runtime_agrees(row: Row) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", [TABLE[1], TABLE[9], TABLE[14], *TABLE[18:22]], ids=str)
+@pytest.mark.parametrize("row", [TABLE[1], TABLE[8], TABLE[14], TABLE[19]], ids=str)
 def test_an_image_is_the_same_in_every_batch_and_for_every_number_of_threads(
     row: Row, tmp_path: Path
 ) -> None:
@@ -194,7 +199,7 @@ def test_an_image_is_the_same_in_every_batch_and_for_every_number_of_threads(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", [TABLE[1], TABLE[8], TABLE[12], TABLE[21], TABLE[23]], ids=str)
+@pytest.mark.parametrize("row", [TABLE[1], TABLE[8], TABLE[14], TABLE[23]], ids=str)
 def test_graphs_are_clean_and_say_what_they_are(row: Row) -> None:
     model = build(row)
     for proto in (exported(row, "decoder"), exported(row, "encoder")):
@@ -241,12 +246,12 @@ def test_weights_that_do_not_fit_into_the_file_lie_beside_it(tmp_path: Path) -> 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_graph(decoder_graph(build(TABLE[7]), ORIGIN), tmp_path / name)
+        write_graph(decoder_graph(build(TABLE[8]), ORIGIN), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_a_trained_model_is_left_as_it_is() -> None:
-    model = build(TABLE[13]).train()
+    model = build(TABLE[14]).train()
     before = checksum(model.state_dict())
     decoder_graph(model, ORIGIN)
     assert model.training

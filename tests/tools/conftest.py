@@ -1,14 +1,12 @@
 """What tools work on."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import train_apart
+from tests.conftest import COMMAND, HANG, train_apart
+from tests.warm import begin
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +25,7 @@ def exported(
 ) -> Path:
     """The plain run with its ONNX files; not to be changed."""
     run = shutil.copytree(plain, tmp_path_factory.mktemp("exported") / "run")
-    words = [sys.executable, "-m", "distvae.cli", "export", str(run), "--onnx"]
-    subprocess.run(words, env={**os.environ, **environment}, check=True, capture_output=True)
+    process = begin([*COMMAND, "export", str(run), "--onnx"], run, environment)
+    said = process.communicate(timeout=HANG)
+    assert process.wait() == 0, said
     return run

@@ -70,17 +70,14 @@ class Group:
 
 
 def workers(launcher: Started) -> list[int]:
-    """Process numbers of a launcher's children, by rank."""
-    found = {}
+    """Process numbers of what a launcher started, each in a session of its own, by rank."""
+    found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError, KeyError):
-            stat = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(stat[1]) == launcher.pid:
-                words = (folder / "environ").read_bytes().decode().split("\0")
-                found[int(dict(word.partition("=")[::2] for word in words)["RANK"])] = int(
-                    folder.name
-                )
-    return [found[rank] for rank in sorted(found)]
+        with contextlib.suppress(OSError, IndexError):
+            _, parent, _, session, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(parent) == launcher.pid and session == folder.name:
+                found.append(int(folder.name))
+    return sorted(found)
 
 
 def free_port() -> int:

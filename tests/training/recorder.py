@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from distvae.training.judging import evaluate
 from distvae.training.players import Turn
 from tests.conftest import HANG
 from tests.training.conftest import WatchedImages, step_on
+from tests.warm import begin
 
 Seen = dict[str, NDArray[Any]]
 
@@ -48,15 +48,10 @@ def launch(processes: int, runs: list[dict[str, Any]], environment: dict[str, st
     script = Path(runs[0]["output"]).with_suffix(f".{processes}.json")
     script.write_text(json.dumps(runs))
     launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")
-    ended = subprocess.run(
-        [sys.executable, *(launcher if processes > 1 else ()), "-m", __name__, str(script)],
-        env={**environment, "ACCELERATE_USE_CPU": "1"},
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    words = [sys.executable, *(launcher if processes > 1 else ()), "-m", __name__, str(script)]
+    process = begin(words, Path.cwd(), {**environment, "ACCELERATE_USE_CPU": "1"})
+    said = process.communicate(timeout=HANG)
+    assert process.wait() == 0, said
 
 
 def record(config: TrainConfig, folder: Path) -> None:

@@ -1,51 +1,37 @@
 """Several processes do what one does."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.conftest import CHECKOUT, HANG
+from tests.conftest import Ended
 from tests.training.conftest import Settings, lines, losses, trained
+from tests.training.groups import Starter, starter
+
+__all__ = ["starter"]
 
 
-def two_processes(
-    here: Path, environment: dict[str, str], *flags: str
-) -> subprocess.CompletedProcess[str]:
+def two_processes(starter: Starter, *flags: object) -> Ended:
     """Train into ``two`` with two real processes over gloo."""
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc_per_node", "2", str(CHECKOUT / "launch" / "train.py")),
-            *flags,
-            *("--output", "two"),
-        ],
-        cwd=here,
-        env={**environment, "ACCELERATE_USE_CPU": "1"},
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
+    (ended,) = starter.launched(*flags, "--output", "two").ended()
+    return ended
 
 
 def test_two_processes_agree_with_one(
-    settings: Settings, shapes: Path, environment: dict[str, str], here: Path
+    settings: Settings, shapes: Path, starter: Starter, here: Path
 ) -> None:
     ended = two_processes(
-        here,
-        environment,
+        starter,
         *("--data", str(shapes), "--hidden", "16", "--latent-dim", "3", "--batch-size", "12"),
         *("--log-every", "1", "--max-steps", "30", "--clip", "40", "--accumulate", "2"),
     )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("ConditionalVAE mlp") == 1
-    assert ended.stdout.count("epoch 1/3") == 1
-    assert ended.stdout.count("distvae sample two") == 1
+    assert ended.code == 0, ended.err
+    assert ended.out.count("ConditionalVAE mlp") == 1
+    assert ended.out.count("epoch 1/3") == 1
+    assert ended.out.count("distvae sample two") == 1
     assert json.loads((here / "two" / "config.json").read_text())["world"]["processes"] == 2
 
     two, one = here / "two", trained(settings(max_steps=30, clip=40.0), here / "one")
@@ -59,14 +45,14 @@ def test_two_processes_agree_with_one(
 
 @pytest.mark.slow
 def test_two_processes_agree_on_a_ladder_and_on_which_steps_are_left_out(
-    settings: Settings, shapes: Path, environment: dict[str, str], here: Path
+    settings: Settings, shapes: Path, starter: Starter, here: Path
 ) -> None:
     changes = {"latent_space": "ladder", "levels": 3, "level_maps": 1, "width": 0.1}
     changes |= {"latent_dim": 3, "batch_size": 12, "log_every": 1, "max_steps": 16}
     changes |= {"kl_warmup_epochs": 8.0, "skip_above": 1.1, "mixed_precision": "no"}
     flags = [word for name, value in changes.items() for word in (flag_of(name), str(value))]
-    ended = two_processes(here, environment, "--data", str(shapes), *flags, "--kl-balance")
-    assert ended.returncode == 0, ended.stderr
+    ended = two_processes(starter, "--data", str(shapes), *flags, "--kl-balance")
+    assert ended.code == 0, ended.err
     one = trained(settings(**changes, hidden=None, kl_balance=True), here / "one")
     found, expected = lines(here / "two"), lines(one)
     assert [row["skipped"] for row in found] == [row["skipped"] for row in expected]
@@ -82,9 +68,9 @@ def flag_of(setting: str) -> str:
 
 @pytest.mark.slow
 def test_a_batch_that_processes_cannot_share_is_refused(
-    shapes: Path, environment: dict[str, str], here: Path
+    shapes: Path, starter: Starter, here: Path
 ) -> None:
-    ended = two_processes(here, environment, "--data", str(shapes), "--batch-size", "15")
-    assert ended.returncode != 0
-    assert ended.stderr.count("error: --batch-size 15 cannot be shared equally by 2") == 1
+    ended = two_processes(starter, "--data", str(shapes), "--batch-size", "15")
+    assert ended.code != 0
+    assert ended.err.count("error: --batch-size 15 cannot be shared equally by 2") == 1
     assert not list(here.iterdir())
