@@ -14,9 +14,10 @@ from distvae.latents.vq import Vq
 from distvae.models import build_model
 from tests.conftest import SHAPES
 from tests.training.conftest import Settings, losses, settings, trained
+from tests.training.groups import Starter, starter
 from tests.training.test_processes import two_processes
 
-__all__ = ["settings"]
+__all__ = ["settings", "starter"]
 CODES, LENGTH = 4, 3
 
 
@@ -82,7 +83,7 @@ def test_codes_that_nothing_is_near_take_the_place_of_vectors_of_the_batch() -> 
 
 @pytest.mark.slow
 def test_two_processes_learn_one_book(
-    settings: Settings, shapes: Path, environment: dict[str, str], here: Path
+    settings: Settings, shapes: Path, starter: Starter, here: Path
 ) -> None:
     flags = "--latent-space vq --vq-codes 8 --vq-width 2 --vq-norm --prior-width 8 --max-steps 30"
     common = (
@@ -90,8 +91,8 @@ def test_two_processes_learn_one_book(
         " --prior-passes 2"
     )
     words = f"{flags} {common}".split()
-    ended = two_processes(here, environment, "--data", str(shapes), *words)
-    assert ended.returncode == 0, ended.stderr
+    ended = two_processes(starter, "--data", str(shapes), *words)
+    assert ended.code == 0, ended.err
     assert json.loads((here / "two" / "config.json").read_text())["world"]["processes"] == 2
     same = {"latent_space": "vq", "vq_codes": 8, "vq_width": 2, "vq_norm": True}
     one = trained(settings(**same, prior_width=8, prior_passes=2, max_steps=30), here / "one")
