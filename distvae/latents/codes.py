@@ -31,7 +31,7 @@ from distvae.priors.transformer import Book
 
 
 @dataclass(frozen=True)
-class CodesPart(Part):
+class CodeSpacePart(Part):
     """What spaces of codes share."""
 
     needs: ClassVar[tuple[Need, ...]] = (
@@ -90,7 +90,7 @@ class CodeSpace(LatentSpace):
         super().__init__()
         assert isinstance(prior, CodesPrior)
         shape, self.codes, self.width = shapes[-1], codes, width
-        layout = config.of(CodesPart).code_layout
+        layout = config.of(CodeSpacePart).code_layout
         self.as_map = len(shape) > 1 if layout is None else layout == "map"
         if self.as_map and len(shape) == 1:
             raise DistvaeError(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distvae.conditions import ContextShape
 from distvae.config import ModelConfig
-from distvae.latents.codes import CodeSpace, CodesPart, Quantized
+from distvae.latents.codes import CodeSpace, CodeSpacePart, Quantized
 from distvae.priors import Prior
 from distvae.values import Within
 
@@ -23,7 +23,7 @@ The paper writes 2 sigmoid(1.6 x) - 1 in place of a tanh."""
 
 
 @dataclass(frozen=True)
-class FsqPart(CodesPart):
+class FsqPart(CodeSpacePart):
     """Codes of a few numbers, each rounded to one of a few levels; the book is not learned."""
 
     name = "fsq"

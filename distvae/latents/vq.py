@@ -13,20 +13,20 @@ from torch import Tensor
 
 from distvae.conditions import ContextShape
 from distvae.config import ModelConfig
-from distvae.latents.codes import CodeSpace, CodesPart, Quantized
+from distvae.latents.codes import CodeSpace, CodeSpacePart, Quantized
 from distvae.parts import Need
 from distvae.priors import Prior
 from distvae.values import Decay, NotNegative, Within
 
 
 @dataclass(frozen=True)
-class VqPart(CodesPart):
+class VqPart(CodeSpacePart):
     """Codes of a learned book of vectors, each the mean of the vectors that are nearest to it."""
 
     name = "vq"
     builds = "Vq"
     needs = (
-        *CodesPart.needs,
+        *CodeSpacePart.needs,
         Need("accumulate", (1,), "the book follows the vectors of a whole batch"),
         Need("compile", ("off", "auto"), "the book changes within a step"),
     )
