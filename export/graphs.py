@@ -145,7 +145,7 @@ class CodesGraph(Graph):
         codes = self.space.codes_of(features, context)
         (found,) = self.space.posteriors_of(codes)
         laid_out = codes.reshape(-1, *self.space.grid)
-        return found.mean, found.log_variance, laid_out, self.space.book_values()
+        return found.mean, found.log_variance, laid_out, self.space.book_values
 
 
 class ScoreGraph(Graph):

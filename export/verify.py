@@ -161,7 +161,7 @@ def _check_codes(
     codes = torch.from_numpy(encoder.codes(images, given.asked())).flatten(1).to(model.device)
     with torch.no_grad():
         (stood_for,) = space.posteriors_of(codes)
-        book = space.book_values().cpu().numpy()
+        book = space.book_values.cpu().numpy()
     means = encoder.encode(images, given.asked()).mean
     off = max(
         float(np.abs(stood_for.mean.cpu().numpy() - means).max()),

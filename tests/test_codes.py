@@ -27,7 +27,7 @@ from distvae.objectives import MODEL, PRIOR
 from distvae.priors.causal import Causal
 from distvae.priors.gumbel import gumbels
 from distvae.priors.parallel import Parallel, counts_of, spread
-from distvae.priors.transformer import Book, Transformer
+from distvae.priors.transformer import Transformer
 from distvae.training.accelerator import build_accelerator
 from distvae.training.advance import advance
 from distvae.training.engine import build_engine
@@ -43,18 +43,17 @@ TINY: dict[str, Any] = {"prior_width": 8, "prior_blocks": 1, "beta": 1.0, "laten
 
 
 KINDS = ["causal", "parallel"]
-OF_PRIOR: dict[str, dict[str, Any]] = {"fsq": {"prior_values": True}, "vq": {"prior_passes": 2}}
-"""What the prior of each space is like."""
+IN_PASSES = {"fsq": {}, "vq": {"prior_passes": 2}}
+"""Of each space one way to draw codes."""
 
 
 def transformer(kind: str, labels: int = LABELS) -> Transformer:
     torch.manual_seed(0)
-    given, values = ContextShape(labels), torch.randn(CODES, 3)
-    book = Book(3, lambda: values) if labels else None
+    given = ContextShape(labels)
     network: Transformer = (
-        Causal(given, LENGTH, CODES, 8, 2, book)
+        Causal(given, LENGTH, CODES, 8, 2)
         if kind == "causal"
-        else Parallel(given, (2, 2), CODES, 8, 2, 2, book)
+        else Parallel(given, (2, 2), CODES, 8, 2, 2)
     )
     with torch.no_grad():
         for weight in network.parameters():
@@ -151,27 +150,6 @@ def test_passes_take_few_codes_at_first_and_places_that_lie_apart() -> None:
         a_model(prior="codes", prior_passes=4)
 
 
-def test_a_prior_that_knows_what_codes_stand_for_takes_those_alike_that_stand_for_the_same() -> (
-    None
-):
-    network = transformer("causal")
-    values = network.book.values() if network.book else torch.empty(0)
-    with torch.no_grad():
-        values[1] = values[0]
-        for table in (network.embedding.weight, network.head.weight):
-            table[1] = table[0]
-        network.head.bias[1] = network.head.bias[0]
-    codes = torch.tensor([[0, 2, 3, 4], [1, 2, 3, 4]])
-    context = Context.of_label(torch.zeros(2, dtype=torch.int64))
-    logits = network(codes, context)
-    assert torch.equal(logits[0], logits[1])
-    torch.testing.assert_close(logits[..., 0], logits[..., 1])
-    values[1] += 1.0  # which alone tells them apart now
-    other = network(codes, context)
-    assert not torch.allclose(other[0, 1:], other[1, 1:])
-    assert not torch.allclose(other[..., 0], other[..., 1])
-
-
 def test_fsq_rounds_to_the_nearest_middle_and_passes_gradients() -> None:
     model = a_model(fsq_levels=(4, 3))
     own = space(model)
@@ -195,7 +173,7 @@ def test_fsq_rounds_to_the_nearest_middle_and_passes_gradients() -> None:
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize(("network", "layout"), [("mlp", None), ("conv", None), ("conv", "vector")])
 def test_the_bound_has_two_parts(name: str, network: str, layout: Any) -> None:
-    own = OF_PRIOR[name]
+    own = IN_PASSES[name]
     model = a_model(latent_space=name, network=network, width=0.25, code_layout=layout, **own)
     with torch.no_grad():
         for weight in space(model).prior.parameters():
@@ -268,7 +246,7 @@ def test_each_stage_trains_its_own(settings: Settings, here: Path, name: str) ->
 @pytest.mark.parametrize("kind", SPACES)
 def test_a_run_resumes_in_either_stage(settings: Settings, here: Path, kind: str) -> None:
     quick = {"max_steps": 40, "checkpoint_every": 10, "keep": 4, "learning_rate": 0.01}
-    own = {**TINY, **quick, **OF_PRIOR[kind]}
+    own = {**TINY, **quick, **IN_PASSES[kind]}
     config = settings(**own, latent_space=kind, warmup_epochs=0.0, start="zeros")
     whole = trained(config, here / "whole")
     first, *_, last = lines(whole, "test")
@@ -318,8 +296,7 @@ def test_a_book_that_cannot_be_filled_or_drawn_is_refused(
 @pytest.mark.slow
 def test_codes_by_commands(shapes: Path, here: Path, command: Command) -> None:
     words = "train --latent-space fsq --fsq-levels 4,3 --network conv --width 0.25 --max-steps 30"
-    words += " --prior-width 8 --prior-values --output run"
-    ended = command(*words.split(), "--data", shapes)
+    ended = command(*words.split(), "--data", shapes, "--prior-width", 8, "--output", "run")
     assert ended.code == 0, ended.err
     assert "codes in use" in ended.out
     assert "steps 16 to 30 train the prior alone" in ended.out

@@ -81,8 +81,6 @@ class SecondStage(NamedTuple):
     """Of the steps of a run that it takes."""
     learning_rate: float
     """The peak."""
-    weight_decay: float | None = None
-    """Left out: that of the run."""
 
 
 class LatentSpace(nn.Module, ABC):

@@ -27,7 +27,6 @@ from distvae.parts import Need, Part
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
 from distvae.priors.codes import CodesPrior
-from distvae.priors.transformer import Book
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class CodeSpace(LatentSpace):
             values = (self.length * width,)
         self.levels = (Level("z", values, "code", codes),)
         self.prior = prior
-        prior.over(self.grid, codes, Book(width, self.book_values))
+        prior.over(self.grid, codes)
 
     @abstractmethod
     def quantize(self, vectors: Tensor, noise: Tensor | None = None) -> Quantized:
@@ -143,8 +142,7 @@ class CodeSpace(LatentSpace):
     @property
     def second_stage(self) -> SecondStage:
         """The prior, which is trained when the codes no longer change."""
-        prior = self.prior
-        return SecondStage(prior, prior.share, prior.learning_rate, prior.weight_decay)
+        return SecondStage(self.prior, self.prior.share, self.prior.learning_rate)
 
     def begin(self, second: bool) -> None:
         """In the first stage the prior is as it began, and takes no time."""
@@ -188,6 +186,7 @@ class CodeSpace(LatentSpace):
         """The same of codes int64 ``[B, T]``."""
         return self._points(self.values_of(codes))
 
+    @property
     def book_values(self) -> Tensor:
         """What each code stands for ``[C, D]``."""
         every = torch.arange(self.codes, device=self.to_vectors.weight.device)

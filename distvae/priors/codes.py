@@ -18,8 +18,8 @@ from distvae.priors.base import Prior
 from distvae.priors.causal import Causal
 from distvae.priors.gumbel import gumbels
 from distvae.priors.parallel import Parallel
-from distvae.priors.transformer import Book, Transformer
-from distvae.values import NotNegative, Positive, Within
+from distvae.priors.transformer import Transformer
+from distvae.values import Positive, Within
 
 MOST_NOISE = 2**24
 """Numbers of noise of one example, at most."""
@@ -44,11 +44,6 @@ class CodesPart(Part):
     """Blocks of the transformer; left out: 3."""
     prior_learning_rate: Positive | None = None
     """Its peak learning rate; left out: 0.001."""
-    prior_weight_decay: NotNegative | None = None
-    """Its decay of weights by AdamW; left out: that of the run."""
-    prior_values: bool = False
-    """Let it know what codes stand for beside their numbers, so that those which stand for nearly
-    the same are known to be alike."""
     prior_passes: Annotated[int, Within(1, 2**8)] | None = None
     """Passes in which the codes of an example are drawn, those of a pass at once, few at first: 8
     are usual for a map of codes. Left out: one code after another, as they are read."""
@@ -70,19 +65,17 @@ class CodesPrior(Prior):
         self.share = own.prior_share or 0.5
         self.learning_rate = own.prior_learning_rate or 1e-3
         self.width, self.blocks = own.prior_width or 128, own.prior_blocks or 3
-        self.weight_decay = own.prior_weight_decay
-        self.passes, self.values = own.prior_passes, own.prior_values
+        self.passes = own.prior_passes
         self.given = given
         self.idle = False
         """Whether it is as it began, while the rest is trained."""
 
-    def over(self, grid: tuple[int, ...], codes: int, book: Book) -> None:
+    def over(self, grid: tuple[int, ...], codes: int) -> None:
         """Make room for sequences ``[B, T]`` of K codes.
 
         Args:
             grid: how the T codes of an example lie, such as height and width.
             codes: K.
-            book: what each stands for.
 
         Raises:
             DistvaeError: one draw would take too many random numbers, or more passes than codes.
@@ -95,11 +88,10 @@ class CodesPrior(Prior):
                 f"at most {MOST_NOISE:,}: one for each code at each place",
                 "Take a smaller code book, or fewer codes.",
             )
-        size, known = (self.width, self.blocks), book if self.values else None
         self.network = (
-            Causal(self.given, length, codes, *size, known)
+            Causal(self.given, length, codes, self.width, self.blocks)
             if self.passes is None
-            else Parallel(self.given, grid, codes, *size, self.passes, known)
+            else Parallel(self.given, grid, codes, self.width, self.blocks, self.passes)
         )
 
     def log_prob(self, z: Tensor, context: Context | None) -> Tensor:

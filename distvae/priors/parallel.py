@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from distvae.conditions import Context, ContextShape
 from distvae.errors import DistvaeError
-from distvae.priors.transformer import START, Block, Book, Cache, Transformer, attended
+from distvae.priors.transformer import START, Block, Cache, Transformer, attended
 
 
 class Parallel(Transformer):
@@ -38,7 +38,6 @@ class Parallel(Transformer):
         width: W.
         blocks: how many.
         passes: P.
-        book: what codes stand for, where it shall know that beside their numbers.
 
     Raises:
         DistvaeError: there are more passes than codes.
@@ -58,7 +57,6 @@ class Parallel(Transformer):
         width: int,
         blocks: int,
         passes: int,
-        book: Book | None = None,
     ) -> None:
         length = math.prod(grid)
         if passes > length:
@@ -67,7 +65,7 @@ class Parallel(Transformer):
                 f"an example has {length:,}",
                 "Take fewer, or leave it out: one code after another.",
             )
-        super().__init__(given, length, codes, width, blocks, book)
+        super().__init__(given, length, codes, width, blocks)
         self.mask = nn.Parameter(START * torch.randn(width))
         self.counts = counts_of(length, passes)
         order = spread(grid)

@@ -1,13 +1,10 @@
 """What transformers over codes are made of: blocks, tables of codes and places, a first token.
 
-Legend: B batch, T codes of an example, K codes there are, D numbers that a code stands for, L
-tokens, W width, H heads.
+Legend: B batch, T codes of an example, K codes there are, L tokens, W width, H heads.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +20,6 @@ UNSEEN = -1e30
 """Logit of attention to what is not to be seen."""
 Cache = tuple[Tensor, Tensor]
 """Keys and values of a block ``[B, H, L, W / H]``."""
-
-
-class Book(NamedTuple):
-    """What codes stand for."""
-
-    width: int
-    """D."""
-    values: Callable[[], Tensor]
-    """``[K, D]`` as they are now; a bound method, so that a copy of the model has its own."""
 
 
 class Block(nn.Module):
@@ -71,18 +59,9 @@ class Transformer(nn.Module, ABC):
         codes: K.
         width: W.
         blocks: how many.
-        book: what codes stand for, where it shall know that beside their numbers.
     """
 
-    def __init__(
-        self,
-        given: ContextShape,
-        length: int,
-        codes: int,
-        width: int,
-        blocks: int,
-        book: Book | None = None,
-    ) -> None:
+    def __init__(self, given: ContextShape, length: int, codes: int, width: int, blocks: int):
         super().__init__()
         self.length, self.codes = length, codes
         self.first = nn.Parameter(START * torch.randn(width))
@@ -96,12 +75,6 @@ class Transformer(nn.Module, ABC):
             nn.init.normal_(table.weight, std=START)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.book = book
-        if book is not None:
-            self.values = nn.Linear(book.width, width, False)
-            self.values_head = nn.Linear(width, book.width, False)
-            nn.init.normal_(self.values.weight, std=START)
-            nn.init.zeros_(self.values_head.weight)
 
     @abstractmethod
     def forward(self, codes: Tensor, context: Context | None) -> Tensor:
@@ -117,18 +90,11 @@ class Transformer(nn.Module, ABC):
 
     def embedded(self, codes: Tensor) -> Tensor:
         """``[..., W]`` of codes of any shape."""
-        table = self.embedding.weight
-        if self.book is not None:
-            table = table + linear(self.values, self.book.values())
-        return F.embedding(codes, table)
+        return F.embedding(codes, self.embedding.weight)
 
     def logits(self, features: Tensor) -> Tensor:
         """``[..., K]`` of the features of a code that is sought ``[..., W]``."""
-        features = normalized(features)
-        found = linear(self.head, features)
-        if self.book is None:
-            return found
-        return found + linear(self.values_head, features) @ self.book.values().to(features.dtype).T
+        return linear(self.head, normalized(features))
 
     def start(self, rows: int, context: Context | None) -> Tensor:
         """What stands before all codes ``[B, W]``: the label as a token."""
@@ -153,8 +119,7 @@ def attended(query: Tensor, keys: Tensor, values: Tensor, unseen: Tensor | None 
 def linear(layer: nn.Module, features: Tensor) -> Tensor:
     """A dense layer in the precision of what it is given."""
     assert isinstance(layer, nn.Linear)
-    bias = None if layer.bias is None else layer.bias.to(features.dtype)
-    return F.linear(features, layer.weight.to(features.dtype), bias)
+    return F.linear(features, layer.weight.to(features.dtype), layer.bias.to(features.dtype))
 
 
 def normalized(features: Tensor) -> Tensor:

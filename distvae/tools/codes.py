@@ -91,7 +91,7 @@ def _of_weights(trained: Trained) -> CodeBook:
             yield seen.part.rows, codes.cpu().numpy()
 
     with torch.no_grad():
-        values = space.book_values().cpu().numpy()
+        values = space.book_values.cpu().numpy()
     return CodeBook(values, space.grid, found)
 
 

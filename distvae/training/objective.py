@@ -35,8 +35,7 @@ def build_objective(
     )
     second = model.latents.second_stage
     if second is not None:
-        player = Player(learning_rate=second.learning_rate, weight_decay=second.weight_decay)
-        total = steps_of(config.optim, steps)
+        player, total = Player(learning_rate=second.learning_rate), steps_of(config.optim, steps)
         objective.players = in_two_stages(objective.players, player, total, second.share)
     _check_starts(objective, steps_of(config.optim, steps))
     return objective
