@@ -122,7 +122,8 @@ def _of(name: str, examples: str) -> str:
     one = examples.removesuffix("s")
     if one == "image":
         return name
-    return name.replace("an image", f"a {one}").replace("image", one).replace("pixel", "column")
+    place = "voxel" if one == "volume" else "column"
+    return name.replace("an image", f"a {one}").replace("image", one).replace("pixel", place)
 
 
 def rows_by_label(values: Mapping[str, float]) -> list[tuple[str, ...]]:

@@ -140,8 +140,15 @@ def _tested(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _template(manifest: Manifest) -> str:
-    """The README of what is looked at speaks of pictures, that of other examples of numbers."""
-    return "readme.md" if "pictures" in manifest.domain.part.traits else "rows.md"
+    """The README of what is looked at speaks of pictures, others of volumes or of numbers."""
+    traits = manifest.domain.part.traits
+    if "pictures" in traits:
+        return "readme.md"
+    return "volumes.md" if "grid" in traits else "rows.md"
+
+
+def _plain(fact: object) -> str:
+    return " x ".join(map(str, fact)) if isinstance(fact, tuple) else str(fact)
 
 
 def _of_manifest(manifest: Manifest) -> dict[str, object]:
@@ -171,6 +178,7 @@ def _of_manifest(manifest: Manifest) -> dict[str, object]:
         "likelihood": manifest.likelihood,
         "weights": manifest.weights_sha256,
         "versions": ", ".join(f"{name} {it}" for name, it in sorted(manifest.versions.items())),
+        **{f"domain_{name}": _plain(fact) for name, fact in domain.record().items()},
         **(_of_attributes(manifest) if manifest.attributes else _of_labels(manifest.label_names)),
     }
 

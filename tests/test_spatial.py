@@ -15,6 +15,7 @@ from torch.distributions import Normal, kl_divergence
 
 from distvae.conditions import Context
 from distvae.config import ModelConfig, TrainConfig
+from distvae.domains.volumes import Volumes
 from distvae.errors import DistvaeError
 from distvae.latents.spatial import Spatial
 from distvae.models import VAE, build_model
@@ -214,3 +215,27 @@ def test_samples_of_a_tiny_kl_weight_are_told_to_be_noise() -> None:
     assert "KL weight of this model is 1e-06" in prior_remark(settings)
     for changes in ({"beta": 1.0}, {"beta": None}, {"latent_space": "gaussian"}):
         assert prior_remark({**settings, **changes}) == ""
+
+
+def test_places_of_volumes_are_priced_as_those_of_images() -> None:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {
+        "model": "vae", "latent_space": "spatial", "latent_channels": MAPS, "width": 0.1,
+        "network": "fcn", "attention": True, "likelihood": "laplace",
+    }  # fmt: skip
+    for downscale in (2, 4):
+        config = ModelConfig(**settings, downscale=downscale)
+        model = build_model(config, Volumes((1, 4, 8, 8)), ())
+        volumes = torch.rand(BATCH, 1, 4, 8, 8)
+        noise = torch.randn(BATCH, DRAWS, model.latents.infer_dim)
+        (draw,) = model.terms_of(volumes, None, noise, DRAWS, densities=True).draws
+        assert draw.z.shape == (BATCH, DRAWS, MAPS, *(side // downscale for side in (4, 8, 8)))
+        (q,) = model.posteriors(volumes)
+        normal = Normal(q.mean, (0.5 * q.log_variance).exp())
+        expected = kl_divergence(normal, Normal(0.0, 1.0)).flatten(2).sum(2)
+        torch.testing.assert_close(draw.rate, expected, rtol=1e-4, atol=1e-5)
+        log_q = normal.log_prob(draw.z.transpose(0, 1)).flatten(2).sum(2).T
+        torch.testing.assert_close(draw.log_q, log_q, rtol=1e-4, atol=1e-3)
+        assert model.render((draw.z[:, 0],)).shape == volumes.shape
+    with pytest.raises(DistvaeError, match=r"4 x 6 x 8.*--downscale 4.*--patch 4,"):
+        build_model(config, Volumes((1, 4, 6, 8)), ())
