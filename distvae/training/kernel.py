@@ -10,13 +10,15 @@ Legend: M, N, K rows, columns and length of a product.
 
 import functools
 import hashlib
-from collections.abc import Callable
+from array import array
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from distvae.platform import EXACT
 from distvae.training.native import NotBuilt, module
+from distvae.training.sequence import NativeCall
 
 SOURCE = r"""
 #include <Python.h>
@@ -172,14 +174,19 @@ void multiply(const float* a, const float* b, float* c, const float* bias, int64
     }
 }
 
+// The same with its numbers one after the other.
+void product(const int64_t* v) {
+    multiply(reinterpret_cast<const float*>(v[0]), reinterpret_cast<const float*>(v[1]),
+             reinterpret_cast<float*>(v[2]), reinterpret_cast<const float*>(v[3]), v[4], v[5], v[6],
+             v[7], v[8], v[9], v[10]);
+}
+
 PyObject* called(PyObject*, PyObject* const* given, Py_ssize_t count) {
     int64_t v[11];
     if (count != 11) return PyErr_Format(PyExc_TypeError, "11 numbers, not %zd", count);
     for (int i = 0; i < 11; i++) v[i] = PyLong_AsLongLong(given[i]);
     if (PyErr_Occurred()) return nullptr;
-    multiply(reinterpret_cast<const float*>(v[0]), reinterpret_cast<const float*>(v[1]),
-             reinterpret_cast<float*>(v[2]), reinterpret_cast<const float*>(v[3]), v[4], v[5], v[6],
-             v[7], v[8], v[9], v[10]);
+    product(v);
     Py_RETURN_NONE;
 }
 
@@ -191,7 +198,12 @@ PyModuleDef module = {PyModuleDef_HEAD_INIT, "kernel", nullptr, -1, methods, nul
                       nullptr, nullptr};
 }  // namespace
 
-PyMODINIT_FUNC PyInit_kernel() { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit_kernel() {
+    PyObject* made = PyModule_Create(&module);
+    PyObject* address = PyLong_FromVoidPtr(reinterpret_cast<void*>(product));
+    if (made && PyModule_AddObject(made, "address", address) < 0) Py_CLEAR(made);
+    return made;
+}
 """
 
 
@@ -200,16 +212,14 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = Non
 
     A bias ``[N]``, contiguous, is added to each row. All are float32 on the CPU and not empty.
     """
-    _kernel()(*_numbers(left, right, out, bias))
+    _native().multiply(*_numbers(left, right, out, bias))
 
 
-def bound(
-    left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = None
-) -> Callable[[], None]:
-    """What does the same again and again with tensors that stay where they are."""
-    call = functools.partial(_kernel(), *_numbers(left, right, out, bias))
-    vars(call)["tensors"] = left, right, out, bias  # of which the kernel has but the addresses
-    return call
+def call(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = None) -> NativeCall:
+    """The same, to be called with tensors that stay where they are."""
+    numbers = array("q", _numbers(left, right, out, bias))
+    held = numbers, left, right, out, bias
+    return NativeCall(_native().address, (numbers.buffer_info()[0],), held)
 
 
 def _numbers(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None) -> tuple[int, ...]:
@@ -245,6 +255,5 @@ def _error(left_transposed: bool, right_transposed: bool) -> float:
 
 
 @functools.cache
-def _kernel() -> Callable[..., None]:
-    entry: Callable[..., None] = module("kernel", SOURCE).multiply
-    return entry
+def _native() -> Any:
+    return module("kernel", SOURCE)

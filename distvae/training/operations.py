@@ -3,7 +3,7 @@
 # torch leaves functions untyped
 # mypy: disable-error-code="no-untyped-call"
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,10 +26,22 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Generated:
+    """A kernel that torch's compiler wrote: it takes the addresses of tensors, and writes there."""
+
+    address: int
+
+
+ALLOCATED = "allocated"
+"""Stands as the function of an operation that makes memory and nothing else."""
+
+
+@dataclass(frozen=True)
 class Operation:
     """What was called; tensors are given by their places."""
 
     function: Any
+    """Of torch, a generated kernel, or :data:`ALLOCATED`."""
     arguments: tuple[Any, ...]
     options: dict[str, Any]
     results: Any
@@ -39,7 +51,9 @@ class Operation:
     @property
     def writes(self) -> bool:
         """Whether it changes what it was given."""
-        return any(
+        if isinstance(self.function, Generated):
+            return True
+        return self.function is not ALLOCATED and any(
             each.alias_info is not None and each.alias_info.is_write
             for each in self.function._schema.arguments
         )
@@ -90,6 +104,17 @@ class Noted(TorchDispatchMode):
         numbers = tuple(self._numbers[address] for address in made)
         self.operations.append(Operation(func, arguments, named, results, numbers))
         return found
+
+    def add(self, function: Any, given: Sequence[Tensor], found: Tensor | None = None) -> None:
+        """Note what calls its kernel around torch's dispatcher."""
+        arguments, result = each_of(Tensor, self._place, (tuple(given), found))
+        self.operations.append(Operation(function, arguments, {}, result, ()))
+
+    def allocated(self, tensor: Tensor) -> None:
+        """Note memory that was allocated around torch's dispatcher."""
+        number = self._number(_address(tensor), tensor)
+        place = self._place(tensor)
+        self.operations.append(Operation(ALLOCATED, (), {}, place, (number,)))
 
     def _number(self, address: int, tensor: Tensor) -> int:
         number = self._numbers[address] = len(self.sizes)

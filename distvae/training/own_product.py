@@ -19,6 +19,9 @@ from distvae.objectives import Loss, Pressure
 from distvae.training import kernel
 from distvae.training.update import LossOf
 
+NAME = "distvae_multiply"
+"""Of the kernel in compiled code."""
+
 
 @functools.cache
 def usable() -> bool:
@@ -109,7 +112,7 @@ def _choice() -> Any:
     """The kernel under a name of the compiler, which knows each name once."""
     from torch._inductor.select_algorithm import ExternKernelChoice
 
-    return ExternKernelChoice(kernel.multiply, name="distvae_multiply")
+    return ExternKernelChoice(kernel.multiply, name=NAME)
 
 
 def _tell_compiler() -> None:

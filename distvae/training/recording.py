@@ -88,9 +88,6 @@ def obstacles(engine: Engine, device_type: str) -> list[str]:
     accelerator, objective = engine.accelerator, engine.training.objective
     name, on_cpu = engine.config.objective.objective, device_type == "cpu"
     found = {
-        "a compiled step on a CPU is one call already": (
-            on_cpu and engine.config.optim.compile == "on"
-        ),
         "several processes average gradients while autograd makes them": (
             on_cpu and accelerator.num_processes > 1
         ),

@@ -21,8 +21,18 @@ from torch import Tensor, fx
 
 from distvae.training import kernel
 from distvae.training.capture import NotCaptured, Repeat, Step
-from distvae.training.operations import Noted, Operation, Place, each_of, of_kind
+from distvae.training.native import NotBuilt
+from distvae.training.operations import (
+    ALLOCATED,
+    Generated,
+    Noted,
+    Operation,
+    Place,
+    each_of,
+    of_kind,
+)
 from distvae.training.own_product import product
+from distvae.training.sequence import NativeCall, sequence
 
 OPTIMIZED = 2
 """Runs after which TorchScript's interpreter has settled on what it does."""
@@ -50,7 +60,7 @@ class OperationRecorder:
             for _ in range(OPTIMIZED):
                 repeated()
             self._check(step, repeated, noted)
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError, NotBuilt) as error:
             raise NotCaptured(str(error).splitlines()[0]) from error
         return repeated
 
@@ -75,16 +85,17 @@ class _Call(NamedTuple):
     operation: Operation
     form: Any
     """That which writes its results to given memory; None without one."""
-    part: int
-    """Of the step. What returns nothing is a part of its own, and so is a product by the kernel."""
+    part: int = 0
+    """Of the step. What returns nothing is a part of its own, and so are native calls in a row."""
 
     @property
     def returns(self) -> bool:
-        return bool(self.operation.function._schema.returns)
+        return self.native or bool(self.operation.function._schema.returns)
 
     @property
-    def by_kernel(self) -> bool:
-        return self.operation.function is product
+    def native(self) -> bool:
+        """Whether it is called by its address."""
+        return _is_native(self.operation.function)
 
 
 class _Repeated:
@@ -110,14 +121,32 @@ Called = tuple[Callable[..., Any], list[Tensor]]
 
 def _called(calls: list[_Call], memory: Memory) -> Called | None:
     """A part, whose calls are made once; None where it has none but views of what stays."""
-    if not calls[0].by_kernel:
+    if not calls[0].native:
         return _Part(calls, memory).called()
-    (call,) = calls
-    left, right, *bias = of_kind(Place, call.operation.arguments)
-    places = left, right, call.operation.results, *bias
-    multiply = kernel.bound(*(_at(place, memory[place.storage]) for place in places))
-    multiply()
-    return multiply, []
+    made = [call.operation for call in calls if call.operation.function is not ALLOCATED]
+    if not made:
+        return None
+    calls_in_a_row = sequence([_native(operation, memory) for operation in made])
+    calls_in_a_row()
+    return calls_in_a_row, []
+
+
+def _native(operation: Operation, memory: Memory) -> NativeCall:
+    """A call by the address of its function."""
+
+    def at(places: Any) -> list[Tensor]:
+        return [_at(place, memory[place.storage]) for place in of_kind(Place, places)]
+
+    given = at(operation.arguments)
+    if isinstance(operation.function, Generated):
+        addresses = tuple(tensor.data_ptr() for tensor in given)
+        return NativeCall(operation.function.address, addresses, given)
+    (left, right, *bias), (out,) = given, at(operation.results)
+    return kernel.call(left, right, out, *bias)
+
+
+def _is_native(function: Any) -> bool:
+    return function is product or function is ALLOCATED or isinstance(function, Generated)
 
 
 class _Part:
@@ -205,14 +234,14 @@ def _traced(calls: Callable[..., Any], inputs: Sequence[Tensor]) -> Callable[...
 
 
 def _calls(operations: Iterable[Operation]) -> Iterator[_Call]:
-    part = 0
+    last = None
     for operation in operations:
-        call = _Call(operation, _form(operation), part)
-        if call.returns and not call.by_kernel:
-            yield call
-        else:
-            yield call._replace(part=part + 1)
-            part += 2
+        call = _Call(operation, None if _is_native(operation.function) else _form(operation))
+        if last is not None:
+            together = call.native == last.native and call.returns and last.returns
+            call = call._replace(part=last.part + (not together))
+        yield call
+        last = call
 
 
 def _form(operation: Operation) -> Any:
@@ -258,7 +287,7 @@ def _memory(noted: Noted, calls: Sequence[_Call]) -> dict[int, torch.UntypedStor
     free: dict[int, list[torch.UntypedStorage]] = defaultdict(list)
     for at, call in enumerate(calls):
         for number in call.operation.made:
-            if call.form or call.by_kernel or calls[last[number]].part != call.part:
+            if call.form or call.native or calls[last[number]].part != call.part:
                 size = noted.sizes[number]
                 memory[number] = free[size].pop() if free[size] else torch.UntypedStorage(size)
         for number in ends[at]:

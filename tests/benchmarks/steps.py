@@ -6,8 +6,8 @@
 `products` times the three products of each layer by MKL, by oneDNN and by the kernel of compiled
 steps.
 `turns` times steps of a recipe alone, without what a run does around them: uncaptured, eager with
-the products of a library, eager as runs are, compiled with the products of a library, compiled as
-runs are, and JAX, if the python of an environment that holds it is given. Each is a process of its
+the products of a library, eager as runs are, compiled with the products of a library, compiled and
+uncaptured, compiled as runs are, and JAX, if the python of an environment that holds it is given. Each is a process of its
 own; their windows take turns, so that a machine that slows down does so for all.
 """
 
@@ -21,7 +21,14 @@ from pathlib import Path
 
 WINDOWS, STEPS, WARM_UP = 16, 120, 60
 TUTORIAL = "784x256,256x128,128x4,2x128,128x256,256x784"
-WAYS = ("uncaptured", "eager-library", "eager", "library", "compiled")
+WAYS = (
+    "uncaptured",
+    "eager-library",
+    "eager",
+    "compiled-library",
+    "compiled-uncaptured",
+    "compiled",
+)
 
 
 def products(layers: str, batch: int) -> None:
@@ -93,7 +100,7 @@ def turns(recipe: str, ways: Sequence[str], peers_python: str | None) -> None:
         ratios = sorted(a / b for a, b in zip(took[first], took[way], strict=True))
         quarter = len(ratios) // 4
         print(
-            f"{recipe} {way:10} {statistics.median(took[way]):6.0f} us a step, best "
+            f"{recipe} {way:19} {statistics.median(took[way]):6.0f} us a step, best "
             f"{min(took[way]):6.0f}; as fast as {first}: {statistics.median(ratios):.2f} "
             f"({ratios[quarter]:.2f} to {ratios[-1 - quarter]:.2f})"
         )
@@ -132,8 +139,8 @@ def _window(way: str, recipe: str) -> Callable[[], None]:
     from distvae.training.products import choose_library
     from distvae.training.recording import captured
 
-    switches = ["--compile", "on" if way in ("library", "compiled") else "off"]
-    switches += ["--capture", "off" if way == "uncaptured" else "auto"]
+    switches = ["--compile", "on" if way.startswith("compiled") else "off"]
+    switches += ["--capture", "off" if way.endswith("uncaptured") else "auto"]
     words = ["--config", recipe, "--epochs", "1000", "--mixed-precision", "no"]
     config = training([*words, *switches]).config
     prepare(None)

@@ -123,7 +123,7 @@ print(out.tolist(), any(name.startswith("torch._inductor") for name in sys.modul
 
 def rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel, as it is found by a process that has not used it."""
-    monkeypatch.setattr(kernel, "_kernel", functools.cache(kernel._kernel.__wrapped__))
+    monkeypatch.setattr(kernel, "_native", functools.cache(kernel._native.__wrapped__))
     kernel.multiply(*(torch.ones(1, 1) for _ in range(3)))
 
 
@@ -157,6 +157,6 @@ def test_without_a_compiler_that_compiles_libraries_multiply(
 ) -> None:
     monkeypatch.setenv("DISTVAE_CACHE", str(here / "cache"))
     monkeypatch.setenv("CXX", shutil.which("false") or "")
-    monkeypatch.setattr(kernel, "_kernel", functools.cache(kernel._kernel.__wrapped__))
+    monkeypatch.setattr(kernel, "_native", functools.cache(kernel._native.__wrapped__))
     assert not kernel.works.__wrapped__()
     assert not [*here.glob("cache/native/*")]
