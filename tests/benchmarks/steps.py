@@ -7,8 +7,9 @@
 steps.
 `turns` times steps of a recipe alone, without what a run does around them: uncaptured, eager with
 the products of a library, eager as runs are, compiled with the products of a library, compiled and
-uncaptured, compiled as runs are, and JAX, if the python of an environment that holds it is given. Each is a process of its
-own; their windows take turns, so that a machine that slows down does so for all.
+uncaptured, compiled as runs are, and JAX, if the python of an environment that holds it is given.
+Each is a process of its own; their windows take turns, so that a machine that slows down does so
+for all.
 """
 
 import argparse
