@@ -57,6 +57,22 @@ def test_values_and_gradients_are_those_of_the_formula(name: str) -> None:
     torch.testing.assert_close(gradients, others, rtol=1e-5, atol=1e-5)
 
 
+def test_what_a_compiler_is_given_of_a_bernoulli_is_the_formula(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also far out, where a logarithm is the logit itself or nearly zero."""
+    logits = torch.cat([torch.linspace(-12, 12, 1001), torch.tensor([-90.0, 0.0, 90.0])])[:, None]
+    values = torch.linspace(0, 1, 7).round(decimals=2)[:, None, None].expand(7, *logits.shape)
+    values, logits = values.flatten(0, 1), logits.repeat(7, 1).requires_grad_()
+    exact = plain_log_prob(values.double(), logits.double())
+    (slopes,) = torch.autograd.grad(exact.sum(), logits)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    found = bernoulli_log_prob(values, logits)
+    assert ((found - exact).abs() <= 1e-6 * (1 + logits.abs()[:, 0])).all()
+    (own,) = torch.autograd.grad(found.sum(), logits)
+    torch.testing.assert_close(own, slopes, rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_of_gradients_are_there(name: str) -> None:
     formula: Formula = CASES[name][0]
