@@ -91,7 +91,7 @@ LOG1P = (
 
 
 def _bernoulli_by_sums(values: Tensor, logits: Tensor) -> Tensor:
-    """x l - log(1 + exp(l)) in the shape of both, for the compiler of a CPU.
+    """The terms x l - log(1 + exp(l)) in the shape of both, for the compiler of a CPU.
 
     It calls a library for log1p, which takes longer than all the rest, and makes more of the
     gradient than the difference that it is. So that is given as the slope of a sum that is zero.

@@ -67,6 +67,17 @@ def normals_of_step(
     return pairs.reshape(-1)
 
 
+def normals_of_steps(
+    source: Source, count: int, steps: range, part: int, first: int
+) -> NDArray[np.float32]:
+    """:func:`normals_of_step` of several steps, float32 ``[n, 2 count]``.
+
+    For few numbers of each it takes little longer than for one step.
+    """
+    words = np.concatenate([source.words(count, step, part, first) for step in steps])
+    return quick_normals(words).reshape(len(steps), -1)
+
+
 def _fill(pairs: NDArray[np.float32], words: Words) -> None:
     """The transform of words ``[N]`` into pairs ``[N, 2]``."""
     uniform = words.astype("<u8", copy=False).view("<u4").astype(np.float32).reshape(-1, 2)

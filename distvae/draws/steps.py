@@ -7,7 +7,9 @@ import functools
 import math
 from types import ModuleType
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from distvae.batch import Noise
@@ -20,6 +22,9 @@ BY_NUMPY = "cpu"
 """The kind of device for which numpy draws; others draw for themselves."""
 BY_TRITON = "cuda"
 """The kind of device for which a Triton kernel draws, if it is installed."""
+AHEAD, FEW = 16, 2048
+"""Steps for which numpy draws normal numbers at once, where one needs so few words of them: its
+calls take longer than what they compute."""
 
 
 class NoiseSource:
@@ -53,6 +58,10 @@ class NoiseSource:
         self._inputs = 0 if uniforms_shape is None else math.prod(uniforms_shape)
         self._device = device
         self._key = tensors.key_of(seed, stream, device)
+        self._latest: tuple[int, int, int] | None = None
+        """Count, step and first position of the last normal numbers that numpy drew."""
+        self._ahead: dict[int, NDArray[np.float32]] = {}
+        """Those of the steps that follow it."""
 
     @property
     def on_host(self) -> bool:
@@ -96,10 +105,21 @@ class NoiseSource:
 
     def _by_numpy(self, count: int, step: int | Tensor, part: int, first: int) -> Tensor:
         if part == LATENTS:
-            drawn = normals.normals_of_step(self._source, count, int(step), part, first)
-            return torch.from_numpy(drawn)
+            return torch.from_numpy(self._normals(count, int(step), part, first))
         words = self._source.words(count, int(step), part, first)
         return torch.from_numpy(words.astype("<u8", copy=False).view("<i2"))
+
+    def _normals(self, count: int, step: int, part: int, first: int) -> NDArray[np.float32]:
+        """Those of a step ``[2 count]``; of several at once where steps follow each other."""
+        follows, self._latest = self._latest == (count, step - 1, first), (count, step, first)
+        if not follows or count > FEW:
+            self._ahead.clear()
+            return normals.normals_of_step(self._source, count, step, part, first)
+        if step not in self._ahead:
+            steps = range(step, step + AHEAD)
+            drawn = normals.normals_of_steps(self._source, count, steps, part, first)
+            self._ahead = dict(zip(steps, drawn, strict=True))
+        return self._ahead.pop(step)
 
     def _by_tensors(self, count: int, step: int | Tensor, part: int, first: int) -> Tensor:
         source = self._seed, self._stream

@@ -43,6 +43,17 @@ def test_a_step_has_the_same_numbers_whatever_was_drawn_before() -> None:
     assert torch.equal(pixels_of(found), pixels_of(expected))
 
 
+@pytest.mark.parametrize("count", [1, 7, 128, 4096])
+def test_steps_in_a_row_have_the_numbers_that_each_has_alone(count: int) -> None:
+    """Also after a step that is drawn twice, and by positions that change between."""
+    one, in_a_row = slice(3, 3 + count), source(5, pixels=False)
+    for step in (4, *range(5, 40), 39, 40, 60, 61, 62):
+        found = in_a_row.draw(step, one).noise
+        assert torch.equal(found, source(5, pixels=False).draw(step, one).noise), step
+        if step == 30:
+            in_a_row.draw(31, first(2))
+
+
 def test_drawing_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
