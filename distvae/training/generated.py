@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode
 
@@ -30,7 +31,7 @@ def noted_apart() -> Iterator[None]:
     """Inside, while a step is noted, the kernels of compiled code are noted in place of operations.
 
     Raises:
-        NotCaptured: compiled code calls something else.
+        NotCaptured: compiled code calls what cannot be noted.
     """
     noted = _get_current_dispatch_mode()
     if not isinstance(noted, Noted):
@@ -73,7 +74,7 @@ def _noted_kernel(entry: Any, noted: Noted) -> Callable[..., None]:
     def call(*given: Any) -> None:
         if not all(isinstance(each, Tensor) for each in given):
             raise NotCaptured("a kernel of a compiled step takes more than tensors")
-        noted.add(Generated(_address(entry)), given)
+        noted.add(Generated(_address(entry)), *given)
         entry(*given)
 
     return call
@@ -89,16 +90,24 @@ def _address(entry: Any) -> int:
 
 
 class _Libraries:
-    """What compiled code calls of others: the product of this package, or nothing that is known."""
+    """What compiled code calls of others: the product of this package, or one of torch's."""
 
     def __init__(self, noted: Noted) -> None:
         self._noted = noted
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        if name != NAME:
-            raise NotCaptured(f"a compiled step calls {name}, which is no kernel of its own")
-        return self._multiply
+        if name == NAME:
+            return self._multiply
+        function = getattr(getattr(torch.ops.aten, name, None), "out", None)
+
+        def call(*given: Any, out: Tensor | None = None, **options: Any) -> None:
+            if function is None or out is None:
+                raise NotCaptured(f"a compiled step calls {name}, which makes memory of its own")
+            self._noted.add(function, *given, found=out, out=out, **options)
+            function(*given, out=out, **options)
+
+        return call
 
     def _multiply(self, left: Tensor, right: Tensor, out: Tensor) -> None:
-        self._noted.add(product, (left, right), out)
+        self._noted.add(product, left, right, found=out)
         kernel.multiply(left, right, out)

@@ -234,14 +234,19 @@ def version() -> str:
     return hashlib.sha256(SOURCE.encode()).hexdigest()[:16]
 
 
-@functools.cache
 def works() -> bool:
     """Whether there is such code for this processor, and it is exact."""
+    return failure() is None
+
+
+@functools.cache
+def failure() -> NotBuilt | None:
+    """Why there is none; looked for once."""
     try:
         errors = [_error(left, right) for left in (False, True) for right in (False, True)]
-    except NotBuilt:
-        return False
-    return max(errors) <= EXACT
+    except NotBuilt as error:
+        return error
+    return None if max(errors) <= EXACT else NotBuilt("what it computes is not exact")
 
 
 def _error(left_transposed: bool, right_transposed: bool) -> float:

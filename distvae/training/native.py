@@ -25,7 +25,16 @@ SECONDS = 60
 
 
 class NotBuilt(Exception):
-    """There is no such code for this machine; the message says why."""
+    """There is no such code for this machine; the message says why.
+
+    Args:
+        why: what is in the way.
+        install: what would have to be installed; nothing where that would not help.
+    """
+
+    def __init__(self, why: str, install: str = "") -> None:
+        super().__init__(why)
+        self.install = install
 
 
 def compiler() -> str | None:
@@ -94,8 +103,10 @@ def _digest(path: Path) -> str:
 
 def _compiled(source: str, path: Path) -> Path:
     found = compiler()
-    if found is None or not _instructions():
-        raise NotBuilt("there is no C++ compiler, or none that is known on this system")
+    if not _instructions():
+        raise NotBuilt("the processor is not known on this system")
+    if found is None:
+        raise NotBuilt("there is no C++ compiler", "g++ or clang++")
     command = [
         found,
         *FLAGS,
@@ -112,6 +123,8 @@ def _compiled(source: str, path: Path) -> Path:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotBuilt(str(error)) from error
+    if ended.returncode and "Python.h" in ended.stderr:
+        raise NotBuilt("Python.h is missing", "the headers of Python, python3-dev or python3-devel")
     if ended.returncode:
         raise NotBuilt(ended.stderr)
     return path

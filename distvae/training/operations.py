@@ -3,7 +3,7 @@
 # torch leaves functions untyped
 # mypy: disable-error-code="no-untyped-call"
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -105,10 +105,10 @@ class Noted(TorchDispatchMode):
         self.operations.append(Operation(func, arguments, named, results, numbers))
         return found
 
-    def add(self, function: Any, given: Sequence[Tensor], found: Tensor | None = None) -> None:
-        """Note what calls its kernel around torch's dispatcher."""
-        arguments, result = each_of(Tensor, self._place, (tuple(given), found))
-        self.operations.append(Operation(function, arguments, {}, result, ()))
+    def add(self, function: Any, *given: Any, found: Tensor | None = None, **options: Any) -> None:
+        """Note what is called around torch's dispatcher."""
+        arguments, named, result = each_of(Tensor, self._place, (given, options, found))
+        self.operations.append(Operation(function, arguments, named, result, ()))
 
     def allocated(self, tensor: Tensor) -> None:
         """Note memory that was allocated around torch's dispatcher."""

@@ -88,6 +88,9 @@ def obstacles(engine: Engine, device_type: str) -> list[str]:
     accelerator, objective = engine.accelerator, engine.training.objective
     name, on_cpu = engine.config.objective.objective, device_type == "cpu"
     found = {
+        "a CPU cannot repeat a loss that is compiled apart from its step, as of micro-batches": (
+            on_cpu and engine.config.optim.compile == "on" and len(engine.shards) > 1
+        ),
         "several processes average gradients while autograd makes them": (
             on_cpu and accelerator.num_processes > 1
         ),

@@ -5,7 +5,10 @@ from distvae.config import TrainConfig, added_terms
 from distvae.data.store import ImageData
 from distvae.priors.vamp import VampPart
 from distvae.text import rounded
+from distvae.training import kernel
+from distvae.training.compilation import MANY_STEPS
 from distvae.training.engine import Engine
+from distvae.training.recording import unusual
 
 
 def length_told(asked: TrainConfig, engine: Engine) -> list[str]:
@@ -51,6 +54,21 @@ def judge_told(data: ImageData, engine: Engine) -> list[str]:
             "nats, which it makes worse: they may be the first of these"
         )
     return told
+
+
+def kernel_told(engine: Engine) -> str | None:
+    """What would have to be installed for products that may be faster; None where nothing."""
+    optim, many = engine.config.optim, engine.total_steps >= MANY_STEPS
+    looked = engine.own_products is False and optim.mixed_precision == "no" and many
+    if not looked or engine.accelerator.device.type != "cpu" or unusual(engine):
+        return None
+    failure = kernel.failure()
+    if failure is None or not failure.install:
+        return None
+    return (
+        f"dense layers multiply by a library, and not by the kernel of this package, which is "
+        f"often faster: {failure}. Install {failure.install}"
+    )
 
 
 def terms_told(config: TrainConfig) -> list[str]:

@@ -45,7 +45,13 @@ from distvae.training.peers import watched_peers
 from distvae.training.precision import PRECISION, Decision, decided
 from distvae.training.products import choose_library
 from distvae.training.recording import CAPTURE, Captured, captured
-from distvae.training.remarks import fitting_told, judge_told, length_told, terms_told
+from distvae.training.remarks import (
+    fitting_told,
+    judge_told,
+    kernel_told,
+    length_told,
+    terms_told,
+)
 from distvae.training.session import Session
 from distvae.training.sharding import check_sharding, unsharded
 from distvae.training.stopping import Interrupted, StopRequest, Vote
@@ -279,8 +285,8 @@ def _announce(engine: Engine, chosen: Chosen, console: TrainingConsole) -> None:
     few = few_steps(engine.total_steps, len(engine.train_images), optim.batch)
     if few and optim.max_steps is None:
         console.say(few, style="yellow")
-    notes = unsharded(accelerator.num_processes), scaled_rate(optim), *engine.notes
-    for line in filter(None, notes):
+    notes = unsharded(accelerator.num_processes), scaled_rate(optim), kernel_told(engine)
+    for line in filter(None, (*notes, *engine.notes)):
         console.say(line)
     if chosen.precision.warning:
         console.say(chosen.precision.warning, style="yellow")

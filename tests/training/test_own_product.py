@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distvae.runs import checkpoints
-from distvae.training import compilation, kernel, recording
+from distvae.training import compilation, kernel, recording, remarks
 from distvae.training.native import NotBuilt
 from distvae.training.own_product import OwnLayers
 from distvae.training.run import run_training
@@ -152,11 +152,38 @@ def test_what_was_built_is_loaded_without_the_compiler_unless_it_is_damaged(
             rebuilt(patched)
 
 
+@pytest.mark.usefixtures("chosen")
+@pytest.mark.parametrize(
+    ("compiler", "told"),
+    [("echo 'fatal error: Python.h: No such file' >&2; exit 1", "python3-dev"), ("exit 1", "")],
+)
+def test_what_is_to_be_installed_for_the_kernel_is_told(
+    settings: Settings,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    compiler: str,
+    told: str,
+) -> None:
+    monkeypatch.setenv("DISTVAE_CACHE", str(here / "cache"))
+    (here / "cxx").write_text(f"#!/bin/sh\n{compiler}\n")
+    (here / "cxx").chmod(0o755)
+    monkeypatch.setenv("CXX", str(here / "cxx"))
+    monkeypatch.setattr(kernel, "_native", functools.cache(kernel._native.__wrapped__))
+    monkeypatch.setattr(kernel, "failure", functools.cache(kernel.failure.__wrapped__))
+    monkeypatch.setattr(remarks, "MANY_STEPS", 0)
+    run = trained(settings(hidden=[4], max_steps=2), here / "run")
+    assert not by_kernel(run)
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("Install the headers of Python" in said) == bool(told)
+    assert told in said
+
+
 def test_without_a_compiler_that_compiles_libraries_multiply(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISTVAE_CACHE", str(here / "cache"))
     monkeypatch.setenv("CXX", shutil.which("false") or "")
     monkeypatch.setattr(kernel, "_native", functools.cache(kernel._native.__wrapped__))
-    assert not kernel.works.__wrapped__()
+    assert kernel.failure.__wrapped__() is not None
     assert not [*here.glob("cache/native/*")]

@@ -23,6 +23,7 @@ from distvae.files import write_json
 from distvae.objectives import OBJECTIVES, Pressure
 from distvae.platform import multiplies
 from distvae.recipes import launched_with
+from distvae.runs import checkpoints
 from distvae.training import own_product, precision
 from distvae.training.precision import FEWEST_STEPS, decided, without_timing
 from distvae.training.probing import step_seconds
@@ -325,8 +326,9 @@ def test_compiled_steps_agree_with_eager_ones(
     small = ("--hidden", "16", "--latent-dim", "3", "--batch-size", "12", "--log-every", "1")
     cache = ("--cache-dir", "cache")
     flags = ("--max-steps", "12", "--clip", "40", "--compile", "on", "--output", "compiled", *cache)
+    kept = ("--capture", "on", "--checkpoint-every", "7", "--keep", "2")
     (here / "recipe.yaml").write_text(json.dumps(changes))
-    ended = distvae("train", "--config", "recipe.yaml", "--data", shapes, *small, *flags)
+    ended = distvae("train", "--config", "recipe.yaml", "--data", shapes, *small, *flags, *kept)
     assert ended.code == 0, ended.err
     assert "Warning" not in ended.err + ended.out
     eager = trained(settings(max_steps=12, clip=40.0, **changes), here / "eager")
@@ -334,15 +336,18 @@ def test_compiled_steps_agree_with_eager_ones(
     assert losses(here / "compiled", "test") == pytest.approx(losses(eager, "test"), rel=1e-3)
     if changes or not own_product.usable():
         return
-    (kept,) = [
+    (choice,) = [
         path for path in (here / "cache/products").iterdir() if '"other"' in path.read_text()
     ]
-    own = json.loads(kept.read_text())["library"] == OWN
+    own = json.loads(choice.read_text())["library"] == OWN
     assert own_products(here / "compiled") == own == ("ones by distvae" in words(ended.out))
-    write_json(kept, {"library": multiplies() if own else OWN, "seconds": {}})
-    resumed = distvae("train", "--resume", "compiled", "--max-steps", 14, *cache)
+    write_json(choice, {"library": multiplies() if own else OWN, "seconds": {}})
+    recorded = losses(here / "compiled")
+    shutil.rmtree(checkpoints(here / "compiled")[-1])
+    resumed = distvae("train", "--resume", "compiled", "--capture", "off", *cache)
     assert resumed.code == 0, resumed.err
     assert own_products(here / "compiled") == own
+    assert losses(here / "compiled") == recorded, "recorded or not"
 
 
 def own_products(run: Path) -> bool:
