@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 from distvae.training.native import module
 
-MOST = 128
-"""Arguments of one function."""
+MOST = 2048
+"""Arguments of one function: a kernel that updates all weights takes some for each."""
 SOURCE = r"""
 #include <Python.h>
 #include <utility>
 #include <vector>
 
 namespace {
-constexpr size_t MOST = %d;
+constexpr size_t LEAST = 8, MOST = %d;
 struct Call {
     void* function;
     std::vector<void*> given;
@@ -33,18 +33,19 @@ void with(void* function, void* const* given, std::index_sequence<I...>) {
     reinterpret_cast<void (*)(Pointer<I>...)>(function)(given[I]...);
 }
 
-template <size_t N>
-void call(void* function, void* const* given) {
-    with(function, given, std::make_index_sequence<N>{});
+// A function that takes less does not look at the rest, which the convention of x86-64 allows.
+template <size_t N = LEAST>
+void make(const Call& call) {
+    if constexpr (N < MOST)
+        if (call.given.size() > N) return make<2 * N>(call);
+    with(call.function, call.given.data(), std::make_index_sequence<N>{});
 }
 
-template <typename T>
-struct Ways;
-
-template <size_t... N>
-struct Ways<std::index_sequence<N...>> {
-    static constexpr decltype(&call<0>) of[] = {call<N>...};
-};
+size_t room(size_t size) {
+    size_t found = LEAST;
+    while (found < size) found *= 2;
+    return found;
+}
 
 void forget(PyObject* capsule) {
     delete static_cast<Calls*>(PyCapsule_GetPointer(capsule, nullptr));
@@ -58,10 +59,11 @@ PyObject* sequence(PyObject*, PyObject* given) {
     for (Py_ssize_t at = 0; at < PyList_Size(given); at++) {
         PyObject* each = PyList_GetItem(given, at);
         const Py_ssize_t size = PyTuple_Size(each);
-        if (size < 1 || size > static_cast<Py_ssize_t>(MOST)) break;
+        if (size < 1 || size > static_cast<Py_ssize_t>(MOST) + 1) break;
         Call call{PyLong_AsVoidPtr(PyTuple_GetItem(each, 0)), {}};
         for (Py_ssize_t n = 1; n < size; n++)
             call.given.push_back(PyLong_AsVoidPtr(PyTuple_GetItem(each, n)));
+        call.given.resize(room(call.given.size()));
         calls->push_back(call);
     }
     if (!PyErr_Occurred() && calls->size() == static_cast<size_t>(PyList_Size(given)))
@@ -74,9 +76,7 @@ PyObject* take(PyObject*, PyObject* capsule) {
     const auto calls = static_cast<const Calls*>(PyCapsule_GetPointer(capsule, nullptr));
     if (!calls) return nullptr;
     Py_BEGIN_ALLOW_THREADS
-    for (const Call& each : *calls)
-        Ways<std::make_index_sequence<MOST>>::of[each.given.size()](each.function,
-                                                                   each.given.data());
+    for (const Call& each : *calls) make(each);
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }

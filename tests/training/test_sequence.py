@@ -1,0 +1,37 @@
+"""Functions of C, called in a row."""
+
+import ctypes
+from array import array
+
+import pytest
+
+from distvae.training import native, sequence
+
+pytestmark = pytest.mark.skipif(not native.compiler(), reason="no C++ compiler")
+COPY = ctypes.cast(ctypes.CDLL(None).strcpy, ctypes.c_void_p).value or 0
+
+
+def address(values: "array[int]", at: int = 0) -> int:
+    return values.buffer_info()[0] + at
+
+
+def test_calls_are_made_in_order_each_time() -> None:
+    """Also of a function that takes less than the many that it is given."""
+    one, two = array("b", b"first\0second\0"), array("b", bytes(20))
+    calls = [
+        sequence.NativeCall(COPY, (address(two), address(one))),
+        sequence.NativeCall(COPY, (address(two, 3), address(one, 6)), two),
+        sequence.NativeCall(COPY, (address(two, 9), address(two)) + (0,) * 2000, one),
+    ]
+    made = sequence.sequence(calls)
+    for _ in range(2):
+        two[:] = array("b", bytes(20))
+        made()
+        assert two.tobytes()[:19] == b"firsecondfirsecond\0"
+
+
+def test_what_takes_too_much_is_refused() -> None:
+    with pytest.raises(TypeError, match="too many"):
+        sequence.sequence([sequence.NativeCall(COPY, (0,) * (sequence.MOST + 1))])
+    with pytest.raises(TypeError):
+        sequence.sequence([sequence.NativeCall(COPY, ("x",))])  # type: ignore[arg-type]
