@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distvae.runs import checkpoints
-from distvae.training import compilation, kernel, recording, remarks
+from distvae.training import compilation, kernel, native, recording, remarks
 from distvae.training.native import NotBuilt
 from distvae.training.own_product import OwnLayers
 from distvae.training.run import run_training
@@ -110,6 +111,34 @@ def test_a_run_that_began_with_a_library_goes_on_with_it(
     check_same(whole, run)
     assert [by_kernel(each) for each in (own, run)] == [True, False]
     assert losses(own) == pytest.approx(losses(run), rel=1e-4)
+
+
+@pytest.mark.skipif(" avx2 " not in native._instructions(), reason="a processor without AVX2")
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 17, 3), (128, 784, 70), (5, 1100, 16)])
+def test_the_kernel_of_a_processor_without_avx512_is_exact(
+    haswell: None, shape: tuple[int, int, int]
+) -> None:
+    rows, length, columns = shape
+    generator = torch.Generator().manual_seed(4)
+    left, right, bias = (
+        torch.randn(*size, generator=generator)
+        for size in ((rows, length), (columns, length), (columns,))
+    )
+    exact = left.double() @ right.double().t() + bias.double()
+    found = torch.empty(rows, columns)
+    kernel.multiply(left, right.t(), found, bias)
+    assert (found.double() - exact).abs().max() < 1e-6 * length**0.5 * exact.abs().max()
+
+
+@pytest.fixture(scope="module")
+def haswell() -> Iterator[None]:
+    """The kernel as it is compiled there."""
+    with pytest.MonkeyPatch.context() as patched:
+        flags = ("-march=haswell" if flag == "-march=native" else flag for flag in native.FLAGS)
+        patched.setattr(native, "FLAGS", tuple(flags))
+        patched.setattr(kernel, "_native", functools.cache(kernel._native.__wrapped__))
+        assert kernel.failure.__wrapped__() is None
+        yield
 
 
 LOADED = """
