@@ -1,11 +1,15 @@
-"""Functions of C, called in a row."""
+"""Functions of C, called in a row, and those that compiled code calls beside its own."""
 
 import ctypes
 from array import array
 
 import pytest
+import torch
 
 from distvae.training import native, sequence
+from distvae.training.capture import NotCaptured
+from distvae.training.generated import _Libraries
+from distvae.training.operations import Noted
 
 pytestmark = pytest.mark.skipif(not native.compiler(), reason="no C++ compiler")
 COPY = ctypes.cast(ctypes.CDLL(None).strcpy, ctypes.c_void_p).value or 0
@@ -35,3 +39,15 @@ def test_what_takes_too_much_is_refused() -> None:
         sequence.sequence([sequence.NativeCall(COPY, (0,) * (sequence.MOST + 1))])
     with pytest.raises(TypeError):
         sequence.sequence([sequence.NativeCall(COPY, ("x",))])  # type: ignore[arg-type]
+
+
+def test_products_of_a_library_are_noted_and_what_makes_memory_is_refused() -> None:
+    noted = Noted()
+    libraries, out = _Libraries(noted), torch.empty(2, 2)
+    libraries.mm(torch.ones(2, 3), torch.ones(3, 2), out=out)
+    assert out.tolist() == [[3, 3], [3, 3]]
+    (operation,) = noted.operations
+    assert operation.function is torch.ops.aten.mm.out
+    assert len(noted.outer) == 3
+    with pytest.raises(NotCaptured, match="convolution"):
+        libraries.convolution(torch.ones(1, 1, 1))
