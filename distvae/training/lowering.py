@@ -14,6 +14,7 @@ from torch import fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 
 from distvae.training import tiles
+from distvae.training.generated import noted_apart
 from distvae.training.own_product import usable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -46,7 +47,12 @@ def compile_step(
     compiled: Callable[..., Any] = torch.compile(
         copied, dynamic=False, fullgraph=True, options=options
     )
-    return compiled
+
+    def called(*given: Any) -> Any:
+        with noted_apart():
+            return compiled(*given)
+
+    return called if device_type == "cpu" else compiled
 
 
 def compile_loss(loss: Function, own: bool = False, device_type: str = "cpu") -> Function:

@@ -11,7 +11,6 @@ from torch.func import functional_call, grad_and_value
 
 from distvae.batch import Batch
 from distvae.objectives import Loss, Pressure, Summary
-from distvae.training.generated import noted_apart
 from distvae.training.lowering import compile_step
 from distvae.training.plan import Scales
 from distvae.training.players import Turn
@@ -65,7 +64,7 @@ def compiled_update(wrapped: Wrapped, loss_of: LossOf, own: bool = False) -> Upd
     compiled = compile_step(whole_step, own, wrapped.accelerator.device.type)
 
     def update(turns: tuple[Turn, ...], batches: Sequence[Batch], row: Tensor) -> Summary:
-        with torch.no_grad(), noted_apart():
+        with torch.no_grad():
             result: Summary = compiled(turns, batches, row)
         return result
 
