@@ -13,33 +13,22 @@ import itertools
 import operator
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
 
-from distvae.training import kernel
 from distvae.training.capture import NotCaptured, Repeat, Step
 from distvae.training.native import NotBuilt
-from distvae.training.operations import (
-    ALLOCATED,
-    Generated,
-    Noted,
-    Operation,
-    Place,
-    each_of,
-    of_kind,
-)
-from distvae.training.own_product import product
-from distvae.training.sequence import NativeCall, sequence
+from distvae.training.native_calls import Memory, is_native, native_call, tensor_at
+from distvae.training.operations import ALLOCATED, Noted, Operation, Place, each_of, of_kind
+from distvae.training.sequence import sequence
 
 OPTIMIZED = 2
 """Runs after which TorchScript's interpreter has settled on what it does."""
 DIFFERENT = "its operations give other numbers when they are repeated without its program"
 aten = torch.ops.aten
-Memory = Mapping[int, torch.UntypedStorage]
-"""Of storages, by number, those that stay where they are."""
 
 
 class OperationRecorder:
@@ -95,7 +84,7 @@ class _Call(NamedTuple):
     @property
     def native(self) -> bool:
         """Whether it is called by its address."""
-        return _is_native(self.operation.function)
+        return is_native(self.operation.function)
 
 
 class _Repeated:
@@ -126,27 +115,9 @@ def _called(calls: list[_Call], memory: Memory) -> Called | None:
     made = [call.operation for call in calls if call.operation.function is not ALLOCATED]
     if not made:
         return None
-    calls_in_a_row = sequence([_native(operation, memory) for operation in made])
+    calls_in_a_row = sequence([native_call(operation, memory) for operation in made])
     calls_in_a_row()
     return calls_in_a_row, []
-
-
-def _native(operation: Operation, memory: Memory) -> NativeCall:
-    """A call by the address of its function."""
-
-    def at(places: Any) -> list[Tensor]:
-        return [_at(place, memory[place.storage]) for place in of_kind(Place, places)]
-
-    given = at(operation.arguments)
-    if isinstance(operation.function, Generated):
-        addresses = tuple(tensor.data_ptr() for tensor in given)
-        return NativeCall(operation.function.address, addresses, given)
-    (left, right, *bias), (out,) = given, at(operation.results)
-    return kernel.call(left, right, out, *bias)
-
-
-def _is_native(function: Any) -> bool:
-    return function is product or function is ALLOCATED or isinstance(function, Generated)
 
 
 class _Part:
@@ -169,7 +140,7 @@ class _Part:
     def called(self) -> Called | None:
         """See :func:`_called`."""
         places = [node.meta["place"] for node in self._graph.nodes if node.op == "placeholder"]
-        inputs = [_at(place, self._memory[place.storage]) for place in places]
+        inputs = [tensor_at(place, self._memory[place.storage]) for place in places]
         if not inputs:
             return None
         calls = fx.GraphModule({}, self._graph).forward
@@ -236,7 +207,7 @@ def _traced(calls: Callable[..., Any], inputs: Sequence[Tensor]) -> Callable[...
 def _calls(operations: Iterable[Operation]) -> Iterator[_Call]:
     last = None
     for operation in operations:
-        call = _Call(operation, None if _is_native(operation.function) else _form(operation))
+        call = _Call(operation, None if is_native(operation.function) else _form(operation))
         if last is not None:
             together = call.native == last.native and call.returns and last.returns
             call = call._replace(part=last.part + (not together))
@@ -298,11 +269,6 @@ def _memory(noted: Noted, calls: Sequence[_Call]) -> dict[int, torch.UntypedStor
 
 def _storages(places: Iterable[Place]) -> set[int]:
     return {place.storage for place in places}
-
-
-def _at(place: Place, memory: torch.UntypedStorage) -> Tensor:
-    whole = torch.empty(0, dtype=place.dtype)
-    return whole.set_(memory, place.offset, place.size, place.stride)
 
 
 def _bytes(memory: torch.UntypedStorage) -> Tensor:
