@@ -29,6 +29,8 @@ LAUNCHERS = {
 """By module, what else each imports."""
 EXPORT = ("torch.onnx", "onnxscript", "distvae.export.command")
 """What the command export imports late."""
+GROUP = ("torch._dynamo",)
+"""What each of several processes imports with DistributedDataParallel."""
 NEW_NETWORK = 0x40000000
 """CLONE_NEWNET of setns(2)."""
 WHILE_ASKED = (signal.SIGINT, signal.SIGTERM)
@@ -45,7 +47,7 @@ def serve(requests: socket.socket) -> list[str] | None:
                 return None
             message, ends = message + part, ends + more
         asked = Asked(**json.loads(message))
-        _import(asked.words)
+        _import(asked)
         told, telling = os.pipe()
         between = os.fork()
         if between == 0:
@@ -64,10 +66,11 @@ def serve(requests: socket.socket) -> list[str] | None:
             os.close(end)
 
 
-def _import(words: tuple[str, ...]) -> None:
+def _import(asked: Asked) -> None:
     """What this command imports late; once for all that come."""
-    names = LAUNCHERS.get(words[1], ()) if words[0] == "-m" else ()
-    for name in (*names, *(EXPORT if "export" in words else ())):
+    launcher = LAUNCHERS.get(asked.words[1], ()) if asked.words[0] == "-m" else ()
+    group = GROUP if launcher or "WORLD_SIZE" in asked.environment else ()
+    for name in (*launcher, *group, *(EXPORT if "export" in asked.words else ())):
         importlib.import_module(name)
 
 
