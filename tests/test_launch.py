@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, HANG, Ended, run_process
-from tests.warm import begin
+from tests.conftest import CHECKOUT, run_process
 
 SCRIPT = CHECKOUT / "launch" / "train.py"
 
@@ -26,12 +25,7 @@ def test_accelerate_launches_a_run(
         *(os.path.relpath(SCRIPT, folder), "--data", str(shapes), "--max-steps", "5"),
         *("--batch-size", "12", "--hidden", "16", "--output", str(tmp_path / "run")),
     ]
-    if place == "the checkout":
-        process = begin(words, folder, environment)
-        out, err = process.communicate(timeout=HANG)
-        ended = Ended(process.wait(), out, err)
-    else:  # an interpreter of its own for all, as everywhere but in tests
-        ended = run_process(words, folder, environment)
+    ended = run_process(words, folder, environment)
     assert ended.code == 0, ended.err
     assert "5 steps of 12 images" in ended.out
     assert (tmp_path / "run" / "checkpoints" / "step-00000005" / "model.safetensors").is_file()
