@@ -259,3 +259,15 @@ def test_types_of_several_files_are_joined(tmp_path: Path) -> None:
         np.save(tmp_path / f"{number}.npy", values(kind, 0, 2 if kind == "bool" else 200))
     raw = read_volumes(tmp_path, DataConfig(data="x"))
     assert raw.facts["kind"] == "int16"
+
+
+def test_all_levels_of_16_bits_come_back(tmp_path: Path) -> None:
+    pytest.importorskip("nibabel")
+    known = np.random.default_rng(0).permutation(2**16).astype(np.uint16).reshape(32, 32, 64)
+    path = tmp_path / "a.nii.gz"
+    write_volume(path, known, Grid(0.0, 1.0, "uint16", (1.0, 1.0, 1.0)))
+    raw = read_volumes(path, DataConfig(data=str(path)))
+    grid = Grid(*(raw.facts[name] for name in Grid._fields))
+    assert raw.facts["levels"] == 2**16
+    stored = [split.fetch(split.rows)[0][0] for split in (raw.train, raw.test)]
+    assert np.array_equal(np.concatenate([grid.values(each) for each in stored], 2), known)

@@ -91,7 +91,7 @@ def read_text_tables(
     import pyarrow as pa
 
     root, splits = path if path.is_dir() else path.parent, {}
-    parsed = _joined({file: parsed(file, notes) for file in files}, notes)
+    parsed = _joined({file: read_table(file, notes) for file in files}, notes)
     chosen = splits_of_files(path, list(parsed), config, notes)
     parsed = {file: parsed[file] for some_files in chosen.values() for file in some_files}
     found = dict(zip(parsed, with_images(parsed, root, config, notes), strict=True))
@@ -122,7 +122,7 @@ def read_text(path: Path, root: Path, config: DataConfig, notes: Notes) -> "pa.T
     Raises:
         DistvaeError: it cannot be read.
     """
-    return with_images({path: parsed(path, notes)}, root, config, notes)[0]
+    return with_images({path: read_table(path, notes)}, root, config, notes)[0]
 
 
 def _joined(tables: dict[Path, "pa.Table"], notes: Notes) -> dict[Path, "pa.Table"]:
@@ -149,7 +149,7 @@ def _joined(tables: dict[Path, "pa.Table"], notes: Notes) -> dict[Path, "pa.Tabl
     return {path: whole}
 
 
-def parsed(path: Path, notes: Notes) -> "pa.Table":
+def read_table(path: Path, notes: Notes) -> "pa.Table":
     """The table in a file as it is written.
 
     Raises:

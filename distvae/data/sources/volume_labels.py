@@ -12,7 +12,7 @@ from distvae.data.sources.raw import Notes
 from distvae.data.sources.refused import ending
 from distvae.data.sources.scans import ScanFile
 from distvae.data.sources.table_labels import given_of, labels_of_tables
-from distvae.data.sources.text import TEXT, parsed
+from distvae.data.sources.text import TEXT, read_table
 from distvae.text import some
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def labels_beside(
     for file in sorted(path.iterdir()) if path.is_dir() else ():
         if not is_table(file):
             continue
-        table = parsed(file, notes)
+        table = read_table(file, notes)
         column, places = _named(table, splits, path)
         if column is None:
             told = some(table.column_names)
