@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from distvae.cli import main
-from distvae.config import DataConfig
+from distvae.config import DataConfig, ModelConfig
 from distvae.data.examples import domain_of_data
 from distvae.data.patches import corners
 from distvae.data.store import ImageData, open_data
@@ -22,7 +22,7 @@ from distvae.domains.volume_files import Grid, write_volume
 from distvae.domains.volumes import Volumes
 from distvae.errors import DistvaeError
 from distvae.export.convert import Origin, decoder_graph, write_graph
-from distvae.models import VAE
+from distvae.models import VAE, build_model
 from distvae.networks.pyramid import fold, unfold
 from distvae.tools.whole_volumes import blended
 from tests.conftest import CHECKOUT
@@ -142,3 +142,16 @@ def test_a_run_on_volumes_draws_volumes(tmp_path: Path, capsys: pytest.CaptureFi
     drawn = np.load(tmp_path / "samples.npy")
     assert drawn.dtype == both.dtype
     assert abs(drawn.astype(int) - both).max() <= 1
+
+
+@pytest.mark.parametrize(("network", "space"), [("conv", "fsq"), ("resnet", "vq")])
+def test_codes_lie_at_every_place_of_volumes(network: str, space: str) -> None:
+    config = ModelConfig(model="vae", network=network, latent_space=space, width=0.1)
+    model = build_model(
+        dataclasses.replace(config, likelihood="laplace"), Volumes((1, 8, 8, 8)), ()
+    )
+    volumes = torch.rand(2, 1, 8, 8, 8)
+    terms = model.terms_of(volumes, None, torch.randn(2, model.latents.infer_dim))
+    assert terms.draws[0].z.shape[2:] == (4, 4, 4)
+    drawn = model.latents.draw(torch.randn(2, model.latents.noise_dim), None)
+    assert model.render(drawn).shape == volumes.shape

@@ -23,6 +23,7 @@ from distvae.distributions import LOG_SCALE, DiagonalGaussian, full_precision, w
 from distvae.errors import DistvaeError
 from distvae.latents.base import Draw, Features, Latents, LatentSpace, Level, SecondStage
 from distvae.latents.heads import FlatHead, MapHead
+from distvae.networks.layers import Convolution, convolution_along
 from distvae.parts import Need, Part
 from distvae.posteriors import Posterior
 from distvae.priors import Prior
@@ -100,7 +101,9 @@ class CodeSpace(LatentSpace):
         if self.as_map:
             self.head: MapHead | FlatHead = MapHead(config, shape, given)
             self.length = math.prod(shape[1:])
-            self.to_vectors: nn.Conv2d | nn.Linear = nn.Conv2d(self.head.out_channels, width, 1)
+            self.to_vectors: Convolution | nn.Linear = convolution_along(shape[1:])(
+                self.head.out_channels, width, 1
+            )
             values: tuple[int, ...] = (width, *shape[1:])
         else:
             self.head = FlatHead(config, shape, given)

@@ -14,6 +14,7 @@ from distvae.networks.layers import (
     DENSE_FEATURES,
     Modulation,
     concatenated_or_modulated,
+    convolution_along,
     joined,
     scaled,
 )
@@ -62,7 +63,8 @@ class MapHead(nn.Module):
         super().__init__()
         self.concatenated, modulated = concatenated_or_modulated(config, given)
         self.out_channels = scaled(DENSE_FEATURES, config.width)
-        self.conv = nn.Conv2d(shape[0] + self.concatenated.width, self.out_channels, 1)
+        seen = shape[0] + self.concatenated.width
+        self.conv = convolution_along(shape[1:])(seen, self.out_channels, 1)
         self.modulation = Modulation(modulated, self.out_channels)
         self.activation = ACTIVATIONS[config.activation]()
 
