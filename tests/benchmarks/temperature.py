@@ -1,6 +1,6 @@
 """What costs a conditional model judge accuracy: its reconstructions, or what its prior draws.
 
-    python -m tests.benchmarks.temperature RUN --temperatures 1,0.9,0.8
+    python -m tests.benchmarks.temperature RUN --temperatures 1,0.95,0.9
 
 The judge sees real test images, their reconstructions (the means of the posterior, or the codes,
 decoded with the label of the image), and samples at each temperature, with their diversity.
@@ -87,7 +87,7 @@ def main() -> None:
     """Print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run")
-    parser.add_argument("--temperatures", default="1,0.9,0.8")
+    parser.add_argument("--temperatures", default="1,0.95,0.9")
     asked = parser.parse_args()
     temperatures = [float(each) for each in asked.temperatures.split(",")]
     print("| what is judged | judge accuracy | diversity |\n| --- | --- | --- |")
