@@ -65,7 +65,8 @@ def _moved(path: Path, proto: onnx.ModelProto, manifest: Manifest) -> Iterator[V
 def _shaken(values: NDArray[Any], random: Numbers) -> NDArray[Any]:
     step = EPSILONS[values.dtype.name] * float(np.finfo(values.dtype).eps)
     signs = random.integers(0, 2, values.shape) * 2 - 1
-    shaken: NDArray[Any] = (values * (1.0 + step * signs)).astype(values.dtype)
+    most = float(np.finfo(values.dtype).max)  # which stands for infinity where masks are made
+    shaken: NDArray[Any] = np.clip(values * (1.0 + step * signs), -most, most).astype(values.dtype)
     return shaken
 
 

@@ -9,10 +9,12 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.quantization import quantize_static
 
+from distvae.draws.philox import Stream
+from distvae.draws.sequence import Numbers
 from distvae.errors import DistvaeError
 from distvae.export import probe, quantize
 from distvae.export.convert import decoder_graph, encoder_graph, manifest_of
-from distvae.export.rounding import EPSILONS, FACTOR, measured_probe
+from distvae.export.rounding import EPSILONS, FACTOR, _shaken, measured_probe
 from tests.export.conftest import Tiny, write
 from tests.export.saturation import outputs_there
 from tests.export.test_convert import ORIGIN
@@ -98,3 +100,14 @@ def test_a_processor_whose_products_saturate_is_found(
     text = probe.to_json(measured(integers, tmp_path))
     with pytest.raises(DistvaeError, match="is not computed right"):
         probe.check_outputs(path, manifest, outputs_there(integers, inputs), text)
+
+
+@pytest.mark.parametrize("kind", EPSILONS)
+def test_the_largest_numbers_stay_finite(kind: str) -> None:
+    limits = np.finfo(kind)
+    values = np.array([limits.min, -1.0, 0.0, 1.0, limits.max] * 8, kind)
+    moved = _shaken(values, Numbers(0, Stream.ROUNDING))
+    assert moved.dtype == values.dtype
+    assert np.isfinite(moved).all()
+    assert (moved[2::5] == 0.0).all()
+    assert (moved != values).any()
