@@ -135,7 +135,10 @@ def test_images_that_it_cannot_look_at(random_weights: None, shape: tuple[int, .
 
 
 @pytest.mark.skipif(is_installed(lite0.PACKAGE), reason="the package is installed")
-def test_without_the_package_it_is_said_what_to_install() -> None:
+def test_without_the_package_it_is_said_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTVAE_CACHE", str(tmp_path))  # which holds no weights of before
     with pytest.raises(DistvaeError, match=r"pip install 'distvae\[perceptual\]'"):
         efficientnet_lite0.EfficientnetLite0(facts((3, 32, 32)))
 

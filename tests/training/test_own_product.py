@@ -130,9 +130,9 @@ def test_the_kernel_of_a_processor_without_avx512_is_exact(
     assert (found.double() - exact).abs().max() < 1e-6 * length**0.5 * exact.abs().max()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def haswell() -> Iterator[None]:
-    """The kernel as it is compiled there."""
+    """The kernel as it is compiled there, once: it is kept in the cache of the tests."""
     with pytest.MonkeyPatch.context() as patched:
         flags = ("-march=haswell" if flag == "-march=native" else flag for flag in native.FLAGS)
         patched.setattr(native, "FLAGS", tuple(flags))
