@@ -37,10 +37,9 @@ def noted_apart() -> Iterator[None]:
     if not isinstance(noted, Noted):
         yield
         return
-    from torch._inductor.codecache import PyCodeCache
-
-    modules = [each for each in PyCodeCache.modules if hasattr(each, ALLOCATE)]
+    modules = _generated_modules()
     before = [dict(vars(each)) for each in modules]
+    already = len(noted.operations)
     with _disable_current_modes():  # under which torch would compile anew
         try:
             for each in modules:
@@ -49,6 +48,18 @@ def noted_apart() -> Iterator[None]:
         finally:
             for each, names in zip(modules, before, strict=True):
                 vars(each).update(names)
+    if not any(isinstance(each.function, Generated) for each in noted.operations[already:]):
+        raise NotCaptured("compiled code calls its kernels in a way that is not known here")
+
+
+def _generated_modules() -> list[ModuleType]:
+    """What torch's compiler wrote in this process, for a CPU."""
+    try:
+        from torch._inductor.codecache import PyCodeCache
+
+        return [each for each in PyCodeCache.modules if hasattr(each, ALLOCATE)]
+    except (ImportError, AttributeError) as error:  # these names of torch are not public
+        raise NotCaptured(f"this torch keeps its compiled code elsewhere: {error}") from error
 
 
 def _noting(module: ModuleType, noted: Noted) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 
 from distvae.training import native, sequence
 from distvae.training.capture import NotCaptured
-from distvae.training.generated import _Libraries
+from distvae.training.generated import _Libraries, noted_apart
 from distvae.training.operations import Noted
 
 pytestmark = pytest.mark.skipif(not native.compiler(), reason="no C++ compiler")
@@ -51,3 +51,18 @@ def test_products_of_a_library_are_noted_and_what_makes_memory_is_refused() -> N
     assert len(noted.outer) == 3
     with pytest.raises(NotCaptured, match="convolution"):
         libraries.convolution(torch.ones(1, 1, 1))
+
+
+def test_compiled_code_of_which_no_kernel_is_noted_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a recording without them would repeat nothing, as of code with a wrapper of C++."""
+    weight = torch.ones(2)
+    with pytest.raises(NotCaptured, match="not known here"), Noted(), noted_apart():
+        weight.add_(1)
+    assert weight.tolist() == [2, 2]
+    from torch._inductor import codecache
+
+    monkeypatch.delattr(codecache.PyCodeCache, "modules")
+    with pytest.raises(NotCaptured, match="elsewhere"), Noted(), noted_apart():
+        pass
