@@ -130,7 +130,7 @@ def test_codes_are_drawn_by_the_largest_noisy_logit(kind: str) -> None:
 
 
 def test_passes_take_few_codes_at_first_and_places_that_lie_apart() -> None:
-    for length, passes in ((49, 8), (16, 8), (8, 8), (5, 1), (4096, 16)):
+    for length, passes in ((49, 8), (16, 8), (8, 8), (5, 1), (4096, 16), (13, 13), (49, 13)):
         counts = counts_of(length, passes)
         assert (len(counts), sum(counts)) == (passes, length)
         assert min(counts) >= 1

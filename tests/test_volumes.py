@@ -109,6 +109,25 @@ def test_mixed_spacings_are_refused(tmp_path: Path) -> None:
         opened(folder)
 
 
+def test_a_run_on_labelled_volumes_is_measured_without_judges(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run = tmp_path / "scans", tmp_path / "run"
+    folder.mkdir()
+    nifti(folder / "a", scans(2))
+    nifti(folder / "b", scans(2))
+    flags = ["--patch", "5", "--model", "cvae", "--network", "mlp", "--hidden", "8"]
+    flags += ["--max-steps", "1", "--threads", "1"]
+    assert main(["train", "--data", str(folder), "--output", str(run), *flags]) == 0
+    assert main(["evaluate", str(run)]) == 0
+    assert main(["evaluate", str(run), "--metrics", "distances"]) == 2
+    assert "needs judges" in capsys.readouterr().err
+    again = str(tmp_path / "again.nii.gz")
+    asked = ["reconstruct", str(run), "--data", str(folder / "a/0.nii.gz"), "--output", again]
+    assert main(asked) == 2
+    assert "without labels" in capsys.readouterr().err
+
+
 def test_a_run_on_volumes_draws_volumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nibabel = pytest.importorskip("nibabel")
     folder, run = nifti(tmp_path / "scans", scans(3)), tmp_path / "run"

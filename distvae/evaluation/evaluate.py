@@ -154,10 +154,11 @@ def _usual(model: "VAE") -> list[str]:
     """The metrics that are taken where none is named."""
     from distvae.evaluation.metrics import METRICS
     from distvae.evaluation.metrics.labels import tells_labels
-    from distvae.evaluation.metrics.needs import conditional, pictures
+    from distvae.evaluation.metrics.needs import conditional, judged, pictures
 
     unfit = {
         *(() if "pictures" in model.domain.part.traits else (pictures,)),
+        *((judged,) if len(model.domain.shape) > 3 else ()),
         *(() if model.conditional else (conditional,)),
         *(() if model.classifier else (tells_labels,)),
     }

@@ -133,7 +133,7 @@ def counts_of(length: int, passes: int) -> tuple[int, ...]:
     """How many of ``length`` codes each of so many passes draws, one at least: a cosine is left."""
     ends = [0]
     for number in range(1, passes + 1):
-        left = math.floor(length * math.cos(0.5 * math.pi * number / passes))
+        left = math.floor(length * math.cos(0.5 * math.pi * (number / passes)))
         ends.append(max(ends[-1] + 1, length - left))
     return tuple(end - start for start, end in itertools.pairwise(ends))
 

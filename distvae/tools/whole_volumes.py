@@ -67,10 +67,17 @@ def write_whole(trained: Trained, data: str, output: str | None) -> None:
         output: a folder, or a file for one volume; None is RUN/reconstruct.
 
     Raises:
-        DistvaeError: there are none, they do not fit the model, or the output is there.
+        DistvaeError: there are none, they do not fit the model, the output is there, or the model
+            is conditional.
     """
     domain, path = trained.domain, Path(data).expanduser()
     assert isinstance(domain, Volumes)
+    if trained.conditional:
+        raise DistvaeError(
+            f"{trained.name} is conditional, and whole volumes are reconstructed without labels",
+            "expected a model that is given none",
+            "Train one by --model vae.",
+        )
     if not path.exists():
         raise DistvaeError(f"there are no volumes {data}", "expected a file or folder")
     notes: Notes = []

@@ -7,6 +7,7 @@ from distvae.errors import DistvaeError
 from distvae.evaluation.distances import LEAST, distance_metrics
 from distvae.evaluation.features import inception_weights
 from distvae.evaluation.metrics.base import Metric, Subject, Values
+from distvae.evaluation.metrics.needs import judged
 from distvae.models import VAE
 from distvae.parts import MetricPart
 from distvae.terminal import progress_bar
@@ -71,7 +72,7 @@ def enough_images(name: str, model: VAE, data: ImageData) -> None:
 class Distances(Metric):
     """See :mod:`distvae.evaluation.distances`."""
 
-    needs = (features, enough_images)
+    needs = (judged, features, enough_images)
 
     def measure(self, subject: Subject) -> Values:
         """Of generated images and test images."""

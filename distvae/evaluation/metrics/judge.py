@@ -9,7 +9,7 @@ from distvae.data.store import ImageData
 from distvae.evaluation.confusion import write_confusion
 from distvae.evaluation.generation import generation_metrics, images_per_label
 from distvae.evaluation.metrics.base import Metric, Subject, Values
-from distvae.evaluation.metrics.needs import conditional, two_labels
+from distvae.evaluation.metrics.needs import conditional, judged, two_labels
 from distvae.evaluation.numbers import (
     EXAMPLES,
     number_metrics,
@@ -69,7 +69,7 @@ class Judge(Metric):
     Of several attributes each is looked at. Images that lack it are left out, so ``unlabelled``.
     """
 
-    needs = (conditional, labels_to_tell_apart)
+    needs = (judged, conditional, labels_to_tell_apart)
     unlabelled = True
 
     def measure(self, subject: Subject) -> Values:

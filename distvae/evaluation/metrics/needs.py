@@ -22,6 +22,16 @@ def pictures(name: str, model: VAE, data: ImageData) -> None:
         )
 
 
+def judged(name: str, model: VAE, data: ImageData) -> None:
+    """Examples that judges look at: images or rows."""
+    if len(model.domain.shape) > 3:
+        raise DistvaeError(
+            f"--metrics {name} needs judges, and {data.source} holds {data.domain}",
+            "judges look at images and rows of numbers",
+            f"Leave {name} out.",
+        )
+
+
 def drawn_latents(name: str, model: VAE, data: ImageData) -> None:
     """Latents that are drawn, each with a density."""
     if any(level.codes for level in model.latents.levels):
