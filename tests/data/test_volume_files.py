@@ -118,6 +118,10 @@ def test_series_in_one_folder_are_volumes_of_their_own(tmp_path: Path) -> None:
     assert [one.name, other.name] == ["a, series 1 (5 slices)", "a, series 2 (5 slices)"]
     assert np.array_equal(other.read().values, one.read().values + 1)
     assert notes == ["skipped: 1 DICOM file without pixels", "skipped: 1 .txt file"]
+    series(tmp_path / "b", planes, "1.3")
+    notes.clear()
+    assert len(scans_in(tmp_path, notes)) == 3
+    assert "1 series in several folders: a volume of each folder" in notes
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,9 @@ def series_of(files: Sequence[Path], notes: Notes) -> Iterator[ScanFile]:
             found.setdefault(key, []).append(one)
     if without:
         notes.append(f"skipped: {counted(without, 'DICOM files')} without pixels")
+    folders = Counter(uid for _, uid in found if uid)
+    if parted := sum(count > 1 for count in folders.values()):
+        notes.append(f"{parted} series in several folders: a volume of each folder")
     together, seen = Counter(folder for folder, _ in found), Counter[Path]()
     for (folder, _), slices in found.items():
         seen[folder] += 1
