@@ -52,6 +52,7 @@ def shell(tmp_path: Path, environment: dict[str, str]) -> Shell:
         '"$@" | head -1',
         '"$@" 2>&1 | true',
         pytest.param('"$@" >/dev/full', marks=needs_full),
+        pytest.param('"$@" >/dev/full 2>/dev/full', marks=needs_full),
     ],
 )
 def test_a_run_goes_on_to_its_end(line: str, shell: Shell, shapes: Path) -> None:
