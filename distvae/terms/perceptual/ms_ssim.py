@@ -5,7 +5,6 @@ Legend: R rows, C channels, H height, W width.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +12,9 @@ from torch import Tensor
 
 from distvae.distributions import full_precision
 from distvae.errors import DistvaeError
-from distvae.parts import PICTURES, TAKES_TERMS, Part
 from distvae.players import RunFacts
 from distvae.terms.base import Added, Term, View
+from distvae.terms.perceptual.base import LikenessPart
 from distvae.values import NotNegative
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -28,19 +27,14 @@ LEAST = 1e-3
 
 
 @dataclass(frozen=True)
-class MsSsimPart(Part):
+class MsSsimPart(LikenessPart):
     """One less MS-SSIM, structural similarity at up to five scales (Wang et al. 2003)."""
 
     name = "ms_ssim"
     builds = "MsSsim"
-    needs = (PICTURES, TAKES_TERMS)
 
     perceptual_weight: NotNegative | None = None
     """Nats for each pixel and channel of images that have nothing in common; left out: 1."""
-
-    def left_out(self) -> dict[str, Any]:
-        """The weight."""
-        return {"perceptual_weight": 1.0}
 
 
 class MsSsim(Term):
