@@ -63,7 +63,7 @@ def write_views(
         with progress(f"{name}: places of patches", len(split.rows)) as advance:
             table, blank = [], 0
             for number, row in enumerate(split.rows.tolist()):
-                (whole,) = split.fetch(np.array([row]))
+                whole = _fetched(split, row)
                 for corner in corners(whole.shape[1:], side, side // 2 if name == TRAIN else side):
                     patch = _at(whole, corner, side)
                     if patch.min() == patch.max():
@@ -95,8 +95,7 @@ def _write(
 
     @functools.lru_cache(KEPT)
     def whole(number: int) -> NDArray[Any]:
-        (found,) = split.fetch(split.rows[number : number + 1])
-        return np.asarray(found)
+        return _fetched(split, int(split.rows[number]))
 
     def fill(place: slice, parts: Mapping[str, NDArray[Any]]) -> Iterator[str]:
         for index, (number, *corner) in enumerate(table[place].tolist()):
@@ -118,6 +117,12 @@ def corners(shape: Sequence[int], patch: int, step: int) -> list[tuple[int, ...]
     return list(itertools.product(*axes))
 
 
+def _fetched(split: RawSplit, row: int) -> NDArray[Any]:
+    """The whole volume ``[C, *S]`` of a row."""
+    (whole,) = split.fetch(np.array([row]))
+    return np.asarray(whole)
+
+
 def _at(whole: NDArray[Any], corner: Sequence[int], side: int) -> NDArray[Any]:
     """A patch of a volume ``[C, *S]``: ``[C, *s]``."""
     return whole[(slice(None), *(slice(at, at + side) for at in corner))]
@@ -126,6 +131,6 @@ def _at(whole: NDArray[Any], corner: Sequence[int], side: int) -> NDArray[Any]:
 def _wholes(split: RawSplit) -> Iterator[Picture]:
     """Those of a split, one after the other."""
     for row in split.rows.tolist():
-        (whole,) = split.fetch(np.array([row]))
+        whole = _fetched(split, row)
         check_length(split.where(row, whole), whole.shape[1:], "leave --augment out")
         yield Picture(whole, ())

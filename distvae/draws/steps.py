@@ -105,19 +105,19 @@ class NoiseSource:
 
     def _by_numpy(self, count: int, step: int | Tensor, part: int, first: int) -> Tensor:
         if part == LATENTS:
-            return torch.from_numpy(self._normals(count, int(step), part, first))
+            return torch.from_numpy(self._normals(count, int(step), first))
         words = self._source.words(count, int(step), part, first)
         return torch.from_numpy(words.astype("<u8", copy=False).view("<i2"))
 
-    def _normals(self, count: int, step: int, part: int, first: int) -> NDArray[np.float32]:
-        """Those of a step ``[2 count]``; of several at once where steps follow each other."""
+    def _normals(self, count: int, step: int, first: int) -> NDArray[np.float32]:
+        """Of the latents in a step ``[2 count]``; of several at once that follow each other."""
         follows, self._latest = self._latest == (count, step - 1, first), (count, step, first)
         if not follows or count > FEW:
             self._ahead.clear()
-            return normals.normals_of_step(self._source, count, step, part, first)
+            return normals.normals_of_step(self._source, count, step, LATENTS, first)
         if step not in self._ahead:
             steps = range(step, step + AHEAD)
-            drawn = normals.normals_of_steps(self._source, count, steps, part, first)
+            drawn = normals.normals_of_steps(self._source, count, steps, LATENTS, first)
             self._ahead = dict(zip(steps, drawn, strict=True))
         return self._ahead.pop(step)
 
