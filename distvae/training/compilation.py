@@ -5,9 +5,9 @@ import math
 
 import torch
 
-from distvae.errors import DistvaeError
-from distvae.training import kernel, native, own_product
+from distvae.training import kernel, own_product
 from distvae.training.capture import NotCaptured
+from distvae.training.compiler import obstacle, refusal, telling
 from distvae.training.engine import Engine
 from distvae.training.probing import repeated_seconds, step_seconds
 from distvae.training.products import own_is_faster
@@ -34,23 +34,18 @@ def compiled(engine: Engine) -> Engine:
     What was decided stands in the engine's settings, so that a resumed run does the same.
 
     Raises:
-        DistvaeError: ``--compile on`` without a compiler.
+        DistvaeError: ``--compile on`` where torch's compiler does not work.
     """
-    choice, eager = engine.config.optim.compile, engine
-    if choice != "on":
-        eager = by_kernel(engine)
-    if choice == "auto":
-        able = engine.training.compiles and _has_compiler(engine)
-        choice = "on" if able and _pays(eager) else "off"
-    elif choice == "on" and not _has_compiler(engine):
-        raise DistvaeError(
-            "--compile on finds no C++ compiler",
-            "expected g++, clang++ or the one named by $CXX",
-            "Install one, or take --compile off.",
-        )
+    asked = engine.config.optim.compile
+    eager = engine if asked == "on" else by_kernel(engine)
+    wanted = asked == "on" or (asked == "auto" and engine.training.compiles and _pays(eager))
+    why = _obstacle(engine) if wanted else ""
+    if why and asked == "on":
+        raise refusal(why)
+    choice = "on" if wanted and not why else "off"
     config = engine.config.updated({"compile": choice}, "--compile auto")
     if choice == "off":
-        return dataclasses.replace(eager, config=config)
+        return dataclasses.replace(eager, config=config, uncompiled=why)
     engine = dataclasses.replace(engine, config=config)
     from distvae.training import tiles  # torch's compiler takes a second to import
 
@@ -109,15 +104,15 @@ def _compiled_update(engine: Engine, own: bool) -> Update:
 
     alone = engine.accelerator.num_processes == 1 and len(engine.shards) == 1
     if alone and engine.accelerator.scaler is None:
-        return compiled_update(engine.wrapped, engine.loss_of, own)
-    kind = engine.accelerator.device.type
-    return autograd_update(engine.wrapped, compile_loss(engine.loss_of, own, kind))
+        return telling(compiled_update(engine.wrapped, engine.loss_of, own))
+    loss_of = compile_loss(engine.loss_of, own, engine.accelerator.device.type)
+    return telling(autograd_update(engine.wrapped, loss_of))
 
 
-def _has_compiler(engine: Engine) -> bool:
-    if engine.accelerator.device.type != "cpu":
-        return True
-    return native.compiler() is not None
+def _obstacle(engine: Engine) -> str:
+    """Why nothing can be compiled on one of the processes, which all find the same."""
+    found = gathered(engine.accelerator, obstacle(engine.accelerator.device))
+    return next(filter(None, found), "")
 
 
 def _pays(engine: Engine) -> bool:

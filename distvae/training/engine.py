@@ -62,6 +62,8 @@ class Engine:
     """Of its steps, where they are captured."""
     own_products: bool | None = None
     """Whether a step multiplies by the kernel of this package; None: not decided yet."""
+    uncompiled: str = ""
+    """Why its step is not compiled, where that would have paid."""
 
     @property
     def trained(self) -> Trained:

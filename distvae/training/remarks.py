@@ -71,6 +71,13 @@ def kernel_told(engine: Engine) -> str | None:
     )
 
 
+def uncompiled_told(engine: Engine) -> str | None:
+    """Why a step is not compiled that would have been; None where nothing was in the way."""
+    if not engine.uncompiled:
+        return None
+    return f"not compiled, which would pay: torch's compiler does not work: {engine.uncompiled}"
+
+
 def terms_told(config: TrainConfig) -> list[str]:
     """What is minimized beside the bound: a line or none."""
     added = added_terms(config.objective)

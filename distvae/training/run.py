@@ -51,6 +51,7 @@ from distvae.training.remarks import (
     kernel_told,
     length_told,
     terms_told,
+    uncompiled_told,
 )
 from distvae.training.session import Session
 from distvae.training.sharding import check_sharding, unsharded
@@ -286,7 +287,7 @@ def _announce(engine: Engine, chosen: Chosen, console: TrainingConsole) -> None:
     if few and optim.max_steps is None:
         console.say(few, style="yellow")
     notes = unsharded(accelerator.num_processes), scaled_rate(optim), kernel_told(engine)
-    for line in filter(None, (*notes, *engine.notes)):
+    for line in filter(None, (*notes, uncompiled_told(engine), *engine.notes)):
         console.say(line)
     if chosen.precision.warning:
         console.say(chosen.precision.warning, style="yellow")
