@@ -9,6 +9,7 @@ logarithm is exact, and codes are drawn from it and nothing else.
 Legend: B batch, T codes of an example, K codes there are, P passes, L tokens, W width.
 """
 
+import functools
 import itertools
 import math
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from distvae.conditions import Context, ContextShape
 from distvae.errors import DistvaeError
-from distvae.priors.transformer import START, Block, Cache, Transformer, attended
+from distvae.priors.transformer import START, Block, Cache, Masks, Transformer, attended
 
 
 class Parallel(Transformer):
@@ -72,18 +73,15 @@ class Parallel(Transformer):
         for name, table in (("order", order), ("back", order.argsort()), *_plan(self.counts)):
             self.register_buffer(name, torch.tensor(table), persistent=False)
 
-    def forward(self, codes: Tensor, context: Context | None) -> Tensor:
-        """Logits ``[B, T, K]`` of each of ``codes [B, T]`` given those of the passes before."""
+    def forward(self, codes: Tensor, context: Context | None, masks: Masks | None = None) -> Tensor:
+        """See :meth:`Transformer.forward`."""
         start = self.start(codes.shape[0], context).unsqueeze(1)
         places = self.places.index_select(0, self.order)
         drawn = self.embedded(codes.index_select(1, self.order)) + places
-        masks = (self.mask + places).expand_as(drawn)
-        features = torch.cat([start, drawn, masks], 1).index_select(1, self.laid_out)
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            each = block.attending(features)
-            seen = F.scaled_dot_product_attention(*each, attn_mask=self.seen)
-            features = block.moved(features, seen)
+        sought = (self.mask + places).expand_as(drawn)
+        features = torch.cat([start, drawn, sought], 1).index_select(1, self.laid_out)
+        see = functools.partial(F.scaled_dot_product_attention, attn_mask=self.seen)
+        features = self.through(features, masks, see)
         found = self.logits(features.index_select(1, self.sought))
         return found.index_select(1, self.back)
 
