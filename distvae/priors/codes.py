@@ -46,7 +46,7 @@ class CodesPart(Part):
     """Its peak learning rate; left out: 0.001."""
     prior_dropout: Annotated[float, Within(0, 1, below=True)] | None = None
     """Share of its features that are left out in a step of training, others for each example, so
-    that it learns what many examples have in common; left out: 0."""
+    that it is kept from learning them by heart; left out: 0."""
     prior_passes: Annotated[int, Within(1, 2**8)] | None = None
     """Passes in which the codes of an example are drawn, those of a pass at once, few at first: 8
     are usual for a map of codes. Left out: one code after another, as they are read."""
