@@ -138,7 +138,7 @@ def test_dropout_is_a_network_of_fewer_weights_for_each_example(kind: str) -> No
     network, rows, dropout = transformer(kind), 5, 0.4
     codes = torch.randint(CODES, (rows, LENGTH))
     context = Context.of_label(torch.arange(rows) % LABELS)
-    masks = network.masks_by(torch.randn(rows, network.dropout_sites * 8), dropout)
+    masks = network.masks_of(torch.rand(rows, network.dropout_sites * 8) > dropout, dropout)
     found = network(codes, context, masks)
     for row in range(rows):
         one = copy.deepcopy(network)
@@ -153,13 +153,10 @@ def test_dropout_is_a_network_of_fewer_weights_for_each_example(kind: str) -> No
                 layer.bias.mul_(mask)
         here = Context.of_label(torch.tensor([row % LABELS]))
         torch.testing.assert_close(found[row], one(codes[row : row + 1], here)[0])
-    many = torch.stack([*network.masks_by(torch.randn(4000, 40), dropout)]).flatten()
-    assert many.unique().tolist() == [0.0, pytest.approx(1.0 / 0.6)]
-    assert (many == 0.0).double().mean().item() == pytest.approx(dropout, abs=0.01)
 
 
 def test_features_are_left_out_in_training_alone() -> None:
-    model, images = a_model(prior_dropout=0.5), torch.rand(6, 1, 8, 8)
+    model, images = a_model(prior_dropout=0.3), torch.rand(6, 1, 8, 8)
     own, context = space(model), Context.of_label(torch.arange(6) % len(SHAPES))
     network, noise = own.prior.network, torch.randn(6, own.infer_dim)
     assert own.infer_dim == 1 + 8 * network.dropout_sites
@@ -168,7 +165,8 @@ def test_features_are_left_out_in_training_alone() -> None:
         for weight in own.prior.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
         codes = own.codes_of(model.features(images, context), context)
-        for masks in (network.masks_by(noise[:, 1:], 0.5), None):
+        kept = torch.special.ndtr(noise[:, 1:]) > 0.3
+        for masks in (network.masks_of(kept, 0.3), None):
             model.train(masks is not None)
             shares = torch.log_softmax(network(codes, context, masks), 2)
             expected = -shares.gather(2, codes.unsqueeze(2)).sum((1, 2))

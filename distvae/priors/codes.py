@@ -5,6 +5,7 @@ Legend: B batch, T codes of an example, K codes there are.
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Annotated
 
 import torch
@@ -69,6 +70,8 @@ class CodesPrior(Prior):
         self.learning_rate = own.prior_learning_rate or 1e-3
         self.width, self.blocks = own.prior_width or 128, own.prior_blocks or 3
         self.passes, self.dropout = own.prior_passes, own.prior_dropout or 0.0
+        self.quantile = NormalDist().inv_cdf(self.dropout) if self.dropout else -math.inf
+        """Normal noise of a feature that is left out is below it."""
         self.given = given
         self.idle = False
         """Whether it is as it began, while the rest is trained."""
@@ -116,7 +119,7 @@ class CodesPrior(Prior):
             return torch.full(z.shape[:1], even, dtype=network.first.dtype, device=z.device)
         masks = None
         if self.training and self.dropout and noise is not None:
-            masks = network.masks_by(noise, self.dropout)
+            masks = network.masks_of(noise > self.quantile, self.dropout)
         log_shares = torch.log_softmax(network(z, context, masks), 2)
         return log_shares.gather(2, z.unsqueeze(2)).squeeze(2).sum(1)
 

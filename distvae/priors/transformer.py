@@ -6,7 +6,6 @@ Legend: B batch, T codes of an example, K codes there are, L tokens, W width, H 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +97,7 @@ class Transformer(nn.Module, ABC):
         Args:
             codes: of examples.
             context: of their conditions.
-            masks: see :meth:`masks_by`; without them nothing is left out.
+            masks: see :meth:`masks_of`; without them nothing is left out.
         """
 
     def through(self, features: Tensor, masks: Masks | None, see: See) -> Tensor:
@@ -106,7 +105,7 @@ class Transformer(nn.Module, ABC):
 
         Args:
             features: of the tokens.
-            masks: see :meth:`masks_by`.
+            masks: see :meth:`masks_of`.
             see: attention, of query, key and value to what is seen ``[B, H, L, W / H]``.
         """
         first, *added = masks or (None,) * self.dropout_sites
@@ -137,17 +136,16 @@ class Transformer(nn.Module, ABC):
         """Of how many features: those of the tokens, and what each block adds twice."""
         return 1 + 2 * len(self.blocks)
 
-    def masks_by(self, noise: Tensor, dropout: float) -> Masks:
-        """Factors of features that leave out a share of them and make up for it by the others.
+    def masks_of(self, kept: Tensor, dropout: float) -> Masks:
+        """Factors of features, 0 where one is left out, more than 1 where it makes up for that.
 
         Those of an example are one for all its tokens, as Gal and Ghahramani 2016
         (arXiv:1512.05287) have them.
 
         Args:
-            noise: standard normal ``[B, dropout_sites * W]``.
-            dropout: the share.
+            kept: whether a feature is kept, bool ``[B, dropout_sites * W]``.
+            dropout: the share that is not.
         """
-        kept = noise > NormalDist().inv_cdf(dropout)
         factors = kept.to(self.first.dtype) / (1.0 - dropout)
         return factors.unflatten(1, (self.dropout_sites, 1, -1)).unbind(1)  # type: ignore[no-untyped-call,no-any-return]
 
