@@ -28,7 +28,7 @@ from distvae.objectives import MODEL, PRIOR
 from distvae.priors.causal import Causal
 from distvae.priors.gumbel import gumbels
 from distvae.priors.parallel import Parallel, counts_of, spread
-from distvae.priors.transformer import Transformer
+from distvae.priors.transformer import Block, Transformer
 from distvae.training.accelerator import build_accelerator
 from distvae.training.advance import advance
 from distvae.training.engine import build_engine
@@ -143,7 +143,8 @@ def test_dropout_is_a_network_of_fewer_weights_for_each_example(kind: str) -> No
     for row in range(rows):
         one = copy.deepcopy(network)
         first, *added = (mask[row, 0] for mask in masks if mask is not None)
-        layers = [layer for block in one.blocks for layer in (block.out, block.down)]
+        blocks = [block for block in one.blocks if isinstance(block, Block)]
+        layers = [layer for block in blocks for layer in (block.out, block.down)]
         with torch.no_grad():
             for name, table in one.named_parameters():
                 if "." not in name or name.startswith(("embedding", "labels")):
