@@ -121,13 +121,13 @@ def whole_model(model: VAE, device: str | None = None) -> VAE:
     """
     if not is_sharded(model):
         return model
-    parts = model.state_dict()
+    parts = _held(model)
     with weightless():
         whole = build_model(
             model.config, model.domain, model.label_names, attributes=model.attributes
         )
     whole.to_empty(device=device or next(iter(parts.values())).device)
-    for name, tensor in whole.state_dict().items():
+    for name, tensor in _held(whole).items():
         tensor.copy_(_whole(parts[name]))
     return whole
 
@@ -162,6 +162,11 @@ def fill_parts(trained: Trained, whole: Trained) -> None:
     for (_, own), (_, other) in _pairs(trained, whole):
         for key, value in trained.optimizer.state[own].items():
             _fill(value, whole.optimizer.state[other][key])
+
+
+def _held(model: VAE) -> dict[str, Tensor]:
+    """All that a model computes with, tables that no file holds among it."""
+    return {**model.state_dict(), **dict(model.named_buffers())}
 
 
 def _pairs(one: Trained, other: Trained) -> Iterable[tuple[Named, Named]]:

@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+from distvae.attributes import Attribute
 from distvae.cli import end_process
-from distvae.config import TrainConfig
+from distvae.config import ModelConfig, TrainConfig
 from distvae.errors import DistvaeError
+from distvae.models import build_model
 from distvae.runs import checkpoints
+from distvae.training import sharding
 from tests.conftest import CHECKOUT, SMALL, Command
 from tests.training.conftest import Settings, losses, trained
 from tests.training.groups import TRAIN, Group, Starter, starter, starting
@@ -128,6 +132,19 @@ def test_either_goes_on_from_the_checkpoint_of_the_other(runs: Path, starter: St
         assert_agree(group.run, runs / "ddp")
 
 
+def test_a_whole_copy_holds_what_the_model_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tables that no file holds: of attributes, and of the levels of a likelihood."""
+    monkeypatch.setattr(sharding, "is_sharded", lambda _: True)
+    attributes = (Attribute("shape", ("a", "b"), missing=True), Attribute("tilt"))
+    config = ModelConfig(model="cvae", hidden=(4,), latent_dim=2, likelihood="categorical")
+    model = build_model(config, (1, 2, 2), (), attributes=attributes)
+    whole = sharding.whole_model(model)
+    for found, expected in zip(whole.buffers(), model.buffers(), strict=True):
+        assert torch.equal(found, expected)
+    for (name, found), expected in zip(whole.named_parameters(), model.parameters(), strict=True):
+        assert torch.equal(found, expected), name
+
+
 @pytest.mark.slow
 def test_the_discriminator_of_factor_has_its_own_steps(
     starter: Starter, shapes: Path, here: Path, settings: Settings
@@ -212,8 +229,6 @@ def test_one_process_trains_as_a_plain_run(
 
 def main(shapes: str) -> None:
     """Print the bytes that this process holds of what is trained, and those of the whole."""
-    import torch
-
     from distvae.data.store import open_data
     from distvae.training.accelerator import build_accelerator
     from distvae.training.advance import advance
