@@ -165,6 +165,7 @@ def _inspect_onnx(path: Path) -> None:
         *_given(manifest.attributes or label_attribute(manifest.label_names)),
         ("network", manifest.network),
         *(_of_decoder(manifest) if manifest.graph == DECODER else []),
+        *_of_any_size(manifest),
         ("file (SHA-256)", f"{found[:16]}, matches" if found else "none: of an earlier version"),
         ("weights (SHA-256)", manifest.weights_sha256[:16]),
         ("versions", ", ".join(f"{name} {number}" for name, number in manifest.versions.items())),
@@ -182,6 +183,14 @@ def _of_decoder(manifest: "Manifest") -> list[tuple[str, str]]:
         ("numbers of noise for one", str(manifest.noise_dim)),
         ("likelihood", manifest.likelihood),
     ]
+
+
+def _of_any_size(manifest: "Manifest") -> list[tuple[str, str]]:
+    """What takes any sides has to be known of by whoever computes in tiles."""
+    if (found := manifest.any_size) is None:
+        return []
+    seen = "all" if found.reach is None else f"{found.reach} on either side"
+    return [("pixels of a place", f"{found.factor}, of which it sees {seen}")]
 
 
 def _shown(value: Any) -> str:

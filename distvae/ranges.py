@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 from distvae.errors import DistvaeError, shown
@@ -43,3 +44,20 @@ def checked_temperature(value: Any) -> float:
     if not (real and 0 <= value < math.inf):
         raise DistvaeError(f"temperature is {shown(value)}", "expected a number, 0 or more")
     return float(value)
+
+
+def refuse_odd_sides(sides: Sequence[int], factor: int) -> None:
+    """Refuse sides of images or volumes that are not multiples of the factor.
+
+    Raises:
+        DistvaeError: it names sides that fit.
+    """
+    if any(side % factor for side in sides):
+        least, flag = min(sides), "--image-size" if len(sides) == 2 else "--patch"
+        below, above = least // factor * factor, -(-least // factor) * factor
+        sizes = " or ".join(str(side) for side in dict.fromkeys((below, above)) if side)
+        raise DistvaeError(
+            f"sides of {' x '.join(map(str, sides))} do not fit --downscale {factor}",
+            f"expected sides that are multiples of {factor}",
+            f"Take {flag} {sizes}, or another --downscale.",
+        )

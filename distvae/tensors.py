@@ -1,12 +1,5 @@
-"""Named tensors in safetensors files that carry their own checksum.
+"""Named tensors in safetensors files that carry their own checksum (see :mod:`distvae.arrays`)."""
 
-The format has none, so a flipped bit would load as a wrong weight. Each file written here holds a
-SHA-256 of its tensors in its metadata, which is compared on reading; files of other programs,
-which lack it, are read without.
-"""
-
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,9 +8,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from distvae.arrays import Entry, checksum_of, saved
 from distvae.errors import DistvaeError, MismatchError
-from distvae.files import replacing_file
-from distvae.headers import CHECKSUM, read_header, stored_checksum
+from distvae.headers import read_header, stored_checksum
 from distvae.weight_names import brought_up_to_date, named_as_now
 
 
@@ -28,17 +21,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         OSError: there is no room, or no way to write.
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # one entry only: with two, their order and so the bytes of the file would be left to chance
-    metadata = {CHECKSUM: checksum(stored)}
-    with replacing_file(path) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # safetensors would make it readable by its owner alone
-        try:
-            save_file(stored, str(temporary), metadata=metadata)
-        except SafetensorError as error:
-            found = re.search(r"\(os error (\d+)\)", str(error))
-            raise OSError(int(found[1]) if found else None, str(error)) from error
-        temporary.chmod(mode)
+    saved(path, lambda to, metadata: save_file(stored, to, metadata), checksum(stored))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -132,12 +115,15 @@ def _shown(dtype: str, shape: Sequence[int]) -> str:
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return checksum_of(
+        Entry(
+            name,
+            str(tensors[name].dtype).removeprefix("torch."),
+            tuple(tensors[name].shape),
+            tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data,
+        )
+        for name in sorted(tensors)
+    )
 
 
 def weights_checksum(path: Path) -> str:

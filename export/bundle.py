@@ -13,9 +13,9 @@ from rich.table import Table
 
 from distvae.card import TABLE, measured
 from distvae.domains.levels import LEVELS
+from distvae.export import maps, scorer
 from distvae.export.manifest import Manifest
 from distvae.export.parity import Parity
-from distvae.export.scorer import readme_lines
 from distvae.export.session import read_manifest
 from distvae.figures import headlines, rows_of
 from distvae.files import write_text
@@ -115,16 +115,16 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
     shutil.copyfile(here / SCRIPT, folder / SCRIPT)
     manifest = read_manifest(folder / "decoder.onnx")
     template = Template((here / _template(manifest)).read_text(encoding="utf-8"))
-    tested = rows_of(headlines(measured(run)), manifest.domain.examples)
     facts = {
         "posterior_rows": _of_posteriors(read_manifest(folder / "encoder.onnx")),
         "name": markdown(run.resolve().name),
         "page": PAGE if page else "",
-        "scorer": readme_lines(folder / SCORE) if (folder / SCORE).is_file() else "",
+        "scorer": scorer.readme_lines(folder / SCORE) if (folder / SCORE).is_file() else "",
+        "maps": maps.readme_lines(folder),
         "files": _markdown(_headings(rows), [row.cells() for row in rows]),
         "remarks": "".join(f"{remark}.\n\n" for row in rows if (remark := coarse(row))),
         "images": f"{rows[0].parity.images:,}",
-        "tested": _tested(tested),
+        "tested": _tested(rows_of(headlines(measured(run)), manifest.domain.examples)),
     }
     write_text(folder / README, template.substitute(_of_manifest(manifest), **facts))
 

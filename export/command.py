@@ -43,7 +43,8 @@ class ExportConfig:
     """Write a trained model as ONNX files, which draw, encode and score without PyTorch.
 
     The folder gets decoder.onnx, encoder.onnx, score.onnx, which tells what is unlike the training
-    data, a README for whoever deploys them, and sample.py.
+    data, a README for whoever deploys them, and sample.py; of --latents spatial also
+    latent_encoder.onnx and latent_decoder.onnx, with which `latents` and `decode` work.
     Each file is first compared with the model in PyTorch; where one differs nothing is written. An
     earlier export in the folder is replaced as a whole.
     """
@@ -127,10 +128,6 @@ def _write(run: Run, output: Path, config: ExportConfig) -> list["Row"]:
         rows += _scorer(run, model, origin, config, folder)
         if config.precision != "fp32" and model.conditional:
             rows = _judged(run, config.data, folder, rows)
-        from distvae.export.any_size import has_any_size, write_any_size
-
-        if has_any_size(model):
-            write_any_size(model, folder)
         write_bundle(folder, rows, run.folder, config.web)
         if config.web:
             from distvae.export.web import write_page
@@ -225,11 +222,12 @@ def _graphs(
     run: Run, model: "VAE", origin: "Origin", config: ExportConfig
 ) -> Iterator[tuple[str, "onnx.ModelProto"]]:
     """Names and graphs of the files, float32 first."""
-    from distvae.export.convert import decoder_graph, encoder_graph
+    from distvae.export.convert import any_size_graphs, decoder_graph, encoder_graph
 
     decoder = decoder_graph(model, origin)
     yield "decoder.onnx", decoder
     yield "encoder.onnx", encoder_graph(model, origin, noise=True)
+    yield from any_size_graphs(model, origin)
     if config.precision == "fp32":
         return
     graphs = {"decoder": decoder, "encoder": encoder_graph(model, origin)}

@@ -5,6 +5,7 @@ Legend: B batch, S the axes of an example, Z latent dimensions, L labels.
 
 import copy
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +17,27 @@ from torch import Tensor, nn
 import distvae
 from distvae.export import probe
 from distvae.export.checksum import append_checksum
-from distvae.export.graphs import CodesGraph, DecoderGraph, EncoderGraph, ScoreGraph
+from distvae.export.graphs import (
+    CodesGraph,
+    DecoderGraph,
+    EncoderGraph,
+    MapDecoderGraph,
+    ScoreGraph,
+)
 from distvae.export.manifest import (
     BOOK,
     CODES,
     DECODER,
     ENCODER,
     KEY,
+    LATENT_DECODER,
+    LATENT_ENCODER,
+    LATENTS,
     NOISE,
+    POSTERIOR,
     SCORER,
     SCORES,
+    AnySizeRecord,
     CodesRecord,
     LevelRecord,
     Manifest,
@@ -37,12 +49,15 @@ from distvae.export.tracing import OPSET, exported
 from distvae.files import replacing_file
 from distvae.inference import for_inference
 from distvae.latents.codes import CodeSpace
+from distvae.latents.spatial import Spatial
 from distvae.models import VAE
 from distvae.tensors import checksum
 
 MEAN = "mean_image"
 """Tensor in the decoder that holds the image in [0, 1] before it is rounded to grey levels, or the
 vector while it is standardized."""
+TRACED = (3, 5, 2)
+"""Sides of the latents that a graph for any sides is traced with: numbers that nothing else has."""
 LARGEST_FILE = 2_000_000_000
 """Bytes of weights that still fit into the file itself: protobuf ends at 2 GiB."""
 
@@ -91,6 +106,34 @@ def encoder_graph(model: VAE, origin: Origin, noise: bool = False) -> onnx.Model
     outputs = [*(name for parts in manifest.posteriors.values() for name in parts), *outputs]
     proto = _export(graph, manifest, inputs, outputs)
     return described(proto, manifest)
+
+
+def any_size_graphs(model: VAE, origin: Origin) -> Iterator[tuple[str, onnx.ModelProto]]:
+    """Name and graph of what takes any height and width; nothing of latents at no place.
+
+    ``latents`` ``[B, Z, H, W]``, as a diffusion model gives them, and ``label`` to ``image``, and
+    ``image`` to its posterior; of volumes there is a depth before.
+    """
+    if not isinstance(model.latents, Spatial):
+        return
+    whole, (maps, *sides) = for_inference(model), model.latents.levels[0].shape
+    name, (channels, side, *_), dtype = model.domain.field._replace(name=model.domain.tensor)
+    factor, traced = side // sides[0], TRACED[: len(sides)]
+    image = torch.zeros(
+        2, channels, *(factor * each for each in traced), dtype=getattr(torch, dtype)
+    )
+    of_decoder, of_encoder = (
+        dataclasses.replace(
+            _manifest(graph, model, origin), any_size=AnySizeRecord(factor, network.reach)
+        )
+        for graph, network in ((LATENT_DECODER, model.decoder), (LATENT_ENCODER, model.encoder))
+    )
+    inputs = {LATENTS: torch.zeros(2, maps, *traced)}
+    proto = _export(MapDecoderGraph(whole), of_decoder, inputs, [name, MEAN], 1)
+    del proto.graph.output[1]
+    yield f"{LATENT_DECODER}.onnx", described(proto, of_decoder)
+    proto = _export(EncoderGraph(whole), of_encoder, {name: image}, [*POSTERIOR], factor)
+    yield f"{LATENT_ENCODER}.onnx", described(proto, of_encoder)
 
 
 def score_graph(model: VAE, origin: Origin) -> onnx.ModelProto:
@@ -142,12 +185,16 @@ def manifest_of(proto: onnx.ModelProto) -> Manifest:
 
 
 def _export(
-    graph: nn.Module, manifest: Manifest, inputs: dict[str, Tensor], outputs: list[str]
+    graph: nn.Module,
+    manifest: Manifest,
+    inputs: dict[str, Tensor],
+    outputs: list[str],
+    step: int = 0,
 ) -> onnx.ModelProto:
     given = {
         name: torch.zeros(2, dtype=getattr(torch, kind)) for name, kind in manifest.given.items()
     }
-    return exported(graph, {**inputs, **given}, outputs)
+    return exported(graph, {**inputs, **given}, outputs, step)
 
 
 def _manifest(graph: str, model: VAE, origin: Origin) -> Manifest:

@@ -104,6 +104,15 @@ class DecoderGraph(Graph):
         return self.model.domain.to_stored(mean), mean
 
 
+class MapDecoderGraph(Graph):
+    """Latents at every place ``[B, Z, H, W]`` and label ``[B]`` to an example of these sides."""
+
+    def forward(self, latents: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        """As :class:`DecoderGraph` gives it."""
+        mean = self.model.render((latents,), self.contexts(given))
+        return self.model.domain.to_stored(mean), mean
+
+
 class EncoderGraph(Graph):
     """An example as it is stored ``[B, *S]`` and label ``[B]`` to its posterior.
 

@@ -21,7 +21,7 @@ the processor's caches, so that a single image would wait 5 microseconds for eac
 def checked_rows(
     values: NDArray[Any], name: str, dtype: type[np.generic], shape: tuple[int, ...]
 ) -> NDArray[Any]:
-    """An array ``[N, *shape]`` as it is.
+    """An array ``[N, *shape]`` as it is; a side of 0 in the shape may be of any other length.
 
     Raises:
         DistvaeError: it is of another type or shape, or not finite.
@@ -33,8 +33,8 @@ def checked_rows(
             f"expected a numpy array of {dtype.__name__}",
             f"Convert it: numpy.asarray({name}, numpy.{dtype.__name__})",
         )
-    if values.ndim != 1 + len(shape) or values.shape[1:] != shape:
-        sides = ", ".join(["N", *map(str, shape)])
+    if not values.ndim or not _fits(values.shape[1:], shape):
+        sides = ", ".join(["N", *(str(side or "any") for side in shape)])
         raise DistvaeError(
             f"{name} has shape {list(values.shape)}", f"expected [{sides}] for this model"
         )
@@ -45,6 +45,14 @@ def checked_rows(
         row = int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
         raise DistvaeError(f"{name} is not finite in row {row}", "expected numbers, no NaN or inf")
     return values
+
+
+def _fits(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether sides are those expected, of which 0 stands for any but 0."""
+    if 0 not in shape:
+        return found == shape
+    pairs = zip(found, shape, strict=False)
+    return len(found) == len(shape) and all(side == own if own else side for side, own in pairs)
 
 
 def label_numbers(labels: Labels, names: tuple[str, ...]) -> NDArray[np.int64]:

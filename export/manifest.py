@@ -25,6 +25,10 @@ FORMAT = 3
 """Raised when an older reader would misread a newer file. The first one knew two domains alone, the
 second no encoder that gives the noise."""
 DECODER, ENCODER, SCORER = "decoder", "encoder", "score"
+LATENT_DECODER, LATENT_ENCODER = "latent_decoder", "latent_encoder"
+"""Of latents at every place, for images of any size; the former takes the latents themselves."""
+LATENTS = "latents"
+"""What it takes."""
 RESERVED = ("noise", "image", "values", "mean", "log_variance", "mean_image", "label")
 """Names of inputs and outputs that are no attributes."""
 NOISE = "noise"
@@ -61,6 +65,17 @@ class CodesRecord:
 
 
 @dataclass(frozen=True)
+class AnySizeRecord:
+    """How latents lie at every place of an example of any size."""
+
+    factor: _Size
+    """How many times smaller they are than the example, along every side."""
+    reach: Annotated[int, Within(0, 2**24)] | None
+    """Pixels on either side of its own that a place of what the graph gives depends on; None: all
+    there are, through attention or norms over space."""
+
+
+@dataclass(frozen=True)
 class ThresholdRecord:
     """The score above which an example is told to be unlike the training data."""
 
@@ -80,7 +95,8 @@ class Manifest:
     domain: Domain
     """What the decoder gives and the encoder takes; in the file its :meth:`Domain.record`."""
     graph: str
-    """``decoder`` (noise to example), ``encoder`` (example to posterior) or ``score``."""
+    """``decoder`` (noise to example), ``encoder`` (example to posterior) or ``score``; of latents
+    at every place also ``latent_decoder`` (latents to example) and ``latent_encoder``."""
     precision: str
     """``fp32``, ``fp16`` or ``int8``."""
     noise_dim: _Size
@@ -111,6 +127,8 @@ class Manifest:
     """Of an encoder whose latents are codes, and which tells them."""
     threshold: ThresholdRecord | None = None
     """Of a scorer, where held-out examples were at hand."""
+    any_size: AnySizeRecord | None = None
+    """Of a ``latent_decoder`` or ``latent_encoder``, which take any sides."""
 
     @property
     def given(self) -> dict[str, str]:
@@ -170,7 +188,7 @@ class Manifest:
         for name in ("attributes", "levels", "gives_noise"):
             if not facts[name]:
                 del facts[name]
-        for name in ("codes", "threshold"):
+        for name in ("codes", "threshold", "any_size"):
             if facts[name] is None:
                 del facts[name]
             else:
@@ -230,7 +248,18 @@ def parse_manifest(text: str | None, source: str) -> Manifest:
         raise _damaged(source, "two of attributes have the same name")
     if len({level.name for level in manifest.levels}) < len(manifest.levels):
         raise _damaged(source, "two of levels have the same name")
+    if not _sizes_fit(manifest):
+        raise _damaged(source, "any_size does not fit graph, levels and domain")
     return manifest
+
+
+def _sizes_fit(manifest: Manifest) -> bool:
+    """Whether a graph says how latents lie if, and only if, they lie at every place."""
+    if manifest.any_size is None:
+        return manifest.graph not in (LATENT_DECODER, LATENT_ENCODER)
+    (_, *places), *others = [level.shape for level in manifest.levels] or [()]
+    sides = tuple(manifest.any_size.factor * side for side in places)
+    return not others and len(sides) > 1 and sides == manifest.example.shape[1:]
 
 
 def _of_this_format(facts: dict[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,19 @@
 Legend: B batch, S the axes of an example.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from distvae.conditions import Conditions, Context
+from distvae.export.convert import MEAN
 from distvae.export.turns import Given
 from distvae.models import VAE
 
@@ -62,3 +67,16 @@ def on_device(
     )
     assert conditions is not None
     return inputs.to(model.device), model.conditioner(conditions.to(model.device))
+
+
+@contextlib.contextmanager
+def with_mean(path: Path) -> Iterator[onnxruntime.InferenceSession]:
+    """A session of the same graph that also gives the mean before it is rounded."""
+    proto = onnx.load(str(path), load_external_data=False)
+    proto.graph.output.append(onnx.ValueInfoProto(name=MEAN))
+    beside = path.with_name(f".verify-{path.name}")  # beside it, since weights may lie there too
+    try:
+        beside.write_bytes(proto.SerializeToString())
+        yield onnxruntime.InferenceSession(str(beside), providers=["CPUExecutionProvider"])
+    finally:
+        beside.unlink(missing_ok=True)

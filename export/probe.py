@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 
 from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
-from distvae.export.manifest import BOOK, CODES, DECODER, NOISE, Manifest
+from distvae.export.manifest import (
+    BOOK,
+    CODES,
+    DECODER,
+    LATENT_DECODER,
+    LATENTS,
+    NOISE,
+    Manifest,
+)
 from distvae.reading import parse_json
 from distvae.values import Within, coerce
 
@@ -78,8 +86,11 @@ def probe_inputs(manifest: Manifest) -> tuple[Values, int]:
     """
     count = max(1, min(_MOST, _PIXELS // manifest.pixels))
     inputs: Values = {}
-    if manifest.graph == "decoder":
-        inputs["noise"] = standard_normal(_SEED, 0, count, manifest.noise_dim)
+    if manifest.graph == DECODER:
+        inputs[NOISE] = standard_normal(_SEED, 0, count, manifest.noise_dim)
+    elif manifest.graph == LATENT_DECODER:
+        flat = standard_normal(_SEED, 0, count, manifest.latent_dim)
+        inputs[LATENTS] = flat.reshape(count, *manifest.levels[0].shape)
     else:
         inputs[manifest.example.name] = manifest.domain.made_up(_SEED, count)
     if manifest.label_names:
@@ -128,9 +139,10 @@ def bounds_of(values: NDArray[Any]) -> Bounds:
 def difference(found: NDArray[Any], expected: NDArray[Any], manifest: Manifest) -> float:
     """Largest mean difference of a row, of ``[N, V]`` both, in the unit of their bounds."""
     off = np.abs(found.astype(np.float64) - expected)
-    if manifest.graph == DECODER and (levels := manifest.domain.levels):
+    draws = manifest.graph in (DECODER, LATENT_DECODER)
+    if draws and (levels := manifest.domain.levels):
         off *= 255.0 / (levels - 1)
-    elif manifest.graph == DECODER:
+    elif draws:
         off /= thinned(manifest.domain.scale[None]) + COARSE * np.abs(expected)
     else:
         off /= np.maximum(1.0, np.abs(expected))

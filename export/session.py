@@ -28,6 +28,8 @@ CHUNK_ROWS, CHUNK_PIXELS = 256, 2**18
 """Most images run at a time, and most of their pixels (channels not counted). All at once is a
 fifth to a third slower, since its intermediate results leave the processor's caches (8192 images of
 28 pixels a side on two cores, dense and convolutional)."""
+EARLIER = "distvae.any_size"
+"""Metadata key of files for images of any size from before they had a manifest."""
 _FATAL = 4
 
 
@@ -132,7 +134,7 @@ def open_graph(
             the file's probe.
     """
     outline = read_outline(path)
-    manifest = parse_manifest(outline.metadata.get(KEY), str(path))
+    manifest = _manifest_in(outline, path)
     if manifest.graph != graph:
         article = "an" if manifest.graph == ENCODER else "a"
         raise DistvaeError(
@@ -159,7 +161,17 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         DistvaeError: the file is missing, damaged or not ours.
     """
-    return parse_manifest(read_outline(path).metadata.get(KEY), str(path))
+    return _manifest_in(read_outline(path), path)
+
+
+def _manifest_in(outline: Outline, path: Path) -> Manifest:
+    if EARLIER in outline.metadata:
+        raise DistvaeError(
+            f"{path} is of an earlier version",
+            "it does not say how far the network sees, by which tiles must overlap",
+            "Export the run again: distvae export --onnx",
+        )
+    return parse_manifest(outline.metadata.get(KEY), str(path))
 
 
 def _check_probe(graph: Graph, text: str | None) -> None:

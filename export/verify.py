@@ -3,14 +3,11 @@
 Legend: B batch, S the axes of an example, Z latent dimensions.
 """
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -21,12 +18,22 @@ from distvae.errors import DistvaeError
 from distvae.export.convert import MEAN
 from distvae.export.encoder import Encoder
 from distvae.export.inputs import given_of_rows
-from distvae.export.manifest import DECODER, ENCODER, SCORER
-from distvae.export.parity import REPORT, SEED, TOLERANCE, Advance, Parity, on_device, torch_means
+from distvae.export.manifest import DECODER, ENCODER, LATENT_DECODER, LATENT_ENCODER, SCORER
+from distvae.export.parity import (
+    REPORT,
+    SEED,
+    TOLERANCE,
+    Advance,
+    Parity,
+    on_device,
+    torch_means,
+    with_mean,
+)
 from distvae.export.sampler import Sampler
 from distvae.export.session import read_manifest
 from distvae.export.ties import ties_of
 from distvae.export.turns import NOISES, Given, given_in, turns
+from distvae.export.verify_maps import map_decoder, map_encoder
 from distvae.export.verify_scores import scorer
 from distvae.latents.codes import CodeSpace
 from distvae.models import VAE
@@ -43,7 +50,7 @@ def verify(path: Path, model: VAE, advance: Advance = lambda count: None) -> Par
     """Compare what a file gives with what the model gives, for the same inputs.
 
     Args:
-        path: an exported decoder, encoder or scorer.
+        path: an exported file.
         model: what it was made from, on any device.
         advance: told how many more images are done, of ``rounds * NOISES``.
 
@@ -58,7 +65,13 @@ def verify(path: Path, model: VAE, advance: Advance = lambda count: None) -> Par
             f"its manifest names weights {manifest.weights_sha256[:12]}",
             "Export anew, or name the run or checkpoint that it came from.",
         )
-    of_graph = {DECODER: _decoder, ENCODER: _encoder, SCORER: scorer}[manifest.graph]
+    of_graph = {
+        DECODER: _decoder,
+        ENCODER: _encoder,
+        SCORER: scorer,
+        LATENT_DECODER: map_decoder,
+        LATENT_ENCODER: map_encoder,
+    }[manifest.graph]
     parities = list(of_graph(path, model.eval(), advance))
     return Parity(
         max(one.error for one in parities),
@@ -72,7 +85,7 @@ def _decoder(path: Path, model: VAE, advance: Advance) -> Iterator[Parity]:
     """Every noise with every label, then one label's turn in batches of other sizes."""
     sampler = Sampler(path, verify=True)
     noise = standard_normal(SEED, 0, NOISES, sampler.manifest.noise_dim)
-    with _with_mean(path) as session:
+    with with_mean(path) as session:
         for turn in range(turns(model)):
             given = given_in(model, turn)
             expected = torch_means(model, noise, given)
@@ -237,16 +250,3 @@ def _step(domain: Domain, expected: NDArray[np.float32], drawn: NDArray[Any]) ->
     stored = domain.to_stored(torch.from_numpy(np.nan_to_num(expected))).numpy()
     off = np.abs(stored.astype(np.float64) - drawn)
     return float((off / domain.slack(expected, stored, TOLERANCE)).max())
-
-
-@contextlib.contextmanager
-def _with_mean(path: Path) -> Iterator[onnxruntime.InferenceSession]:
-    """A session of the same graph that also gives the mean before it is rounded."""
-    proto = onnx.load(str(path), load_external_data=False)
-    proto.graph.output.append(onnx.ValueInfoProto(name=MEAN))
-    beside = path.with_name(f".verify-{path.name}")  # beside it, since weights may lie there too
-    try:
-        beside.write_bytes(proto.SerializeToString())
-        yield onnxruntime.InferenceSession(str(beside), providers=["CPUExecutionProvider"])
-    finally:
-        beside.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ FLOORS = [
         "flags",
         "fields",
     ],
-    ["schedules", "keywords"],
+    ["schedules", "keywords", "arrays"],
     ["weight_names"],
     ["labels", "images", "tensors", "weightless", "figures"],
     ["attribute_values"],
@@ -131,6 +131,7 @@ LIGHT = [
     "draws.sequence",
     "draws.order",
     "files",
+    "arrays",
     "attributes",
     "labels",
     "images",
@@ -148,10 +149,20 @@ LIGHT = [
     "packages",
 ]
 EXPORTED = ["manifest", "outline", "inputs", "checksum", "probe", "session", "sampler"]
-EXPORTED += ["promised", "encoder", "sample", "scorer"]
+EXPORTED += ["promised", "encoder", "sample", "scorer", "maps"]
 TORCHLESS_TOOLS = ["trained", "examples", "reading", "sources", "pieces", "memory", "given"]
 TORCHLESS_TOOLS += ["score", "scoring", "score_pictures", "detection"]
+TORCHLESS_TOOLS += [
+    "latents",
+    "latent_maps",
+    "moments",
+    "decode",
+    "tiling",
+    "large",
+    "exported_maps",
+]
 TORCHLESS_TOOLS += ["outputs", "encoding", "embed", "space", "exported_space", "reconstruct"]
+TORCHLESS_TOOLS += ["maps", "exported_maps"]
 TORCHLESS_TOOLS += [
     "interpolate",
     "paths",

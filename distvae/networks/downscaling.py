@@ -13,10 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 from distvae.conditions import Context
 from distvae.config import ModelConfig
-from distvae.errors import DistvaeError
 from distvae.networks.layers import scaled
 from distvae.networks.pyramid import BASE_CHANNELS, MOST_CHANNELS, Level
 from distvae.parts import Part
+from distvae.ranges import refuse_odd_sides
 
 USUAL_FACTOR = 8
 USUAL_CHANNELS = 4
@@ -57,23 +57,6 @@ def downscaled(config: ModelConfig, sides: Sequence[int], factor: int | None) ->
         )
         for number in range(halvings)
     ]
-
-
-def refuse_odd_sides(sides: Sequence[int], factor: int) -> None:
-    """Refuse sides of images or volumes that are not multiples of the factor.
-
-    Raises:
-        DistvaeError: it names sides that fit.
-    """
-    if any(side % factor for side in sides):
-        least, flag = min(sides), "--image-size" if len(sides) == 2 else "--patch"
-        below, above = least // factor * factor, -(-least // factor) * factor
-        sizes = " or ".join(str(side) for side in dict.fromkeys((below, above)) if side)
-        raise DistvaeError(
-            f"sides of {' x '.join(map(str, sides))} do not fit --downscale {factor}",
-            f"expected sides that are multiples of {factor}",
-            f"Take {flag} {sizes}, or another --downscale.",
-        )
 
 
 def again(

@@ -26,11 +26,11 @@ from distvae.networks.downscaling import (
     USUAL_FACTOR,
     AnySizePart,
     again,
-    refuse_odd_sides,
 )
 from distvae.networks.layers import ACTIVATIONS, Modulation, scaled
 from distvae.networks.pyramid import sides_of
 from distvae.parts import SIDES, Need
+from distvae.ranges import refuse_odd_sides
 from distvae.values import Widths, Within
 
 BASE = 128

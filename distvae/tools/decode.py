@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distvae.attribute_values import Values
-from distvae.domains import Images, images_of
+from distvae.domains import Images
 from distvae.errors import DistvaeError
 from distvae.files import replacing_file
 from distvae.flags import Positional
@@ -23,14 +23,11 @@ from distvae.memory import check_memory
 from distvae.terminal import progress_bar, say
 from distvae.text import counted
 from distvae.tools.given import rows_of_labels, rows_of_text, words_of
+from distvae.tools.large import Large, large_of
 from distvae.tools.latent_maps import files_of, is_latents, read_maps, scaling, shape_of
 from distvae.tools.outputs import Outputs
-from distvae.tools.trained import Trained, open_trained
+from distvae.tools.trained import LATENT_DECODER, Trained, open_trained
 from distvae.values import Count, LabelNames, PathName, RunName
-
-if TYPE_CHECKING:
-    from distvae.conditions import Context
-    from distvae.tools.large import Large
 
 Floats = NDArray[np.float32]
 LATENTS = "latents"
@@ -48,11 +45,12 @@ class DecodeConfig:
     EXAMPLES = (
         "distvae decode runs/photos",
         "distvae decode runs/photos --data large.jpg --tile 1024",
+        "distvae decode runs/photos/onnx --data large.jpg",
         "distvae decode runs/photos --data latents.npy --tile 256 --overlap 32 --output a.png",
     )
 
     run: Annotated[RunName | None, Positional] = None
-    """Run folder or one of its checkpoints; left out: the newest run."""
+    """Run folder, one of its checkpoints, or an ONNX file, which needs no PyTorch; left out: the newest run."""
     data: PathName | None = None
     """Latents in a .npy, .npz or .safetensors file or a folder of `distvae latents`, `[N, Z, H, W]`; or a picture, which is encoded first. Left out: RUN/latents."""
     label: LabelNames | None = None
@@ -78,7 +76,8 @@ def decode(
     """Images of latents of any size.
 
     Args:
-        model: a :class:`distvae.VAE` of spatial latents, or the name of a run.
+        model: a :class:`distvae.VAE` of spatial latents, or the name of a run, or of a folder of
+            exported files, which need no torch.
         latents: floating point ``[N, Z, H, W]``.
         labels: of a conditional model, one for all or one for each.
         tile: longest side of a tile, in pixels; None: 512, or more where the network sees further.
@@ -90,10 +89,8 @@ def decode(
     Raises:
         DistvaeError: the model has other latents, or something does not fit it.
     """
-    from distvae.tools.large import Large
-
-    trained = Trained.of(model)
-    large = Large.of(trained.model, tile, overlap, "decode")
+    trained = Trained.of(model, LATENT_DECODER)
+    large = large_of(trained, tile, overlap, "decode")
     maps = np.asarray(latents)
     fits = maps.ndim == 4 and maps.shape[1] == large.channels and 0 not in maps.shape[2:]
     if not fits or maps.dtype.kind != "f":
@@ -102,14 +99,12 @@ def decode(
             f"expected floating point numbers [N, {large.channels}, H, W]",
         )
     given = rows_of_labels(labels, trained.attributes)
-    channels, factor = large.model.image_shape[0], large.factor
-    images = np.empty(
-        (len(maps), channels, factor * maps.shape[2], factor * maps.shape[3]),
-        large.model.domain.dtype,
-    )
+    channels, factor = large.domain.shape[0], large.factor
+    shape = len(maps), channels, factor * maps.shape[2], factor * maps.shape[3]
+    images = np.empty(shape, large.domain.dtype)
     for number, one in enumerate(maps):
-        context = _context(large, given, number, len(maps))
-        large.image(one.astype(np.float32), context, images[number])
+        row = _row(given, number, len(maps))
+        large.image(one.astype(np.float32), row, images[number])
     return images
 
 
@@ -119,14 +114,12 @@ def write_decoded(config: DecodeConfig) -> None:
     Raises:
         DistvaeError: no such run or latents, or an output that cannot be written.
     """
-    from distvae.tools.large import Large
-
-    trained = open_trained(config.run)
+    trained = open_trained(config.run, LATENT_DECODER)
     outputs = Outputs(trained, "decode", config.output, (".png", ".npy"))
     given = None
     if config.label is not None or trained.attributes:
         given = _given(config.label, trained)
-    large = Large.of(trained.model, config.tile, config.overlap, "distvae decode")
+    large = large_of(trained, config.tile, config.overlap, "distvae decode")
     source = _source(config, trained, large, given)
     ending = "" if outputs.only is None else outputs.only.suffix
     if ending == ".png" and source.count != 1:
@@ -163,11 +156,11 @@ class _Source:
     def count(self) -> int:
         return sum(shape[0] for shape in self.shapes)
 
-    def largest(self, large: "Large") -> int:
+    def largest(self, large: Large) -> int:
         """The most tiles that an image has."""
         return max(large.tiles(large.decoding, shape[2:]) for shape in self.shapes)
 
-    def tiles(self, large: "Large") -> int:
+    def tiles(self, large: Large) -> int:
         """Those of all."""
         return sum(shape[0] * large.tiles(large.decoding, shape[2:]) for shape in self.shapes)
 
@@ -180,12 +173,10 @@ def _given(label: str | None, trained: Trained) -> Values | None:
     return values
 
 
-def _source(
-    config: DecodeConfig, trained: Trained, large: "Large", given: Values | None
-) -> _Source:
+def _source(config: DecodeConfig, trained: Trained, large: Large, given: Values | None) -> _Source:
     data = trained.folder / LATENTS if config.data is None else Path(config.data)
     if config.data is not None and not is_latents(data):
-        return _of_picture(data, large, _context(large, given, 0, 1))
+        return _of_picture(data, large, _row(given, 0, 1))
     files = files_of(data)
     own = trained.folder / LATENTS
     factor, shift = scaling(data, own) if config.scaled else (1.0, 0.0)
@@ -196,9 +187,9 @@ def _source(
     return _Source([shape_of(file, large.channels) for file in files], read)
 
 
-def _of_picture(path: Path, large: "Large", context: "Context | None") -> _Source:
+def _of_picture(path: Path, large: Large, given: Values | None) -> _Source:
     """Latents of a picture; where its sides are no multiples its last pixels are repeated."""
-    pixels = read_picture(path, images_of(large.model.domain))
+    pixels = read_picture(path, large.domain)
     _, height, width = pixels.shape
     more = [(0, 0), *((0, -side % large.factor) for side in (height, width))]
     if any(after for _, after in more):
@@ -209,7 +200,7 @@ def _of_picture(path: Path, large: "Large", context: "Context | None") -> _Sourc
     if tiles > 1 and large.encoding.told:
         say(f"encoding: {large.encoding.told}")
     with progress_bar("encoding", tiles) as advance:
-        mean, _ = large.encode_stored(pixels[None], context, advance)
+        mean, _ = large.encode(pixels[None], given, advance)
     return _Source([mean.shape], lambda _: mean, (height, width))
 
 
@@ -242,25 +233,22 @@ def read_picture(path: Path, domain: Images) -> NDArray[Any]:
     return np.array(found.pixels)
 
 
-def _images(source: _Source, large: "Large", given: Values | None) -> Iterator[NDArray[Any]]:
+def _images(source: _Source, large: Large, given: Values | None) -> Iterator[NDArray[Any]]:
     """One after the other."""
-    factor, channels, number = large.factor, large.model.image_shape[0], 0
+    factor, channels, number = large.factor, large.domain.shape[0], 0
     with progress_bar("decoding", source.tiles(large)) as advance:
         for file, (_, _, height, width) in enumerate(source.shapes):
             shape = channels, factor * height, factor * width
             check_memory(math.prod(shape), f"an image of {shape[1]} x {shape[2]}")
             for one in source.read(file):
-                image = np.empty(shape, large.model.domain.dtype)
-                context = _context(large, given, number, source.count)
-                large.image(one, context, image, advance)
+                image = np.empty(shape, large.domain.dtype)
+                large.image(one, _row(given, number, source.count), image, advance)
                 high, wide = source.sides or shape[1:]
                 yield image[:, :high, :wide]
                 number += 1
 
 
-def _write_array(
-    path: Path, images: Iterator[NDArray[Any]], source: _Source, large: "Large"
-) -> None:
+def _write_array(path: Path, images: Iterator[NDArray[Any]], source: _Source, large: Large) -> None:
     """All images as one array, which is never in memory as a whole."""
     sides = {shape[2:] for shape in source.shapes}
     if len(sides) != 1:
@@ -270,24 +258,19 @@ def _write_array(
         )
     ((height, width),) = sides
     high, wide = source.sides or (large.factor * height, large.factor * width)
-    shape = source.count, large.model.image_shape[0], high, wide
+    shape = source.count, large.domain.shape[0], high, wide
     with replacing_file(path) as temporary:
-        array = np.lib.format.open_memmap(
-            temporary, "w+", np.dtype(large.model.domain.dtype), shape
-        )
+        array = np.lib.format.open_memmap(temporary, "w+", np.dtype(large.domain.dtype), shape)
         for number, image in enumerate(images):
             array[number] = image
         array.flush()
         del array
 
 
-def _context(large: "Large", given: Values | None, number: int, count: int) -> "Context | None":
-    """Of one image of so many."""
-    from distvae.tools.batches import context_of
-
+def _row(given: Values | None, number: int, count: int) -> Values | None:
+    """What one image of so many is given ``[1, A]``."""
     if given is not None and len(given) not in (1, count):
         raise DistvaeError(
             f"there are {len(given)} labels", f"expected one for all, or one for each of {count:,}"
         )
-    row = None if given is None else given[number : number + 1] if len(given) > 1 else given
-    return context_of(large.model, row, 1)
+    return given[number : number + 1] if given is not None and len(given) > 1 else given

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.arrays import read_arrays
 from distvae.errors import DistvaeError
 from distvae.headers import read_header
 from distvae.reading import read_json
@@ -108,10 +109,8 @@ def _array(path: Path) -> NDArray[Any]:
         if path.suffix == ".npz":
             with np.load(path) as arrays:
                 return arrays[_named(path, arrays.files)]  # type: ignore[no-any-return]
-        from distvae.tensors import read_tensors
-
-        tensors = read_tensors(path)
-        return tensors[_named(path, list(tensors))].float().numpy()
+        found = read_arrays(path)
+        return found[_named(path, list(found))]
     except (ValueError, OSError, EOFError) as error:
         if isinstance(error, DistvaeError):
             raise

@@ -5,38 +5,39 @@ Legend: N images, Z channels, H height and W width of the latents.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.arrays import write_arrays
 from distvae.data.identity import combined
 from distvae.domains import Images
+from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.files import write_json
 from distvae.flags import Positional
-from distvae.ranges import check_seed
+from distvae.ranges import check_seed, refuse_odd_sides
 from distvae.terminal import progress_bar, say
 from distvae.text import counted
 from distvae.tools.examples import Examples, open_examples
+from distvae.tools.large import Large, large_of
 from distvae.tools.latent_maps import FACTS, NAME
 from distvae.tools.moments import Moments
 from distvae.tools.outputs import Outputs, write_csv
 from distvae.tools.parts import Parts
-from distvae.tools.trained import Trained, open_trained, weights_of
+from distvae.tools.trained import LATENT_ENCODER, Trained, open_trained, weights_of
 from distvae.values import Count, DataName, LabelNames, Name, PathName, RunName, Within
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from distvae.tools.large import Large
 
 TOOL, ENDING = "latents", ".safetensors"
 PIXELS = 2**20
 """Of the images that are encoded together."""
+LARGEST_HALF = float(np.finfo(np.float16).max)
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,11 @@ class LatentsConfig:
     EXAMPLES = (
         "distvae latents runs/photos --data photos --image-size 512",
         "distvae latents --precision fp16 --draw",
+        "distvae latents runs/photos/onnx --data photos",
     )
 
     run: Annotated[RunName | None, Positional] = None
-    """Run folder or one of its checkpoints; left out: the newest run."""
+    """Run folder, one of its checkpoints, or an ONNX file, which needs no PyTorch; left out: the newest run."""
     data: DataName | None = None
     """What to encode: a folder, file, table, array file, Hub id, bundled set or picture; left out: the training split of the run."""
     split: Literal["train", "validation", "test", "all"] | None = None
@@ -91,7 +93,7 @@ def write_latents(config: LatentsConfig) -> None:
             images that could not be read.
     """
     check_seed(config.seed)
-    trained = _sized(open_trained(config.run), config)
+    trained = _sized(open_trained(config.run, LATENT_ENCODER), config)
     outputs = Outputs(trained, TOOL, config.output, ())
     large = _large(trained, config)
     split = config.split or ("train" if config.data is None else None)
@@ -109,8 +111,8 @@ def write_latents(config: LatentsConfig) -> None:
         say(f"going on after {start:,} of {len(examples):,} images")
     with progress_bar("encoding", len(examples)) as advance, parts.telling_how_to_go_on():
         advance(start)
-        for tensors, stop in _parts(trained, large, examples, config, start, advance):
-            parts.write(functools.partial(_save, tensors), stop, examples.lost)
+        for arrays, stop in _parts(trained, large, examples, config, start, advance):
+            parts.write(functools.partial(write_arrays, arrays=arrays), stop, examples.lost)
     parts.finish()
     examples.refuse_none()
     rows, moments = _gathered(parts.paths)
@@ -138,20 +140,18 @@ def _sized(trained: Trained, config: LatentsConfig) -> Trained:
             f"those of the run are kept at {trained.domain.shape[1]} x {trained.domain.shape[2]}",
             "Name the data by --data.",
         )
-    model, domain = trained.model, dataclasses.replace(trained.domain, shape=shape)
-    return dataclasses.replace(trained, domain=domain, built=model)
+    built = trained.model if trained.onnx is None else None
+    domain = dataclasses.replace(trained.domain, shape=shape)
+    return dataclasses.replace(trained, domain=domain, built=built)
 
 
-def _large(trained: Trained, config: LatentsConfig) -> "Large":
+def _large(trained: Trained, config: LatentsConfig) -> Large:
     """The model, whose factor must divide the sides of the images.
 
     Raises:
         DistvaeError: it does not, or the model is of other latents.
     """
-    from distvae.networks.downscaling import refuse_odd_sides
-    from distvae.tools.large import Large
-
-    large = Large.of(trained.model, config.tile, config.overlap, "distvae latents")
+    large = large_of(trained, config.tile, config.overlap, "distvae latents")
     _, height, width = trained.domain.shape
     refuse_odd_sides((height, width), large.factor)
     sides = height // large.factor, width // large.factor
@@ -162,6 +162,8 @@ def _large(trained: Trained, config: LatentsConfig) -> "Large":
 
 def _refuse_unknown_labels(examples: Examples, trained: Trained) -> None:
     """Labels are found by the bound, which is known of images of the run's sides alone."""
+    if trained.onnx is not None:  # which refuse all that are not known
+        return
     given = examples.given()
     same = examples.domain.shape == trained.model.domain.shape
     if given is None or same or not np.isnan(given).any():
@@ -189,39 +191,34 @@ def _what(trained: Trained, config: LatentsConfig) -> dict[str, Any]:
 
 def _parts(
     trained: Trained,
-    large: "Large",
+    large: Large,
     examples: Examples,
     config: LatentsConfig,
     start: int,
     advance: Any,
-) -> Iterator[tuple[dict[str, "Tensor"], int]]:
-    """The tensors of each part, and the number of the image after them."""
-    import torch
-
-    from distvae.tools.batches import batches
-
-    stored = torch.float16 if config.precision == "fp16" else torch.float32
+) -> Iterator[tuple[Arrays, int]]:
+    """The arrays of each part, and the number of the image after them."""
     pixels = examples.domain.shape[1] * examples.domain.shape[2]
     size = max(1, min(PIXELS // pixels, config.part_images))
-    collected: list[dict[str, Tensor]] = []
+    collected: list[Arrays] = []
     begin = stop = start
-    for seen in batches(trained, examples, config.seed, size=size, start=start, advance=advance):
-        mean, log_variance = map(torch.from_numpy, large.encode(seen.expected, seen.context))
+    for part in large.maps.parts(examples, config.seed, size, start, advance):
+        mean, log_variance = large.encode(part.stored, part.given)
         latents = mean
         if config.draw:
-            noise = _noise(config.seed, seen.part.rows, mean)
-            latents = mean + torch.exp(0.5 * log_variance) * noise
-        tensors = {
-            NAME: latents.to(stored),
-            "rows": torch.from_numpy(seen.part.rows),
-            "moments": Moments.of(mean, log_variance).tensor,
+            noise = _noise(config.seed, part.rows, mean.shape)
+            latents = mean + np.exp(np.float32(0.5) * log_variance) * noise
+        arrays = {
+            NAME: _narrowed(latents, config.precision),
+            "rows": part.rows,
+            "moments": Moments.of(mean, log_variance).sums,
         }
         if config.variances:
-            tensors["log_variance"] = log_variance.to(stored)
+            arrays["log_variance"] = _narrowed(log_variance, config.precision)
         if examples.label_names:
-            tensors["labels"] = torch.from_numpy(examples.labels[seen.part.rows])
-        collected.append(tensors)
-        stop = seen.part.asked.stop
+            arrays["labels"] = examples.labels[part.rows]
+        collected.append(arrays)
+        stop = part.asked.stop
         if stop - begin >= config.part_images:
             yield _joined(collected), stop
             begin, collected = stop, []
@@ -229,29 +226,35 @@ def _parts(
         yield _joined(collected), len(examples)
 
 
-def _noise(seed: int, rows: NDArray[np.int64], like: "Tensor") -> "Tensor":
+def _narrowed(values: NDArray[np.float32], precision: str) -> NDArray[Any]:
+    """Numbers as they are stored.
+
+    Raises:
+        DistvaeError: one is too large for half floats.
+    """
+    if precision == "fp32":
+        return values
+    most = float(np.abs(values).max())
+    if not most <= LARGEST_HALF:
+        raise DistvaeError(
+            f"a number of the latents is as large as {most:.3g}",
+            f"--precision fp16 holds numbers up to {LARGEST_HALF:g}",
+            "Take --precision fp32.",
+        )
+    return values.astype(np.float16)
+
+
+def _noise(seed: int, rows: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Of each image by its number."""
-    import torch
-
-    from distvae.draws.normals import standard_normal
-
-    size = int(np.prod(like.shape[1:]))
+    size = math.prod(shape[1:])
     each = [standard_normal(seed, int(row), 1, size) for row in rows]
-    return torch.from_numpy(np.concatenate(each)).view(like.shape)
+    return np.concatenate(each).reshape(shape)
 
 
-def _joined(parts: list[dict[str, "Tensor"]]) -> dict[str, "Tensor"]:
-    import torch
-
-    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    whole["moments"] = torch.stack([part["moments"] for part in parts]).sum(0)
+def _joined(parts: list[Arrays]) -> Arrays:
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    whole["moments"] = np.stack([part["moments"] for part in parts]).sum(0)
     return whole
-
-
-def _save(tensors: dict[str, "Tensor"], path: Path) -> None:
-    from distvae.tensors import write_tensors
-
-    write_tensors(path, tensors)
 
 
 def _gathered(paths: list[Path]) -> tuple[NDArray[np.int64], Moments]:
@@ -260,11 +263,11 @@ def _gathered(paths: list[Path]) -> tuple[NDArray[np.int64], Moments]:
 
     rows, moments, shape = [], [], (0, 0, 0)
     for path in paths:
-        with safe_open(str(path), framework="pt") as file:
-            rows.append(file.get_tensor("rows").numpy())
+        with safe_open(str(path), framework="np") as file:
+            rows.append(file.get_tensor("rows"))
             moments.append(file.get_tensor("moments"))
             _, *shape = file.get_slice(NAME).get_shape()
-    return np.concatenate(rows), Moments(sum(moments), tuple(shape))
+    return np.concatenate(rows), Moments(np.sum(moments, 0), tuple(shape))
 
 
 def _write_index(path: Path, examples: Examples, rows: NDArray[np.int64]) -> None:

@@ -6,26 +6,27 @@ Legend: B images, Z channels, H height, W width.
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class Moments:
     """Sums over the places of some images."""
 
-    tensor: Tensor
-    """float64 ``[4, Z]``: of means, of their squares, of variances, and how many."""
+    sums: NDArray[np.float64]
+    """``[4, Z]``: of means, of their squares, of variances, and how many."""
     shape: tuple[int, ...]
     """``Z, H, W`` of an image."""
 
     @classmethod
-    def of(cls, mean: Tensor, log_variance: Tensor) -> "Moments":
+    def of(cls, mean: NDArray[np.float32], log_variance: NDArray[np.float32]) -> "Moments":
         """Of posteriors ``[B, Z, H, W]``."""
-        wide, axes = mean.double(), (0, 2, 3)
-        count = wide.new_full((wide.shape[1],), wide.numel() / wide.shape[1])
-        sums = wide.sum(axes), wide.square().sum(axes), log_variance.double().exp().sum(axes)
-        return cls(torch.stack([*sums, count]), tuple(mean.shape[1:]))
+        wide, axes = mean.astype(np.float64), (0, 2, 3)
+        variances = np.exp(log_variance.astype(np.float64)).sum(axes)
+        count = np.full(wide.shape[1], wide.size / wide.shape[1])
+        sums = np.stack([wide.sum(axes), np.square(wide).sum(axes), variances, count])
+        return cls(sums, mean.shape[1:])
 
     def facts(self) -> dict[str, Any]:
         """What a diffusion trainer asks for, by the names that diffusers has.
@@ -34,11 +35,11 @@ class Moments:
         channels together 1; a trainer that takes each channel for itself takes ``latents_mean`` and
         ``latents_std``.
         """
-        total, squares, variances, count = self.tensor
+        total, squares, variances, count = self.sums
         mean = total / count
         second = (squares + variances) / count
-        deviation = (second - mean.square()).sqrt()
-        overall = (second.mean() - mean.mean().square()).sqrt()
+        deviation = np.sqrt(second - np.square(mean))
+        overall = np.sqrt(second.mean() - np.square(mean.mean()))
         return {
             "scaling_factor": 1.0 / float(overall),
             "shift_factor": 0.0,

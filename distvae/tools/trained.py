@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distvae.models import VAE
 
 DECODER, ENCODER = "decoder.onnx", "encoder.onnx"
+LATENT_DECODER, LATENT_ENCODER = "latent_decoder.onnx", "latent_encoder.onnx"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +115,12 @@ def _beside(folder: Path, name: str) -> Path:
     file = folder / name
     if not file.is_file():
         there = ", ".join(sorted(path.name for path in folder.glob("*.onnx"))) or "no ONNX file"
+        left_out = "score.onnx is left out where it is not as exact as the model"
+        if name in (LATENT_DECODER, LATENT_ENCODER):
+            left_out = f"{name} is of latents at every place alone: --latents spatial"
         raise DistvaeError(
             f"there is no {file}",
-            f"{folder} has {there}; earlier versions wrote fewer files, and score.onnx is left out "
-            "where it is not as exact as the model",
+            f"{folder} has {there}; earlier versions wrote fewer files, and {left_out}",
             "Write it: distvae export --onnx",
         )
     return file

@@ -21,10 +21,11 @@ from distvae.domains.images import Images
 from distvae.errors import DistvaeError
 from distvae.models import VAE, build_model
 from distvae.tools.decode import DecodeConfig, decode, write_decoded
-from distvae.tools.large import Large
+from distvae.tools.large import large_of
 from distvae.tools.latents import LatentsConfig, write_latents
 from distvae.tools.parts import Parts
 from distvae.tools.tiling import shares, spans, tiling_of
+from distvae.tools.trained import Trained
 from tests.test_spatial import MAPS, random_model
 
 SIDE, FACTOR = 16, 4
@@ -88,10 +89,9 @@ def test_tiles_are_what_the_whole_gives(model: VAE) -> None:
     assert 0 < errors[0] < errors[1] < 10
     assert (decode(model, latents, tile=4096) != expected).mean() < 1e-3
 
-    large = Large.of(model, 128)
-    inputs = torch.rand(2, 3, 160, 204)
-    (posterior,) = model.posteriors(inputs)
-    for one, whole in zip(large.encode(inputs, None), posterior.base, strict=True):
+    large = large_of(Trained.of(model), 128)
+    (posterior,) = model.posteriors(torch.from_numpy(expected) / 255.0)
+    for one, whole in zip(large.encode(expected, None), posterior.base, strict=True):
         np.testing.assert_allclose(one, whole.detach(), rtol=0.0, atol=1e-5)
     assert large.tiles(large.encoding, (40, 51)) > 1
 
