@@ -117,3 +117,6 @@ class RunFacts:
     classifier: Callable[[], nn.Module] | None = None
     """Trains a classifier of the labelled training images, or reads it: its maps of images, the
     same on all processes, as :class:`distvae.terms.maps.Convolutions`."""
+    labeller: Callable[[], nn.Module] | None = None
+    """The same classifier whole: images ``[B, C, H, W]`` in [0, 1] to logits ``[B, L]``. It stands
+    still, and its numbers are buffers."""

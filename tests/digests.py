@@ -34,6 +34,7 @@ RUNS = {
     "beta_tc": f"{PLAIN} --objective beta_tc",
     "logistic": f"{PLAIN} --likelihood discretized_logistic_mixture --batch-size 32",
     "mmd": f"{PLAIN} --objective mmd",
+    "obedience": f"{PLAIN} --model cvae --objective obedience",
     "conv": f"{CONVOLVED} --network conv --prior vamp --prior-components 2",
     "resnet": f"{CONVOLVED} --network resnet --prior mixture",
 }

@@ -29,6 +29,9 @@ OTHER_SPACES: dict[str, dict[str, Any]] = {
 }
 """By the name of a space that is not one vector, settings of a model with it."""
 
+ABOUT_LABELS = ("m2", "obedience")
+"""Objectives of models that are given labels."""
+
 
 def gaussian(model: VAE) -> GaussianSpace:
     """That of a model whose latents are one vector of Gaussians."""

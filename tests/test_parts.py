@@ -24,6 +24,7 @@ from distvae.training.advance import advance
 from distvae.training.engine import build_engine
 from distvae.training.planning import make_plan
 from tests.conftest import TRAIN_IMAGES
+from tests.spaces import ABOUT_LABELS
 
 STEPS, BATCH = 20, 12
 OF_NETWORKS: dict[str, dict[str, Any]] = {
@@ -55,7 +56,10 @@ PARTS: list[dict[str, Any]] = [
     {"likelihood": "categorical", "levels": 4, "prior": "vamp"},
     {"likelihood": "discretized_logistic_mixture", "likelihood_components": 1},
 ]
-OF_LABELS: list[dict[str, Any]] = [{"prior": "label"}, {"objective": "m2"}]
+OF_LABELS: list[dict[str, Any]] = [
+    {"prior": "label"},
+    *({"objective": name} for name in ABOUT_LABELS),
+]
 
 
 def fitting(part: dict[str, Any], row: int) -> list[str]:

@@ -5,6 +5,7 @@ It is built and trained as a judge is, from a seed that no judge has.
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from distvae.evaluation.ensemble import (
     load_ensemble,
     train_ensemble,
 )
-from distvae.evaluation.judge import JudgeNetwork
+from distvae.evaluation.judge import JudgeNetwork, shrink
 from distvae.terms.maps import Convolutions, Layer
 from distvae.text import counted
 
@@ -30,7 +31,23 @@ SEED = JUDGES
 """Those before it are the judges'."""
 
 
-def labels_alone(data: ImageData) -> ImageData:
+class Asker(NamedTuple):
+    """What asks for a classifier, for people."""
+
+    setting: str
+    """As it is given."""
+    instead: str
+    """What to do where there can be none."""
+
+
+LIKENESS = Asker(
+    "--perceptual classifier",
+    "Take --perceptual ms_ssim or efficientnet_lite0, which need no labels.",
+)
+"""What the maps are for."""
+
+
+def labels_alone(data: ImageData, asker: Asker = LIKENESS) -> ImageData:
     """The data with the labels that a classifier can tell apart, those of the first attribute.
 
     Raises:
@@ -41,21 +58,27 @@ def labels_alone(data: ImageData) -> ImageData:
     if len(known) < 2 or not data.test.labelled:
         found = f"{data.source} has {counted(len(known), 'labels')} of training images"
         raise DistvaeError(
-            "--perceptual classifier needs labelled images",
+            f"{asker.setting} needs labelled images",
             f"it looks with a classifier of them, and {found}, {data.test.labelled} test images "
             "with one",
-            "Take --perceptual ms_ssim or efficientnet_lite0, which need no labels.",
+            asker.instead,
         )
     return data
 
 
-def get_classifier(data: ImageData, cache_dir: Path, progress: Progress | None = None) -> Ensemble:
+def get_classifier(
+    data: ImageData,
+    cache_dir: Path,
+    progress: Progress | None = None,
+    asker: Asker = LIKENESS,
+) -> Ensemble:
     """The one classifier, trained on the CPU by the first call, then only loaded.
 
     Args:
         data: of :func:`labels_alone`; its training images without a label are left out.
         cache_dir: it lives in a folder here.
         progress: as :func:`distvae.evaluation.ensemble.get_judges` takes it.
+        asker: what it is for.
 
     Raises:
         DistvaeError: the folder cannot be written.
@@ -66,9 +89,34 @@ def get_classifier(data: ImageData, cache_dir: Path, progress: Progress | None =
     identity = {**identity_of(data, device), **given}
     path = cache_dir / folder_name("classifier", data, identity)
     kept = load_ensemble(path, identity, device)
-    return kept or train_ensemble(
-        path, data, identity, (SEED,), device, "the classifier of --perceptual", progress
-    )
+    whose = f"the classifier of {asker.setting}"
+    return kept or train_ensemble(path, data, identity, (SEED,), device, whose, progress)
+
+
+class Labeller(nn.Module):
+    """Tells labels of images, and stands still: what it knows are buffers.
+
+    Args:
+        network: that tells them; its parameters become buffers.
+        told: what to say of it at the start of a run.
+    """
+
+    def __init__(self, network: JudgeNetwork, told: str = "") -> None:
+        super().__init__()
+        self.network, self.told = network.eval(), told
+        for module in network.modules():
+            for name, weight in [*module.named_parameters(recurse=False)]:
+                delattr(module, name)
+                module.register_buffer(name, weight.detach())
+
+    def train(self, mode: bool = True) -> "Labeller":
+        """Its norms go on by what they found in training."""
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, L]`` of images ``[B, C, H, W]`` in [0, 1]; gradients pass through."""
+        logits: Tensor = self.network(shrink(images))
+        return logits
 
 
 def maps_of(network: JudgeNetwork, told: str = "") -> Convolutions:

@@ -95,6 +95,8 @@ class Objective(nn.Module):
     """Whether its gradient is that of its value, all a compiler can know of it."""
     captures: bool = True
     """Whether a step with it can be repeated by the device alone, without a look at its numbers."""
+    told: str = ""
+    """What to say of it at the start of a run, beside what terms have to say."""
 
     def __init__(self, facts: RunFacts) -> None:
         super().__init__()
@@ -133,6 +135,11 @@ class Objective(nn.Module):
     def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The objective's own losses, and what the decoder made where terms may look at it."""
         raise NotImplementedError
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say of it and its terms at the start of a run; some may be empty."""
+        return self.told, *(term.told for term in self.terms.values())
 
     @property
     def heard(self) -> int:

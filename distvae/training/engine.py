@@ -97,14 +97,15 @@ class Engine:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to say of its images, terms and stages, before the first step."""
-        terms = (term.told for term in self.training.objective.terms.values())
-        second = self.training.objective.players.get(PRIOR)
+        """What to say of its images, objective and stages, before the first step."""
+        objective = self.training.objective
+        notes = self.train_images.note, *objective.notes
+        second = objective.players.get(PRIOR)
         if second is None or second.stage is None:
-            return self.train_images.note, *terms
+            return notes
         first, end = second.stage
         told = f"steps {first + 1:,} to {end:,} train the prior alone, what comes before all else"
-        return self.train_images.note, *terms, told
+        return *notes, told
 
     @property
     def host_bound(self) -> bool:

@@ -10,7 +10,7 @@ from distvae.errors import DistvaeError
 from distvae.models import VAE
 from distvae.objectives import MODEL, OBJECTIVES, Objective, Player, RunFacts, in_two_stages
 from distvae.schedules import steps_of
-from distvae.training.classifier import classifier_maps
+from distvae.training.classifier import OwnClassifiers
 from distvae.training.world import average_of, gather_rows
 
 
@@ -18,6 +18,7 @@ def build_objective(
     config: TrainConfig, data: ImageData, model: VAE, accelerator: Accelerator, steps: int
 ) -> Objective:
     """By which the model is trained, with the players of a run of so many steps an epoch."""
+    own = OwnClassifiers(data, config.data, accelerator)
     objective = OBJECTIVES[config.objective.objective](
         RunFacts(
             config.objective,
@@ -30,7 +31,8 @@ def build_objective(
             average=average_of(accelerator),
             shape=tuple(data.shape),
             given=model.conditioner.shape,
-            classifier=lambda: classifier_maps(data, config.data, accelerator),
+            classifier=own.maps,
+            labeller=own.whole,
         )
     )
     second = model.latents.second_stage

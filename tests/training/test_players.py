@@ -28,7 +28,7 @@ from distvae.training.accelerator import build_accelerator
 from distvae.training.engine import Engine, build_engine
 from distvae.training.players import learning_rates, same_turns, turns
 from tests.conftest import TRAIN_IMAGES
-from tests.spaces import gaussian
+from tests.spaces import ABOUT_LABELS, gaussian
 from tests.training.conftest import Settings, step_on, trained
 
 PENALTY = 30.0
@@ -203,7 +203,7 @@ def test_each_loss_is_one_for_its_own_player_alone(
     settings: Settings, here: Path, objective: str
 ) -> None:
     draws = {"importance_samples": 3} if objective in ("iwae", "dreg") else {}
-    model = "cvae" if objective == "m2" else "vae"
+    model = "cvae" if objective in ABOUT_LABELS else "vae"
     config = settings(objective=objective, model=model, prior="normal", **draws)
     training = (engine := built(config, here)).training
     (batch,) = engine.batches(0, rows_of(engine, 0))

@@ -29,6 +29,7 @@ from distvae.training.precision import FEWEST_STEPS, decided, without_timing
 from distvae.training.probing import step_seconds
 from distvae.training.products import OWN
 from tests.conftest import SMALL, Command, assert_refused
+from tests.spaces import ABOUT_LABELS
 from tests.training.conftest import Settings, lines, losses, take_steps, trained, watched
 from tests.training.recorder import launch, refusals, seen
 
@@ -111,7 +112,7 @@ def test_only_the_networks_compute_in_bf16(
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_losses_are_float32_under_bf16(settings: Settings, here: Path, objective: str) -> None:
-    model = "cvae" if objective == "m2" else "vae"
+    model = "cvae" if objective in ABOUT_LABELS else "vae"
     changes = {"objective": objective, "prior": "normal", "model": model, "mixed_precision": "bf16"}
     engine = watched(settings(**changes), here).engine
     (batch,) = engine.batches(0, torch.arange(12))

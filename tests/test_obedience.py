@@ -1,0 +1,134 @@
+"""Samples that a classifier takes for the label that was asked for."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+from distvae.attributes import Attribute
+from distvae.batch import Batch
+from distvae.conditions import Conditions
+from distvae.config import ModelConfig, ObjectiveConfig
+from distvae.evaluation.judge import JudgeNetwork
+from distvae.evaluation.own_classifier import Labeller
+from distvae.models import VAE, build_model
+from distvae.objectives import OBJECTIVES, Loss, Pressure, RunFacts
+from tests.conftest import Command, assert_refused
+
+LABELS = ("a", "b", "c")
+SIDE, WEIGHT = 6, 3.0
+
+
+class Linear(nn.Module):
+    """Tells labels by one layer."""
+
+    told = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(2)
+        self.register_buffer("weight", torch.randn(SIDE**2, 3, generator=generator))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) @ self.get_buffer("weight")
+
+
+def a_model(**parts: Any) -> VAE:
+    torch.manual_seed(0)
+    config = ModelConfig(hidden=(8,), latent_dim=2, prior="label", **parts)
+    return build_model(config, (1, SIDE, SIDE), LABELS)
+
+
+def found(model: VAE, batch: Batch, **settings: Any) -> Loss:
+    config = ObjectiveConfig(**settings).resolved()
+    latents = model.latents
+    facts = RunFacts(config, latents.levels, latents.infer_dim, latents.noise_dim, SIDE**2, 100)
+    objective = OBJECTIVES[config.objective](replace(facts, labeller=Linear))
+    loss: Loss = objective(model, batch, Pressure(1.0, 0.0))
+    return loss
+
+
+def a_batch(labels: list[int]) -> Batch:
+    torch.manual_seed(1)
+    stored = torch.randint(0, 256, (len(labels), 1, SIDE, SIDE), dtype=torch.uint8)
+    given = Conditions.of_labels(torch.tensor(labels))
+    return Batch(stored, given, torch.randn(len(labels), 2, 2), None)
+
+
+def test_it_adds_the_nats_of_a_categorical_of_what_the_prior_draws() -> None:
+    model, labels = a_model(), [2, 0, 1, 1]
+    batch = a_batch(labels)
+    bound = found(model, batch._replace(noise=batch.noise[:, 0]), objective="elbo")
+    loss = found(model, batch, objective="obedience", obedience_weight=WEIGHT)
+    asked = torch.tensor(labels)
+    z = model.latents.draw(batch.noise[:, 1], model.conditioner(batch.conditions))[0]
+    told: Any = Categorical(logits=Linear()(model.decode(z, asked)))
+    nats = -told.log_prob(asked).mean()
+    torch.testing.assert_close(loss.loss, bound.loss + WEIGHT * nats)
+    torch.testing.assert_close(loss.extras["label_nats"], nats)
+    torch.testing.assert_close(loss.distortion, bound.distortion)
+
+
+def test_the_encoder_learns_from_the_bound_alone() -> None:
+    model, batch = a_model(), a_batch([2, 0, 1])
+    losses = (
+        found(model, batch._replace(noise=batch.noise[:, 0]), objective="elbo").loss,
+        found(model, batch, objective="obedience", obedience_weight=WEIGHT).loss,
+    )
+    for name, weight in model.named_parameters():
+        one, other = (torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in losses)
+        same = torch.allclose(one, other, rtol=1e-5, atol=1e-7)
+        assert same == name.startswith(("encoder.", "latents.to_posterior.")), name
+
+
+def test_samples_without_a_label_count_for_nothing() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(hidden=(8,), latent_dim=2, prior="normal")
+    given = Attribute("letter", LABELS, missing=True)
+    model = build_model(config, (1, SIDE, SIDE), (), attributes=(given,))
+    batch = a_batch([1, -1, 2, -1])
+    known = Batch(
+        batch.stored[::2], Conditions.of_labels(torch.tensor([1, 2])), batch.noise[::2], None
+    )
+    whole, part = (
+        found(model, each, objective="obedience").extras["label_nats"] for each in (batch, known)
+    )
+    torch.testing.assert_close(whole, part / 2)
+
+
+def test_what_tells_labels_stands_still() -> None:
+    torch.manual_seed(0)
+    network = JudgeNetwork((1, 40, 40), 3)
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.rand(8, 1, 32, 32))
+    images = torch.rand(2, 1, 32, 32)
+    expected = network.eval()(images)
+    labeller = Labeller(network).train()
+    before = {name: value.clone() for name, value in labeller.state_dict().items()}
+    torch.testing.assert_close(labeller(images), expected)
+    assert not list(labeller.parameters())
+    torch.testing.assert_close(labeller.state_dict(), before, rtol=0, atol=0)
+    larger = torch.rand(1, 1, 64, 64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(labeller(larger).sum(), larger)
+    assert 0 < gradient.abs().sum() < math.inf
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--model", "vae"), "--model vae"),
+        (("--latents", "fsq"), "--latent-space fsq"),
+        (("--accumulate", "2", "--importance-samples", "2"), "--importance-samples 2"),
+    ],
+)
+def test_what_it_does_not_go_with_is_said(
+    distvae: Command, shapes: Path, here: Path, given: tuple[str, ...], said: str
+) -> None:
+    refused = distvae("train", "--data", shapes, "--objective", "obedience", *given)
+    assert_refused(refused, "--objective obedience", said)
