@@ -18,6 +18,7 @@ from distvae.evaluation.judge import JudgeNetwork
 from distvae.evaluation.own_classifier import Labeller
 from distvae.models import VAE, build_model
 from distvae.objectives import OBJECTIVES, Loss, Pressure, RunFacts
+from distvae.objectives.obedience import MARGIN
 from tests.conftest import Command, assert_refused
 
 LABELS = ("a", "b", "c")
@@ -60,17 +61,22 @@ def a_batch(labels: list[int]) -> Batch:
     return Batch(stored, given, torch.randn(len(labels), 2, 2), None)
 
 
-def test_it_adds_the_nats_of_a_categorical_of_what_the_prior_draws() -> None:
-    model, labels = a_model(), [2, 0, 1, 1]
+def test_it_adds_the_log_odds_that_samples_of_the_prior_lack() -> None:
+    model, labels = a_model(), [2, 0, 1, 2]
     batch = a_batch(labels)
     bound = found(model, batch._replace(noise=batch.noise[:, 0]), objective="elbo")
     loss = found(model, batch, objective="obedience", obedience_weight=WEIGHT)
     asked = torch.tensor(labels)
     z = model.latents.draw(batch.noise[:, 1], model.conditioner(batch.conditions))[0]
-    told: Any = Categorical(logits=Linear()(model.decode(z, asked)))
-    nats = -told.log_prob(asked).mean()
-    torch.testing.assert_close(loss.loss, bound.loss + WEIGHT * nats)
-    torch.testing.assert_close(loss.extras["label_nats"], nats)
+    lacking = []
+    for row, label in zip(Linear()(model.decode(z, asked)), labels, strict=True):
+        shares = Categorical(logits=row.detach()).probs.tolist()
+        odds = min(math.log(shares[label] / shares[other]) for other in {0, 1, 2} - {label})
+        lacking.append(max(0.0, MARGIN - odds))
+    assert 0 < sum(each > 0 for each in lacking) < 4, "both kinds are there"
+    expected = sum(lacking) / 4
+    assert loss.extras["disobedience"].item() == pytest.approx(expected, rel=1e-4)
+    assert (loss.loss - bound.loss).item() == pytest.approx(WEIGHT * expected, rel=1e-3)
     torch.testing.assert_close(loss.distortion, bound.distortion)
 
 
@@ -96,7 +102,7 @@ def test_samples_without_a_label_count_for_nothing() -> None:
         batch.stored[::2], Conditions.of_labels(torch.tensor([1, 2])), batch.noise[::2], None
     )
     whole, part = (
-        found(model, each, objective="obedience").extras["label_nats"] for each in (batch, known)
+        found(model, each, objective="obedience").extras["disobedience"] for each in (batch, known)
     )
     torch.testing.assert_close(whole, part / 2)
 
