@@ -33,7 +33,7 @@ class Linear(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(2)
-        self.register_buffer("weight", torch.randn(SIDE**2, 3, generator=generator))
+        self.register_buffer("weight", 5.0 * torch.randn(SIDE**2, 3, generator=generator))
 
     def forward(self, images: Tensor) -> Tensor:
         return images.flatten(1) @ self.get_buffer("weight")
