@@ -26,13 +26,13 @@ def message(**settings: Any) -> str:
         (
             {"objective": "beta_tc", "prior": "label"},
             "--objective beta_tc does not fit --prior label: it holds q(z) against independent",
-            "take --prior normal or take --objective dreg, elbo, iwae, m2, mmd.",
+            "take --prior normal or take --objective dreg, elbo, iwae, m2, mmd, obedience.",
         ),
         ({"objective": "dip_ii", "prior": "label"}, "--prior label", "take --prior normal or"),
         (
             {"objective": "mmd", "accumulate": 2},
             "--objective mmd does not fit --accumulate 2: its term is one of the whole batch",
-            "take --accumulate 1 or take --objective dreg, elbo, iwae.",
+            "take --accumulate 1 or take --objective dreg, elbo, iwae, obedience.",
         ),
         ({"free_bits": 0.5, "accumulate": 2}, "--free-bits 0.5", "or leave --free-bits out."),
         ({"capacity": 5.0, "accumulate": 2}, "--capacity 5.0 ", "or leave --capacity out."),
