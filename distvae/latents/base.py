@@ -125,6 +125,15 @@ class LatentSpace(nn.Module, ABC):
     def draw(self, noise: Tensor, context: Context | None) -> Latents:
         """Noise ``[R, noise_dim]`` to latents of every level."""
 
+    def scored(self, noise: Tensor, context: Context | None) -> tuple[Latents, Tensor | None]:
+        """What :meth:`draw` makes of the noise, and how what is said of it teaches the prior.
+
+        Returns:
+            The latents, and log p(z) of them, nats ``[R]``, where no gradient passes through what
+            is drawn; None where it does.
+        """
+        return self.draw(noise, context), None
+
     @abstractmethod
     def posteriors(self, features: Features, context: Context | None) -> tuple[Posterior, ...]:
         """q(z|x) of every level, given the means of those before."""

@@ -36,7 +36,11 @@ class CodeSpacePart(Part):
 
     needs: ClassVar[tuple[Need, ...]] = (
         Need("prior", (None, "codes"), "it has codes, of which other priors know nothing"),
-        Need("objective", ("elbo",), "a code is no draw: there is one, and no density around it"),
+        Need(
+            "objective",
+            ("elbo", "obedience"),
+            "a code is no draw: there is one, and no density around it",
+        ),
         Need("posterior", ("gaussian",), "a code has no posterior to carry further"),
         Need("importance_samples", (1, None), "all draws of a code are the same"),
         Need("early_stopping", (None,), "the prior is trained when the rest of the run is done"),
@@ -179,7 +183,15 @@ class CodeSpace(LatentSpace):
 
     def draw(self, noise: Tensor, context: Context | None) -> Latents:
         """Values of codes of the prior."""
-        return (self._laid_out(self.values_of(self.prior.transform(noise, context))),)
+        return self._latents_of(self.prior.transform(noise, context))
+
+    def scored(self, noise: Tensor, context: Context | None) -> tuple[Latents, Tensor]:
+        """The same, and their nats: codes have no gradient."""
+        with torch.no_grad():
+            codes = self.prior.transform(noise, context)
+            latents = self._latents_of(codes)
+        with full_precision(noise.device.type):
+            return latents, self.prior.log_prob(codes, context)
 
     def posteriors(self, features: Features, context: Context | None) -> tuple[Posterior, ...]:
         """The values of the codes, each a Gaussian as narrow as there is: it stands for a point."""
@@ -219,6 +231,9 @@ class CodeSpace(LatentSpace):
             vectors = found.unflatten(1, (self.length, self.width))  # type: ignore[no-untyped-call]
         with full_precision(found.device.type):
             return self.quantize(vectors, noise)
+
+    def _latents_of(self, codes: Tensor) -> Latents:
+        return (self._laid_out(self.values_of(codes)),)
 
     def _points(self, values: Tensor) -> tuple[Posterior, ...]:
         laid_out = self._laid_out(values)

@@ -3,6 +3,7 @@
 Legend: B batch, L labels.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from distvae.distributions import full_precision
 from distvae.models import VAE
 from distvae.objectives.base import Loss, Objective
 from distvae.parts import PICTURES, WEIGHS, Need, Part
-from distvae.players import Pressure, RunFacts
+from distvae.players import PRIOR, Pressure, RunFacts
 from distvae.values import NotNegative
 
 MARGIN = 1.0
@@ -57,6 +58,10 @@ class Obedience(Objective):
     trained as the judges that evaluate a model are, from another seed; figures that rest on judges
     gain by it more than images may. Samples of no known label count for nothing; of several
     attributes the first with labels is asked for.
+
+    Codes have no gradient. Where latents are codes, their prior alone learns from it, in the second
+    stage, by the score of what it draws less the mean of the batch (Williams 1992, Machine Learning
+    8, 229-256).
     """
 
     def __init__(self, facts: RunFacts) -> None:
@@ -67,6 +72,8 @@ class Obedience(Objective):
         self.weight = weight
         self.labeller = facts.labeller()
         self.told = str(self.labeller.told)
+        self.asks = True
+        """Whether what the prior draws is of the model as it is trained."""
 
     @property
     def draws(self) -> int | None:
@@ -78,19 +85,33 @@ class Obedience(Objective):
         """Enough for either."""
         return max(self.facts.infer_dim, self.facts.noise_dim)
 
+    def begin(self, players: Collection[str]) -> None:
+        """Before a prior of a second stage is trained, what it draws says nothing."""
+        super().begin(players)
+        self.asks = PRIOR in players or PRIOR not in self.players
+
     def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
-        """The bound plus the cross-entropy of as many samples as the batch has examples."""
+        """The bound plus what as many samples lack as the batch has examples."""
         of_posterior, of_prior = batch.noise.unbind(1)
         terms = model.terms(batch._replace(noise=of_posterior[:, : self.facts.infer_dim]))
         bound = self.bound(terms, pressure)
+        if not self.asks:
+            return bound
         context = model.conditioner(batch.conditions)
-        latents = model.latents.draw(of_prior[:, : self.facts.noise_dim], context)
+        latents, log_p = model.latents.scored(of_prior[:, : self.facts.noise_dim], context)
         samples = model.render(latents, context)
         with full_precision(batch.stored.device.type):
-            odds = self._disobeyed(self.labeller(samples.float()), model, batch).mean()
-        return bound.plus(self.weight * odds, {"disobedience": odds})
+            each = self._lacking(self.labeller(samples.float()), model, batch)
+            odds = each.mean() if log_p is None else self._by_score(each.detach(), log_p)
+        extras = {**bound.extras, "disobedience": odds}
+        return bound.plus(self.weight * odds, extras)
 
-    def _disobeyed(self, logits: Tensor, model: VAE, batch: Batch) -> Tensor:
+    def _by_score(self, each: Tensor, log_p: Tensor) -> Tensor:
+        """The mean of what each sample lacks ``[B]``, with the gradient of its expectation."""
+        score = ((each - self.facts.gather(each).mean()) * log_p).mean()
+        return each.mean() + score - score.detach()
+
+    def _lacking(self, logits: Tensor, model: VAE, batch: Batch) -> Tensor:
         """Log-odds that ``logits [B, L]`` lack for the labels that were asked for, nats ``[B]``."""
         place = main_label(model.attributes)
         assert batch.conditions is not None
