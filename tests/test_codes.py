@@ -292,7 +292,8 @@ def test_each_stage_trains_its_own(settings: Settings, here: Path, name: str) ->
 @pytest.mark.parametrize("kind", SPACES)
 def test_a_run_resumes_in_either_stage(settings: Settings, here: Path, kind: str) -> None:
     quick = {"max_steps": 40, "checkpoint_every": 10, "keep": 4, "learning_rate": 0.01}
-    own = {**TINY, **quick, **IN_PASSES[kind]}
+    objective = "obedience" if kind == "fsq" else "elbo"
+    own = {**TINY, **quick, **IN_PASSES[kind], "objective": objective}
     config = settings(**own, latent_space=kind, warmup_epochs=0.0, start="zeros")
     whole = trained(config, here / "whole")
     first, *_, last = lines(whole, "test")

@@ -16,6 +16,7 @@ from distvae.conditions import Conditions
 from distvae.config import ModelConfig, ObjectiveConfig
 from distvae.evaluation.judge import JudgeNetwork
 from distvae.evaluation.own_classifier import Labeller
+from distvae.latents.codes import CodeSpace
 from distvae.models import VAE, build_model
 from distvae.objectives import OBJECTIVES, Loss, Pressure, RunFacts
 from distvae.objectives.obedience import MARGIN
@@ -23,6 +24,7 @@ from tests.conftest import Command, assert_refused
 
 LABELS = ("a", "b", "c")
 SIDE, WEIGHT = 6, 3.0
+DRAWS = 4096
 
 
 class Linear(nn.Module):
@@ -41,7 +43,7 @@ class Linear(nn.Module):
 
 def a_model(**parts: Any) -> VAE:
     torch.manual_seed(0)
-    config = ModelConfig(hidden=(8,), latent_dim=2, prior="label", **parts)
+    config = ModelConfig(**{"hidden": (8,), "latent_dim": 2, "prior": "label", **parts})
     return build_model(config, (1, SIDE, SIDE), LABELS)
 
 
@@ -107,6 +109,44 @@ def test_samples_without_a_label_count_for_nothing() -> None:
     torch.testing.assert_close(whole, part / 2)
 
 
+def test_a_prior_over_codes_learns_by_the_gradient_of_what_it_draws() -> None:
+    """That of the expectation over all sequences, beside the one that many draws estimate."""
+    codes = {"latent_space": "fsq", "fsq_levels": (2, 2), "prior_width": 8, "prior_blocks": 1}
+    model = a_model(prior="codes", **codes)
+    space = model.latents
+    assert isinstance(space, CodeSpace)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.5 * torch.randn_like(weight))
+    labels = [1] * DRAWS
+    batch = a_batch(labels)
+    batch = batch._replace(noise=torch.randn(DRAWS, 2, space.noise_dim))
+    odds = found(model, batch, objective="obedience").extras["disobedience"]
+    weights = list(space.prior.parameters())
+    estimated = torch.cat([each.flatten() for each in gradients(odds, weights)])
+
+    every = torch.cartesian_prod(*[torch.arange(4)] * 2)
+    asked = Conditions.of_labels(torch.ones(16, dtype=torch.int64))
+    context = model.conditioner(asked)
+    (z,) = space.posteriors_of(every)
+    shares = torch.log_softmax(Linear()(model.render((z.mean,), context)), 1).detach()
+    rivals = torch.maximum(shares[:, 0], shares[:, 2])
+    lacking = (MARGIN + rivals - shares[:, 1]).clamp(min=0.0)
+    expected = (space.prior.log_prob(every, context).exp() * lacking).sum()
+    exact = torch.cat([each.flatten() for each in gradients(expected, weights)])
+    assert odds.item() == pytest.approx(expected.item(), rel=0.1)
+    assert torch.cosine_similarity(estimated, exact, 0) > 0.98
+    assert estimated.norm() / exact.norm() == pytest.approx(1.0, abs=0.1)
+
+
+def gradients(loss: Tensor, weights: list[nn.Parameter]) -> list[Tensor]:
+    """Of each weight; zeros where there is none."""
+    found = torch.autograd.grad(loss, weights, allow_unused=True)
+    pairs = zip(found, weights, strict=True)
+    return [torch.zeros_like(own) if each is None else each for each, own in pairs]
+
+
 def test_what_tells_labels_stands_still() -> None:
     torch.manual_seed(0)
     network = JudgeNetwork((1, 40, 40), 3)
@@ -129,7 +169,7 @@ def test_what_tells_labels_stands_still() -> None:
     ("given", "said"),
     [
         (("--model", "vae"), "--model vae"),
-        (("--latents", "fsq"), "--latent-space fsq"),
+        (("--domain", "vectors"), "--objective obedience"),
         (("--accumulate", "2", "--importance-samples", "2"), "--importance-samples 2"),
     ],
 )

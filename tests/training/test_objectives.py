@@ -52,6 +52,16 @@ CASES: dict[str, dict[str, Any]] = {
     "obedience": {"objective": "obedience", "prior": "label", "obedience_weight": 3.0},
     "m2": {"objective": "m2", "keep_labels": 60, "prior": "label"},
 }
+OF_CODES: dict[str, dict[str, Any]] = {
+    "obedience of codes": {
+        "objective": "obedience",
+        "latent_space": "fsq",
+        "prior_width": 8,
+        "prior_blocks": 1,
+        "learning_rate": 0.01,
+    }
+}
+"""In two stages."""
 PARTS: list[dict[str, Any]] = [
     *({"prior": prior} for prior in ("mixture", "vamp", "flow")),
     *({"prior": prior, "posterior": "flow"} for prior in ("label", "mixture")),
@@ -120,14 +130,14 @@ def worlds(
     for processes in (1, 2):
         runs = [
             {**common, **case, "output": str(root / f"{name.replace(' ', '-')}-{processes}")}
-            for name, case in CASES.items()
+            for name, case in {**CASES, **OF_CODES}.items()
         ]
         launch(processes, runs, environment)
     return root
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, *OF_CODES])
 def test_two_processes_do_what_one_does(worlds: Path, name: str) -> None:
     (one,) = seen(worlds / f"{name.replace(' ', '-')}-1")
     two = seen(worlds / f"{name.replace(' ', '-')}-2")
