@@ -3,7 +3,6 @@
 # torch leaves functions untyped
 # mypy: disable-error-code="no-untyped-call"
 
-import copy
 import itertools
 import math
 import shutil
@@ -28,7 +27,7 @@ from distvae.objectives import MODEL, PRIOR
 from distvae.priors.causal import Causal
 from distvae.priors.gumbel import gumbels
 from distvae.priors.parallel import Parallel, counts_of, spread
-from distvae.priors.transformer import Block, Transformer
+from distvae.priors.transformer import Transformer
 from distvae.training.accelerator import build_accelerator
 from distvae.training.advance import advance
 from distvae.training.engine import build_engine
@@ -44,10 +43,7 @@ TINY: dict[str, Any] = {"prior_width": 8, "prior_blocks": 1, "beta": 1.0, "laten
 
 
 KINDS = ["causal", "parallel"]
-IN_PASSES: dict[str, dict[str, Any]] = {
-    "fsq": {"prior_dropout": 0.3},
-    "vq": {"prior_dropout": 0.3, "prior_passes": 2},
-}
+IN_PASSES = {"fsq": {}, "vq": {"prior_passes": 2}}
 """Of each space one way to draw codes."""
 
 
@@ -131,48 +127,6 @@ def test_codes_are_drawn_by_the_largest_noisy_logit(kind: str) -> None:
     # chi-squared: as much as there are cells, but for 5 deviations
     excess = ((counts - expected).square() / expected).sum().item() - len(every)
     assert abs(excess) < 5 * math.sqrt(2 * len(every))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_dropout_is_a_network_of_fewer_weights_for_each_example(kind: str) -> None:
-    network, rows, dropout = transformer(kind), 5, 0.4
-    codes = torch.randint(CODES, (rows, LENGTH))
-    context = Context.of_label(torch.arange(rows) % LABELS)
-    masks = network.masks_of(torch.rand(rows, network.dropout_sites * 8) > dropout, dropout)
-    found = network(codes, context, masks)
-    for row in range(rows):
-        one = copy.deepcopy(network)
-        first, *added = (mask[row, 0] for mask in masks if mask is not None)
-        blocks = [block for block in one.blocks if isinstance(block, Block)]
-        layers = [layer for block in blocks for layer in (block.out, block.down)]
-        with torch.no_grad():
-            for name, table in one.named_parameters():
-                if "." not in name or name.startswith(("embedding", "labels")):
-                    table.mul_(first)
-            for layer, mask in zip(layers, added, strict=True):
-                layer.weight.mul_(mask[:, None])
-                layer.bias.mul_(mask)
-        here = Context.of_label(torch.tensor([row % LABELS]))
-        torch.testing.assert_close(found[row], one(codes[row : row + 1], here)[0])
-
-
-def test_features_are_left_out_in_training_alone() -> None:
-    model, images = a_model(prior_dropout=0.3), torch.rand(6, 1, 8, 8)
-    own, context = space(model), Context.of_label(torch.arange(6) % len(SHAPES))
-    network, noise = own.prior.network, torch.randn(6, own.infer_dim)
-    assert own.infer_dim == 1 + 8 * network.dropout_sites
-    assert space(a_model()).infer_dim == 1
-    with torch.no_grad():
-        for weight in own.prior.parameters():
-            weight.add_(0.3 * torch.randn_like(weight))
-        codes = own.codes_of(model.features(images, context), context)
-        kept = torch.special.ndtr(noise[:, 1:]) > 0.3
-        for masks in (network.masks_of(kept, 0.3), None):
-            model.train(masks is not None)
-            shares = torch.log_softmax(network(codes, context, masks), 2)
-            expected = -shares.gather(2, codes.unsqueeze(2)).sum((1, 2))
-            (draw,) = own.infer(model.features(images, context), noise, context)
-            torch.testing.assert_close(draw.rate[:, 0], expected)
 
 
 def test_passes_take_few_codes_at_first_and_places_that_lie_apart() -> None:
@@ -319,8 +273,6 @@ def test_a_run_resumes_in_either_stage(settings: Settings, here: Path, kind: str
         ({"latent_space": "fsq", "early_stopping": 3}, r"--early-stopping 3"),
         ({"latent_space": "fsq", "fsq_levels": [8, 1]}, r"fsq_levels.* at least 2|each of them"),
         ({"latent_space": "fsq", "prior": "codes", "prior_share": 1.0}, r"--prior-share.*below 1"),
-        ({"latent_space": "fsq", "prior_dropout": 1.0}, r"--prior-dropout|prior_dropout"),
-        ({"prior": "normal", "prior_dropout": 0.1}, r"--prior-dropout.*--prior codes"),
         ({"fsq_levels": [4, 4]}, r"--fsq-levels.*--latent-space fsq"),
     ],
 )
@@ -345,8 +297,7 @@ def test_a_book_that_cannot_be_filled_or_drawn_is_refused(
 @pytest.mark.slow
 def test_codes_by_commands(shapes: Path, here: Path, command: Command) -> None:
     words = "train --latent-space fsq --fsq-levels 4,3 --network conv --width 0.25 --max-steps 30"
-    own = ("--prior-width", 8, "--prior-dropout", 0.1)
-    ended = command(*words.split(), "--data", shapes, *own, "--output", "run")
+    ended = command(*words.split(), "--data", shapes, "--prior-width", 8, "--output", "run")
     assert ended.code == 0, ended.err
     assert "codes in use" in ended.out
     assert "steps 16 to 30 train the prior alone" in ended.out

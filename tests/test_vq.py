@@ -88,15 +88,14 @@ def test_two_processes_learn_one_book(
     flags = "--latent-space vq --vq-codes 8 --vq-width 2 --vq-norm --prior-width 8 --max-steps 30"
     common = (
         "--hidden 16 --latent-dim 3 --batch-size 12 --log-every 1 --mixed-precision no"
-        " --prior-passes 2 --prior-dropout 0.3"
+        " --prior-passes 2"
     )
     words = f"{flags} {common}".split()
     ended = two_processes(starter, "--data", str(shapes), *words)
     assert ended.code == 0, ended.err
     assert json.loads((here / "two" / "config.json").read_text())["world"]["processes"] == 2
     same = {"latent_space": "vq", "vq_codes": 8, "vq_width": 2, "vq_norm": True}
-    prior = {"prior_width": 8, "prior_passes": 2, "prior_dropout": 0.3}
-    one = trained(settings(**same, **prior, max_steps=30), here / "one")
+    one = trained(settings(**same, prior_width=8, prior_passes=2, max_steps=30), here / "one")
     assert losses(here / "two") == pytest.approx(losses(one), rel=1e-4)
     weights, expected = (load_file(run / "model.safetensors") for run in (here / "two", one))
     for name in ("latents.book", "latents.counts", "prior.network.head.weight"):

@@ -143,8 +143,8 @@ class CodeSpace(LatentSpace):
 
     @property
     def infer_dim(self) -> int:
-        """One, by which a book that learns chooses, and those by which the prior leaves out."""
-        return 1 + self.prior.dropout_dim
+        """One: a code is no draw, but a book that learns chooses by it."""
+        return 1
 
     @property
     def second_stage(self) -> SecondStage:
@@ -165,9 +165,9 @@ class CodeSpace(LatentSpace):
     ) -> tuple[Draw, ...]:
         """The codes; all draws are the same."""
         each = noise if draws is None else noise[:, 0]
-        found = self._found(features, context, each[:, :1])
+        found = self._found(features, context, each)
         with full_precision(noise.device.type):
-            log_p = self.prior.log_prob(found.codes, context, each[:, 1:])
+            log_p = self.prior.log_prob(found.codes, context)
         z = self._laid_out(found.values)
         rows, rate = z, -log_p.unsqueeze(1)
         if draws is not None:

@@ -3,25 +3,26 @@
 Legend: B batch, T codes of an example, K codes there are, W width, H heads.
 """
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from distvae.conditions import Context
-from distvae.priors.transformer import Block, Cache, Masks, Transformer, attended
+from distvae.priors.transformer import Block, Cache, Transformer, attended
 
 
 class Causal(Transformer):
     """log p(code | codes before, context), in the order in which codes are read."""
 
-    def forward(self, codes: Tensor, context: Context | None, masks: Masks | None = None) -> Tensor:
-        """See :meth:`Transformer.forward`."""
+    def forward(self, codes: Tensor, context: Context | None) -> Tensor:
+        """Logits ``[B, T, K]`` of each of ``codes [B, T]`` given those before."""
         start = self.start(codes.shape[0], context).unsqueeze(1)
         features = torch.cat([start, self.embedded(codes[:, :-1])], 1) + self.places
-        see = functools.partial(F.scaled_dot_product_attention, is_causal=True)
-        return self.logits(self.through(features, masks, see))
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            seen = F.scaled_dot_product_attention(*block.attending(features), is_causal=True)
+            features = block.moved(features, seen)
+        return self.logits(features)
 
     @torch.no_grad()
     def draw(self, gumbels: Tensor, context: Context | None) -> Tensor:

@@ -5,7 +5,6 @@ Legend: B batch, T codes of an example, K codes there are.
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Annotated
 
 import torch
@@ -45,9 +44,6 @@ class CodesPart(Part):
     """Blocks of the transformer; left out: 3."""
     prior_learning_rate: Positive | None = None
     """Its peak learning rate; left out: 0.001."""
-    prior_dropout: Annotated[float, Within(0, 1, below=True)] | None = None
-    """Share of its features that are left out in a step of training, others for each example, so
-    that it is kept from learning them by heart; left out: 0."""
     prior_passes: Annotated[int, Within(1, 2**8)] | None = None
     """Passes in which the codes of an example are drawn, those of a pass at once, few at first: 8
     are usual for a map of codes. Left out: one code after another, as they are read."""
@@ -69,9 +65,7 @@ class CodesPrior(Prior):
         self.share = own.prior_share or 0.5
         self.learning_rate = own.prior_learning_rate or 1e-3
         self.width, self.blocks = own.prior_width or 128, own.prior_blocks or 3
-        self.passes, self.dropout = own.prior_passes, own.prior_dropout or 0.0
-        self.quantile = NormalDist().inv_cdf(self.dropout) if self.dropout else -math.inf
-        """Normal noise of a feature that is left out is below it."""
+        self.passes = own.prior_passes
         self.given = given
         self.idle = False
         """Whether it is as it began, while the rest is trained."""
@@ -100,27 +94,13 @@ class CodesPrior(Prior):
             else Parallel(self.given, grid, codes, self.width, self.blocks, self.passes)
         )
 
-    @property
-    def dropout_dim(self) -> int:
-        """Length of the noise vector by which features are left out; 0 where none are."""
-        return self.network.dropout_sites * self.width if self.dropout else 0
-
-    def log_prob(self, z: Tensor, context: Context | None, noise: Tensor | None = None) -> Tensor:
-        """Of codes int64 ``[B, T]``, nats ``[B]``.
-
-        Args:
-            z: the codes.
-            context: of their conditions.
-            noise: standard normal ``[B, dropout_dim]``, by which features are left out in training.
-        """
+    def log_prob(self, z: Tensor, context: Context | None) -> Tensor:
+        """Of codes int64 ``[B, T]``, nats ``[B]``."""
         network = self.network
         if self.idle:
             even = -network.length * math.log(network.codes)
             return torch.full(z.shape[:1], even, dtype=network.first.dtype, device=z.device)
-        masks = None
-        if self.training and self.dropout and noise is not None:
-            masks = network.masks_of(noise > self.quantile, self.dropout)
-        log_shares = torch.log_softmax(network(z, context, masks), 2)
+        log_shares = torch.log_softmax(network(z, context), 2)
         return log_shares.gather(2, z.unsqueeze(2)).squeeze(2).sum(1)
 
     def transform(self, noise: Tensor, context: Context | None) -> Tensor:

@@ -9,7 +9,6 @@ logarithm is exact, and codes are drawn from it and nothing else.
 Legend: B batch, T codes of an example, K codes there are, P passes, L tokens, W width.
 """
 
-import functools
 import itertools
 import math
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 
 from distvae.conditions import Context, ContextShape
 from distvae.errors import DistvaeError
-from distvae.priors.transformer import START, Block, Cache, Masks, Transformer, attended
+from distvae.priors.transformer import START, Block, Cache, Transformer, attended
 
 
 class Parallel(Transformer):
@@ -73,15 +72,18 @@ class Parallel(Transformer):
         for name, table in (("order", order), ("back", order.argsort()), *_plan(self.counts)):
             self.register_buffer(name, torch.tensor(table), persistent=False)
 
-    def forward(self, codes: Tensor, context: Context | None, masks: Masks | None = None) -> Tensor:
-        """See :meth:`Transformer.forward`."""
+    def forward(self, codes: Tensor, context: Context | None) -> Tensor:
+        """Logits ``[B, T, K]`` of each of ``codes [B, T]`` given those of the passes before."""
         start = self.start(codes.shape[0], context).unsqueeze(1)
         places = self.places.index_select(0, self.order)
         drawn = self.embedded(codes.index_select(1, self.order)) + places
-        sought = (self.mask + places).expand_as(drawn)
-        features = torch.cat([start, drawn, sought], 1).index_select(1, self.laid_out)
-        see = functools.partial(F.scaled_dot_product_attention, attn_mask=self.seen)
-        features = self.through(features, masks, see)
+        masks = (self.mask + places).expand_as(drawn)
+        features = torch.cat([start, drawn, masks], 1).index_select(1, self.laid_out)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            each = block.attending(features)
+            seen = F.scaled_dot_product_attention(*each, attn_mask=self.seen)
+            features = block.moved(features, seen)
         found = self.logits(features.index_select(1, self.sought))
         return found.index_select(1, self.back)
 

@@ -5,7 +5,6 @@ Legend: B batch, T codes of an example, K codes there are, L tokens, W width, H 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +20,6 @@ UNSEEN = -1e30
 """Logit of attention to what is not to be seen."""
 Cache = tuple[Tensor, Tensor]
 """Keys and values of a block ``[B, H, L, W / H]``."""
-See = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Attention, of query, key and value."""
-Masks = Sequence[Tensor | None]
-"""Factors of features ``[B, 1, W]``, the same for all tokens; None leaves the features as they are.
-"""
 
 
 class Block(nn.Module):
@@ -49,19 +43,11 @@ class Block(nn.Module):
         heads = each.view(*each.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         return heads[0], heads[1], heads[2]
 
-    def moved(self, features: Tensor, seen: Tensor, masks: Masks = (None, None)) -> Tensor:
-        """Tokens ``[B, L, W]`` after they have seen ``[B, H, L, W / H]``.
-
-        Args:
-            features: of the tokens.
-            seen: by attention.
-            masks: of what attention adds, and of what the dense layers add.
-        """
-        of_attention, of_layers = masks
-        added = linear(self.out, seen.transpose(1, 2).flatten(2))
-        features = features + masked(added, of_attention)
+    def moved(self, features: Tensor, seen: Tensor) -> Tensor:
+        """Tokens ``[B, L, W]`` after they have seen ``[B, H, L, W / H]``."""
+        features = features + linear(self.out, seen.transpose(1, 2).flatten(2))
         hidden = linear(self.up, normalized(features))
-        return features + masked(linear(self.down, hidden * torch.sigmoid(hidden)), of_layers)
+        return features + linear(self.down, hidden * torch.sigmoid(hidden))
 
 
 class Transformer(nn.Module, ABC):
@@ -91,29 +77,8 @@ class Transformer(nn.Module, ABC):
         nn.init.zeros_(self.head.bias)
 
     @abstractmethod
-    def forward(self, codes: Tensor, context: Context | None, masks: Masks | None = None) -> Tensor:
-        """Logits ``[B, T, K]`` of each of ``codes [B, T]`` given those drawn before it.
-
-        Args:
-            codes: of examples.
-            context: of their conditions.
-            masks: see :meth:`masks_of`; without them nothing is left out.
-        """
-
-    def through(self, features: Tensor, masks: Masks | None, see: See) -> Tensor:
-        """Tokens ``[B, L, W]`` after all blocks.
-
-        Args:
-            features: of the tokens.
-            masks: see :meth:`masks_of`.
-            see: attention, of query, key and value to what is seen ``[B, H, L, W / H]``.
-        """
-        first, *added = masks or (None,) * self.dropout_sites
-        features = masked(features, first)
-        for block, pair in zip(self.blocks, zip(added[::2], added[1::2], strict=True), strict=True):
-            assert isinstance(block, Block)
-            features = block.moved(features, see(*block.attending(features)), pair)
-        return features
+    def forward(self, codes: Tensor, context: Context | None) -> Tensor:
+        """Logits ``[B, T, K]`` of each of ``codes [B, T]`` given those drawn before it."""
 
     @abstractmethod
     def draw(self, gumbels: Tensor, context: Context | None) -> Tensor:
@@ -130,24 +95,6 @@ class Transformer(nn.Module, ABC):
     def logits(self, features: Tensor) -> Tensor:
         """``[..., K]`` of the features of a code that is sought ``[..., W]``."""
         return linear(self.head, normalized(features))
-
-    @property
-    def dropout_sites(self) -> int:
-        """Of how many features: those of the tokens, and what each block adds twice."""
-        return 1 + 2 * len(self.blocks)
-
-    def masks_of(self, kept: Tensor, dropout: float) -> Masks:
-        """Factors of features, 0 where one is left out, more than 1 where it makes up for that.
-
-        Those of an example are one for all its tokens, as Gal and Ghahramani 2016
-        (arXiv:1512.05287) have them.
-
-        Args:
-            kept: whether a feature is kept, bool ``[B, dropout_sites * W]``.
-            dropout: the share that is not.
-        """
-        factors = kept.to(self.first.dtype) / (1.0 - dropout)
-        return factors.unflatten(1, (self.dropout_sites, 1, -1)).unbind(1)  # type: ignore[no-untyped-call,no-any-return]
 
     def start(self, rows: int, context: Context | None) -> Tensor:
         """What stands before all codes ``[B, W]``: the label as a token."""
@@ -173,11 +120,6 @@ def linear(layer: nn.Module, features: Tensor) -> Tensor:
     """A dense layer in the precision of what it is given."""
     assert isinstance(layer, nn.Linear)
     return F.linear(features, layer.weight.to(features.dtype), layer.bias.to(features.dtype))
-
-
-def masked(features: Tensor, mask: Tensor | None) -> Tensor:
-    """Features ``[B, L, W]`` by their mask."""
-    return features if mask is None else features * mask
 
 
 def normalized(features: Tensor) -> Tensor:
