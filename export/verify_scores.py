@@ -15,14 +15,21 @@ from distvae.draws.philox import Stream
 from distvae.draws.sequence import Numbers
 from distvae.errors import DistvaeError
 from distvae.evaluation.anomaly import Scores, scores_of, scores_of_terms
-from distvae.export.parity import REPORT, SEED, TOLERANCE, Advance, Parity, on_device, torch_means
+from distvae.export.parity import (
+    MOST,
+    REPORT,
+    SEED,
+    TOLERANCE,
+    Advance,
+    Parity,
+    on_device,
+    torch_means,
+)
 from distvae.export.scorer import Scorer
 from distvae.export.ties import ties_of
 from distvae.export.turns import NOISES, Given, given_in, turns
 from distvae.models import VAE
 
-MOST = 1e-3
-"""What a score may be off at most, relative where it exceeds one."""
 MOVES = 3
 """Of the features, each at random."""
 Found = tuple[NDArray[np.float32], ...]

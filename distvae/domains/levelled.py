@@ -3,6 +3,7 @@
 Legend: B batch, N examples, S the axes of an example.
 """
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +56,8 @@ class Levelled(Domain):
     def slack(
         self, values: NDArray[np.float32], stored: NDArray[Any], tolerance: float
     ) -> NDArray[np.float64]:
-        """One level: a value may lie next to the border between two."""
-        return np.ones(stored.shape)
+        """A level, as a value may lie next to the border between two, or what the tolerance is."""
+        return np.full(stored.shape, max(1.0, math.ceil(tolerance * (self.levels - 1))))
 
     def made_up(self, seed: int, count: int) -> NDArray[Any]:
         """Even noise."""

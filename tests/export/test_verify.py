@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -14,6 +15,7 @@ from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from distvae.config import ModelConfig
+from distvae.draws.normals import standard_normal
 from distvae.errors import DistvaeError
 from distvae.export.convert import (
     decoder_graph,
@@ -22,10 +24,10 @@ from distvae.export.convert import (
     manifest_of,
     write_graph,
 )
-from distvae.export.parity import TOLERANCE
-from distvae.export.turns import NOISES, Given
+from distvae.export.parity import MOST, TOLERANCE, Exact, limit, on_device, torch_means
+from distvae.export.turns import NOISES, Given, given_in
 from distvae.export.verify import verify
-from distvae.export.verify_scores import MOST, expected_scores
+from distvae.export.verify_scores import expected_scores
 from distvae.models import build_model
 from tests.export.test_convert import ORIGIN
 from tests.test_models import TABLE, build
@@ -100,6 +102,45 @@ def test_numbers_that_are_none_are_found(tmp_path: Path) -> None:
     write_graph(decoder_graph(model, ORIGIN), path)
     with pytest.raises(DistvaeError, match="does not draw what the model draws"):
         verify(path, model)
+
+
+@pytest.mark.slow
+def test_rounding_that_a_graph_amplifies_is_no_error_and_a_weight_that_is_off_is(
+    tmp_path: Path,
+) -> None:
+    """Features far from 0, of which the head takes that away again: hardly a digit is left."""
+    model, far = build(TABLE[0]), 200.0
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        parameters["encoder.layers.dense.1.bias"].add_(far)
+        head = parameters["latents.to_posterior.weight"]
+        parameters["latents.to_posterior.bias"].sub_(far * head.sum(1))
+    path = tmp_path / "encoder.onnx"
+    proto = encoder_graph(model, ORIGIN)
+    write_graph(proto, path)
+    off = verify(path, model).error
+    assert TOLERANCE < off < MOST
+    shift_one_weight(proto, 0.02)
+    write_graph(proto, path)
+    with pytest.raises(DistvaeError, match="does not encode as the model does"):
+        verify(path, model)
+
+
+def test_a_model_in_float64_tells_how_far_float32_is_off() -> None:
+    for row in (TABLE[13], TABLE[19], TABLE[24]):
+        model = build(row).eval()
+        noise, given = standard_normal(0, 0, NOISES, model.latents.noise_dim), given_in(model, 0)
+        means, exact = torch_means(model, noise, given), Exact(model)
+        assert exact.means(noise, given).dtype == np.float64
+        assert 0 < np.abs(exact.means(noise, given) - means).max() < TOLERANCE
+        inputs = model.domain.to_expected_input(model.domain.to_stored(torch.from_numpy(means)))
+        with torch.no_grad():
+            expected = model.posteriors(*on_device(model, inputs, given))
+        mean, log_variance, *_ = exact.posteriors(inputs, given)
+        assert mean.dtype == log_variance.dtype == np.float64
+        assert 0 < np.abs(expected[0].mean.detach().numpy() - mean).max() < TOLERANCE
+    assert limit(np.zeros(3)) == limit(np.full(3, np.nan)) == TOLERANCE
+    assert limit(np.full(3, 1.0)) == MOST
 
 
 def test_a_score_may_be_off_by_what_the_encoders_tolerance_makes_of_it() -> None:
