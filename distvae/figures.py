@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from distvae.declarations import declared
 from distvae.parts import MetricPart
+from distvae.text import one_of
 
 ERROR, OF_LATENT, REAL, SPREAD = "_standard_error", "rate_latent_", "_real", "_spread"
 OF_LEVEL = "_level_"
@@ -80,7 +81,7 @@ def rows_of_runs(
             ]
     if any(map(_rates, runs)):
         rows.append((known().meanings[OF_LATENT.rstrip("_")], *map(_rates, runs)))
-    return [(_of(name, examples), *figures) for name, *figures in rows]
+    return [(in_words_of(name, examples), *figures) for name, *figures in rows]
 
 
 def figure_of(key: str, values: Mapping[str, float]) -> str:
@@ -117,12 +118,12 @@ def headlines(values: Mapping[str, float]) -> dict[str, float]:
     return {key: it for key, it in values.items() if key.removesuffix(ERROR) in kept}
 
 
-def _of(name: str, examples: str) -> str:
+def in_words_of(name: str, examples: str) -> str:
     """The name of a figure, with the word for its examples."""
-    one = examples.removesuffix("s")
+    one = one_of(examples)
     if one == "image":
         return name
-    place = "voxel" if one == "volume" else "column"
+    place = "voxel" if one == "patch" else "column"
     return name.replace("an image", f"a {one}").replace("image", one).replace("pixel", place)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from distvae.figures import ERROR, figure_name, headlines
+from distvae.figures import ERROR, figure_name, headlines, in_words_of
 from distvae.records import DataRecord, RunRecord
 from distvae.runs import without_folders
 
@@ -43,7 +43,7 @@ def front_matter(
         found["pipeline_tag"] = PICTURES
     if hub_id := _hub_id(data):
         found["datasets"] = [hub_id]
-    if metrics := _metrics(evaluated):
+    if metrics := _metrics(evaluated, domain.examples):
         found["metrics"] = [each["type"] for each in metrics]
         of_data = {
             "name": without_folders(data.source),
@@ -65,10 +65,14 @@ def _hub_id(data: DataRecord) -> str | None:
     return data.source if plain and data.source.count("/") == 1 else None
 
 
-def _metrics(evaluated: Mapping[str, float]) -> list[dict[str, Any]]:
+def _metrics(evaluated: Mapping[str, float], examples: str) -> list[dict[str, Any]]:
     """The figures that people look for, without their errors."""
     return [
-        {"type": key, "value": float(f"{value:.6g}"), "name": figure_name(key)}
+        {
+            "type": key,
+            "value": float(f"{value:.6g}"),
+            "name": in_words_of(figure_name(key), examples),
+        }
         for key, value in headlines(evaluated).items()
         if not key.endswith(ERROR)
     ]

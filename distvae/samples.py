@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from distvae.asking import usual_rows, written
 from distvae.attribute_values import Given, Values, asked_values
 from distvae.attributes import Attribute, is_label
-from distvae.domains import Domain, told_endings
+from distvae.domains import Domain, ending_among, told_endings
 from distvae.drawings import Drawing, Examples
 from distvae.errors import DistvaeError
 from distvae.files import reporting_disk_errors
@@ -65,17 +65,18 @@ class Samples:
             DistvaeError: the ending is another, or the disk is full.
         """
         output = Path(path).expanduser()
-        if output.suffix not in self.domain.writers:
+        ending = ending_among(output, self.domain.writers)
+        if ending not in self.domain.writers:
             raise DistvaeError(
                 f"{output} does not fit {self.domain.examples}",
                 f"expected {told_endings(type(self.domain))}",
             )
-        if not output.suffix and output.exists():
+        if not ending and output.exists():
             raise DistvaeError(f"{output} is there already", "expected a new folder")
         what = self.domain.examples
         with reporting_disk_errors(f"the {what} cannot be written to {output}", output.parent):
             output.parent.mkdir(parents=True, exist_ok=True)
-            self.domain.writer(output.suffix)(output, self.drawing)
+            self.domain.writer(ending)(output, self.drawing)
         return output
 
     def _repr_png_(self) -> bytes | None:

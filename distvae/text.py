@@ -131,7 +131,16 @@ def _is_plain(label: str) -> bool:
 
 def counted(number: int, what: str) -> str:
     """A number of things whose plural is given: ``1 row``, ``2,000 rows``."""
-    return f"{number:,} {what.removesuffix('s') if number == 1 else what}"
+    return f"{number:,} {one_of(what) if number == 1 else what}"
+
+
+def one_of(what: str) -> str:
+    """The singular of a plural.
+
+    >>> one_of("images"), one_of("test patches")
+    ('image', 'test patch')
+    """
+    return re.sub(r"(?<=ch)es$|s$", "", what)
 
 
 def rounded(number: float) -> str:

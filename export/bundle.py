@@ -24,7 +24,7 @@ from distvae.text import markdown, markdown_table, printable
 
 README, SCORE = "README.md", "score.onnx"
 SCRIPT = "sample.py"
-HEADINGS = ("file", "size", "error", "mean", "levels", "images/s", "judge")
+HEADINGS = ("file", "size", "error", "mean", "levels", "{}/s", "judge")
 MNIST_LICENCE = "MNIST is by Y. LeCun, C. Cortes and C. Burges and licensed CC BY-SA 3.0."
 PAGE = """`web/` is a page that draws in a browser, without network or server code:
 
@@ -80,15 +80,14 @@ def coarse(row: Row) -> str:
     )
 
 
-def price_table(title: str, rows: Sequence[Row]) -> Table:
-    """Error, size and speed of every file."""
-    return _table(title, _headings(rows), [row.cells() for row in rows])
+def price_table(title: str, rows: Sequence[Row], examples: str) -> Table:
+    """Error, size and speed of every file that draws these examples."""
+    return _table(title, _headings(examples), [row.cells() for row in rows])
 
 
-def _headings(rows: Sequence[Row]) -> tuple[str, ...]:
-    """``HEADINGS`` where images are drawn; what draws no grey levels draws rows."""
-    levelled = any(row.parity.grey_levels is not None for row in rows)
-    return HEADINGS if levelled else tuple(it.replace("images", "rows") for it in HEADINGS)
+def _headings(examples: str) -> tuple[str, ...]:
+    """``HEADINGS`` with what is drawn."""
+    return tuple(it.format(examples) for it in HEADINGS)
 
 
 def label_table(rows: Sequence[Row]) -> Table:
@@ -121,7 +120,7 @@ def write_bundle(folder: Path, rows: Sequence[Row], run: Path, page: bool) -> No
         "page": PAGE if page else "",
         "scorer": scorer.readme_lines(folder / SCORE) if (folder / SCORE).is_file() else "",
         "maps": maps.readme_lines(folder),
-        "files": _markdown(_headings(rows), [row.cells() for row in rows]),
+        "files": _markdown(_headings(manifest.domain.examples), [row.cells() for row in rows]),
         "remarks": "".join(f"{remark}.\n\n" for row in rows if (remark := coarse(row))),
         "images": f"{rows[0].parity.images:,}",
         "tested": _tested(rows_of(headlines(measured(run)), manifest.domain.examples)),

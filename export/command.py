@@ -163,13 +163,14 @@ def _tell(run: Run, output: Path, page: bool, rows: list["Row"]) -> None:
     from distvae.export.session import read_manifest
 
     console = make_console()
-    console.print(price_table(f"{output}, compared with {run.model}", rows))
+    manifest = read_manifest(output / "decoder.onnx")
+    title = f"{output}, compared with {run.model}"
+    console.print(price_table(title, rows, manifest.domain.examples))
     if any(row.judged for row in rows):
         console.print(label_table(rows))
     for remark in filter(None, map(coarse, rows)):
         warn(remark)
     decoder = output / "decoder.onnx"
-    manifest = read_manifest(decoder)
     warn_of_prior(manifest.settings)
     names = manifest.label_names
     label = f" {label_flag(names[-1])}" if names else ""

@@ -1,6 +1,8 @@
 """Volumes: files, levels, patches, convolutions along three sides, a run and what it draws."""
 
 import dataclasses
+import itertools
+import json
 import shutil
 import subprocess
 import sys
@@ -11,12 +13,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from distvae.cli import main
 from distvae.config import DataConfig, ModelConfig
 from distvae.data.examples import domain_of_data
 from distvae.data.patches import corners
+from distvae.data.sources.scans import Leveled, Scan
+from distvae.data.sources.volume_files import scans_in
 from distvae.data.store import ImageData, open_data
 from distvae.domains.volume_files import Grid, write_volume
 from distvae.domains.volumes import Volumes
@@ -24,7 +30,9 @@ from distvae.errors import DistvaeError
 from distvae.export.convert import Origin, decoder_graph, write_graph
 from distvae.models import VAE, build_model
 from distvae.networks.pyramid import fold, unfold
+from distvae.tools.decode import decode
 from distvae.tools.whole_volumes import blended
+from distvae.tools.wholes import Padded
 from tests.conftest import CHECKOUT
 
 SPACING = (2.0, 1.0, 1.5)
@@ -70,10 +78,58 @@ def test_patches_cover_a_volume() -> None:
 
 def test_blending_gives_a_volume_back_that_patches_give_back() -> None:
     levels = np.random.default_rng(0).integers(0, 4096, (9, 11, 8)).astype(np.uint16)
-    found = blended(levels, 4, lambda patches: patches.astype(float), lambda count: None)
-    assert np.allclose(found, levels)
-    ramp = blended(levels, 4, lambda patches: 0.0 * patches + 7.0, lambda count: None)
-    assert np.allclose(ramp, 7.0)
+    grid = Grid(0.0, 1.0, "uint16", (1.0, 1.0, 1.0))
+    volume = Leveled(Scan(levels, grid.spacing, None), grid, 4096)
+
+    def whole(decode: Any) -> NDArray[np.float32]:
+        tops, strips = zip(*blended(volume, 4, decode, lambda count: None), strict=True)
+        assert [*tops, 9] == [0, *itertools.accumulate(strip.shape[1] for strip in strips)]
+        return np.concatenate([strip[0] for strip in strips])
+
+    assert np.allclose(whole(lambda patches: patches.astype(float)), levels, rtol=1e-5)
+    assert np.allclose(whole(lambda patches: 0.0 * patches + 7.0), 7.0)
+
+
+def test_levels_are_made_part_by_part_and_padded_at_their_ends() -> None:
+    values = np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7)
+    grid = Grid(10.0, 2.0, "int16", SPACING)
+    affine = np.array([[0, -1.5, 0, 3], [1.0, 0, 0, 4], [0, 0, 2.0, 5], [0, 0, 0, 1]])
+    volume = Leveled(Scan(values, SPACING, affine), grid, 300)
+    expected = grid.levels(values, 300)
+    assert np.array_equal(volume[:, 1:4, 2:, ::-1][0], expected[1:4, 2:, ::-1])
+    part = volume.cut((slice(1, None), slice(2, 5), slice(3, None)))
+    assert np.array_equal(part[:][0], expected[1:, 2:5, 3:])
+    assert part.scan.affine is not None
+    assert np.allclose(part.scan.affine @ [0, 0, 0, 1], affine @ [3, 2, 1, 1])
+    padded = Padded(volume, 4)
+    assert padded.shape == (1, 1, 8, 8, 8)
+    whole = np.pad(expected, [(0, 8 - side) for side in expected.shape], "edge")
+    for start in (0, 4, 7):
+        place = (slice(None), slice(None), slice(start, 8), slice(0, 8), slice(start, start + 1))
+        assert np.array_equal(padded[place][0, 0], whole[place[2:]])
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_pages_of_a_tiff_keep_the_spacing_that_imagej_reads(tmp_path: Path, kind: str) -> None:
+    path, spacing = tmp_path / "a.tif", (2.5, 0.7071, 1 / 3)
+    values = np.random.default_rng(0).integers(0, 200, (4, 5, 6)).astype(kind)
+    write_volume(path, values, Grid(0.0, 1.0, kind, spacing))
+    (one,) = scans_in(path, [])
+    scan = one.read()
+    assert np.array_equal(scan.values, values)
+    assert np.allclose(scan.spacing, spacing, rtol=1e-6)
+    first, *rest = (Image.fromarray(each) for each in values)
+    for text, expected in (
+        ("ImageJ=1.53t\nimages=4\nslices=4\nunit=\\u00B5m\nspacing=800.0\n", (0.8, 0.5, 0.25)),
+        ("ImageJ=1.53t\nimages=4\nslices=4\nunit=mm\n", (1.0, 1.0, 1.0)),  # of slices nothing
+        ("ImageJ=1.53t\nimages=4\nunit=pixel\nspacing=2.0\n", (1.0, 1.0, 1.0)),
+        ("a scan", (1.0, 1.0, 1.0)),
+    ):
+        tags = {270: text, 282: 4e-3, 283: 2e-3}
+        first.save(path, save_all=True, append_images=rest, tiffinfo=tags)
+        assert np.allclose(scans_in(path, [])[0].read().spacing, expected)
+    with pytest.raises(DistvaeError, match="the voxels are int16"):
+        write_volume(path, values.astype(np.int16), Grid(0.0, 1.0, "int16", spacing))
 
 
 def test_niftis_are_kept_as_they_are_and_written_with_their_spacing(tmp_path: Path) -> None:
@@ -122,10 +178,25 @@ def test_a_run_on_labelled_volumes_is_measured_without_judges(
     assert main(["evaluate", str(run)]) == 0
     assert main(["evaluate", str(run), "--metrics", "distances"]) == 2
     assert "needs judges" in capsys.readouterr().err
-    again = str(tmp_path / "again.nii.gz")
-    asked = ["reconstruct", str(run), "--data", str(folder / "a/0.nii.gz"), "--output", again]
-    assert main(asked) == 2
-    assert "without labels" in capsys.readouterr().err
+    again = str(tmp_path / "again")
+    asked = ["reconstruct", str(run), "--output", again, "--data"]
+    assert main([*asked, str(folder / "a/0.nii.gz")]) == 2
+    assert "1 of 1 volume has no label" in capsys.readouterr().err
+    assert not Path(again).exists()
+    assert main([*asked, str(folder)]) == 0
+    by_folder = [path.read_bytes() for path in sorted(Path(again).iterdir())]
+    assert len(by_folder) == 4
+    files = {}
+    for label in "ab":
+        one = f"{again}-{label}.nii.gz"
+        asked[3] = one
+        assert main([*asked, str(folder / "a/0.nii.gz"), "--label", label]) == 0
+        files[label] = Path(one).read_bytes()
+    assert files["a"] == by_folder[0] != files["b"]
+    assert main(["report", str(run)]) == 0
+    text = (run / "report" / "report.html").read_text()
+    assert "Left out" not in text
+    assert text.count("<img") >= 3
 
 
 def test_a_run_on_volumes_draws_volumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,7 +221,9 @@ def test_a_run_on_volumes_draws_volumes(tmp_path: Path, capsys: pytest.CaptureFi
     assert (image.shape, image.get_data_dtype()) == (original.shape, np.dtype(np.int16))
     assert np.array_equal(image.affine, original.affine)
     assert main(["traverse", str(run)]) == 2
-    assert "does not fit volumes" in capsys.readouterr().err
+    assert "does not fit patches of volumes" in capsys.readouterr().err
+    assert main(["sample", str(run), "--count", "2"]) == 0
+    assert len([*(run / "samples" / "seed-0").glob("*.nii.gz")]) == 2
     assert main(["sample", str(run), "--count", "2", "--output", str(one)]) == 2
     assert "holds one volume" in capsys.readouterr().err
 
@@ -161,6 +234,52 @@ def test_a_run_on_volumes_draws_volumes(tmp_path: Path, capsys: pytest.CaptureFi
     drawn = np.load(tmp_path / "samples.npy")
     assert drawn.dtype == both.dtype
     assert abs(drawn.astype(int) - both).max() <= 1
+
+
+def test_latents_of_whole_volumes_are_decoded_to_files_like_theirs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    folder, run = nifti(tmp_path / "scans", scans(2)), tmp_path / "run"
+    flags = ["--patch", "4", "--model", "vae", "--latents", "spatial", "--downscale", "2"]
+    flags += ["--width", "0.1", "--max-steps", "1", "--threads", "1"]
+    assert main(["train", "--data", str(folder), "--output", str(run), *flags]) == 0
+    assert main(["latents", str(run), "--split", "all"]) == 0
+    parts = sorted((run / "latents").glob("part-*"))
+    assert len(parts) == 2
+    index = (run / "latents" / "index.csv").read_text().splitlines()[1:]
+    place = next(row for row, line in enumerate(index) if line.split(",")[1] == "0.nii.gz")
+    tensors = load_file(parts[place])
+    assert tensors["latents"].shape == (1, 4, 3, 4, 5)  # of 6 x 7 x 9, padded to 6 x 8 x 10
+    facts = json.loads((run / "latents" / "latents.json").read_text())
+    assert (facts["spacing"], facts["volumes"]) == ([*SPACING], 2)
+
+    model = VAE.from_pretrained(run)
+    original = nibabel.load(folder / "0.nii.gz")
+    values = np.asarray(original.dataobj).transpose(2, 1, 0)
+    domain = model.domain
+    assert isinstance(domain, Volumes)
+    levels = np.pad(domain.grid.levels(values, domain.levels), ((0, 0), (0, 1), (0, 1)), "edge")
+    with torch.no_grad():
+        inputs = domain.to_expected_input(torch.from_numpy(levels[None, None]))
+        mean = model.posteriors(inputs, None)[0].mean
+        whole = model.render((mean,))[0, 0, :, :7, :9].numpy() * (domain.levels - 1)
+    assert torch.allclose(tensors["latents"], mean, atol=1e-5)
+    found = decode(model, mean.numpy())
+    assert found.shape == (1, 1, 6, 8, 10)
+    assert found.dtype == np.dtype(np.uint16)
+    assert main(["decode", str(run)]) == 0
+    again = tmp_path / "again.nii.gz"
+    asked = ["decode", str(run), "--data", str(folder / "0.nii.gz"), "--output", str(again)]
+    assert main(asked) == 0
+    for path in (again, run / "decode" / f"{place:05d}.nii.gz"):
+        image = nibabel.load(path)
+        assert (image.shape, image.get_data_dtype()) == (original.shape, np.dtype(np.int16))
+        assert np.array_equal(image.affine, original.affine)
+        off = np.asarray(image.dataobj).transpose(2, 1, 0) - domain.grid.values(whole)
+        assert np.abs(off).max() <= 1
+    assert main(["latents", str(run), "--image-size", "8", "--data", str(folder)]) == 2
+    assert "does not fit patches of volumes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("network", "space"), [("conv", "fsq"), ("resnet", "vq")])

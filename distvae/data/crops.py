@@ -161,7 +161,8 @@ def _write_whole(
     with path.open("wb") as file:
         file.write(header(kind.str, (0, ROW)))
         for pixels, said in cutting.decoded(split):
-            file.write(np.ascontiguousarray(pixels, kind).data)
+            for part in _parts(pixels):
+                file.write(np.ascontiguousarray(part, kind).data)
             sizes.append(pixels.shape[1:])
             size += pixels.size
             remarks.update(said)
@@ -170,6 +171,14 @@ def _write_whole(
         file.seek(0)
         file.write(header(kind.str, (-(-size // ROW), ROW)))
     return Whole(np.array(sizes, np.int64), remarks)
+
+
+def _parts(pixels: Any) -> Iterator[NDArray[Any]]:
+    """A picture as it is; a volume, of one channel, slice by slice."""
+    if pixels.ndim == 3:
+        yield pixels
+    else:
+        yield from (pixels[:, number] for number in range(pixels.shape[1]))
 
 
 def _decoded(split: RawSplit, reading: Reading) -> Iterator[Picture]:

@@ -40,12 +40,12 @@ def write_examples(
         DistvaeError: no room is left.
     """
     first, name = next(iter(splits.values())), domain.field_name
-    sample = np.asarray(first.fetch(first.rows[:1])[0])
+    sample = first.fetch(first.rows[:1])[0]
     if first.view is not None:
         field = Field(name, first.view, sample.dtype.name)
-        cropping, what = CROP in config.augment, domain.part.examples
-        found = write_views(folder, splits, rows, field, what, cropping, progress)
+        found = write_views(folder, splits, rows, field, name, CROP in config.augment, progress)
         return Written(*found, fields=(name,))
+    sample = np.asarray(sample)
     field = Field(name, sample.shape, sample.dtype.name)
     check_space(folder, sum(len(split.rows) for split in splits.values()), [field], name)
     digests: dict[str, str] = {}

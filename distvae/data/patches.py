@@ -22,7 +22,7 @@ from distvae.fields import Field
 from distvae.text import counted
 
 KEPT = 4
-"""Volumes that are kept in memory."""
+"""Volumes that are kept open."""
 
 
 def write_views(
@@ -94,7 +94,7 @@ def _write(
     check_space(folder, len(table), [field], "patches")
 
     @functools.lru_cache(KEPT)
-    def whole(number: int) -> NDArray[Any]:
+    def whole(number: int) -> Any:
         return _fetched(split, int(split.rows[number]))
 
     def fill(place: slice, parts: Mapping[str, NDArray[Any]]) -> Iterator[str]:
@@ -117,15 +117,15 @@ def corners(shape: Sequence[int], patch: int, step: int) -> list[tuple[int, ...]
     return list(itertools.product(*axes))
 
 
-def _fetched(split: RawSplit, row: int) -> NDArray[Any]:
-    """The whole volume ``[C, *S]`` of a row."""
+def _fetched(split: RawSplit, row: int) -> Any:
+    """The whole volume ``[C, *S]`` of a row, of which parts are read when they are asked for."""
     (whole,) = split.fetch(np.array([row]))
-    return np.asarray(whole)
+    return whole
 
 
-def _at(whole: NDArray[Any], corner: Sequence[int], side: int) -> NDArray[Any]:
+def _at(whole: Any, corner: Sequence[int], side: int) -> NDArray[Any]:
     """A patch of a volume ``[C, *S]``: ``[C, *s]``."""
-    return whole[(slice(None), *(slice(at, at + side) for at in corner))]
+    return np.asarray(whole[(slice(None), *(slice(at, at + side) for at in corner))])
 
 
 def _wholes(split: RawSplit) -> Iterator[Picture]:

@@ -4,17 +4,24 @@ Legend: N volumes, D depth, H height, W width.
 """
 
 import importlib
+import io
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.domains import volume_tiff
 from distvae.drawings import Drawing, check_at_once, check_room
 from distvae.errors import DistvaeError
 from distvae.files import new_folder, replacing_file
 
-NIFTI = (".nii.gz", ".nii")
+NIFTI, TIFF = (".nii.gz", ".nii"), (".tif", ".tiff")
+Add = Callable[[NDArray[Any]], None]
+"""Writes slices ``[d, H, W]``."""
 
 
 class Grid(NamedTuple):
@@ -82,32 +89,78 @@ def write_volume(
     """Write one volume ``[D, H, W]``, whole or not at all.
 
     Args:
-        path: ends in ``.nii.gz``, ``.nii`` or ``.npy``.
+        path: ends in ``.nii.gz``, ``.nii``, ``.tif`` or ``.npy``.
         values: in the units and of the type of the files.
         grid: whose spacing is written.
         affine: from voxels (W, H, D) to millimetres; left out: the spacing along the axes.
 
     Raises:
-        DistvaeError: nibabel is not installed.
+        DistvaeError: nibabel is not installed, or the format has no such numbers.
     """
-    if not is_nifti(path):
-        with replacing_file(path) as temporary, temporary.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
-        return
+    with volume_writer(path, values.shape, values.dtype, grid.spacing, affine) as add:
+        add(values)
+
+
+@contextmanager
+def volume_writer(
+    path: Path,
+    shape: Sequence[int],
+    kind: np.dtype[Any],
+    spacing: tuple[float, float, float],
+    affine: NDArray[np.float64] | None = None,
+) -> Iterator[Add]:
+    """What adds slices ``[d, H, W]`` to a file, whole in the end or not there.
+
+    Args:
+        path: as of :func:`write_volume`.
+        shape: ``D, H, W``.
+        kind: of the numbers.
+        spacing: millimetres along D, H and W.
+        affine: as there; of NIfTI alone.
+
+    Raises:
+        DistvaeError: nibabel is not installed, or the format has no such numbers.
+    """
+    kind = np.dtype(kind).newbyteorder("<")
+    with replacing_file(path) as temporary, temporary.open("w+b") as file:
+        if path.suffix.lower() in TIFF:
+            with volume_tiff.pages(file, shape, kind, spacing) as add:
+                yield add
+            return
+        if not is_nifti(path):
+            known = {"descr": kind.str, "fortran_order": False, "shape": tuple(shape)}
+            np.lib.format.write_array_header_1_0(file, known)
+        packing = zlib.compressobj(6, wbits=31) if path.name.lower().endswith(".gz") else None
+
+        def put(content: bytes) -> None:
+            file.write(content if packing is None else packing.compress(content))
+
+        if is_nifti(path):
+            put(_nifti_header(path, shape, kind, spacing, affine))
+        yield lambda slices: put(np.ascontiguousarray(slices, kind).tobytes())
+        if packing is not None:
+            file.write(packing.flush())
+
+
+def _nifti_header(
+    path: Path,
+    shape: Sequence[int],
+    kind: np.dtype[Any],
+    spacing: tuple[float, float, float],
+    affine: NDArray[np.float64] | None,
+) -> bytes:
+    """All that stands before the voxels, which lie with W the fastest."""
     nibabel = package("nibabel", str(path))
     if affine is None:
-        affine = np.diag([*reversed(grid.spacing), 1.0])
-    image = nibabel.Nifti1Image(
-        np.ascontiguousarray(values.transpose(2, 1, 0)), affine, dtype=values.dtype
-    )
-    image.header.set_xyzt_units("mm")
-    with replacing_file(path) as temporary:
-        content = image.to_bytes()
-        if path.name.lower().endswith(".gz"):
-            import gzip
-
-            content = gzip.compress(content, 6, mtime=0)
-        temporary.write_bytes(content)
+        affine = np.diag([*reversed(spacing), 1.0])
+    nothing = np.broadcast_to(np.zeros((), kind), tuple(reversed(shape)))
+    header = nibabel.Nifti1Image(nothing, affine, dtype=kind).header
+    header.set_xyzt_units("mm")
+    header.set_data_offset(0)
+    header.set_slope_inter(1.0, 0.0)
+    file = io.BytesIO()
+    header.write_to(file)
+    return file.getvalue()
 
 
 def write_volumes(output: Path, drawing: Drawing, grid: Grid) -> None:

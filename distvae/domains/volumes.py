@@ -45,7 +45,7 @@ class VolumesPart(DomainPart):
     builds = "Volumes"
     traits = ("levels", "grid")
     usual = True
-    examples = "volumes"
+    examples = "patches"
     axes = 4
     needs = (
         Need("binarize", (None, "none"), "voxels have levels"),
@@ -76,11 +76,12 @@ class Volumes(Levelled):
     part = VolumesPart
     field_name, tensor = "volumes", "volume"
     writers: ClassVar = {
+        "": "a folder of volumes",
         ".nii.gz": "one volume with its spacing",
         ".nii": "the same, not compressed",
+        ".tif": "one volume, a page for each slice, with its spacing as ImageJ has it",
         ".npy": "an array of all",
         ".npz": "arrays of levels",
-        "": "a folder of volumes",
     }
 
     @classmethod
@@ -108,9 +109,9 @@ class Volumes(Levelled):
 
     @property
     def told(self) -> str:
-        """``volumes 1xDxHxW``, and their levels where these are not 256."""
+        """``patches of volumes 1xDxHxW``, and their levels where these are not 256."""
         levels = "" if self.levels == LEVELS else f" of {self.levels:,} levels"
-        return f"volumes {'x'.join(map(str, self.shape))}{levels}"
+        return f"patches of volumes {'x'.join(map(str, self.shape))}{levels}"
 
     def settings(self) -> dict[str, Any]:
         """The patch."""

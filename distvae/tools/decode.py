@@ -1,4 +1,4 @@
-"""`distvae decode`: images of any size from latents, in tiles.
+"""`distvae decode`: images and volumes of any size from latents, in tiles.
 
 Legend: N images, C channels of an image, Z of the latents, H height, W width, A attributes.
 """
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from distvae.attribute_values import Values
 from distvae.domains import Images
+from distvae.domains.volumes import Volumes
 from distvae.errors import DistvaeError
 from distvae.files import replacing_file
 from distvae.flags import Positional
@@ -22,7 +23,8 @@ from distvae.labels import Labels
 from distvae.memory import check_memory
 from distvae.terminal import progress_bar, say
 from distvae.text import counted
-from distvae.tools.given import rows_of_labels, rows_of_text, words_of
+from distvae.tools.decoded_volumes import write_decoded_volumes
+from distvae.tools.given import given_or_first, row_of, rows_of_labels
 from distvae.tools.large import Large, large_of
 from distvae.tools.latent_maps import files_of, is_latents, read_maps, scaling, shape_of
 from distvae.tools.outputs import Outputs
@@ -39,7 +41,8 @@ class DecodeConfig:
     """Make images of latents that lie at every place of them, of any size.
 
     A large image is made in tiles, so that memory does not grow with it. Where tiles overlap by as
-    much as the network sees, the result is that of the whole; less is blended, and told.
+    much as the network sees, the result is that of the whole; less is blended, and told. Volumes
+    are written with the type of numbers and the spacing of their files.
     """
 
     EXAMPLES = (
@@ -47,22 +50,23 @@ class DecodeConfig:
         "distvae decode runs/photos --data large.jpg --tile 1024",
         "distvae decode runs/photos/onnx --data large.jpg",
         "distvae decode runs/photos --data latents.npy --tile 256 --overlap 32 --output a.png",
+        "distvae decode runs/scans --data scan.nii.gz --output again.nii.gz",
     )
 
     run: Annotated[RunName | None, Positional] = None
     """Run folder, one of its checkpoints, or an ONNX file, which needs no PyTorch; left out: the newest run."""
     data: PathName | None = None
-    """Latents in a .npy, .npz or .safetensors file or a folder of `distvae latents`, `[N, Z, H, W]`; or a picture, which is encoded first. Left out: RUN/latents."""
+    """Latents in a .npy, .npz or .safetensors file or a folder of `distvae latents`, `[N, Z, H, W]`, of volumes `[N, Z, D, H, W]`; or a picture or volume, which is encoded first. Left out: RUN/latents."""
     label: LabelNames | None = None
     """What a conditional model is given, for all images or for each; left out: the first label."""
     scaled: bool = False
     """The latents are as a diffusion model has them: shifted and scaled by what latents.json beside them says, or that of the run."""
     tile: Count | None = None
-    """Longest side of a tile, in pixels; left out: 512, or more where the network sees further."""
+    """Longest side of a tile, in pixels; left out: 512, of volumes 128, or more where the network sees further."""
     overlap: Count | None = None
     """By how many pixels tiles overlap; left out: as many as make the result that of the whole, or a quarter of a tile where attention sees all."""
     output: PathName | None = None
-    """A folder, or a file that ends in .png or .npy; left out: RUN/decode."""
+    """A folder, or a file that ends in .png or .npy, of a volume in .nii.gz, .nii, .tif or .npy; left out: RUN/decode."""
 
 
 def decode(
@@ -78,32 +82,31 @@ def decode(
     Args:
         model: a :class:`distvae.VAE` of spatial latents, or the name of a run, or of a folder of
             exported files, which need no torch.
-        latents: floating point ``[N, Z, H, W]``.
+        latents: floating point ``[N, Z, *S]``, S height and width, of volumes after a depth.
         labels: of a conditional model, one for all or one for each.
         tile: longest side of a tile, in pixels; None: 512, or more where the network sees further.
         overlap: of tiles, in pixels; None: as many as make the result that of the whole.
 
     Returns:
-        uint8 ``[N, C, F * H, F * W]``, F the factor of the model.
+        Levels ``[N, C, *F * S]``, of images uint8, F the factor of the model.
 
     Raises:
         DistvaeError: the model has other latents, or something does not fit it.
     """
     trained = Trained.of(model, LATENT_DECODER)
     large = large_of(trained, tile, overlap, "decode")
-    maps = np.asarray(latents)
-    fits = maps.ndim == 4 and maps.shape[1] == large.channels and 0 not in maps.shape[2:]
+    maps, axes = np.asarray(latents), len(large.domain.shape) + 1
+    fits = maps.ndim == axes and maps.shape[1] == large.channels and 0 not in maps.shape[2:]
     if not fits or maps.dtype.kind != "f":
         raise DistvaeError(
             f"latents are {maps.dtype} of the shape {list(maps.shape)}",
-            f"expected floating point numbers [N, {large.channels}, H, W]",
+            f"expected floating point numbers [N, {large.channels}, {'D, ' * (axes - 4)}H, W]",
         )
     given = rows_of_labels(labels, trained.attributes)
-    channels, factor = large.domain.shape[0], large.factor
-    shape = len(maps), channels, factor * maps.shape[2], factor * maps.shape[3]
-    images = np.empty(shape, large.domain.dtype)
+    sides = (large.factor * side for side in maps.shape[2:])
+    images = np.empty((len(maps), large.domain.shape[0], *sides), large.domain.dtype)
     for number, one in enumerate(maps):
-        row = _row(given, number, len(maps))
+        row = row_of(given, number, len(maps))
         large.image(one.astype(np.float32), row, images[number])
     return images
 
@@ -115,10 +118,12 @@ def write_decoded(config: DecodeConfig) -> None:
         DistvaeError: no such run or latents, or an output that cannot be written.
     """
     trained = open_trained(config.run, LATENT_DECODER)
+    if isinstance(trained.domain, Volumes):
+        sizes = config.tile, config.overlap
+        asked = config.data, config.label, config.scaled, sizes, config.output
+        return write_decoded_volumes(trained, *asked, LATENTS)
     outputs = Outputs(trained, "decode", config.output, (".png", ".npy"))
-    given = None
-    if config.label is not None or trained.attributes:
-        given = _given(config.label, trained)
+    given = given_or_first(config.label, trained.attributes, "images")
     large = large_of(trained, config.tile, config.overlap, "distvae decode")
     source = _source(config, trained, large, given)
     ending = "" if outputs.only is None else outputs.only.suffix
@@ -145,7 +150,7 @@ def write_decoded(config: DecodeConfig) -> None:
 class _Source:
     """Latents of some images, read when they are asked for."""
 
-    shapes: list[tuple[int, int, int, int]]
+    shapes: list[tuple[int, ...]]
     """``[N, Z, H, W]`` of each file."""
     read: Callable[[int], Floats]
     """Of a file by its number."""
@@ -165,18 +170,10 @@ class _Source:
         return sum(shape[0] * large.tiles(large.decoding, shape[2:]) for shape in self.shapes)
 
 
-def _given(label: str | None, trained: Trained) -> Values | None:
-    if label is not None:
-        return rows_of_text(label, trained.attributes)
-    values = rows_of_labels(None, trained.attributes)
-    say(f"the images are given {words_of(values, trained.attributes)}: --label names another")
-    return values
-
-
 def _source(config: DecodeConfig, trained: Trained, large: Large, given: Values | None) -> _Source:
     data = trained.folder / LATENTS if config.data is None else Path(config.data)
     if config.data is not None and not is_latents(data):
-        return _of_picture(data, large, _row(given, 0, 1))
+        return _of_picture(data, large, row_of(given, 0, 1))
     files = files_of(data)
     own = trained.folder / LATENTS
     factor, shift = scaling(data, own) if config.scaled else (1.0, 0.0)
@@ -189,6 +186,7 @@ def _source(config: DecodeConfig, trained: Trained, large: Large, given: Values 
 
 def _of_picture(path: Path, large: Large, given: Values | None) -> _Source:
     """Latents of a picture; where its sides are no multiples its last pixels are repeated."""
+    assert isinstance(large.domain, Images)
     pixels = read_picture(path, large.domain)
     _, height, width = pixels.shape
     more = [(0, 0), *((0, -side % large.factor) for side in (height, width))]
@@ -242,7 +240,7 @@ def _images(source: _Source, large: Large, given: Values | None) -> Iterator[NDA
             check_memory(math.prod(shape), f"an image of {shape[1]} x {shape[2]}")
             for one in source.read(file):
                 image = np.empty(shape, large.domain.dtype)
-                large.image(one, _row(given, number, source.count), image, advance)
+                large.image(one, row_of(given, number, source.count), image, advance)
                 high, wide = source.sides or shape[1:]
                 yield image[:, :high, :wide]
                 number += 1
@@ -265,12 +263,3 @@ def _write_array(path: Path, images: Iterator[NDArray[Any]], source: _Source, la
             array[number] = image
         array.flush()
         del array
-
-
-def _row(given: Values | None, number: int, count: int) -> Values | None:
-    """What one image of so many is given ``[1, A]``."""
-    if given is not None and len(given) not in (1, count):
-        raise DistvaeError(
-            f"there are {len(given)} labels", f"expected one for all, or one for each of {count:,}"
-        )
-    return given[number : number + 1] if given is not None and len(given) > 1 else given

@@ -77,9 +77,12 @@ def open_examples(
         _check_labels(trained, data, summed)
         asked = Asked(data, label_column, image_column)
         opened = _other(trained, asked, split or ALL)
-    examples = opened if label is None else _labelled(opened, label)
+    examples = opened if label is None else labelled(opened, label)
     examples = examples if fixed is None else examples.given_all(fixed)
-    notes = [*opened.notes, *_told_of_labels(examples, trained, label, unknown, summed)]
+    notes = [
+        *opened.notes,
+        *told_of_labels(examples, trained, label, unknown, summed, trained.domain.examples),
+    ]
     for note in notes if tell else ():
         say(note)
     return dataclasses.replace(examples, notes=tuple(notes))
@@ -148,7 +151,7 @@ def _other(trained: Trained, asked: Asked, split: str) -> Examples:
     )
 
 
-def _labelled(examples: Examples, label: str) -> Examples:
+def labelled(examples: Examples, label: str) -> Examples:
     """Examples with what --label gives them."""
     rows = rows_of_text(label, examples.attributes)
     if len(rows) not in (1, len(examples)):
@@ -162,10 +165,23 @@ def _labelled(examples: Examples, label: str) -> Examples:
     )
 
 
-def _told_of_labels(
-    examples: Examples, trained: Trained, label: str | None, words: str, summed: bool
+def told_of_labels(
+    examples: Examples,
+    trained: Trained,
+    label: str | None,
+    words: str | None,
+    summed: bool,
+    what: str,
 ) -> Iterator[str]:
     """What the model is given of examples, where that is not as plain as a label of each.
+
+    Args:
+        examples: what a tool looks at.
+        trained: the model.
+        label: that was asked for.
+        words: what is done about a label that is not known; None: such an example is refused.
+        summed: whether that is done about the labels of every attribute.
+        what: the examples are called.
 
     Raises:
         DistvaeError: something is not known of them that the model needs.
@@ -173,7 +189,6 @@ def _told_of_labels(
     given = examples.given()
     if given is None:
         return
-    what = examples.domain.examples
     if label is not None:
         yield f"the {what} are given --label {label}"
         return
@@ -186,7 +201,7 @@ def _told_of_labels(
         lack = f"{some} no {each.name} that the model knows"
         if each.missing:
             yield f"{lack}: it is taken as not known"
-        elif (place == main or (summed and each.labels)) and trained.onnx is None:
+        elif words and (place == main or (summed and each.labels)) and trained.onnx is None:
             yield f"{lack}: {words}"
         else:
             plain = is_label(examples.attributes)

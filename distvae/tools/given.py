@@ -13,6 +13,7 @@ from distvae.attribute_values import Values, asked_values
 from distvae.attributes import LABEL, Attribute, is_label, main_label
 from distvae.errors import DistvaeError
 from distvae.labels import Labels, label_index, label_indices, parse_labels
+from distvae.terminal import say
 
 
 def rows_of_text(text: str, attributes: Sequence[Attribute]) -> Values:
@@ -58,6 +59,38 @@ def rows_of_labels(labels: Labels | None, attributes: Sequence[Attribute]) -> Va
         names = ", ".join(each.name for each in attributes)
         raise DistvaeError(f"labels are {labels!r}", f"expected a mapping from {names}")
     return label_indices(labels, attributes[0].labels).astype(np.float32)[:, None]
+
+
+def given_or_first(label: str | None, attributes: Sequence[Attribute], what: str) -> Values | None:
+    """What --label asks for ``[R, A]``, or else the first label, which is said.
+
+    Args:
+        label: as a command line writes it.
+        attributes: of the model.
+        what: is given it.
+
+    Raises:
+        DistvaeError: something is unknown, or the model is given nothing.
+    """
+    if label is not None:
+        return rows_of_text(label, attributes)
+    values = rows_of_labels(None, attributes)
+    if values is not None:
+        say(f"the {what} are given {words_of(values, attributes)}: --label names another")
+    return values
+
+
+def row_of(given: Values | None, number: int, count: int) -> Values | None:
+    """What one example of so many is given ``[1, A]``.
+
+    Raises:
+        DistvaeError: there are neither one for all nor one for each.
+    """
+    if given is not None and len(given) not in (1, count):
+        raise DistvaeError(
+            f"there are {len(given)} labels", f"expected one for all, or one for each of {count:,}"
+        )
+    return given[number : number + 1] if given is not None and len(given) > 1 else given
 
 
 def words_of(given: Values | None, attributes: Sequence[Attribute]) -> str:

@@ -1,6 +1,6 @@
-"""Latents at every place of images as files: safetensors in parts, and what a trainer needs of them.
+"""Latents at every place as files: safetensors in parts, and what a trainer needs of them.
 
-Legend: N images, Z channels, H height and W width of the latents.
+Legend: N images or volumes, Z channels, S the sides of the latents.
 """
 
 from pathlib import Path
@@ -42,29 +42,29 @@ def files_of(path: Path) -> list[Path]:
     return files
 
 
-def shape_of(path: Path, channels: int) -> tuple[int, int, int, int]:
-    """``[N, Z, H, W]`` of the latents in a file; numbers are not read where a header tells.
+def shape_of(path: Path, channels: int, axes: int = 2) -> tuple[int, ...]:
+    """``[N, Z, *S]`` of the latents in a file; numbers are not read where a header tells.
 
     Raises:
         DistvaeError: they are of another shape or type, or the file is damaged.
     """
     if path.suffix != ".safetensors":
-        return read_maps(path, channels).shape
+        return read_maps(path, channels, axes).shape
     found = read_header(path).tensors
     facts = found[_named(path, list(found))]
     kind = "float" if facts.dtype.startswith(("F", "BF")) else facts.dtype
-    return _shape(facts.shape, kind, path, channels)
+    return _shape(facts.shape, kind, path, channels, axes)
 
 
-def read_maps(path: Path, channels: int) -> Floats:
-    """The latents in a file ``[N, Z, H, W]``.
+def read_maps(path: Path, channels: int, axes: int = 2) -> Floats:
+    """The latents in a file ``[N, Z, *S]``.
 
     Raises:
         DistvaeError: they are of another shape or type, or the file is missing or damaged.
     """
     values = _array(path)
     kind = "float" if values.dtype.kind == "f" else str(values.dtype)
-    values = values.reshape(_shape(values.shape, kind, path, channels))
+    values = values.reshape(_shape(values.shape, kind, path, channels, axes))
     if not np.isfinite(values).all():
         raise DistvaeError(f"{path} has numbers that are NaN or infinite", "expected none")
     return values.astype(np.float32, copy=False)
@@ -128,18 +128,19 @@ def _named(path: Path, names: list[str]) -> str:
 
 
 def _shape(
-    shape: tuple[int, ...], kind: str, path: Path, channels: int
-) -> tuple[int, int, int, int]:
+    shape: tuple[int, ...], kind: str, path: Path, channels: int, axes: int
+) -> tuple[int, ...]:
     """Of an array, with an axis of images where it has none."""
-    found = shape if len(shape) == 4 else (1, *shape)
-    if kind != "float" or len(found) != 4 or found[1] != channels:
+    found = shape if len(shape) == axes + 2 else (1, *shape)
+    if kind != "float" or len(found) != axes + 2 or found[1] != channels:
+        sides = "D, H, W"[3 * (3 - axes) :]
         raise DistvaeError(
             f"{path} holds {kind} of the shape {list(shape)}",
-            f"expected floating point numbers [N, {channels}, H, W]: this model has {channels} "
+            f"expected floating point numbers [N, {channels}, {sides}]: this model has {channels} "
             "latents at every place",
         )
     if not all(found):
         raise DistvaeError(
             f"{path} holds no numbers", f"its shape is {list(shape)}", "Use another copy."
         )
-    return found[0], found[1], found[2], found[3]
+    return found

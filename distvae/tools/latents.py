@@ -1,6 +1,6 @@
-"""`distvae latents`: latents at every place of images, for whoever trains a diffusion model on them.
+"""`distvae latents`: latents at every place of images or volumes, for who trains a diffusion model.
 
-Legend: N images, Z channels, H height and W width of the latents.
+Legend: N images, Z channels, H height and W width of the latents, of volumes after a depth.
 """
 
 import dataclasses
@@ -8,36 +8,35 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from distvae.arrays import write_arrays
 from distvae.data.identity import combined
 from distvae.domains import Images
-from distvae.draws.normals import standard_normal
+from distvae.domains.volumes import Volumes
 from distvae.errors import DistvaeError
 from distvae.files import write_json
 from distvae.flags import Positional
 from distvae.ranges import check_seed, refuse_odd_sides
 from distvae.terminal import progress_bar, say
 from distvae.text import counted
+from distvae.tools.encodable import Encodable, of_images, of_volumes
 from distvae.tools.examples import Examples, open_examples
 from distvae.tools.large import Large, large_of
 from distvae.tools.latent_maps import FACTS, NAME
+from distvae.tools.latent_parts import Arrays, gathered, joined, narrowed, noise, write_index
 from distvae.tools.moments import Moments
-from distvae.tools.outputs import Outputs, write_csv
+from distvae.tools.outputs import Outputs
 from distvae.tools.parts import Parts
 from distvae.tools.trained import LATENT_ENCODER, Trained, open_trained, weights_of
+from distvae.tools.wholes import Wholes, open_wholes
 from distvae.values import Count, DataName, LabelNames, Name, PathName, RunName, Within
 
 TOOL, ENDING = "latents", ".safetensors"
 PIXELS = 2**20
 """Of the images that are encoded together."""
-LARGEST_HALF = float(np.finfo(np.float16).max)
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,16 @@ class LatentsConfig:
     The folder gets parts of safetensors (`latents` [N, Z, H, W], `labels`, `rows`), index.csv with
     what each row is, and latents.json with the factor that makes their deviation 1 and the mean and
     deviation of each channel. A command that was killed goes on after the last part.
+
+    Volumes are encoded whole, each into a part of its own: `latents` [1, Z, D, H, W], with its
+    `sides` in voxels and the `affine` of its file, so that distvae decode writes it back.
     """
 
     EXAMPLES = (
         "distvae latents runs/photos --data photos --image-size 512",
         "distvae latents --precision fp16 --draw",
         "distvae latents runs/photos/onnx --data photos",
+        "distvae latents runs/scans --data scan.nii.gz",
     )
 
     run: Annotated[RunName | None, Positional] = None
@@ -74,7 +77,7 @@ class LatentsConfig:
     precision: Literal["fp32", "fp16"] = "fp32"
     """Of the numbers in the files."""
     tile: Count | None = None
-    """Longest side of a tile, in pixels; left out: 512, or more where the network sees further."""
+    """Longest side of a tile, in pixels; left out: 512, of volumes 128, or more where the network sees further."""
     overlap: Count | None = None
     """By how many pixels tiles overlap; left out: as many as make the latents those of the whole."""
     part_images: Count = 2_000
@@ -96,11 +99,7 @@ def write_latents(config: LatentsConfig) -> None:
     trained = _sized(open_trained(config.run, LATENT_ENCODER), config)
     outputs = Outputs(trained, TOOL, config.output, ())
     large = _large(trained, config)
-    split = config.split or ("train" if config.data is None else None)
-    examples = open_examples(
-        trained, config.data, split, config.label, label_column=config.label_column
-    )
-    _refuse_unknown_labels(examples, trained)
+    wholes, examples = _opened(trained, config)
     folder = outputs.path("part-*.safetensors").parent
     facts = _what(trained, config)
     key = combined([weights_of(trained), examples.identity, len(examples), *facts.values()])
@@ -108,29 +107,48 @@ def write_latents(config: LatentsConfig) -> None:
     examples.pieces[0].lost.extend(parts.lost)
     start = parts.next
     if start:
-        say(f"going on after {start:,} of {len(examples):,} images")
-    with progress_bar("encoding", len(examples)) as advance, parts.telling_how_to_go_on():
-        advance(start)
-        for arrays, stop in _parts(trained, large, examples, config, start, advance):
+        say(f"going on after {start:,} of {counted(len(examples), large.whole)}")
+    with parts.telling_how_to_go_on():
+        for arrays, stop in _parts(large, wholes, examples, config, start):
             parts.write(functools.partial(write_arrays, arrays=arrays), stop, examples.lost)
     parts.finish()
     examples.refuse_none()
-    rows, moments = _gathered(parts.paths)
-    _write_index(outputs.path("index.csv"), examples, rows)
+    rows, moments = gathered(parts.paths)
+    write_index(outputs.path("index.csv"), examples, rows)
     found = moments.facts()
-    write_json(outputs.path(FACTS), {**found, **facts, "images": len(rows)})
-    sides = " x ".join(map(str, moments.shape))
+    write_json(outputs.path(FACTS), {**found, **facts, large.whole: len(rows)})
+    sides = " x ".join(map(str, moments.shape)) or "different sides"
+    each = f"{sides} each" if len(rows) > 1 else sides
     outputs.tell(
-        f"{counted(len(rows), 'images')}, latents of {sides} each; "
+        f"{counted(len(rows), large.whole)}, latents of {each}; "
         f"scaling_factor {found['scaling_factor']:.5g}"
     )
     examples.refuse_lost()
 
 
+def _opened(trained: Trained, config: LatentsConfig) -> tuple[Wholes | None, Examples]:
+    """What is encoded, and its volumes where it is some."""
+    split = config.split or ("train" if config.data is None else None)
+    if isinstance(trained.domain, Volumes):
+        wholes = open_wholes(trained, config.data, split, config.label, config.label_column)
+        return wholes, wholes.examples
+    examples = open_examples(
+        trained, config.data, split, config.label, label_column=config.label_column
+    )
+    _refuse_unknown_labels(examples, trained)
+    return None, examples
+
+
 def _sized(trained: Trained, config: LatentsConfig) -> Trained:
     """The model as of images of the side that was asked for."""
-    if config.image_size is None or not isinstance(trained.domain, Images):
+    if config.image_size is None:
         return trained
+    if not isinstance(trained.domain, Images):
+        raise DistvaeError(
+            f"--image-size {config.image_size} does not fit {trained.domain.told}",
+            "it is for images; volumes are encoded at their own size",
+            "Leave it out.",
+        )
     shape = (trained.domain.shape[0], config.image_size, config.image_size)
     if shape == trained.domain.shape:
         return trained
@@ -152,10 +170,13 @@ def _large(trained: Trained, config: LatentsConfig) -> Large:
         DistvaeError: it does not, or the model is of other latents.
     """
     large = large_of(trained, config.tile, config.overlap, "distvae latents")
-    _, height, width = trained.domain.shape
-    refuse_odd_sides((height, width), large.factor)
-    sides = height // large.factor, width // large.factor
-    if large.tiles(large.encoding, sides) > 1 and large.encoding.told:
+    if isinstance(trained.domain, Volumes):
+        several = True  # as a rule: how large each is shows when it is read
+    else:
+        _, *pixels = trained.domain.shape
+        refuse_odd_sides(pixels, large.factor)
+        several = large.tiles(large.encoding, [side // large.factor for side in pixels]) > 1
+    if several and large.encoding.told:
         say(large.encoding.told)
     return large
 
@@ -177,8 +198,12 @@ def _refuse_unknown_labels(examples: Examples, trained: Trained) -> None:
 
 def _what(trained: Trained, config: LatentsConfig) -> dict[str, Any]:
     """What the numbers are."""
+    domain = trained.domain
+    of: dict[str, Any] = {"image_size": list(domain.shape[1:])}
+    if isinstance(domain, Volumes):
+        of = {"spacing": list(domain.spacing)}
     return {
-        "image_size": list(trained.domain.shape[1:]),
+        **of,
         "draw": config.draw,
         "variances": config.variances,
         "precision": config.precision,
@@ -190,97 +215,46 @@ def _what(trained: Trained, config: LatentsConfig) -> dict[str, Any]:
 
 
 def _parts(
-    trained: Trained,
     large: Large,
+    wholes: Wholes | None,
     examples: Examples,
     config: LatentsConfig,
     start: int,
-    advance: Any,
 ) -> Iterator[tuple[Arrays, int]]:
-    """The arrays of each part, and the number of the image after them."""
-    pixels = examples.domain.shape[1] * examples.domain.shape[2]
+    """The arrays of each part, and the number of the image after them; a volume is a part."""
+    if wholes is not None:
+        for one in of_volumes(wholes, large, start):
+            yield _arrays(one, large, examples, config) | one.beside, one.stop
+        return
+    pixels = math.prod(examples.domain.shape[1:])
     size = max(1, min(PIXELS // pixels, config.part_images))
     collected: list[Arrays] = []
-    begin = stop = start
-    for part in large.maps.parts(examples, config.seed, size, start, advance):
-        mean, log_variance = large.encode(part.stored, part.given)
-        latents = mean
-        if config.draw:
-            noise = _noise(config.seed, part.rows, mean.shape)
-            latents = mean + np.exp(np.float32(0.5) * log_variance) * noise
-        arrays = {
-            NAME: _narrowed(latents, config.precision),
-            "rows": part.rows,
-            "moments": Moments.of(mean, log_variance).sums,
-        }
-        if config.variances:
-            arrays["log_variance"] = _narrowed(log_variance, config.precision)
-        if examples.label_names:
-            arrays["labels"] = examples.labels[part.rows]
-        collected.append(arrays)
-        stop = part.asked.stop
-        if stop - begin >= config.part_images:
-            yield _joined(collected), stop
-            begin, collected = stop, []
-    if collected:
-        yield _joined(collected), len(examples)
+    begin = start
+    with progress_bar("encoding", len(examples)) as advance:
+        advance(start)
+        for one in of_images(examples, large, config.seed, size, start, advance):
+            collected.append(_arrays(one, large, examples, config))
+            if one.stop - begin >= config.part_images:
+                yield joined(collected), one.stop
+                begin, collected = one.stop, []
+        if collected:
+            yield joined(collected), len(examples)
 
 
-def _narrowed(values: NDArray[np.float32], precision: str) -> NDArray[Any]:
-    """Numbers as they are stored.
-
-    Raises:
-        DistvaeError: one is too large for half floats.
-    """
-    if precision == "fp32":
-        return values
-    most = float(np.abs(values).max())
-    if not most <= LARGEST_HALF:
-        raise DistvaeError(
-            f"a number of the latents is as large as {most:.3g}",
-            f"--precision fp16 holds numbers up to {LARGEST_HALF:g}",
-            "Take --precision fp32.",
-        )
-    return values.astype(np.float16)
-
-
-def _noise(seed: int, rows: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Of each image by its number."""
-    size = math.prod(shape[1:])
-    each = [standard_normal(seed, int(row), 1, size) for row in rows]
-    return np.concatenate(each).reshape(shape)
-
-
-def _joined(parts: list[Arrays]) -> Arrays:
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    whole["moments"] = np.stack([part["moments"] for part in parts]).sum(0)
-    return whole
-
-
-def _gathered(paths: list[Path]) -> tuple[NDArray[np.int64], Moments]:
-    """Rows and moments of all parts, read from them; the latents stay where they are."""
-    from safetensors import safe_open
-
-    rows, moments, shape = [], [], (0, 0, 0)
-    for path in paths:
-        with safe_open(str(path), framework="np") as file:
-            rows.append(file.get_tensor("rows"))
-            moments.append(file.get_tensor("moments"))
-            _, *shape = file.get_slice(NAME).get_shape()
-    return np.concatenate(rows), Moments(np.sum(moments, 0), tuple(shape))
-
-
-def _write_index(path: Path, examples: Examples, rows: NDArray[np.int64]) -> None:
-    """What each row of the parts is, in their order."""
-    splits, labels = examples.splits, examples.label_names
-    names = [*labels, ""]
-    header = ["row", "id", "split", *(["label"] if labels else [])]
-    each = zip(rows, examples.names(rows), strict=True)
-    write_csv(
-        path,
-        header,
-        (
-            [row, name, splits[row], *([names[examples.labels[row]]] if labels else [])]
-            for row, name in each
-        ),
-    )
+def _arrays(one: Encodable, large: Large, examples: Examples, config: LatentsConfig) -> Arrays:
+    """What is written of some examples."""
+    mean, log_variance = one.encode(large)
+    latents = mean
+    if config.draw:
+        drawn = noise(config.seed, one.rows, mean.shape)
+        latents = mean + np.exp(np.float32(0.5) * log_variance) * drawn
+    arrays = {
+        NAME: narrowed(latents, config.precision),
+        "rows": one.rows,
+        "moments": Moments.of(mean, log_variance).sums,
+    }
+    if config.variances:
+        arrays["log_variance"] = narrowed(log_variance, config.precision)
+    if examples.label_names:
+        arrays["labels"] = examples.labels[one.rows]
+    return arrays

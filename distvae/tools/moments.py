@@ -1,6 +1,6 @@
 """Mean and deviation of latents by channel, over images and places.
 
-Legend: B images, Z channels, H height, W width.
+Legend: B images, Z channels, S the sides of the latents.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class Moments:
     sums: NDArray[np.float64]
     """``[4, Z]``: of means, of their squares, of variances, and how many."""
     shape: tuple[int, ...]
-    """``Z, H, W`` of an image."""
+    """``Z, *S`` of an image; empty where these differ."""
 
     @classmethod
     def of(cls, mean: NDArray[np.float32], log_variance: NDArray[np.float32]) -> "Moments":
-        """Of posteriors ``[B, Z, H, W]``."""
-        wide, axes = mean.astype(np.float64), (0, 2, 3)
+        """Of posteriors ``[B, Z, *S]``."""
+        wide, axes = mean.astype(np.float64), (0, *range(2, mean.ndim))
         variances = np.exp(log_variance.astype(np.float64)).sum(axes)
         count = np.full(wide.shape[1], wide.size / wide.shape[1])
         sums = np.stack([wide.sum(axes), np.square(wide).sum(axes), variances, count])
@@ -45,5 +45,5 @@ class Moments:
             "shift_factor": 0.0,
             "latents_mean": mean.tolist(),
             "latents_std": deviation.tolist(),
-            "latent_shape": list(self.shape),
+            "latent_shape": list(self.shape) or None,
         }

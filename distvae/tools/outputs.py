@@ -10,7 +10,7 @@ from distvae.files import TEMPORARY, replacing_file, write_text
 from distvae.terminal import say
 from distvae.tools.trained import Trained
 
-OF_VOLUMES = ("embed", "score")
+OF_VOLUMES = ("embed", "score", "latents", "decode", "report")
 """Tools that look at volumes too."""
 OWNER = ".distvae-tool"
 """Lies in a folder that a tool wrote."""
@@ -35,8 +35,9 @@ class Outputs:
         if isinstance(trained.domain, Volumes) and tool not in OF_VOLUMES:
             raise DistvaeError(
                 f"distvae {tool} does not fit {trained.domain.told}",
-                "it shows images, or writes rows of a table",
-                "Take distvae reconstruct or sample.",
+                "it draws sheets of images, or rows of a table",
+                "Take distvae sample, reconstruct, decode, embed or score, which write volumes and "
+                "tables, or look at the slices in the run's samples/.",
             )
         path = trained.folder / tool if output is None else Path(output)
         self.only = path if path.suffix else None

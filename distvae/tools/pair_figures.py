@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.text import counted
+from distvae.text import counted, one_of
 from distvae.tools.examples import Examples
 from distvae.tools.reading import BLOCK
 from distvae.tools.reconstruction import Reconstruction
@@ -73,7 +73,7 @@ class PairFigures:
             near = f"root mean square error {self._told('rmse', 4)} deviations of a column"
         count = counted(len(self._columns[ROWS]), what)
         parts = [f"{name} {self._told(name, 2)}" for name in self._nats]
-        nats = f"nats per {what.removesuffix('s')}: {', '.join(parts)}"
+        nats = f"nats per {one_of(what)}: {', '.join(parts)}"
         return f"{count}: {near}; {nats if parts else 'exported files tell no nats'}"
 
     def _told(self, name: str, decimals: int) -> str:

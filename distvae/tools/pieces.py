@@ -115,6 +115,15 @@ def number_piece(name: str, split: RawSplit, order: NDArray[np.int64]) -> Piece:
     return _piece(name, split, read)
 
 
+def whole_piece(name: str, split: RawSplit) -> Piece:
+    """Whole volumes, as many of one shape as are read together."""
+
+    def read(rows: NDArray[np.int64]) -> Read:
+        return Read(np.stack([each[:] for each in split.fetch(split.rows[rows])]), rows)
+
+    return _piece(name, split, read)
+
+
 def picture_piece(name: str, split: RawSplit, shape: tuple[int, ...], reading: Reading) -> Piece:
     """Pictures that are decoded when they are asked for; one that cannot be is told and left."""
     lost, told = list[str](), set[str]()

@@ -15,7 +15,7 @@ from distvae.attribute_values import Values
 from distvae.domains import Images
 from distvae.errors import DistvaeError
 from distvae.terminal import progress_bar, say
-from distvae.text import counted
+from distvae.text import counted, one_of
 from distvae.tools.examples import open_examples
 from distvae.tools.given import rows_of_labels, words_of
 from distvae.tools.space import Points, Space
@@ -114,7 +114,7 @@ def strengths_of(trained: Trained, space: Space, data: Any, base: Base, tell: bo
             size = counted(len(measured.means), trained.domain.examples)
             told = f"{size} of {examples.name}, {how}"
             return Strengths(measured.nats, NATS, told, measured.means)
-    one = trained.domain.examples.removesuffix("s")
+    one = one_of(trained.domain.examples)
     if tell:
         say(f"{why}: latents are sorted by how much they change an {one}")
     pictures = isinstance(trained.domain, Images)

@@ -14,7 +14,6 @@ from distvae.data.identity import combined
 from distvae.domains import Images
 from distvae.domains.volumes import Volumes
 from distvae.drawings import write_rows
-from distvae.errors import DistvaeError
 from distvae.files import replacing_file
 from distvae.flags import Positional
 from distvae.labels import Labels
@@ -111,13 +110,8 @@ def write_reconstructions(config: ReconstructConfig) -> None:
     check_seed(config.seed)
     trained = open_trained(config.run, onnx=ENCODER)
     if isinstance(trained.domain, Volumes):
-        if config.data is None:
-            raise DistvaeError(
-                f"{trained.name} is a model of volumes",
-                "whole ones are reconstructed, patch by patch",
-                "Name a file or folder of them by --data.",
-            )
-        return write_whole(trained, config.data, config.output)
+        given = config.data, config.split, config.label, config.label_column
+        return write_whole(trained, *given, config.output)
     outputs = Outputs(trained, "reconstruct", config.output, (".png", ".csv", ".npz"))
     examples = open_examples(
         trained, config.data, config.split, config.label, label_column=config.label_column

@@ -16,6 +16,7 @@ from distvae.card import OF_THE_MACHINE, best, evaluation, measured
 from distvae.commands import COMMANDS, TOOLS, Command
 from distvae.config import TrainConfig
 from distvae.curves import CURVES
+from distvae.domains.volumes import Volumes
 from distvae.errors import DistvaeError
 from distvae.figures import headlines, rows_by_label, rows_of
 from distvae.files import write_text
@@ -26,7 +27,7 @@ from distvae.terminal import progress_bar, say
 from distvae.text import counted
 from distvae.told_settings import name_of, told, unusual_flags
 from distvae.tools.html import Section, page, picture, preformatted, rows_as_table
-from distvae.tools.outputs import Outputs
+from distvae.tools.outputs import OF_VOLUMES, Outputs
 from distvae.tools.trained import Trained, open_trained
 from distvae.values import DataName, PathName, RunName
 
@@ -86,6 +87,15 @@ SHOWN = (
     ),
     Shown("Scores", "How unlike the training data each test example is.", "score"),
 )
+SLICES = (
+    ("Samples", "The three middle slices of each, drawn by the training.", "epoch-*.png"),
+    (
+        "Reconstructions",
+        "Middle slices of patches of the test split, and of the decoder's mean for each.",
+        "reconstructions-*.png",
+    ),
+)
+"""Of volumes: title, what is shown, and the names of the files."""
 
 
 def report(run: Any = None, data: Any = None, output: Any = None) -> Path:
@@ -116,10 +126,13 @@ def write_report(config: ReportConfig) -> Path:
     record = find_run(trained.folder).record()
     outputs = Outputs(trained, "report", config.output, (".html",))
     sections, notes = [_numbers(trained), *_curves(trained)], dict[str, None]()
-    with progress_bar("drawing the report", len(SHOWN)) as advance:
-        for shown in SHOWN:
-            if shown.command in COMMANDS | TOOLS:
-                sections.append(_drawn(shown, trained, config, notes))
+    shows = [each for each in SHOWN if each.command in COMMANDS | TOOLS]
+    if isinstance(trained.domain, Volumes):
+        sections += _slices(trained.folder)
+        shows = [each for each in shows if each.command in OF_VOLUMES]
+    with progress_bar("drawing the report", len(shows)) as advance:
+        for shown in shows:
+            sections.append(_drawn(shown, trained, config, notes))
             advance(1)
     for note in notes:  # each once, though several commands say it
         say(note, stderr=True)
@@ -165,6 +178,13 @@ def _curves(trained: Trained) -> Iterator[Section]:
         yield Section(
             "Training", "What was logged.", picture(path.read_bytes(), "curves of the training")
         )
+
+
+def _slices(folder: Path) -> Iterator[Section]:
+    """The last sheets of slices that the training drew."""
+    for title, about, names in SLICES:
+        if found := sorted((folder / "samples").glob(names)):
+            yield Section(title, about, picture(found[-1].read_bytes(), title))
 
 
 def _drawn(shown: Shown, trained: Trained, config: ReportConfig, notes: dict[str, None]) -> Section:

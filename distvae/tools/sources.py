@@ -69,7 +69,7 @@ def raw_pieces(trained: Trained, asked: Asked) -> Found:
             "only distvae reconstruct takes other volumes",
             "Leave --data out: the run's own patches.",
         )
-    config = _config(trained, asked)
+    config = config_of(trained, asked)
     raw, config, identity = _read(trained, asked, config)
     splits = _in_order(raw)
     data = raw.attributes or label_attribute(raw.label_names)
@@ -93,7 +93,7 @@ def raw_pieces(trained: Trained, asked: Asked) -> Found:
     return Found(pieces, data, notes, identity)
 
 
-def _config(trained: Trained, asked: Asked) -> DataConfig:
+def config_of(trained: Trained, asked: Asked) -> DataConfig:
     """How the data are read: as those of the run, but for what was asked for here."""
     own = trained.run.settings().data if trained.run else DataConfig()
     settings: dict[str, Any] = {

@@ -2,12 +2,12 @@
 
 What a network makes of a part is what it makes of the whole, but near the cut edges of the part.
 
-Legend: C channels, H height and W width, in places of a map or of what is made of it.
+Legend: C channels, S the sides of a map or of what is made of it, two or three, in its places.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from distvae.errors import DistvaeError
 
 Floats = NDArray[np.float32]
-Compute = Callable[[slice, slice], Floats]
-"""(rows, columns of the map) -> what is made of them ``[C, H, W]``."""
-USUAL_TILE = 512
+Compute = Callable[[tuple[slice, ...]], Floats]
+"""A part of each side of the map -> what is made of these ``[C, *S]``."""
+USUAL_TILES = {2: 512, 3: 128}
+"""By how many sides a map has."""
 BLENDED_SHARE = 4
 """Of a tile, the part by which tiles overlap that are blended, as a divisor."""
 
@@ -33,6 +34,8 @@ class Tiling:
     """By how much neighbours overlap at least."""
     needed: int | None
     """The overlap from which on nothing differs from the whole; None: there is none."""
+    unit: str = "pixels"
+    """What a volume has in their place."""
 
     @property
     def exact(self) -> bool:
@@ -44,21 +47,30 @@ class Tiling:
         """What somebody should know who looks at the result; empty where it is exact."""
         if self.exact:
             return ""
-        blended = f"tiles of {self.tile} pixels that overlap by {self.overlap} are blended: "
+        blended = f"tiles of {self.tile} {self.unit} that overlap by {self.overlap} are blended: "
         if self.needed is None:
-            return f"{blended}the network's norms or attention see a tile and not the whole image"
+            return f"{blended}the network's norms or attention see a tile and not the whole"
         return f"{blended}they are exactly what the whole gives from --overlap {self.needed} on"
 
 
-def tiling_of(tile: int | None, overlap: int | None, reach: int | None, factor: int) -> Tiling:
+def tiling_of(
+    tile: int | None,
+    overlap: int | None,
+    reach: int | None,
+    factor: int,
+    usual: int = USUAL_TILES[2],
+    unit: str = "pixels",
+) -> Tiling:
     """How a map is cut.
 
     Args:
-        tile: longest side in pixels; None: 512, or what the overlap asks for.
+        tile: longest side in pixels; None: the usual one, or what the overlap asks for.
         overlap: in pixels; None: as much as makes the result that of the whole, or a quarter of a
             tile where no overlap does.
         reach: pixels on either side that a network sees; None: all there are.
         factor: pixels of a place of the latents.
+        usual: a tile's longest side.
+        unit: what sides are counted in.
 
     Raises:
         DistvaeError: they are no multiples of the factor, or a tile is hardly larger than what it
@@ -69,18 +81,18 @@ def tiling_of(tile: int | None, overlap: int | None, reach: int | None, factor: 
         if value is not None and value % factor:
             raise DistvaeError(
                 f"--{name} is {value}",
-                f"expected a multiple of {factor}, the pixels of a place of the latents",
+                f"expected a multiple of {factor}, the {unit} of a place of the latents",
                 f"Take {max(factor, value // factor * factor)}.",
             )
     if tile is None:
         asked = overlap if overlap is not None else needed or 0
-        tile = max(USUAL_TILE, factor * math.ceil(2 * asked / factor))
+        tile = max(usual, factor * math.ceil(2 * asked / factor))
     if overlap is None and needed is not None and tile <= needed:
         blended = tile // BLENDED_SHARE // factor * factor
         other = f", or --overlap {blended}, by which tiles are blended" if blended else ""
         raise DistvaeError(
             f"--tile {tile} is too small for what the network sees",
-            f"a tile of which something is the same as in the whole has more than {needed} pixels, "
+            f"a tile of which something is the same as in the whole has more than {needed} {unit}, "
             f"as it sees {reach} on either side",
             f"Take --tile {2 * needed}{other}.",
         )
@@ -89,10 +101,10 @@ def tiling_of(tile: int | None, overlap: int | None, reach: int | None, factor: 
     if overlap >= tile:
         raise DistvaeError(
             f"--overlap {overlap} is not below --tile {tile}",
-            "tiles would never come to the end of the image",
+            "tiles would never come to the end",
             f"Take --tile {2 * overlap}.",
         )
-    return Tiling(tile, overlap, needed)
+    return Tiling(tile, overlap, needed, unit)
 
 
 def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
@@ -138,20 +150,20 @@ def shares(parts: list[tuple[int, int]], length: int, exact: bool) -> list[Float
 
 def in_tiles(
     compute: Compute,
-    sides: tuple[int, int],
+    sides: Sequence[int],
     tile: int,
     overlap: int,
     scale: int,
     exact: bool,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Iterator[tuple[int, Floats]]:
-    """What is made of a map, from top to bottom in strips of its whole width.
+    """What is made of a map, along its first side in strips that go over all of the others.
 
     No more than two rows of tiles are held at a time.
 
     Args:
         compute: of a tile.
-        sides: H and W of the map.
+        sides: S of the map.
         tile: longest side of a tile, in places of the map.
         overlap: of neighbours at least, the same.
         scale: places of what is made for each place of the map.
@@ -159,26 +171,30 @@ def in_tiles(
         advance: told of each tile.
 
     Yields:
-        The first row of a strip, and the strip ``[C, rows, W]``.
+        The first row of a strip, and the strip ``[C, rows, *S[1:]]``.
     """
-    down, across = (spans(side, tile, overlap) for side in sides)
-    rows, columns = ([(scale * a, scale * b) for a, b in parts] for parts in (down, across))
-    height, width = (scale * side for side in sides)
-    of_rows, of_columns = shares(rows, height, exact), shares(columns, width, exact)
-    strip, top = np.zeros((0, 0, 0), np.float32), 0
-    for place, (first, end) in enumerate(rows):
-        for given, (left, right), share in zip(across, columns, of_columns, strict=True):
-            found = compute(slice(*down[place]), slice(*given))
+    axes = [spans(side, tile, overlap) for side in sides]
+    made = [[(scale * first, scale * end) for first, end in parts] for parts in axes]
+    whole = [scale * side for side in sides]
+    each = [shares(parts, side, exact) for parts, side in zip(made, whole, strict=True)]
+    strip, top = np.zeros((0,) * (len(sides) + 1), np.float32), 0
+    for place, (first, end) in enumerate(made[0]):
+        for numbers in itertools.product([place], *(range(len(parts)) for parts in axes[1:])):
+            found = compute(tuple(slice(*axes[axis][at]) for axis, at in enumerate(numbers)))
             if end - top > strip.shape[1]:
-                more = np.zeros((len(found), end - top - strip.shape[1], width), np.float32)
+                shape = len(found), end - top - strip.shape[1], *whole[1:]
+                more = np.zeros(shape, np.float32)
                 strip = np.concatenate([strip, more], 1) if strip.size else more
-            strip[:, first - top : end - top, left:right] += found * of_rows[place][:, None] * share
+            for axis, at in enumerate(numbers):
+                found = found * each[axis][at].reshape(-1, *[1] * (len(sides) - 1 - axis))
+            rest = (slice(*made[axis][at]) for axis, at in enumerate(numbers) if axis)
+            strip[(slice(None), slice(first - top, end - top), *rest)] += found
             advance(1)
-        done = rows[place + 1][0] if place + 1 < len(rows) else height
+        done = made[0][place + 1][0] if place + 1 < len(made[0]) else whole[0]
         yield top, strip[:, : done - top]
         strip, top = strip[:, done - top :], done
 
 
-def count_of(sides: tuple[int, int], tile: int, overlap: int) -> int:
+def count_of(sides: Sequence[int], tile: int, overlap: int) -> int:
     """How many tiles there are."""
     return math.prod(len(spans(side, tile, overlap)) for side in sides)

@@ -35,13 +35,13 @@ class WeighedMaps:
         model = trained.model
         if not isinstance(model.latents, Spatial):
             raise DistvaeError(
-                f"{what} is for latents at every place of an image",
+                f"{what} is for latents at every place",
                 f"those of this model are of --latents {model.config.latent_space}",
                 "Train one by --latents spatial.",
             )
         self._trained, self._model = trained, model
         self.channels, side, *_ = model.latents.levels[0].shape
-        self.factor = model.image_shape[1] // side
+        self.factor = model.domain.shape[1] // side
         self.encoder_reach, self.decoder_reach = model.encoder.reach, model.decoder.reach
 
     def parts(

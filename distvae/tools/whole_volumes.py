@@ -1,126 +1,169 @@
 """Whole volumes through a model of patches, which are blended where they overlap.
 
-Legend: B patches, D depth, H height, W width, P voxels a side of a patch.
+Legend: A attributes of the model, D depth, H height, W width, P voxels a side of a patch.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distvae.data.patches import corners
-from distvae.data.sources.raw import Notes
-from distvae.data.sources.scans import Scan
-from distvae.data.sources.volume_files import scans_in
-from distvae.data.sources.volumes import ALIKE
-from distvae.domains.volume_files import is_nifti, write_volume
+from distvae.attribute_values import Values
+from distvae.data.sources.scans import Leveled
+from distvae.domains.volume_files import TIFF, is_nifti, volume_writer
 from distvae.domains.volumes import Volumes
 from distvae.errors import DistvaeError
 from distvae.files import new_folder
 from distvae.terminal import progress_bar, say
+from distvae.tools.encoding import labels_of
+from distvae.tools.tiling import Floats, count_of, in_tiles
 from distvae.tools.trained import DECODER, ENCODER, Trained
+from distvae.tools.wholes import Wholes, open_wholes
 
-TOGETHER = 16
-"""Patches that are decoded together."""
-Decode = Callable[[NDArray[Any]], NDArray[Any]]
-"""Levels ``[B, 1, D, H, W]`` to what the model makes of them, in levels, perhaps between them."""
+Decode = Callable[[NDArray[Any], Values | None], NDArray[Any]]
+"""Levels ``[1, 1, P, P, P]`` and what the model is given ``[1, A]`` to what it makes of them, in
+levels, perhaps between them."""
+Strips = Iterator[tuple[int, NDArray[Any]]]
+"""First slice, and levels ``[1, d, H, W]``, perhaps between them."""
+FILES = ".nii.gz, .nii, .tif or .npy"
 
 
-def window(sides: Sequence[int]) -> NDArray[np.float64]:
-    """Weights of a patch ``[D, H, W]``: 1 in the middle, falling to every face, nowhere 0."""
-    axes = [np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)) for side in sides]
-    ramps = [axis / axis.max() for axis in axes]
-    weights: NDArray[np.float64] = np.einsum("i,j,k->ijk", *ramps)
-    return weights
+class Frame(NamedTuple):
+    """What a file of a volume says beside its voxels."""
+
+    sides: tuple[int, ...]
+    """``D, H, W``."""
+    spacing: tuple[float, float, float]
+    """Millimetres along these."""
+    affine: NDArray[np.float64] | None
+    """From voxels (W, H, D) to millimetres."""
+
+    @classmethod
+    def of(cls, volume: Leveled) -> "Frame":
+        """That of a volume."""
+        return cls(volume.shape[1:], volume.scan.spacing, volume.scan.affine)
 
 
 def blended(
-    levels: NDArray[Any], patch: int, decode: Decode, advance: Callable[[int], None]
-) -> NDArray[np.float64]:
-    """What a model makes of a volume ``[D, H, W]``, patch by patch, each overlapping by half."""
-    places = corners(levels.shape, patch, max(1, patch // 2))
-    total, weights = np.zeros(levels.shape), np.zeros(levels.shape)
-    weight = window((patch, patch, patch))
-    for start in range(0, len(places), TOGETHER):
-        cuts = [
-            tuple(slice(at, at + patch) for at in corner)
-            for corner in places[start : start + TOGETHER]
-        ]
-        found = decode(np.stack([levels[cut] for cut in cuts])[:, None])
-        for cut, one in zip(cuts, found[:, 0], strict=True):
-            total[cut] += weight * one
-            weights[cut] += weight
-        advance(len(cuts))
-    result: NDArray[np.float64] = total / weights
-    return result
+    volume: Leveled, patch: int, decode: Callable[[NDArray[Any]], NDArray[Any]], advance: Any
+) -> Strips:
+    """What a model makes of a volume, patch by patch, each overlapping by half.
+
+    Args:
+        volume: of which no more than the patches of a strip are held.
+        patch: P.
+        decode: levels ``[1, 1, P, P, P]`` to others.
+        advance: told of each patch.
+    """
+
+    def compute(parts: tuple[slice, ...]) -> Floats:
+        return np.asarray(decode(volume[(slice(None), *parts)][None])[0], np.float32)
+
+    return in_tiles(compute, volume.shape[1:], patch, patch - patch // 2, 1, False, advance)
 
 
-def write_whole(trained: Trained, data: str, output: str | None) -> None:
+def write_whole(
+    trained: Trained,
+    data: str | None,
+    split: str | None,
+    label: str | None,
+    label_column: str | None,
+    output: str | None,
+) -> None:
     """Reconstruct every volume of a file or folder and write it as its file was.
 
     Args:
         trained: a model of volumes.
-        data: the file or folder.
+        data: the file or folder; None: the data of the run.
+        split: of these; None: the test split of the run's own, all of others.
+        label: what the volumes are given; None: what the data say.
+        label_column: that of a table beside them.
         output: a folder, or a file for one volume; None is RUN/reconstruct.
 
     Raises:
-        DistvaeError: there are none, they do not fit the model, the output is there, or the model
-            is conditional.
+        DistvaeError: there are none, they do not fit the model, the output is there, or something
+            is not known of them that the model needs.
     """
-    domain, path = trained.domain, Path(data).expanduser()
-    assert isinstance(domain, Volumes)
-    if trained.conditional:
-        raise DistvaeError(
-            f"{trained.name} is conditional, and whole volumes are reconstructed without labels",
-            "expected a model that is given none",
-            "Train one by --model vae.",
-        )
-    if not path.exists():
-        raise DistvaeError(f"there are no volumes {data}", "expected a file or folder")
-    notes: Notes = []
-    scans = scans_in(path, notes)
-    for note in notes:
-        say(f"data: {note}")
     target = trained.folder / "reconstruct" if output is None else Path(output)
-    one_file = is_nifti(target) or target.suffix == ".npy"
-    if not scans or (one_file and len(scans) > 1):
-        raise DistvaeError(
-            f"{data} holds {len(scans)} volumes", "expected one for one file, and some for a folder"
-        )
+    wholes = open_wholes(trained, data, split, label, label_column)
     decode = _decoder(trained)
-    if one_file:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        say(_write_one(domain, decode, scans[0].read(), scans[0].name, target))
-        return
-    with new_folder(target) as folder:
-        for number, one in enumerate(scans):
-            scan, stem = one.read(), one.path.name.split(".")[0]
-            name = f"{number:03d}-{stem}{'.npy' if one.path.suffix == '.npy' else '.nii.gz'}"
-            say(_write_one(domain, decode, scan, one.name, folder / name))
+    names = [wholes.name(row) for row in range(len(wholes))]
+    with files_of_volumes(target, names) as paths:
+        for row, path in enumerate(paths):
+            say(_write_one(trained, decode, wholes, row, path))
     say(f"written to {target}")
 
 
-def _write_one(domain: Volumes, decode: Decode, scan: Scan, name: str, path: Path) -> str:
-    patch, shape = domain.shape[1], scan.values.shape
-    apart = [abs(a - b) > ALIKE * b for a, b in zip(scan.spacing, domain.spacing, strict=True)]
-    if any(apart) or min(shape) < patch:
-        spacing = " x ".join(f"{each:.3g}" for each in scan.spacing)
-        own = " x ".join(f"{each:.3g}" for each in domain.spacing)
-        raise DistvaeError(
-            f"{name} is {' x '.join(map(str, shape))} voxels of {spacing} mm",
-            f"the model takes voxels of {own} mm, and at least {patch} a side",
-            "Resample it.",
-        )
-    levels = domain.grid.levels(scan.values, domain.levels)
-    count = len(corners(shape, patch, max(1, patch // 2)))
+@contextlib.contextmanager
+def files_of_volumes(target: Path, names: Sequence[str]) -> Iterator[list[Path]]:
+    """Where volumes go: to one file, or into a folder, with the format of the files of each.
+
+    Raises:
+        DistvaeError: there are several for one file, or the output is there.
+    """
+    if target.suffix:
+        if not is_volume_file(target):
+            raise DistvaeError(
+                f"--output {target} has an unknown ending", f"expected {FILES}, or a folder"
+            )
+        if len(names) != 1:
+            raise DistvaeError(
+                f"--output {target} is one volume", f"there are {len(names):,}", "Name a folder."
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield [target]
+        return
+    with new_folder(target) as folder:
+        yield [folder / _file_name(row, name) for row, name in enumerate(names)]
+
+
+def is_volume_file(path: Path) -> bool:
+    """Whether a volume is written to files that are called so."""
+    return is_nifti(path) or path.suffix.lower() in (*TIFF, ".npy")
+
+
+def _file_name(row: int, name: str) -> str:
+    """Of a volume: as it was where that is written, else ``.nii.gz``."""
+    first = Path(name.split(",")[0])
+    if not first.suffix:
+        return f"{first.name}.nii.gz"
+    ending = first.suffix.lower() if first.suffix.lower() in (*TIFF, ".npy") else ".nii.gz"
+    return f"{row:03d}-{first.name.split('.')[0]}{ending}"
+
+
+def written(domain: Volumes, frame: Frame, path: Path, strips: Strips) -> Iterator[NDArray[Any]]:
+    """Write levels as a file, strip by strip ``[1, d, H, W]``, each of which is given back.
+
+    Slices beyond the volume's own sides are left out.
+    """
+    (depth, height, width), levels = frame.sides, domain.levels
+    kind = np.dtype(domain.kind)
+    with volume_writer(path, frame.sides, kind, frame.spacing, frame.affine) as add:
+        for top, strip in strips:
+            inside = strip[:, : max(0, depth - top), :height, :width].clip(0, levels - 1)
+            add(domain.grid.values(inside[0]))
+            yield inside
+
+
+def _write_one(trained: Trained, decode: Decode, wholes: Wholes, row: int, path: Path) -> str:
+    domain, volume, name = trained.domain, wholes.volume(row), wholes.name(row)
+    assert isinstance(domain, Volumes)
+    patch, given = domain.shape[1], wholes.given(row)
+    squared, top = 0.0, 0
+    count = count_of(volume.shape[1:], patch, patch - patch // 2)
     with progress_bar(f"reconstructing {name}", count) as advance:
-        found = blended(levels, patch, decode, advance)
-    write_volume(path, domain.grid.values(found), domain.grid, scan.affine)
-    squared = float(np.square(found - levels).mean())
-    told = 10.0 * math.log10((domain.levels - 1) ** 2 / squared) if squared else math.inf
+        strips = blended(volume, patch, lambda levels: decode(levels, given), advance)
+        for strip in written(domain, Frame.of(volume), path, strips):
+            original = volume[:, top : top + strip.shape[1]]
+            squared += float(np.square(strip.astype(np.float64) - original).sum())
+            top += strip.shape[1]
+    told = math.inf
+    if squared:
+        told = 10.0 * math.log10((domain.levels - 1) ** 2 * volume.size / squared)
     return f"{name}: PSNR {told:.2f} dB over the whole volume"
 
 
@@ -131,15 +174,23 @@ def _decoder(trained: Trained) -> Decode:
         from distvae.export.sampler import Sampler
 
         encoder, decoder = Encoder(trained.file(ENCODER)), Sampler(trained.file(DECODER))
-        return lambda levels: decoder.decode(encoder.noise(levels))
+
+        def by_files(levels: NDArray[Any], given: Values | None) -> NDArray[Any]:
+            labels = labels_of(trained, given)
+            return decoder.decode(encoder.noise(levels, labels), labels)
+
+        return by_files
     import torch
+
+    from distvae.tools.batches import context_of
 
     model, white = trained.model, float((trained.domain.levels or 2) - 1)
 
-    def decode(levels: NDArray[Any]) -> NDArray[Any]:
+    def by_weights(levels: NDArray[Any], given: Values | None) -> NDArray[Any]:
         with torch.no_grad():
             inputs = model.domain.to_expected_input(torch.from_numpy(levels).to(model.device))
-            mean = model.render(model.means(inputs))
+            context = context_of(model, given, len(levels))
+            mean = model.render(model.means(inputs, context), context)
         return mean.cpu().numpy() * white
 
-    return decode
+    return by_weights

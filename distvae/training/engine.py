@@ -208,7 +208,7 @@ def _steps_per_epoch(config: TrainConfig, data: ImageData) -> int:
     if not steps:
         raise DistvaeError(
             f"--batch-size {config.optim.batch} is larger than the data",
-            f"the training split has {data.train_images} images",
+            f"the training split has {data.train_images} {data.examples}",
             f"Take --batch-size {data.train_images} or less.",
         )
     return steps

@@ -20,8 +20,8 @@ def length_told(asked: TrainConfig, engine: Engine) -> list[str]:
     return [f"--max-steps {most} ends the run at epoch {end}, before --epochs {epochs}"]
 
 
-def fitting_told(asked: TrainConfig, taken: TrainConfig) -> list[str]:
-    """Which parts were chosen for few images, or for the latents: a line or none."""
+def fitting_told(asked: TrainConfig, taken: TrainConfig, what: str) -> list[str]:
+    """Which parts were chosen for few examples of a kind, or the latents: a line or none."""
     before, after = asked.model, taken.model
     chosen = []
     if before.network is None and after.network == "conv":
@@ -31,7 +31,7 @@ def fitting_told(asked: TrainConfig, taken: TrainConfig) -> list[str]:
         chosen.append("--network conv")
     if before.prior is None and after.prior == "vamp":
         chosen.append(f"--prior vamp --prior-components {after.of(VampPart).prior_components}")
-    return [f"the images are few, so the model has {' '.join(chosen)}"] if chosen else []
+    return [f"the {what} are few, so the model has {' '.join(chosen)}"] if chosen else []
 
 
 def judge_told(data: ImageData, engine: Engine) -> list[str]:

@@ -169,7 +169,7 @@ def _start(
         on_main(accelerator, lambda: keep(folder, data))
     lines = [
         *length_told(config, engine),
-        *fitting_told(config, engine.config),
+        *fitting_told(config, engine.config, engine.trained.model.domain.examples),
         *judge_told(data, engine),
         *terms_told(config),
         *(transfer.lines() if transfer else ()),

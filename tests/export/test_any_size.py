@@ -106,12 +106,12 @@ def test_tiles_are_the_whole_before_they_are_rounded(folder: Path) -> None:
     latents = normals(1, MAPS, 40, 51)
     with with_mean(folder / LATENT_DECODER) as session:
 
-        def mean(rows: slice, columns: slice) -> NDArray[np.float32]:
-            feeds = {"latents": latents[:, :, rows, columns], "label": LABEL}
+        def mean(parts: tuple[slice, ...]) -> NDArray[np.float32]:
+            feeds = {"latents": latents[(slice(None), slice(None), *parts)], "label": LABEL}
             found: NDArray[np.float32] = session.run(["mean_image"], feeds)[0][0]
             return found
 
-        whole = mean(slice(None), slice(None))
+        whole = mean((slice(None), slice(None)))
         for overlap, same in ((NEEDED, True), (NEEDED // 2, False)):
             places = (104 // FACTOR, overlap // FACTOR)
             strips = in_tiles(mean, (40, 51), *places, FACTOR, True)

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.domains.levels import kind_of_levels
+from distvae.domains.volume_files import Grid
 from distvae.errors import DistvaeError
 
 
@@ -24,6 +26,58 @@ class Scan(NamedTuple):
     """Millimetres along D, H and W."""
     affine: NDArray[np.float64] | None
     """From voxels (W, H, D) to millimetres; None where the file does not say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Leveled:
+    """A volume's levels ``[1, D, H, W]``, made of its values when a part is asked for.
+
+    So a file that lies in a memory map is never in memory as a whole.
+    """
+
+    scan: Scan
+    grid: Grid
+    levels: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``1, D, H, W``."""
+        return (1, *self.scan.values.shape)
+
+    @property
+    def ndim(self) -> int:
+        """4."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Voxels."""
+        return self.scan.values.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the levels."""
+        return np.dtype(kind_of_levels(self.levels))
+
+    def __getitem__(self, place: Any) -> NDArray[Any]:
+        """The levels of a part: slices along some of the first axes."""
+        channels, *sides = place if isinstance(place, tuple) else (place,)
+        return self.grid.levels(self.scan.values[tuple(sides)], self.levels)[None][channels]
+
+    def cut(self, sides: tuple[slice, ...]) -> "Leveled":
+        """A part ``[1, d, h, w]``, not made yet."""
+        scan = self.scan._replace(values=self.scan.values[sides], affine=self._affine(sides))
+        return Leveled(scan, self.grid, self.levels)
+
+    def _affine(self, sides: tuple[slice, ...]) -> NDArray[np.float64] | None:
+        """That of a part, whose first voxel lies elsewhere."""
+        if self.scan.affine is None:
+            return None
+        starts = [each.start or 0 for each in (*sides, *[slice(0)] * 3)][:3]
+        moved = np.eye(4)
+        moved[:3, 3] = starts[::-1]
+        found: NDArray[np.float64] = self.scan.affine @ moved
+        return found
 
 
 @dataclass(frozen=True, eq=False)

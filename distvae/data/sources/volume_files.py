@@ -19,11 +19,12 @@ from distvae.data.sources.refused import ending
 from distvae.data.sources.scans import Scan, ScanFile, naming, rescaled
 from distvae.data.sources.text import TEXT
 from distvae.data.sources.trees import visible_files
-from distvae.domains.volume_files import is_nifti, package
+from distvae.domains.volume_files import TIFF, is_nifti, package
+from distvae.domains.volume_tiff import spacing_of
 from distvae.errors import DistvaeError
 from distvae.labels import natural_order
 
-TIFF, NPY = (".tif", ".tiff"), (".npy",)
+NPY = (".npy",)
 MILLIMETRES = {"meter": 1e3, "micron": 1e-3}
 """Of the unit that a header names; any other is a millimetre."""
 LEAST = 4
@@ -110,14 +111,18 @@ def _nifti(path: Path) -> Scan:
 
 
 def _tiff(path: Path) -> Scan:
-    """Pages as slices; by Pillow, which reads grey of 8 and 16 bits, and floats."""
+    """Pages as slices, with the spacing that ImageJ writes.
+
+    By Pillow, which reads grey of 8 and 16 bits, and floats.
+    """
     from PIL import Image, ImageSequence
 
     with naming(path), Image.open(path) as image:
         if image.mode not in ("L", "F", "I") and not image.mode.startswith("I;16"):
             raise ValueError(f"its pages are {image.mode}, and grey ones were expected")
+        spacing = spacing_of(getattr(image, "tag_v2", {})) or (1.0, 1.0, 1.0)
         values = np.stack([np.asarray(page) for page in ImageSequence.Iterator(image)])
-    return Scan(values, (1.0, 1.0, 1.0), None)
+    return Scan(values, spacing, None)
 
 
 def _arrays(path: Path) -> Iterator[ScanFile]:

@@ -8,23 +8,24 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distvae.attributes import Attribute, label_attribute
 from distvae.config import DataConfig
 from distvae.data.levels import depth_white
 from distvae.data.sources.pictures import by_folder
 from distvae.data.sources.raw import Notes, RawData, RawSplit
-from distvae.data.sources.scans import Scan, ScanFile
+from distvae.data.sources.scans import Leveled, Scan, ScanFile
 from distvae.data.sources.splits import choose_splits, finish
 from distvae.data.sources.trees import Place, visible_files
 from distvae.data.sources.volume_files import is_volume, scans_in
 from distvae.data.sources.volume_labels import Labels, labels_beside
 from distvae.domains.levels import LEVELS, MOST_LEVELS
 from distvae.domains.volume_files import Grid
-from distvae.domains.volumes import VolumesPart
+from distvae.domains.volumes import Volumes, VolumesPart
 from distvae.errors import DistvaeError
 from distvae.terminal import progress_bar
 from distvae.text import counted
@@ -36,7 +37,7 @@ SHARE = 10
 ALIKE = 0.01
 """By how much spacings may differ, of themselves."""
 KEPT = 4
-"""Volumes that are kept in memory."""
+"""Volumes that are kept open; those of .npy and .nii lie in memory maps."""
 
 
 class Facts(NamedTuple):
@@ -57,13 +58,7 @@ def read_volumes(path: Path, config: DataConfig) -> RawData:
         DistvaeError: there are none, or they do not fit each other.
     """
     notes: Notes = []
-    found = {_place(scan, path): scan for scan in scans_in(path, notes)}
-    if not found:
-        raise DistvaeError(
-            f"{path} holds no volumes",
-            "expected .nii, .nii.gz, .dcm, .tif or .npy files",
-            "A folder of pictures is trained on without --domain.",
-        )
+    found = _found(path, notes)
     splits, names = by_folder(found, str(path), config, notes, VOLUMES)
     train, test = choose_splits(config, list(splits), notes)
     chosen = {name: splits[name] for name in (train, test) if name is not None}
@@ -92,6 +87,49 @@ def read_volumes(path: Path, config: DataConfig) -> RawData:
     return dataclasses.replace(raw, domain=VOLUMES, facts=known)
 
 
+def read_wholes(
+    path: Path, config: DataConfig, domain: Volumes
+) -> tuple[dict[str, RawSplit], tuple[Attribute, ...], Notes]:
+    """All volumes of a file or folder by split, in the levels of a model; what they are given.
+
+    Raises:
+        DistvaeError: there are none.
+    """
+    notes: Notes = []
+    found = _found(path, notes)
+    splits, names = by_folder(found, str(path), config, notes, VOLUMES)
+    scans = [found[place] for split in splits.values() for place in split.places]
+    by_split = {name: split.labels for name, split in splits.items() if split.labels is not None}
+    beside = Labels(by_split, names)
+    if not names:
+        of_split = {name: [found[at] for at in split.places] for name, split in splits.items()}
+        beside = labels_beside(path, of_split, config, notes)
+    cut = Wholes(scans, domain.grid, domain.levels, max(domain.shape))
+    wholes = {
+        name: cut.split(name, [scans.index(found[place]) for place in split.places], beside)
+        for name, split in splits.items()
+    }
+    given = beside.given
+    if given is None or given.is_label:
+        return wholes, label_attribute(beside.names), notes
+    return wholes, given.attributes, notes
+
+
+def _found(path: Path, notes: Notes) -> dict[Place, ScanFile]:
+    """The volumes of a file or folder by where they lie.
+
+    Raises:
+        DistvaeError: there are none.
+    """
+    if found := {_place(scan, path): scan for scan in scans_in(path, notes)}:
+        return found
+    raise DistvaeError(
+        f"{path} holds no volumes",
+        "expected .nii, .nii.gz, .dcm, .tif or .npy files",
+        "A folder of pictures is trained on without --domain.",
+    )
+
+
 def _place(scan: ScanFile, path: Path) -> Place:
     """Where a volume lies: the folders above it, of a series above its own, and a name."""
     above = scan.path.parent.relative_to(path).parts if path.is_dir() else ()
@@ -100,7 +138,7 @@ def _place(scan: ScanFile, path: Path) -> Place:
 
 @dataclass(frozen=True, eq=False)
 class Wholes:
-    """Volumes as levels, of which the last few are kept in memory."""
+    """Volumes as levels, of which the last few files are kept open."""
 
     scans: Sequence[ScanFile]
     grid: Grid
@@ -109,12 +147,12 @@ class Wholes:
     """Of a patch."""
 
     @functools.cached_property
-    def volume(self) -> Callable[[int], NDArray[Any]]:
-        """The levels of a volume by its number ``[D, H, W]``."""
+    def volume(self) -> Callable[[int], Leveled]:
+        """A volume by its number."""
 
         @functools.lru_cache(KEPT)
-        def load(number: int) -> NDArray[Any]:
-            return self.grid.levels(self.scans[number].read().values, self.levels)
+        def load(number: int) -> Leveled:
+            return Leveled(self.scans[number].read(), self.grid, self.levels)
 
         return load
 
@@ -134,8 +172,8 @@ class Wholes:
             cut: the part.
         """
 
-        def fetch(rows: NDArray[np.int64]) -> list[NDArray[Any]]:
-            return [self.volume(number)[cut][None] for number in rows.tolist()]
+        def fetch(rows: NDArray[np.int64]) -> list[Leveled]:
+            return [self.volume(number).cut(cut) for number in rows.tolist()]
 
         def names(rows: NDArray[np.int64]) -> list[str]:
             return [self.scans[number].name for number in rows.tolist()]
@@ -193,12 +231,13 @@ def _look(scans: Sequence[ScanFile]) -> Facts:
     with progress_bar("looking at volumes", len(scans)) as advance:
         for one in scans:
             scan = one.read()
-            if scan.values.dtype.kind == "f" and not np.isfinite(scan.values).all():
+            low, high = float(scan.values.min()), float(scan.values.max())
+            if not np.isfinite([low, high]).all():  # nor is a minimum where one is NaN
                 raise DistvaeError(f"{one.name} has voxels that are not finite", "expected numbers")
             first = first or scan
             _check_spacing(scans[0].name, first, one.name, scan)
             shapes.append(scan.values.shape)
-            ends += [float(scan.values.min()), float(scan.values.max())]
+            ends += [low, high]
             kinds.add(scan.values.dtype.name)
             whole = whole and scan.values.dtype.kind in "iub"
             advance(1)
