@@ -4,7 +4,7 @@ Legend: B batch, L labels.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ from distvae.values import NotNegative
 
 MARGIN = 1.0
 """Log-odds, nats: of two labels the one that was asked for is 2.7 times as likely."""
+NAME = "disobedience"
+"""Of what samples lack, in the log."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Obedience(Objective):
         return max(self.facts.infer_dim, self.facts.noise_dim)
 
     def begin(self, players: Collection[str]) -> None:
-        """Before a prior of a second stage is trained, what it draws says nothing."""
+        """Before a prior of a second stage is trained, what it draws says nothing, and is told as 0."""
         super().begin(players)
         self.asks = PRIOR in players or PRIOR not in self.players
 
@@ -96,15 +98,14 @@ class Obedience(Objective):
         terms = model.terms(batch._replace(noise=of_posterior[:, : self.facts.infer_dim]))
         bound = self.bound(terms, pressure)
         if not self.asks:
-            return bound
+            return replace(bound, extras={**bound.extras, NAME: bound.distortion.new_zeros(())})
         context = model.conditioner(batch.conditions)
         latents, log_p = model.latents.scored(of_prior[:, : self.facts.noise_dim], context)
         samples = model.render(latents, context)
         with full_precision(batch.stored.device.type):
             each = self._lacking(self.labeller(samples.float()), model, batch)
             odds = each.mean() if log_p is None else self._by_score(each.detach(), log_p)
-        extras = {**bound.extras, "disobedience": odds}
-        return bound.plus(self.weight * odds, extras)
+        return bound.plus(self.weight * odds, {**bound.extras, NAME: odds})
 
     def _by_score(self, each: Tensor, log_p: Tensor) -> Tensor:
         """The mean of what each sample lacks ``[B]``, with the gradient of its expectation."""

@@ -186,11 +186,10 @@ class State:
                 tensor.copy_(new)
 
     def note(self, found: Summary) -> None:
-        """Keep what a step found, and go on to the next; a new stage may have other numbers."""
-        names = found.extras, found.others
-        if self._ring is None or names != (self.extras, self.others):
+        """Keep what a step found, and go on to the next."""
+        if self._ring is None:
             self._ring = found.values.new_zeros(MOST_STEPS, *found.values.shape)
-            self.extras, self.others = names
+            self.extras, self.others = found.extras, found.others
         self._ring.index_copy_(0, self.cursor, found.values.unsqueeze(0))
         self._counters.add_(1)
 
