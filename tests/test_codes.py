@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from distvae.conditions import Context, ContextShape
@@ -28,6 +29,7 @@ from distvae.priors.causal import Causal
 from distvae.priors.gumbel import gumbels
 from distvae.priors.parallel import Parallel, counts_of, spread
 from distvae.priors.transformer import Transformer
+from distvae.runs import WEIGHTS
 from distvae.training.accelerator import build_accelerator
 from distvae.training.advance import advance
 from distvae.training.engine import build_engine
@@ -262,6 +264,27 @@ def test_a_run_resumes_in_either_stage(settings: Settings, here: Path, kind: str
         assert run_training(config, run, resume=True).finished
         for name in ("model.safetensors", "checkpoints/step-00000040/optimizer.safetensors"):
             assert (run / name).read_bytes() == (whole / name).read_bytes(), (step, name)
+
+
+def test_a_line_of_the_log_may_hold_steps_of_both_stages(settings: Settings, here: Path) -> None:
+    own = {**TINY, "latent_space": "fsq", "objective": "obedience", "prior_share": 0.5}
+    told = lines(trained(settings(**own, max_steps=12, log_every=4, eval_every=50), here / "run"))
+    assert [line["step"] for line in told] == [4, 8, 12]
+    assert told[0]["disobedience"] == 0.0 < told[1]["disobedience"]
+
+
+def test_the_second_stage_minimizes_what_the_objective_adds(settings: Settings, here: Path) -> None:
+    own = {**TINY, "latent_space": "fsq", "objective": "obedience", "max_steps": 8}
+    ends = [
+        load_file(
+            trained(settings(**own, obedience_weight=weight), here / f"run{weight}") / WEIGHTS
+        )
+        for weight in (0.0, 5.0)
+    ]
+    for name, value in ends[0].items():
+        same = np.array_equal(value, ends[1][name])
+        assert same or name.startswith("prior."), name
+    assert any(not np.array_equal(value, ends[1][name]) for name, value in ends[0].items())
 
 
 @pytest.mark.parametrize(

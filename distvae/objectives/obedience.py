@@ -88,7 +88,7 @@ class Obedience(Objective):
         return max(self.facts.infer_dim, self.facts.noise_dim)
 
     def begin(self, players: Collection[str]) -> None:
-        """Before a prior of a second stage is trained, what it draws says nothing, and is told as 0."""
+        """Before a prior of a second stage is trained its draws say nothing: 0 is told of them."""
         super().begin(players)
         self.asks = PRIOR in players or PRIOR not in self.players
 
@@ -104,13 +104,15 @@ class Obedience(Objective):
         samples = model.render(latents, context)
         with full_precision(batch.stored.device.type):
             each = self._lacking(self.labeller(samples.float()), model, batch)
-            odds = each.mean() if log_p is None else self._by_score(each.detach(), log_p)
-        return bound.plus(self.weight * odds, {**bound.extras, NAME: odds})
+        extras = {**bound.extras, NAME: each.mean()}
+        if log_p is None:
+            return bound.plus(self.weight * each.mean(), extras)
+        return replace(bound, extras=extras, others={PRIOR: self.weight * self._score(each, log_p)})
 
-    def _by_score(self, each: Tensor, log_p: Tensor) -> Tensor:
-        """The mean of what each sample lacks ``[B]``, with the gradient of its expectation."""
-        score = ((each - self.facts.gather(each).mean()) * log_p).mean()
-        return each.mean() + score - score.detach()
+    def _score(self, each: Tensor, log_p: Tensor) -> Tensor:
+        """What has the gradient of the expectation of what each sample lacks ``[B]``, a scalar."""
+        lacking = each.detach()
+        return ((lacking - self.facts.gather(lacking).mean()) * log_p).mean()
 
     def _lacking(self, logits: Tensor, model: VAE, batch: Batch) -> Tensor:
         """Log-odds that ``logits [B, L]`` lack for the labels that were asked for, nats ``[B]``."""

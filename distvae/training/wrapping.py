@@ -30,11 +30,15 @@ class Training(nn.Module):
         model.latents.begin(True)  # what learns in passes waits for the first step
 
     def forward(self, batch: Batch, pressure: Pressure) -> Loss:
-        """See :meth:`distvae.objectives.Objective.forward`; a second stage minimizes the rate."""
+        """See :meth:`distvae.objectives.Objective.forward`.
+
+        A second stage minimizes the rate, and what the objective has the prior minimize beside it.
+        """
         loss: Loss = self.objective(self.model, batch, pressure)
         if self.model.latents.second_stage is None:
             return loss
-        return replace(loss, others={**loss.others, PRIOR: loss.rate.mean()})
+        own = loss.rate.mean() + loss.others.get(PRIOR, 0.0)
+        return replace(loss, others={**loss.others, PRIOR: own})
 
     @property
     def compiles(self) -> bool:
