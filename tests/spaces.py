@@ -33,6 +33,12 @@ ABOUT_LABELS = ("m2", "obedience")
 """Objectives of models that are given labels."""
 
 
+def plain(objective: str) -> dict[str, Any]:
+    """Settings of a model that this objective takes, without labels where it can be."""
+    model = "cvae" if objective in ABOUT_LABELS else "vae"
+    return {"objective": objective, "model": model, "prior": "normal"}
+
+
 def gaussian(model: VAE) -> GaussianSpace:
     """That of a model whose latents are one vector of Gaussians."""
     assert isinstance(model.latents, GaussianSpace)

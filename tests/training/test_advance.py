@@ -26,6 +26,7 @@ from distvae.training.plan import Plan, numbers_of
 from distvae.training.planning import make_plan
 from distvae.training.stopping import StopRequest, Vote
 from distvae.training.whole_step import compiled_update
+from tests.spaces import plain
 from tests.training.conftest import Settings, lines, losses, trained
 from tests.training.graphs import ReadByHost, Recorder
 
@@ -154,7 +155,7 @@ TRACED = [
     FACTOR,
     SKIPS,
     *(
-        pytest.param({"objective": name, "model": "vae", "prior": "normal"}, marks=pytest.mark.slow)
+        pytest.param(plain(name), marks=pytest.mark.slow)
         for name, objective in OBJECTIVES.items()
         if objective.compiles and name not in ("elbo", "factor")
     ),

@@ -26,6 +26,7 @@ from distvae.training.planning import make_plan
 from distvae.training.probing import step_seconds
 from distvae.training.repeating import OperationRecorder
 from distvae.training.run import run_training
+from tests.spaces import plain
 from tests.training.conftest import Settings, lines, losses, trained
 from tests.training.test_advance import FACTOR, built, everything, take
 
@@ -112,9 +113,8 @@ def test_blocks_of_1_7_and_50_steps_are_the_same_bytes(
     assert recorder.recorded == 3, "one for each engine, whatever its blocks"
 
 
-PLAIN: dict[str, Any] = {"model": "vae", "prior": "normal"}
 PARTS: list[dict[str, Any]] = [
-    *({"objective": name, **PLAIN} for name, each in OBJECTIVES.items() if each.captures),
+    *(plain(name) for name, each in OBJECTIVES.items() if each.captures),
     *({"prior": name} for name in PRIORS if name != "codes"),
     *({"latent_space": name} for name in with_trait("latent_space", "codes")),
     *({"likelihood": name} for name in LIKELIHOODS),
