@@ -180,6 +180,26 @@ class Objective(nn.Module):
         return negative_elbo(terms, pressure.kl_weight, self.facts.config, self.facts.dims)
 
 
+class DrawsOfBoth(Objective):
+    """An objective that draws from the prior as well as from the posterior."""
+
+    @property
+    def draws(self) -> int | None:
+        """One for the posterior and one for the prior."""
+        return 2
+
+    @property
+    def noise_dim(self) -> int:
+        """Enough for either."""
+        return max(self.facts.infer_dim, self.facts.noise_dim)
+
+    def noises(self, batch: Batch) -> tuple[Batch, Tensor]:
+        """The batch with noise of the posterior ``[B, N]``, and noise of the prior ``[B, M]``."""
+        of_posterior, of_prior = batch.noise.unbind(1)
+        whole = batch._replace(noise=of_posterior[:, : self.facts.infer_dim])
+        return whole, of_prior[:, : self.facts.noise_dim]
+
+
 def frozen(network: nn.Module) -> Callable[..., Tensor]:
     """The network as other players' losses meet it: gradients pass through to what it is given.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective, one_draw
+from distvae.objectives.base import DrawsOfBoth, Loss, one_draw
 from distvae.parts import ONE_LEVEL, WHOLE_BATCH, Part
 from distvae.players import Pressure, RunFacts
 from distvae.values import NotNegative
@@ -39,7 +39,7 @@ class MmdPart(Part):
         return {"penalty": 1000.0}
 
 
-class Mmd(Objective):
+class Mmd(DrawsOfBoth):
     """InfoVAE with maximum mean discrepancy (Zhao et al. 2017, arXiv:1706.02262, section 3).
 
     -log p(x|z) + (1 - alpha) KL + (alpha + lambda - 1) MMD(q(z), p(z)): the KL weight is 1 - alpha,
@@ -51,27 +51,17 @@ class Mmd(Objective):
         super().__init__(facts)
         self.own = facts.config.of(MmdPart)
 
-    @property
-    def draws(self) -> int | None:
-        """One for the posterior and one for the prior."""
-        return 2
-
-    @property
-    def noise_dim(self) -> int:
-        """Enough for either."""
-        return max(self.facts.infer_dim, self.facts.noise_dim)
-
     def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound plus the discrepancy between the batch's latents and draws of the prior."""
-        of_posterior, of_prior = batch.noise.unbind(1)
-        terms = model.terms(batch._replace(noise=of_posterior[:, : self.facts.infer_dim]))
+        of_posterior, of_prior = self.noises(batch)
+        terms = model.terms(of_posterior)
         bound = self.bound(terms, pressure)
         gather, penalty = self.facts.gather, self.own.penalty
         assert penalty is not None
         with full_precision(batch.stored.device.type):
             context = model.conditioner(batch.conditions)
             z = one_draw(terms).z
-            (drawn,) = model.latents.draw(of_prior[:, : self.facts.noise_dim], context)
+            (drawn,) = model.latents.draw(of_prior, context)
             discrepancy = mmd(gather(z), gather(drawn))
         return bound.plus(penalty * discrepancy, {"mmd": discrepancy})
 

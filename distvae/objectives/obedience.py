@@ -15,7 +15,7 @@ from distvae.attributes import main_label
 from distvae.batch import Batch
 from distvae.distributions import full_precision
 from distvae.models import VAE
-from distvae.objectives.base import Loss, Objective
+from distvae.objectives.base import DrawsOfBoth, Loss
 from distvae.parts import PICTURES, WEIGHS, Need, Part
 from distvae.players import PRIOR, Pressure, RunFacts
 from distvae.values import NotNegative
@@ -49,7 +49,7 @@ class ObediencePart(Part):
         return {"obedience_weight": 3.0}
 
 
-class Obedience(Objective):
+class Obedience(DrawsOfBoth):
     """-elbo + weight E_{z ~ p(z|y)} max(0, margin + max_{k != y} l_k - l_y), y those of the batch.
 
     l are the logits of a classifier for the mean of p(x|z, y), so what counts are log-odds, nats. A
@@ -77,16 +77,6 @@ class Obedience(Objective):
         self.asks = True
         """Whether what the prior draws is of the model as it is trained."""
 
-    @property
-    def draws(self) -> int | None:
-        """One for the posterior and one for the prior."""
-        return 2
-
-    @property
-    def noise_dim(self) -> int:
-        """Enough for either."""
-        return max(self.facts.infer_dim, self.facts.noise_dim)
-
     def begin(self, players: Collection[str]) -> None:
         """Before a prior of a second stage is trained its draws say nothing: 0 is told of them."""
         super().begin(players)
@@ -94,13 +84,13 @@ class Obedience(Objective):
 
     def losses(self, model: VAE, batch: Batch, pressure: Pressure) -> Loss:
         """The bound plus what as many samples lack as the batch has examples."""
-        of_posterior, of_prior = batch.noise.unbind(1)
-        terms = model.terms(batch._replace(noise=of_posterior[:, : self.facts.infer_dim]))
+        of_posterior, of_prior = self.noises(batch)
+        terms = model.terms(of_posterior)
         bound = self.bound(terms, pressure)
         if not self.asks:
             return replace(bound, extras={**bound.extras, NAME: bound.distortion.new_zeros(())})
         context = model.conditioner(batch.conditions)
-        latents, log_p = model.latents.scored(of_prior[:, : self.facts.noise_dim], context)
+        latents, log_p = model.latents.scored(of_prior, context)
         samples = model.render(latents, context)
         with full_precision(batch.stored.device.type):
             each = self._lacking(self.labeller(samples.float()), model, batch)
