@@ -110,13 +110,7 @@ def _own(trained: Trained, split: str) -> Examples:
     """Of the data that the run was trained on."""
     from distvae.data.provenance import open_recorded
 
-    run = trained.run
-    if run is None or run.bare:
-        raise DistvaeError(
-            f"{trained.name} does not say what data it was trained on",
-            "this command needs examples",
-            "Name some by --data.",
-        )
+    run = trained.run_with_data("examples")
     data = open_recorded(run, None, progress_bar)
     there = {"train": data.train, "validation": data.validation, "test": data.test}
     chosen = [name for name in SPLITS if there[name] is not None and split in (name, ALL)]

@@ -50,6 +50,23 @@ class Trained:
         attributes = model.attributes if model.conditional else ()
         return cls("the model", Path(), model.domain, attributes, built=model.eval())
 
+    def run_with_data(self, what: str) -> Run:
+        """The run, which says what data it was trained on.
+
+        Args:
+            what: the command needs, in the plural, for a message.
+
+        Raises:
+            DistvaeError: the model does not say.
+        """
+        if self.run is None or self.run.bare:
+            raise DistvaeError(
+                f"{self.name} does not say what data it was trained on",
+                f"this command needs {what}",
+                "Name some by --data.",
+            )
+        return self.run
+
     @functools.cached_property
     def model(self) -> "VAE":
         """The model in evaluation mode, on the fastest device."""

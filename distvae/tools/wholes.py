@@ -88,7 +88,8 @@ def open_wholes(
         DistvaeError: there are none, or something is not known of them that the model needs.
     """
     if data is None:
-        chosen, attributes, notes, name = *_own(trained), _source(trained)
+        name = trained.run_with_data("volumes").record().data.source
+        chosen, attributes, notes = _own(trained)
         split = split or own_split
     else:
         asked = Asked(data, label_column)
@@ -112,27 +113,10 @@ def open_wholes(
     return Wholes(examples, tuple(wanted.values()))
 
 
-def _source(trained: Trained) -> str:
-    """Where the data of a run lie.
-
-    Raises:
-        DistvaeError: the model does not say.
-    """
-    run = trained.run
-    if run is None or run.bare:
-        raise DistvaeError(
-            f"{trained.name} does not say what data it was trained on",
-            "this command needs volumes",
-            "Name some by --data.",
-        )
-    return run.record().data.source
-
-
 def _own(trained: Trained) -> tuple[dict[str, RawSplit], Any, list[str]]:
     """The splits of the data that the run was trained on."""
-    source = _source(trained)
-    assert trained.run is not None
-    config = dataclasses.replace(trained.run.settings().data, data=source)
+    run = trained.run_with_data("volumes")
+    config = dataclasses.replace(run.settings().data, data=run.record().data.source)
     raw = load_source(config, progress_bar).read()
     raw = with_validation(raw, config, lambda other: load_source(other, progress_bar).read())
     return raw.splits, raw.attributes or label_attribute(raw.label_names), []
